@@ -1,0 +1,1 @@
+"""Validated, frozen configuration; no Hydra, no Ray."""

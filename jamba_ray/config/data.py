@@ -1,0 +1,135 @@
+"""``data``: where the rows come from, which columns mean what, and how they are split and scaled."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class SplitSection(Section):
+    """How rows are divided into train, validation and test."""
+
+    kind: Literal["random", "time", "group"] = "random"
+    """``random``: stratified by label. ``time``: oldest rows train, newest test (needs a timestamp).
+    ``group``: whole groups (hosts, attack classes) are held out (needs a group column)."""
+    val: Share = 0.15
+    """Share of all rows (without a separate test file: of all rows; with one: of the training file)."""
+    test: Fraction = 0.15
+    """Share of all rows held out as test; ignored when ``data.test`` names a file."""
+    holdout: tuple[str, ...] = ()
+    """``group`` only: these groups form the validation set; empty: chosen by seed to match ``val``."""
+    seed: int = 0
+    """Seed of the split alone, so that trials and re-runs see the same rows."""
+
+    @model_validator(mode="after")
+    def _leaves_rows_to_train_on(self) -> SplitSection:
+        if self.val + self.test >= 1.0:
+            raise ValueError(
+                f"`val` + `test` must be below 1, but is {self.val + self.test:g}. "
+                "Lower one of them; 0.15 each is usual"
+            )
+        if self.holdout and self.kind != "group":
+            raise ValueError(
+                f"`holdout` needs `kind` to be 'group', but it is {self.kind!r}. "
+                "Set `data.split.kind=group` or drop `holdout`"
+            )
+        return self
+
+
+class PreprocessingSection(Section):
+    """How columns become numbers; every statistic is fitted on the training rows alone."""
+
+    scaling: Literal["standard", "robust", "quantile"] = "quantile"
+    """``quantile`` maps to a normal distribution, ``robust`` uses median and IQR."""
+    n_bins: Annotated[int, Field(ge=2, le=256)] = 48
+    """Quantile bin edges kept per numeric feature, for piecewise-linear embeddings."""
+    rare_below: Annotated[int, Field(ge=0)] = 10
+    """Categories seen less often in training become one category, 'rare'."""
+    max_categories: Annotated[int, Field(ge=2, le=65536)] = 512
+    """At most this many categories are kept per column, the most frequent first."""
+
+
+class DataSection(Section):
+    """What both kinds of data share."""
+
+    name: str
+    split: SplitSection = SplitSection()
+    preprocessing: PreprocessingSection = PreprocessingSection()
+
+
+class SyntheticSection(DataSection):
+    """Seeded telemetry whose Bayes-optimal score is known."""
+
+    name: Literal["synthetic"] = "synthetic"
+    n_samples: Annotated[int, Field(ge=200, le=50_000_000)] = 35_000
+    n_features: Annotated[int, Field(ge=6, le=512)] = 20
+    threat_ratio: Share = 0.5
+    """Share of threats among all rows."""
+    random_state: int = 42
+    label_noise: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.02
+    """Share of labels flipped at random."""
+    noise: Annotated[float, Field(ge=0.0)] = 0.5
+    """Standard deviation of the measurement noise, in units of a feature's own spread."""
+    smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.7
+    """Coefficient of the exponential moving average that correlates rows in time; 0: none."""
+    n_families: Annotated[int, Field(ge=1, le=16)] = 6
+    """Attack families, each with its own interaction of features."""
+    n_late_families: Annotated[int, Field(ge=0)] = 1
+    """How many of the families appear only in the last fifth of the time span."""
+
+    @model_validator(mode="after")
+    def _some_family_is_early(self) -> SyntheticSection:
+        if self.n_late_families >= self.n_families:
+            raise ValueError(
+                f"`n_late_families` must be below `n_families` ({self.n_families}), but is "
+                f"{self.n_late_families}. Keep at least one family that training can see"
+            )
+        if self.split.kind == "group" and self.split.holdout:
+            return self
+        return self
+
+
+class TableSection(DataSection):
+    """Labelled rows in CSV or Parquet: a file, a folder or a glob."""
+
+    name: Literal["table"] = "table"
+    path: str
+    """File, folder or glob of the training rows."""
+    test: str | None = None
+    """File, folder or glob of the test rows; None: a share of ``path`` (``split.test``)."""
+    extra_tests: dict[str, str] = Field(default_factory=dict)
+    """Further test sets by name, scored once for the winner."""
+    target: str = "is_threat"
+    timestamp: str | None = None
+    """Column that orders rows in time; never a feature."""
+    group: str | None = None
+    """Column of hosts, users or attack classes: never a feature; errors are also told per group."""
+    drop: tuple[str, ...] = ()
+    """Columns that are never features."""
+    numeric: tuple[str, ...] = ()
+    """Columns to treat as numeric whatever they look like."""
+    categorical: tuple[str, ...] = ()
+    """Columns to treat as categorical whatever they look like."""
+    max_cells: Annotated[int, Field(gt=0)] = Field(
+        default=2_000_000_000, json_schema_extra=NOT_IN_FINGERPRINT
+    )
+    """Refuse to read more rows x columns than this."""
+
+    @model_validator(mode="after")
+    def _columns_have_one_role(self) -> TableSection:
+        both = sorted(set(self.numeric) & set(self.categorical))
+        if both:
+            raise ValueError(
+                f"`numeric` and `categorical` must not share columns, but both name {both}"
+            )
+        if self.split.kind == "time" and self.timestamp is None:
+            raise ValueError("`split.kind` 'time' needs `timestamp`. Set `data.timestamp=<column>`")
+        if self.split.kind == "group" and self.group is None:
+            raise ValueError("`split.kind` 'group' needs `group`. Set `data.group=<column>`")
+        return self

@@ -1,0 +1,156 @@
+"""What each command is given: one frozen object, composed once on the driver."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, SerializeAsAny, field_validator
+
+from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
+from jamba_ray.config.family import FAMILIES, ModelSection
+from jamba_ray.config.names import nearest, run_name
+from jamba_ray.config.search import Objective, PrunerSection, SamplerSection
+from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section
+from jamba_ray.config.training import Precision, TrainingSection
+
+DATA_SECTIONS: dict[str, type[DataSection]] = {
+    "synthetic": SyntheticSection,
+    "table": TableSection,
+}
+
+
+def _by_name(value: Any, known: dict[str, Any], what: str) -> Any:
+    """Validate a mapping by the class its ``name`` picks; the list of classes is open."""
+    if not isinstance(value, dict):
+        return value
+    name = value.get("name")
+    if name not in known:
+        raise ValueError(
+            f"`name` must be one of {', '.join(sorted(known))}, but is {name!r}"
+            f"{nearest(str(name), known)}"
+        )
+    return known[name].model_validate(value)
+
+
+class TrialConfig(Section):
+    """All that decides one trial's result, given the data: what a lane and a checkpoint get."""
+
+    model: SerializeAsAny[ModelSection]
+    training: TrainingSection = TrainingSection()
+    precision: Precision = "auto"
+    """``auto``: the fastest that is safe on the device (bf16 on a GPU that has it, else fp32)."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        default=0, json_schema_extra={"fusible": True}
+    )
+    """Seed of weights, data order and dropout; trial n of a sweep uses seed + n."""
+    objective: Objective = "average_precision"
+    """Validation metric that decides: best step of a trial, best trial of a sweep."""
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _model_by_name(cls, value: Any) -> Any:
+        return _by_name(value, FAMILIES, "model")
+
+
+class ExperimentConfig(TrialConfig):
+    """What ``train`` and ``sweep`` share."""
+
+    data: SerializeAsAny[DataSection]
+    rival: bool = True
+    """Train LightGBM with its defaults on the same rows, for comparison."""
+    store: str = Field(default="runs", json_schema_extra=NOT_IN_FINGERPRINT)
+    """Folder that holds the run folders."""
+    run: str | None = Field(default=None, json_schema_extra=NOT_IN_FINGERPRINT)
+    """Name of the run folder; None: made from the sweep's name and the time."""
+    resume: bool = Field(default=False, json_schema_extra=NOT_IN_FINGERPRINT)
+    overwrite: bool = Field(default=False, json_schema_extra=NOT_IN_FINGERPRINT)
+    dry_run: bool = Field(default=False, json_schema_extra=NOT_IN_FINGERPRINT)
+    """Print what would happen and start nothing."""
+    verbose: bool = Field(default=False, json_schema_extra=NOT_IN_FINGERPRINT)
+    """Let Ray and the libraries print what they like."""
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _data_by_name(cls, value: Any) -> Any:
+        return _by_name(value, dict(DATA_SECTIONS), "data")
+
+    @field_validator("run")
+    @classmethod
+    def _run_is_a_name(cls, value: str | None) -> str | None:
+        return None if value is None else run_name(value)
+
+    @field_validator("store")
+    @classmethod
+    def _store_is_local(cls, value: str) -> str:
+        scheme, separator, rest = value.partition("://")
+        if separator and scheme != "file":
+            raise ValueError(
+                f"`store` must be a folder, but is {value!r}: remote stores are not supported yet. "
+                "Give a folder that every node can write"
+            )
+        if not value.strip():
+            raise ValueError(
+                "`store` must name a folder, but is empty. Give one, or drop it for 'runs'"
+            )
+        return rest if separator else value
+
+    def trial(self) -> TrialConfig:
+        """The part that a lane needs."""
+        return TrialConfig(
+            model=self.model,
+            training=self.training,
+            precision=self.precision,
+            seed=self.seed,
+            objective=self.objective,
+        )
+
+
+class TrainConfig(ExperimentConfig):
+    """``python -m jamba_ray.train``."""
+
+
+class SweepConfig(ExperimentConfig):
+    """``python -m jamba_ray.sweep``."""
+
+    sweep_name: str = Field(default="sweep", json_schema_extra=NOT_IN_FINGERPRINT)
+    search_space: dict[str, Any] = Field(default_factory=dict)
+    """Shadow tree of the configuration (see ``jamba_ray.config.space``)."""
+    n_trials: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=16, json_schema_extra=NOT_IN_FINGERPRINT
+    )
+    time_budget_s: Annotated[float, Field(gt=0.0)] | None = Field(
+        default=None, json_schema_extra=NOT_IN_FINGERPRINT
+    )
+    """No trial starts after so many seconds, and running ones end at their next report."""
+    max_concurrent: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, json_schema_extra=NOT_IN_FINGERPRINT
+    )
+    """Lanes at a time; None: one per GPU, or one per CPU core where there is none."""
+    workers_per_trial: Annotated[int, Field(ge=1)] = Field(
+        default=1, json_schema_extra=NOT_IN_FINGERPRINT
+    )
+    sampler: SamplerSection = SamplerSection()
+    pruner: PrunerSection = PrunerSection()
+    max_failed_trials: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, json_schema_extra=NOT_IN_FINGERPRINT
+    )
+    """Stop the sweep after so many failed trials; None: when more than half of the first 20 fail."""
+    keep_checkpoints: Annotated[int, Field(ge=1)] = Field(
+        default=3, json_schema_extra=NOT_IN_FINGERPRINT
+    )
+    """Checkpoints of finished trials kept: the best so many."""
+
+    @field_validator("sweep_name")
+    @classmethod
+    def _sweep_is_a_name(cls, value: str) -> str:
+        return run_name(value)
+
+    @field_validator("workers_per_trial")
+    @classmethod
+    def _one_worker(cls, value: int) -> int:
+        if value != 1:
+            raise ValueError(
+                f"`workers_per_trial` must be 1 in this version, but is {value}: "
+                "data-parallel trials are not supported yet"
+            )
+        return value

@@ -1,0 +1,48 @@
+"""``sampler`` and ``pruner``: how trials are proposed and when they are stopped early."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from jamba_ray.config.section import Section
+
+Objective = Literal[
+    "average_precision",
+    "roc_auc",
+    "f1",
+    "recall_at_fpr_1e-2",
+    "recall_at_fpr_1e-3",
+    "log_loss",
+]
+
+DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
+    "average_precision": "maximize",
+    "roc_auc": "maximize",
+    "f1": "maximize",
+    "recall_at_fpr_1e-2": "maximize",
+    "recall_at_fpr_1e-3": "maximize",
+    "log_loss": "minimize",
+}
+
+
+class SamplerSection(Section):
+    """Optuna's samplers by name."""
+
+    name: Literal["tpe", "random", "grid", "qmc", "gp"] = "tpe"
+    n_startup_trials: Annotated[int, Field(ge=1)] = 8
+    """Random trials before ``tpe`` or ``gp`` begin to model."""
+    multivariate: bool = True
+    """``tpe`` only: model parameters jointly."""
+
+
+class PrunerSection(Section):
+    """``asha``: asynchronous successive halving (Li et al. 2020), as Optuna's
+    ``SuccessiveHalvingPruner``, so that rungs live in the study and survive any crash."""
+
+    name: Literal["asha", "none"] = "asha"
+    min_rows: Annotated[int, Field(ge=1)] | None = None
+    """Rows a trial sees before the first rung; None: two reports."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """One in so many trials passes each rung."""

@@ -1,0 +1,40 @@
+"""The kind of object every piece of configuration is, and what a field may say of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
+
+FUSIBLE = {"fusible": True}
+"""Field metadata: members of one stack may differ in this field (``Field(json_schema_extra=FUSIBLE)``)."""
+
+NOT_IN_FINGERPRINT = {"fingerprint": False}
+"""Field metadata: the field says where or how to run, never what the result is."""
+
+
+class Section(BaseModel):
+    """A frozen piece of configuration that refuses unknown names and non-finite numbers.
+
+    Defaults are written here once; YAML files hold choices only.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=(), strict=False
+    )
+
+
+def is_fusible(field: FieldInfo) -> bool:
+    """Whether members of one stack may differ in this field."""
+    return _says(field, "fusible", default=False)
+
+
+def is_fingerprinted(field: FieldInfo) -> bool:
+    """Whether a change of this field makes it another experiment."""
+    return _says(field, "fingerprint", default=True)
+
+
+def _says(field: FieldInfo, key: str, *, default: bool) -> bool:
+    extra: Any = field.json_schema_extra
+    return bool(extra.get(key, default)) if isinstance(extra, dict) else default

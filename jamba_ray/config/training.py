@@ -1,0 +1,49 @@
+"""``training``: how one trial is optimised."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from jamba_ray.config.section import FUSIBLE, Section
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+class TrainingSection(Section):
+    """AdamW with warm-up, cosine decay, clipping and early stopping.
+
+    ``learning_rate`` .. ``label_smoothing`` are fusible: members of a stack may differ in them.
+    """
+
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=2e-3, json_schema_extra=FUSIBLE
+    )
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        default=1e-4, json_schema_extra=FUSIBLE
+    )
+    """Decoupled (AdamW); applied to matrices only, never to biases or norms."""
+    warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.05, json_schema_extra=FUSIBLE)
+    """Share of all steps over which the learning rate rises linearly."""
+    grad_clip: Annotated[float, Field(gt=0.0)] = Field(default=1.0, json_schema_extra=FUSIBLE)
+    """Largest L2 norm of a member's gradient."""
+    threat_weight: Annotated[float, Field(gt=0.0)] | Literal["balanced"] = Field(
+        default=1.0, json_schema_extra=FUSIBLE
+    )
+    """Loss weight of a threat relative to a benign row; ``balanced``: benign rows / threats."""
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(
+        default=0.0, json_schema_extra=FUSIBLE
+    )
+    batch_size: Annotated[int, Field(ge=1, le=1_048_576)] = 256
+    """Rows per optimizer step (the global batch, whatever the number of workers)."""
+    epochs: Annotated[float, Field(gt=0.0, le=100_000)] = 10.0
+    """Passes over the training rows; may be a fraction."""
+    report_rows: Annotated[int, Field(ge=1)] | None = None
+    """Rows seen between two reports, each of which validates and may stop the trial (the resource of
+    ASHA); None: a sixteenth of ``epochs``. A sweep fixes it once, so that rungs agree between trials."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """End a trial after so many reports without improvement; 0: never."""
+    val_rows: Annotated[int, Field(ge=100)] = 8192
+    """A report judges at most so many validation rows (one fixed stratified sample, the same for all
+    trials); a trial's final value always comes from all of them."""

@@ -1,0 +1,87 @@
+"""What training sees of the data: matrices, what their columns mean, and a fingerprint.
+
+Letters: N rows, F_n numeric features, F_c categorical features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class FeatureSchema:
+    """What a model has to know of its inputs. JSON-able through ``to_json``/``from_json``."""
+
+    numeric: tuple[str, ...]
+    categorical: tuple[str, ...]
+    cardinalities: tuple[int, ...]
+    """Codes per categorical feature; valid codes are 0 .. cardinality - 1, and 0 means
+    'unknown, rare or missing'."""
+    bin_edges: tuple[tuple[float, ...], ...]
+    """Per numeric feature, strictly increasing quantile edges of the *scaled* training values (at
+    least two; constant columns are no features)."""
+
+    @property
+    def input_dim(self) -> int:
+        """F = F_n + F_c, the number of feature tokens."""
+        return len(self.numeric) + len(self.categorical)
+
+    def to_json(self) -> dict[str, Any]:
+        """Strict JSON."""
+        return {
+            "numeric": list(self.numeric),
+            "categorical": list(self.categorical),
+            "cardinalities": list(self.cardinalities),
+            "bin_edges": [list(edges) for edges in self.bin_edges],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> FeatureSchema:
+        """Inverse of ``to_json``."""
+        return cls(
+            numeric=tuple(value["numeric"]),
+            categorical=tuple(value["categorical"]),
+            cardinalities=tuple(value["cardinalities"]),
+            bin_edges=tuple(tuple(edges) for edges in value["bin_edges"]),
+        )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Preprocessed rows, C-contiguous."""
+
+    x_num: npt.NDArray[np.float32]
+    """[N, F_n], scaled, finite."""
+    x_cat: npt.NDArray[np.int64]
+    """[N, F_c], codes."""
+    y: npt.NDArray[np.float32]
+    """[N], 0.0 or 1.0."""
+    group: npt.NDArray[np.str_] | None = None
+    """[N], the group of each row (host, attack class), where known."""
+    bayes: npt.NDArray[np.float64] | None = None
+    """[N], the true probability of a threat given everything observable, where known."""
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Train and validation rows with everything fitted on train; tests kept apart."""
+
+    schema: FeatureSchema
+    preprocessing: dict[str, Any]
+    """Strict JSON from which ``Preprocessor.from_json`` rebuilds the same transform."""
+    train: Rows
+    val: Rows
+    fingerprint: str
+    """16 hex digits over the content of all rows and how they were split and preprocessed."""
+    notes: tuple[str, ...] = ()
+    """Sentences a user should read: constant columns left out, duplicates across the split ..."""
+    tests: Mapping[str, Rows] = field(default_factory=dict)
+    """Test sets by name, 'test' first; scored once, for the winner."""

@@ -1,0 +1,99 @@
+"""What can go wrong, as a user sees it: one sentence each, and the exit code it ends in.
+
+Every error here survives a pickle round trip (Ray carries errors between processes), so each takes
+exactly the arguments that it stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The exit codes of every command (64 and up follow BSD ``sysexits.h``)."""
+
+    OK = 0
+    """Everything that was asked for was done."""
+    SOME_FAILED = 3
+    """The sweep has a winner, but some trials failed."""
+    NONE_SUCCEEDED = 4
+    """No trial succeeded, so there is no winner."""
+    CONFIG = 64
+    """The configuration is wrong; nothing was started."""
+    DATA = 65
+    """The data cannot be used; nothing was started."""
+    UNAVAILABLE = 69
+    """The machine or the cluster lacks what was asked for."""
+    INTERNAL = 70
+    """A defect of jamba_ray itself; the log has the traceback."""
+    RUN_EXISTS = 73
+    """The run name is taken; nothing was overwritten."""
+    STORAGE = 74
+    """The store was lost or is damaged; what was acknowledged is intact."""
+    INTERRUPTED = 75
+    """Stopped by a signal with its state saved; ``resume=true`` continues."""
+
+
+class JambaError(Exception):
+    """A problem that the user can act on: ``message`` is one sentence, shown without traceback."""
+
+    exit_code: ExitCode = ExitCode.INTERNAL
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ConfigError(JambaError):
+    """All mistakes found in a configuration, one sentence each."""
+
+    exit_code = ExitCode.CONFIG
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("\n".join(self.mistakes))
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[str, ...]]]:
+        return type(self), (self.mistakes,)
+
+
+class DataError(JambaError):
+    """The data cannot be used as configured."""
+
+    exit_code = ExitCode.DATA
+
+
+class UnavailableError(JambaError):
+    """The machine or the cluster lacks what was asked for."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class RunExistsError(JambaError):
+    """The run name is taken."""
+
+    exit_code = ExitCode.RUN_EXISTS
+
+
+class StorageError(JambaError):
+    """The store cannot be written or read, or what it holds is damaged."""
+
+    exit_code = ExitCode.STORAGE
+
+
+class CheckpointError(StorageError):
+    """A checkpoint is missing, incomplete or does not match its manifest."""
+
+
+class InterruptedRunError(JambaError):
+    """A signal stopped the run after its state was saved."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+class TrialError(JambaError):
+    """One trial cannot go on (non-finite loss, user error); the sweep goes on without it."""
