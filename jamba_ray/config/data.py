@@ -1,4 +1,4 @@
-"""``data``: where the rows come from, which columns mean what, and how they are split and scaled."""
+"""``data``: where the rows come from, what columns mean, and how rows are split and scaled."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class SplitSection(Section):
     """How rows are divided into train, validation and test."""
 
     kind: Literal["random", "time", "group"] = "random"
-    """``random``: stratified by label. ``time``: oldest rows train, newest test (needs a timestamp).
-    ``group``: whole groups (hosts, attack classes) are held out (needs a group column)."""
+    """``random``: stratified by label. ``time``: the oldest rows train, the newest test (needs a
+    timestamp). ``group``: whole groups (hosts, attack classes) are held out (needs a group)."""
     val: Share = 0.15
-    """Share of all rows (without a separate test file: of all rows; with one: of the training file)."""
+    """Share of the rows of ``path`` that validate."""
     test: Fraction = 0.15
     """Share of all rows held out as test; ignored when ``data.test`` names a file."""
     holdout: tuple[str, ...] = ()
-    """``group`` only: these groups form the validation set; empty: chosen by seed to match ``val``."""
+    """``group`` only: these groups validate; empty: chosen by seed to match ``val``."""
     seed: int = 0
     """Seed of the split alone, so that trials and re-runs see the same rows."""
 
@@ -90,8 +90,6 @@ class SyntheticSection(DataSection):
                 f"`n_late_families` must be below `n_families` ({self.n_families}), but is "
                 f"{self.n_late_families}. Keep at least one family that training can see"
             )
-        if self.split.kind == "group" and self.split.holdout:
-            return self
         return self
 
 

@@ -13,13 +13,37 @@ def run_name(value: str) -> str:
     """``value`` if it is safe as the name of a file or folder; ValueError otherwise."""
     if not _NAME.fullmatch(value):
         raise ValueError(
-            "a name must be 1-64 letters, digits, '.', '_' or '-' and start with a letter or digit, "
-            f"but is {value!r}. Choose a plain name such as 'nsl-kdd-1'"
+            "a name must be 1-64 letters, digits, '.', '_' or '-' and begin with a letter or "
+            f"digit, but is {value!r}. Choose a plain name such as 'nsl-kdd-1'"
         )
     return value
 
 
+_ABBREVIATIONS = {
+    "lr": "learning_rate",
+    "bs": "batch_size",
+    "wd": "weight_decay",
+    "dropout": "dropout_rate",
+    "heads": "n_heads",
+    "layers": "feature_layers",
+    "trials": "n_trials",
+    "label": "target",
+}
+
+
 def nearest(value: str, known: Iterable[str]) -> str:
-    """``. Did you mean `x`?`` for the known name closest to ``value``, or an empty string."""
-    close = difflib.get_close_matches(value, list(known), n=1, cutoff=0.6)
+    """``. Did you mean `x`?`` for the known name closest to ``value``, or an empty string.
+
+    Dotted names are compared by their last part too, so that ``model.drop`` finds
+    ``training.drop`` and a missing prefix is forgiven.
+    """
+    names = list(known)
+    last = value.rpartition(".")[2]
+    by_last = {name.rpartition(".")[2]: name for name in reversed(names)}
+    if (full := _ABBREVIATIONS.get(last)) in by_last:
+        return f". Did you mean `{by_last[str(full)]}`?"
+    close = difflib.get_close_matches(last, list(by_last), n=1, cutoff=0.7)
+    if close:
+        return f". Did you mean `{by_last[close[0]]}`?"
+    close = difflib.get_close_matches(value, names, n=1, cutoff=0.7)
     return f". Did you mean `{close[0]}`?" if close else ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator
 
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.family import FAMILIES, ModelSection
+from jamba_ray.config.mistakes import NestedMistakes
 from jamba_ray.config.names import nearest, run_name
 from jamba_ray.config.search import Objective, PrunerSection, SamplerSection
 from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section
@@ -19,17 +21,20 @@ DATA_SECTIONS: dict[str, type[DataSection]] = {
 }
 
 
-def _by_name(value: Any, known: dict[str, Any], what: str) -> Any:
+def _by_name(what: str, value: Any, known: Mapping[str, type[Section]]) -> Any:
     """Validate a mapping by the class its ``name`` picks; the list of classes is open."""
     if not isinstance(value, dict):
         return value
-    name = value.get("name")
+    name = str(value.get("name"))
     if name not in known:
         raise ValueError(
-            f"`name` must be one of {', '.join(sorted(known))}, but is {name!r}"
-            f"{nearest(str(name), known)}"
+            f"`{what}.name` must be one of {', '.join(sorted(known))}, but is {name!r}"
+            f"{nearest(name, known)}"
         )
-    return known[name].model_validate(value)
+    try:
+        return known[name].model_validate(value)
+    except ValidationError as error:
+        raise NestedMistakes(error, known[name]) from None
 
 
 class TrialConfig(Section):
@@ -49,7 +54,7 @@ class TrialConfig(Section):
     @field_validator("model", mode="before")
     @classmethod
     def _model_by_name(cls, value: Any) -> Any:
-        return _by_name(value, FAMILIES, "model")
+        return _by_name("model", value, FAMILIES)
 
 
 class ExperimentConfig(TrialConfig):
@@ -72,7 +77,7 @@ class ExperimentConfig(TrialConfig):
     @field_validator("data", mode="before")
     @classmethod
     def _data_by_name(cls, value: Any) -> Any:
-        return _by_name(value, dict(DATA_SECTIONS), "data")
+        return _by_name("data", value, DATA_SECTIONS)
 
     @field_validator("run")
     @classmethod
@@ -134,7 +139,7 @@ class SweepConfig(ExperimentConfig):
     max_failed_trials: Annotated[int, Field(ge=1)] | None = Field(
         default=None, json_schema_extra=NOT_IN_FINGERPRINT
     )
-    """Stop the sweep after so many failed trials; None: when more than half of the first 20 fail."""
+    """Stop after so many failed trials; None: when more than half of the first 20 fail."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = Field(
         default=3, json_schema_extra=NOT_IN_FINGERPRINT
     )

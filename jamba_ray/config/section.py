@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
-FUSIBLE = {"fusible": True}
-"""Field metadata: members of one stack may differ in this field (``Field(json_schema_extra=FUSIBLE)``)."""
+FUSIBLE: JsonDict = {"fusible": True}
+"""Field metadata (``json_schema_extra``): members of one stack may differ in this field."""
 
-NOT_IN_FINGERPRINT = {"fingerprint": False}
+NOT_IN_FINGERPRINT: JsonDict = {"fingerprint": False}
 """Field metadata: the field says where or how to run, never what the result is."""
 
 

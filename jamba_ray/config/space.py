@@ -87,7 +87,7 @@ class Parameter(Section):
     fusible: bool = False
 
     def exists(self, params: Mapping[str, Scalar], base: Mapping[str, Any]) -> bool:
-        """Whether the parameter exists, given those chosen so far and the base values of the rest."""
+        """Whether it exists, given the parameters chosen so far and the base values of the rest."""
         for path, wanted in self.leaf.when.items():
             actual = params.get(path, base.get(path))
             if actual not in (wanted if isinstance(wanted, list) else [wanted]):
@@ -109,6 +109,7 @@ class SearchSpace(Section):
 
     @property
     def paths(self) -> tuple[str, ...]:
+        """The dotted paths, in order."""
         return tuple(p.path for p in self.parameters)
 
     def n_combinations(self) -> int | None:
@@ -172,7 +173,7 @@ def parse_leaves(tree: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def in_order(leaves: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Order paths so that each follows those its ``when`` names; mistakes where that is impossible."""
+    """Paths in an order where each follows those its ``when`` names; a mistake if there is none."""
     ordered: list[str] = []
     waiting = list(leaves)
     while waiting:

@@ -40,10 +40,10 @@ class TrainingSection(Section):
     epochs: Annotated[float, Field(gt=0.0, le=100_000)] = 10.0
     """Passes over the training rows; may be a fraction."""
     report_rows: Annotated[int, Field(ge=1)] | None = None
-    """Rows seen between two reports, each of which validates and may stop the trial (the resource of
-    ASHA); None: a sixteenth of ``epochs``. A sweep fixes it once, so that rungs agree between trials."""
+    """Rows seen between two reports; each validates and may stop the trial (ASHA's resource). None:
+    a sixteenth of ``epochs``. A sweep fixes it once, so that rungs agree between trials."""
     patience: Annotated[int, Field(ge=0)] = 0
     """End a trial after so many reports without improvement; 0: never."""
     val_rows: Annotated[int, Field(ge=100)] = 8192
-    """A report judges at most so many validation rows (one fixed stratified sample, the same for all
-    trials); a trial's final value always comes from all of them."""
+    """A report judges at most so many validation rows (one fixed stratified sample, the same for
+    all trials); a trial's final value always comes from all of them."""

@@ -1,0 +1,166 @@
+"""Check a search space against the configuration that it varies, before anything starts."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from jamba_ray.config.family import FAMILIES
+from jamba_ray.config.names import nearest
+from jamba_ray.config.params import flatten, with_params
+from jamba_ray.config.run import SweepConfig, TrialConfig
+from jamba_ray.config.section import Section, is_fusible
+from jamba_ray.config.space import (
+    CategoricalLeaf,
+    Parameter,
+    Scalar,
+    SearchSpace,
+    in_order,
+    parse_leaves,
+)
+from jamba_ray.config.training import TrainingSection
+from jamba_ray.errors import ConfigError
+
+_MAX_COMBINATIONS = 512
+"""Corner combinations tried; beyond that a fixed random sample of as many."""
+_MAX_SENTENCES = 8
+
+
+def parse_space(config: SweepConfig) -> SearchSpace:
+    """The search space of ``config``, every leaf of it checked against the fields it names.
+
+    Raises:
+        ConfigError: With a sentence for each unknown path, wrong leaf, circular ``when`` and each
+            combination of extreme values that makes no valid configuration.
+    """
+    leaves, mistakes = parse_leaves(config.search_space)
+    families = reachable_families(config.model.name, leaves)
+    base = flatten(config.trial().model_dump(mode="json"))
+    for path, leaf in leaves.items():
+        mistakes += _path_mistakes(path, leaf, families)
+        mistakes += _when_mistakes(path, leaf, leaves, base)
+    order, circles = in_order(leaves)
+    mistakes += circles
+    if mistakes:
+        raise ConfigError(mistakes)
+    conditions = {q for leaf in leaves.values() for q in leaf.when} - leaves.keys()
+    space = SearchSpace(
+        parameters=tuple(
+            Parameter(path=p, leaf=leaves[p], fusible=_fusible(p, families)) for p in order
+        ),
+        base={q: base[q] for q in sorted(conditions)},
+    )
+    mistakes = _combination_mistakes(config.trial(), space)
+    if mistakes:
+        raise ConfigError(mistakes)
+    return space
+
+
+def reachable_families(base_family: str, leaves: Mapping[str, Any]) -> list[str]:
+    """The model families that trials may have."""
+    leaf = leaves.get("model.name")
+    if isinstance(leaf, CategoricalLeaf):
+        return [str(choice) for choice in leaf.choices]
+    return [base_family]
+
+
+def _path_mistakes(path: str, leaf: Any, families: Sequence[str]) -> list[str]:
+    if path.startswith("data."):
+        return [
+            f"`search_space.{path}` must not vary the data, which all trials share. "
+            f"Run one sweep for each `{path}`."
+        ]
+    wanted = leaf.when.get("model.name", list(families))
+    wanted = wanted if isinstance(wanted, list) else [wanted]
+    lacking = [f for f in wanted if f in FAMILIES and field_of(path, f) is None]
+    if not lacking:
+        return []
+    if path.startswith("model.") and len(lacking) < len(wanted):
+        having = [f for f in wanted if f not in lacking]
+        return [
+            f"`search_space.{path}` must exist for every model it applies to, but "
+            f"{', '.join(lacking)} has no such setting. Add `when: {{model.name: [{', '.join(having)}]}}`."
+        ]
+    known = sorted(set(itertools.chain.from_iterable(_paths(f) for f in wanted if f in FAMILIES)))
+    hint = nearest(path, known) or ". Search spaces vary `model.*`, `training.*` and `precision`."
+    return [f"`search_space.{path}` is not a setting{hint}"]
+
+
+def _when_mistakes(
+    path: str, leaf: Any, leaves: Mapping[str, Any], base: Mapping[str, Any]
+) -> list[str]:
+    return [
+        f"`search_space.{path}.when` must name a parameter or setting, but {q!r} is neither"
+        f"{nearest(q, [*leaves, *base]) or '.'}"
+        for q in leaf.when
+        if q not in leaves and q not in base
+    ]
+
+
+def field_of(path: str, family: str) -> Any:
+    """The pydantic field at a dotted path of a trial of ``family``, or None."""
+    *branches, name = path.split(".")
+    section: Any = TrialConfig
+    for i, branch in enumerate(branches):
+        if i == 0 and branch == "model":
+            section = FAMILIES[family]
+            continue
+        field = section.model_fields.get(branch)
+        section = field.annotation if field is not None else None
+        if not (isinstance(section, type) and issubclass(section, Section)):
+            return None
+    field = section.model_fields.get(name)
+    is_section = (
+        field is not None
+        and isinstance(field.annotation, type)
+        and issubclass(field.annotation, Section)
+    )
+    return None if is_section else field
+
+
+def _paths(family: str) -> list[str]:
+    own = [f"model.{name}" for name in FAMILIES[family].model_fields]
+    training = [f"training.{name}" for name in TrainingSection.model_fields]
+    return [*own, *training, "precision", "seed"]
+
+
+def _fusible(path: str, families: Iterable[str]) -> bool:
+    fields = [field_of(path, f) for f in families]
+    return all(is_fusible(f) for f in fields if f is not None)
+
+
+def _combination_mistakes(base: TrialConfig, space: SearchSpace) -> list[str]:
+    found: dict[str, None] = {}
+    for params in _corners(space):
+        try:
+            with_params(base, params)
+        except ConfigError as error:
+            for mistake in error.mistakes:
+                found.setdefault(f"`search_space` reaches a wrong setting: {mistake}")
+        if len(found) >= _MAX_SENTENCES:
+            break
+    return list(found)
+
+
+def _corners(space: SearchSpace) -> Iterator[dict[str, Scalar]]:
+    """Parameter sets of extreme values and all choices: every one, or a sample of a fixed seed."""
+    extremes = [
+        p.leaf.choices if isinstance(p.leaf, CategoricalLeaf) else (p.leaf.low, p.leaf.high)
+        for p in space.parameters
+    ]
+    n_all = 1
+    for choices in extremes:
+        n_all *= len(choices)
+    if n_all <= _MAX_COMBINATIONS:
+        combinations: Iterable[tuple[Scalar, ...]] = itertools.product(*extremes)
+    else:
+        rng = random.Random(0)
+        combinations = (tuple(rng.choice(c) for c in extremes) for _ in range(_MAX_COMBINATIONS))
+    for combination in combinations:
+        params: dict[str, Scalar] = {}
+        for parameter, value in zip(space.parameters, combination, strict=True):
+            if parameter.exists(params, space.base):
+                params[parameter.path] = value
+        yield params
