@@ -1,0 +1,29 @@
+"""What a checkpoint holds, in memory: arrays, JSON documents and raw bytes, nothing executable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The content of one checkpoint, the same before ``save`` and after ``load``, bit for bit."""
+
+    tensors: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """Arrays by name ('model/<parameter>', 'optimizer/<name>' ...); any name in Unicode. Their
+    types: bool, (u)int8-64, float16-64."""
+    documents: dict[str, Any] = field(default_factory=dict)
+    """Strict JSON values (no NaN, no infinity) by file stem: 'config', 'preprocessing', 'metrics',
+    'state', 'fingerprints' ..."""
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    """Raw bytes by file name, such as 'model.txt' for LightGBM's trees."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays and blobs, the bulk of what ``save`` writes."""
+        arrays = sum(np.asarray(a).nbytes for a in self.tensors.values())
+        return arrays + sum(len(b) for b in self.blobs.values())

@@ -1,0 +1,160 @@
+"""The metrics, defined once on counts, so that a value and its interval cannot disagree.
+
+They equal scikit-learn's where it has them (the tests compare them with it); written here because
+an interval needs each a thousand times: 22,000 rows take 0.1 ms on counts, 10 ms through sklearn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from jamba_ray.errors import DataError
+from jamba_ray.evaluation.counts import Counts, count
+
+N_CALIBRATION_BINS = 15
+DEFAULT_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number that says how good probabilities are."""
+
+    compute: Callable[[Counts, float], float]
+    """(counts, threshold) -> value. Ranking and calibration metrics ignore the threshold."""
+    direction: Literal["maximize", "minimize"] = "maximize"
+    needs: Literal["nothing", "threats", "both classes"] = "nothing"
+    """Of which classes at least one row must be there for the metric to be defined."""
+
+
+def roc_auc(counts: Counts, threshold: float) -> float:
+    """Share of (threat, benign) pairs in which the threat scores higher; a tie counts half."""
+    below = counts.n_benign - np.cumsum(counts.benign)
+    wins = np.dot(counts.threats, below + 0.5 * counts.benign)
+    return float(wins / (counts.n_threats * counts.n_benign))
+
+
+def average_precision(counts: Counts, threshold: float) -> float:
+    """Sum over thresholds of (recall gained) x (precision there): the step-wise area under the
+    precision-recall curve, without interpolation (it would flatter; Davis & Goadrich 2006)."""
+    threats = np.cumsum(counts.threats)
+    flagged = threats + np.cumsum(counts.benign)
+    # A resample may leave the top blocks empty: nothing is gained there, whatever the precision.
+    precision = threats / np.maximum(flagged, 1.0)
+    return float(np.dot(counts.threats, precision) / counts.n_threats)
+
+
+def recall_at_fpr(counts: Counts, limit: float) -> float:
+    """The largest recall among thresholds whose false-positive rate is at most ``limit``.
+
+    Rows of equal score are flagged together; flagging nothing (recall 0) is always possible.
+    """
+    allowed = np.cumsum(counts.benign) <= limit * counts.n_benign * (1.0 + 1e-12)
+    n_allowed = int(np.count_nonzero(allowed))  # the rate never falls, so they come first
+    return float(counts.threats[:n_allowed].sum() / counts.n_threats)
+
+
+def f1(counts: Counts, threshold: float) -> float:
+    """2 TP / (2 TP + FP + FN), flagging scores >= ``threshold``."""
+    n = _flagged(counts, threshold)
+    tp, fp = counts.threats[:n].sum(), counts.benign[:n].sum()
+    return float(2.0 * tp / (tp + fp + counts.n_threats))
+
+
+def accuracy(counts: Counts, threshold: float) -> float:
+    """Share of rows on the right side of ``threshold``."""
+    n = _flagged(counts, threshold)
+    right = counts.threats[:n].sum() + counts.benign[n:].sum()
+    return float(right / (counts.n_threats + counts.n_benign))
+
+
+def ece(counts: Counts, threshold: float) -> float:
+    """Expected calibration error (Naeini, Cooper & Hauskrecht 2015): the mean over rows of
+    |mean probability - share of threats| in the row's bin.
+
+    15 bins of equal width over the probability of a threat, [0, 1/15) ... [14/15, 1] (Guo et al.
+    2017 take 15 too, but of the winning class's confidence). Biased upward on few rows.
+    """
+    bins = np.minimum((counts.score * N_CALIBRATION_BINS).astype(np.int64), N_CALIBRATION_BINS - 1)
+    rows = counts.threats + counts.benign
+    gap = np.bincount(bins, rows * counts.score - counts.threats, minlength=N_CALIBRATION_BINS)
+    return float(np.abs(gap).sum() / rows.sum())
+
+
+def log_loss(counts: Counts, threshold: float) -> float:
+    """Mean negative log-likelihood in nats; probabilities clipped to [2.2e-16, 1 - 2.2e-16]."""
+    eps = float(np.finfo(np.float64).eps)
+    p = np.clip(counts.score, eps, 1.0 - eps)
+    total = np.dot(counts.threats, np.log(p)) + np.dot(counts.benign, np.log1p(-p))
+    return float(-total / (counts.n_threats + counts.n_benign))
+
+
+def _flagged(counts: Counts, threshold: float) -> int:
+    """How many blocks, from the top, score at least ``threshold``."""
+    return int(np.searchsorted(-counts.score, -threshold, side="right"))
+
+
+METRICS: Mapping[str, Metric] = {
+    "roc_auc": Metric(roc_auc, needs="both classes"),
+    "average_precision": Metric(average_precision, needs="both classes"),
+    "f1": Metric(f1, needs="threats"),
+    "recall_at_fpr_1e-2": Metric(lambda c, _: recall_at_fpr(c, 1e-2), needs="both classes"),
+    "recall_at_fpr_1e-3": Metric(lambda c, _: recall_at_fpr(c, 1e-3), needs="both classes"),
+    "accuracy": Metric(accuracy),
+    "ece": Metric(ece, "minimize"),
+    "log_loss": Metric(log_loss, "minimize"),
+}
+"""By the key that follows 'val/' and 'test/'."""
+
+
+def value_of(
+    name: str, y: npt.ArrayLike, p: npt.ArrayLike, threshold: float | None = None
+) -> float:
+    """One metric of labels ``y`` [N] and probabilities ``p`` [N]; raises as ``count`` does.
+
+    Raises:
+        DataError: If the rows lack a class without which the metric has no meaning.
+    """
+    counts = count(y, p)
+    reason = undefined(counts).get(name)
+    if reason is not None:
+        raise DataError(reason)
+    return METRICS[name].compute(counts, DEFAULT_THRESHOLD if threshold is None else threshold)
+
+
+def score(y: npt.ArrayLike, p: npt.ArrayLike, threshold: float | None = None) -> dict[str, float]:
+    """All metrics that are defined on these rows (``undefined`` says why one is left out).
+
+    ``f1`` and ``accuracy`` flag ``p >= threshold`` (None: 0.5). Raises as ``count`` does.
+    """
+    counts = count(y, p)
+    return score_counts(counts, DEFAULT_THRESHOLD if threshold is None else threshold)
+
+
+def score_counts(counts: Counts, threshold: float) -> dict[str, float]:
+    """``score``, of counts."""
+    left_out = undefined(counts)
+    return {n: m.compute(counts, threshold) for n, m in METRICS.items() if n not in left_out}
+
+
+def undefined(counts: Counts) -> dict[str, str]:
+    """Name -> the sentence that says why the metric has no value on these rows."""
+    lacking = [
+        name
+        for name, n in (("threats", counts.n_threats), ("benign rows", counts.n_benign))
+        if n == 0
+    ]
+    return {
+        name: f"`{name}` needs {_NEED[metric.needs]}, but there are no {' and no '.join(lacking)}. "
+        "Score rows that have them."
+        for name, metric in METRICS.items()
+        if (metric.needs == "both classes" and lacking)
+        or (metric.needs == "threats" and "threats" in lacking)
+    }
+
+
+_NEED = {"nothing": "", "threats": "threats", "both classes": "both threats and benign rows"}

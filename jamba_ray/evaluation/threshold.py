@@ -1,0 +1,66 @@
+"""Where to cut probabilities into alarms, and what the cut costs."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from jamba_ray.errors import DataError
+from jamba_ray.evaluation.counts import Counts, checked, count
+
+FPR_LIMITS = {"fpr_1e-2": 1e-2, "fpr_1e-3": 1e-3}
+
+
+class Confusion(TypedDict):
+    """Rows by truth and alarm."""
+
+    true_positives: int
+    false_positives: int
+    true_negatives: int
+    false_negatives: int
+
+
+class OperatingPoint(TypedDict):
+    """A threshold chosen for its false-positive rate, and what it gives on the rows it was chosen
+    on; on other rows the rate may differ much (drift), so it is no promise."""
+
+    threshold: float
+    fpr: float
+    recall: float
+    precision: float | None
+    """None: nothing is flagged."""
+
+
+def choose_threshold(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
+    """The threshold with the highest F1 on these rows; of equal ones the highest (fewest alarms).
+
+    It lies halfway between two neighbouring scores, so that rounding in another batch size or on
+    another machine flips no row. Raises as ``count`` does.
+
+    Raises:
+        DataError: If there are no threats, so that F1 is undefined.
+    """
+    counts = count(y, p)
+    if counts.n_threats == 0:
+        raise DataError(
+            "A threshold needs threats to be chosen on, but these rows have none. "
+            "Choose rows with threats among them."
+        )
+    tp, fp = np.cumsum(counts.threats), np.cumsum(counts.benign)
+    best = int(np.argmax(2.0 * tp / (tp + fp + counts.n_threats)))
+    return cut_below(counts, best)
+
+
+def cut_below(counts: Counts, block: int) -> float:
+    """A threshold that flags blocks 0 .. ``block`` and no other; -1 flags none.
+
+    Always finite, and above 1 only where block 0 has the score 1.
+    """
+    if block < 0:
+        return float(np.nextafter(counts.score[0], 2.0))
+    upper = float(counts.score[block])
+    lower = float(counts.score[block + 1]) if block + 1 < len(counts.score) else 0.0
+    middle = lower + (upper - lower) / 2.0
+    return middle if lower < middle else upper
