@@ -81,7 +81,8 @@ def _path_mistakes(path: str, leaf: Any, families: Sequence[str]) -> list[str]:
         having = [f for f in wanted if f not in lacking]
         return [
             f"`search_space.{path}` must exist for every model it applies to, but "
-            f"{', '.join(lacking)} has no such setting. Add `when: {{model.name: [{', '.join(having)}]}}`."
+            f"{', '.join(lacking)} has no such setting. "
+            f"Add `when: {{model.name: [{', '.join(having)}]}}`."
         ]
     known = sorted(set(itertools.chain.from_iterable(_paths(f) for f in wanted if f in FAMILIES)))
     hint = nearest(path, known) or ". Search spaces vary `model.*`, `training.*` and `precision`."
