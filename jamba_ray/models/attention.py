@@ -1,0 +1,135 @@
+"""``attention``, the house model: feature tokens, self-attention among them, progressive layers.
+
+The encoder is that of the FT-Transformer (Gorishniy et al. 2021, "Revisiting Deep Learning Models
+for Tabular Data", arXiv 2106.11959) with pre-norm blocks. We differ: piecewise-linear tokens
+instead of linear ones, all tokens are read out (``pool``) through progressive feature layers
+instead of a [CLS] token, and dropout adapts to the width of a layer. Attention is plain matmul and
+softmax, because ``scaled_dot_product_attention`` has no vmap rule on CPUs.
+
+Letters: B batch, F features (tokens), D width, H heads, E = D / H head width.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from jamba_ray.config.family import ModelSection
+from jamba_ray.config.section import FUSIBLE
+from jamba_ray.data.prepared import FeatureSchema
+from jamba_ray.models.dropout import Dropout
+from jamba_ray.models.feature_layers import FeatureLayers, Norm, progressive_widths
+from jamba_ray.models.registry import register
+from jamba_ray.models.tokens import Embedding, FeatureTokens
+
+
+class AttentionSection(ModelSection):
+    """``model.name: attention``."""
+
+    name: Literal["attention"] = "attention"
+    input_dim: Annotated[int, Field(ge=1)] | None = None
+    """Number of features; None: from the data. A check, not a choice."""
+    hidden_dim: Annotated[int, Field(ge=4, le=4096)] = 32
+    """Width of a feature token."""
+    output_dim: Literal[1] = 1
+    """One logit: the log-odds of a threat."""
+    n_heads: Annotated[int, Field(ge=1, le=256)] = 4
+    """Attention heads; must divide ``hidden_dim``."""
+    n_blocks: Annotated[int, Field(ge=1, le=32)] = 2
+    """Attention blocks."""
+    feature_layers: Annotated[int, Field(ge=1, le=16)] = 3
+    """Progressive layers after attention; the first is 4 x ``hidden_dim`` wide, each next half."""
+    dropout_rate: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
+        default=0.1, json_schema_extra=FUSIBLE
+    )
+    """Dropout inside blocks and in the widest feature layer; narrower layers drop less."""
+    embedding: Embedding = "ple"
+    """How a number becomes a token: piecewise-linear, periodic or linear."""
+    norm: Norm = "batch"
+    """Normalisation of the feature layers (blocks always use layer norm)."""
+    pool: Literal["flatten", "mean"] = "flatten"
+    """What the feature layers see: all tokens side by side, or their mean."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> AttentionSection:
+        if self.hidden_dim % self.n_heads:
+            fitting = [h for h in (1, 2, 4, 8, 16, 32) if self.hidden_dim % h == 0]
+            near = sorted(sorted(fitting, key=lambda h: abs(h - self.n_heads))[:2])
+            raise ValueError(
+                f"`model.n_heads` must divide `model.hidden_dim` ({self.hidden_dim}), "
+                f"but is {self.n_heads}. Choose {' or '.join(map(str, near))}"
+            )
+        return self
+
+
+class SelfAttention(nn.Module):
+    """[B, F, D] -> [B, F, D], every feature attending to every feature."""
+
+    def __init__(self, width: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Plain attention, scaled by E ** -0.5."""
+        b, f, d = x.shape
+        qkv = self.qkv(x).view(b, f, 3, self.n_heads, d // self.n_heads).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)  # each [B, H, F, E]
+        scale = (d // self.n_heads) ** -0.5
+        weights = torch.softmax((q * scale) @ k.transpose(-2, -1), dim=-1)
+        joined = (weights @ v).transpose(1, 2).reshape(b, f, d)
+        y: Tensor = self.out(joined)
+        return y
+
+
+class Block(nn.Module):
+    """Pre-norm attention, then a pre-norm two-layer SiLU network per token."""
+
+    def __init__(self, width: int, n_heads: int, rate: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = SelfAttention(width, n_heads)
+        self.token_norm = nn.LayerNorm(width)
+        self.widen = nn.Linear(width, 2 * width)
+        self.activation = nn.SiLU()
+        self.dropout = Dropout(rate)
+        self.narrow = nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, F, D] -> [B, F, D]."""
+        x = x + self.attention(self.attention_norm(x))
+        hidden = self.dropout(self.activation(self.widen(self.token_norm(x))))
+        y: Tensor = x + self.narrow(hidden)
+        return y
+
+
+class Attention(nn.Module):
+    """Tokens -> blocks -> pooling -> progressive feature layers -> one logit."""
+
+    def __init__(self, section: AttentionSection, schema: FeatureSchema) -> None:
+        super().__init__()
+        width, rate = section.hidden_dim, section.dropout_rate
+        self.is_flat = section.pool == "flatten"
+        self.tokens = FeatureTokens(schema, width, section.embedding)
+        self.blocks = nn.Sequential(
+            *(Block(width, section.n_heads, rate) for _ in range(section.n_blocks))
+        )
+        self.norm = nn.LayerNorm(width)
+        widths = progressive_widths(4 * width, section.feature_layers)
+        d_in = schema.input_dim * width if self.is_flat else width
+        self.feature_layers = FeatureLayers(d_in, widths, section.norm, rate)
+        self.head = nn.Linear(widths[-1], section.output_dim)
+
+    def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
+        """[B, F_n], [B, F_c] -> logits [B]."""
+        x = self.norm(self.blocks(self.tokens(x_num, x_cat)))
+        pooled = x.flatten(1) if self.is_flat else x.mean(dim=1)
+        logits: Tensor = self.head(self.feature_layers(pooled))
+        return logits.squeeze(-1)
+
+
+register("attention", AttentionSection, Attention)
