@@ -1,0 +1,27 @@
+"""Training: K >= 1 trials of one shape, from configurations and rows to outcomes."""
+
+from jamba_ray.training.fit import fit
+from jamba_ray.training.member import (
+    Decision,
+    Member,
+    Outcome,
+    Report,
+    Reporter,
+    Save,
+    State,
+    common_shape,
+    shape_of,
+)
+
+__all__ = [
+    "Decision",
+    "Member",
+    "Outcome",
+    "Report",
+    "Reporter",
+    "Save",
+    "State",
+    "common_shape",
+    "fit",
+    "shape_of",
+]

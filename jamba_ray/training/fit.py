@@ -1,0 +1,47 @@
+"""``fit``: the one door to training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from jamba_ray.checkpoints.snapshot import Snapshot
+from jamba_ray.config.family import TRAINERS
+from jamba_ray.data.prepared import PreparedData
+from jamba_ray.training.engine import fit_gradient
+from jamba_ray.training.member import Member, Outcome, Reporter, Save, common_shape
+
+
+def fit(
+    members: Sequence[Member],
+    data: PreparedData,
+    report: Reporter,
+    *,
+    device: str = "cpu",
+    save: Save | None = None,
+    resume: Mapping[int, Snapshot] | None = None,
+) -> list[Outcome]:
+    """Train members of one shape, together where they are networks.
+
+    Args:
+        members: At least one; they share all structural fields.
+        data: Rows and schema; read, never written.
+        report: Asked at each report boundary what each live member shall do.
+        device: ``cpu``, ``cuda``, ``cuda:1`` ...
+        save: Given a resumable snapshot of each member that goes on or was stopped, after its
+            report. A crash in between makes the resumed member report that step again, with the
+            same values.
+        resume: Snapshots by trial from which to go on instead of from the start.
+
+    Returns:
+        One outcome per member, in order.
+
+    Raises:
+        ValueError: The members cannot be one stack, or trees were asked to stack.
+        ConfigError: The model does not fit the data.
+        CheckpointError: A snapshot in ``resume`` is of another configuration or other data.
+        TrialError: The model raised, and no single member of a stack is to blame.
+    """
+    common_shape(members)
+    if TRAINERS[members[0].config.model.name] == "boosting":
+        raise ValueError("boosting is not here yet")
+    return fit_gradient(members, data, report, device=device, save=save, resume=resume)

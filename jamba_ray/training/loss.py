@@ -1,0 +1,61 @@
+"""Binary cross-entropy with each member's own threat weight and label smoothing.
+
+Letters: K stacked trials, B batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jamba_ray.config.training import TrainingSection
+
+
+def threat_weight(setting: float | Literal["balanced"], threat_share: float) -> float:
+    """The loss weight of a threat relative to a benign row; ``balanced``: benign rows / threats."""
+    if setting == "balanced":
+        return (1.0 - threat_share) / threat_share
+    return setting
+
+
+class Criterion:
+    """Mean loss per member: logits [K, B], labels [K, B] -> [K], always in float32.
+
+    Weights are divided by their mean over the training rows, so that the size of the gradient,
+    and with it what ``grad_clip`` means, does not depend on ``threat_weight``.
+    """
+
+    def __init__(
+        self, sections: Sequence[TrainingSection], threat_share: float, device: str
+    ) -> None:
+        weights = [threat_weight(s.threat_weight, threat_share) for s in sections]
+        means = [1.0 - threat_share + threat_share * weight for weight in weights]
+        smoothing = [s.label_smoothing for s in sections]
+
+        def column(values: list[float]) -> Tensor:
+            return torch.tensor(values, dtype=torch.float32, device=device)[:, None]
+
+        self._benign = column([1.0 / mean for mean in means])
+        self._extra = column([(w - 1.0) / mean for w, mean in zip(weights, means, strict=True)])
+        self._low = column([s / 2.0 for s in smoothing])
+        self._span = column([1.0 - s for s in smoothing])
+        self._weighted = any(weight != 1.0 for weight in weights)
+        self._smoothed = any(s != 0.0 for s in smoothing)
+
+    def __call__(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Mean weighted loss of each member."""
+        # Skipping a weight of 1 or a smoothing of 0 changes no bit of the result, only its cost.
+        target = torch.addcmul(self._low, self._span, y) if self._smoothed else y
+        weight = torch.addcmul(self._benign, self._extra, y) if self._weighted else None
+        loss = F.binary_cross_entropy_with_logits(logits.float(), target, weight, reduction="none")
+        return loss.mean(dim=1)
+
+    def keep(self, members: Sequence[int]) -> None:
+        """Drop all members but these."""
+        index = list(members)
+        self._benign, self._extra = self._benign[index], self._extra[index]
+        self._low, self._span = self._low[index], self._span[index]

@@ -1,0 +1,124 @@
+"""What training is given and gives back: members, reports, decisions, outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from jamba_ray.checkpoints.snapshot import Snapshot
+from jamba_ray.config.run import TrialConfig
+from jamba_ray.config.section import Section, is_fusible
+
+Decision: TypeAlias = Literal["continue", "prune", "stop"]
+"""``prune``: the pruner says no. ``stop``: budget or interrupt; end now, keep the best as result."""
+
+State: TypeAlias = Literal["complete", "pruned", "failed", "stopped"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trial in a stack."""
+
+    trial: int
+    """Trial number: names things, decides nothing (the seed is in ``config``)."""
+    config: TrialConfig
+    """Members of one call share its shape (all fields but the fusible ones)."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a member stands at a report boundary."""
+
+    trial: int
+    step: int
+    """Counts this trial's reports from 1, consecutive, also across a resume."""
+    rows_seen: int
+    """Training rows used so far; ASHA's resource."""
+    epoch: float
+    """``rows_seen`` / training rows."""
+    seconds: float
+    """Wall time of training so far, over all attempts, as saved in snapshots."""
+    metrics: dict[str, float]
+    """``train/loss`` (mean since the last report), ``val/loss`` (plain log loss) and
+    ``val/<objective>``, the latter two on the validation sample; full precision."""
+    goodput_s: float
+    """Seconds in forward, backward and optimizer so far. Members of a stack share a step's time
+    equally, so that the sum over trials is the time of the lane."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a member ended."""
+
+    trial: int
+    state: State
+    reason: str | None
+    """One sentence for ``failed``; for ``complete`` only where patience ran out."""
+    value: float | None
+    """The objective on all validation rows with the best step's weights; None if failed."""
+    metrics: dict[str, float]
+    """``val/<metric>`` on all validation rows with the best step's weights."""
+    best_step: int
+    """The report with the best objective on the validation sample; 0 if failed before any."""
+    rows_seen: int
+    epochs: float
+    seconds: float
+    goodput_s: float
+    checkpoint: Snapshot | None
+    """Best weights (``model/...``) and all that is needed to go on; None if failed."""
+
+
+Reporter: TypeAlias = Callable[[Sequence[Report]], Sequence[Decision]]
+"""Called with one report per live member at each report boundary; answers in the same order."""
+
+Save: TypeAlias = Callable[[int, Snapshot], None]
+"""Called with (trial, resumable snapshot) after the report of the same step was answered."""
+
+
+def shape_of(config: TrialConfig) -> dict[str, Any]:
+    """All structural fields as JSON values: trials of equal shape can train as one stack."""
+    return _structural(config)
+
+
+def common_shape(members: Sequence[Member]) -> None:
+    """Check that the members can be one stack.
+
+    Raises:
+        ValueError: No member, a trial number twice, or shapes that differ.
+    """
+    if not members:
+        raise ValueError("`members` must hold at least one trial, but is empty")
+    numbers = [member.trial for member in members]
+    if len(set(numbers)) != len(numbers):
+        raise ValueError(f"`members` must hold each trial once, but holds {numbers}")
+    first = shape_of(members[0].config)
+    for member in members[1:]:
+        if (other := shape_of(member.config)) != first:
+            raise ValueError(
+                f"members of one stack must share the shape, but trials {members[0].trial} and "
+                f"{member.trial} differ in {', '.join(_differences(first, other))}; "
+                "train them in two calls"
+            )
+
+
+def _structural(section: Section) -> dict[str, Any]:
+    dumped = section.model_dump(mode="json")
+    return {
+        name: _structural(value)
+        if isinstance(value := getattr(section, name), Section)
+        else dumped[name]
+        for name, field in type(section).model_fields.items()
+        if not is_fusible(field)
+    }
+
+
+def _differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
+    paths = []
+    for name in sorted(a.keys() | b.keys()):
+        left, right = a.get(name), b.get(name)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            paths += _differences(left, right, f"{prefix}{name}.")
+        elif left != right:
+            paths.append(f"`{prefix}{name}`")
+    return paths

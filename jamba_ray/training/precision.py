@@ -1,0 +1,97 @@
+"""In which number format a trial computes, and the loss scaling that float16 needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from jamba_ray.config.training import Precision
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Format:
+    """A precision that was decided, and why."""
+
+    name: Literal["fp32", "bf16", "fp16"]
+    reason: str
+
+    def autocast(self, device_type: str) -> AbstractContextManager[Any]:
+        """The context of the forward pass; weights, gradients and optimizer stay float32."""
+        if self.name == "fp32":
+            return nullcontext()
+        return torch.autocast(device_type, dtype=_DTYPES[self.name])
+
+
+def resolve(setting: Precision, device_type: str, *, has_bf16: bool) -> Format:
+    """Decide the format for a device: a pure function, so that ``dry_run`` can say it.
+
+    ``auto`` is bf16 on a GPU with native bf16, otherwise fp32: on a CPU eager bf16 attention took
+    91 ms a step against 19 ms in fp32 (hidden 64, 20 tokens, batch 256, one thread).
+    """
+    if setting != "auto":
+        return Format(setting, f"`precision={setting}` was asked for")
+    if device_type == "cuda" and has_bf16:
+        return Format("bf16", "the GPU computes bf16 natively")
+    if device_type == "cuda":
+        return Format("fp32", "the GPU has no native bf16")
+    return Format("fp32", f"eager bf16 is slower than fp32 on {device_type}")
+
+
+def has_native_bf16(device: str) -> bool:
+    """Whether the device computes bfloat16 without emulation (CUDA capability 8.0 and up)."""
+    if torch.device(device).type != "cuda":
+        return False
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+class LossScaler:
+    """Dynamic loss scaling per member (Micikevicius et al. 2018), without a host sync.
+
+    Constants as in ``torch.amp.GradScaler``. A member whose gradient overflows skips its own step
+    and halves its own scale; its neighbours in the stack do not notice.
+    """
+
+    GROWTH, BACKOFF, INTERVAL = 2.0, 0.5, 2000
+    FIRST, SMALLEST = 65536.0, 2.0**-24
+
+    def __init__(self, size: int, device: str) -> None:
+        self.scale = torch.full((size, 1), self.FIRST, device=device)
+        """float32 [K, 1]."""
+        self.clean_steps = torch.zeros((size, 1), dtype=torch.int32, device=device)
+        """Steps since the last overflow or growth, int32 [K, 1]."""
+
+    def unscale_(self, gradients: Tensor) -> Tensor:
+        """Divide [K, P] gradients in place, zero those that overflowed; True [K, 1] where sound."""
+        gradients.div_(self.scale)
+        sound = torch.isfinite(gradients).all(dim=1, keepdim=True)
+        gradients.masked_fill_(~sound, 0.0)
+        return sound
+
+    def update(self, sound: Tensor) -> None:
+        """Grow or back off after a step."""
+        clean = torch.where(sound, self.clean_steps + 1, 0)
+        grown = clean >= self.INTERVAL
+        factor = torch.where(sound, torch.where(grown, self.GROWTH, 1.0), self.BACKOFF)
+        self.scale = self.scale * factor
+        self.clean_steps = torch.where(grown, 0, clean)
+
+    def keep(self, members: Sequence[int]) -> None:
+        """Drop all members but these."""
+        index = list(members)
+        self.scale, self.clean_steps = self.scale[index], self.clean_steps[index]
+
+    def state(self, k: int) -> dict[str, float]:
+        """JSON of one member."""
+        return {"scale": float(self.scale[k, 0]), "clean_steps": int(self.clean_steps[k, 0])}
+
+    def load(self, k: int, state: dict[str, float]) -> None:
+        """Inverse of ``state``."""
+        self.scale[k, 0] = state["scale"]
+        self.clean_steps[k, 0] = int(state["clean_steps"])

@@ -1,0 +1,73 @@
+"""How far one member has come: what its reports, its snapshots and its outcome are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from jamba_ray.config.search import Objective
+from jamba_ray.training.validation import is_better
+
+
+@dataclass
+class Progress:
+    """Counters of one member; the only thing that an engine changes in place."""
+
+    step: int = 0
+    """Reports made."""
+    batches: int = 0
+    """Optimizer steps tried: the position in the data order and in the schedule."""
+    rows_seen: int = 0
+    seconds: float = 0.0
+    goodput_s: float = 0.0
+    best_value: float | None = None
+    """Best objective on the validation sample."""
+    best_step: int = 0
+    stale: int = 0
+    """Reports since the best."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Those of the best report."""
+    best: dict[str, Tensor] = field(default_factory=dict)
+    """Weights and buffers at the best report (gradient training)."""
+
+    def judge(self, objective: Objective, metrics: dict[str, float]) -> bool:
+        """Count one more report; True where it is the best so far."""
+        self.step += 1
+        value = metrics[f"val/{objective}"]
+        if not is_better(objective, value, self.best_value):
+            self.stale += 1
+            return False
+        self.best_value, self.best_step, self.stale = value, self.step, 0
+        self.metrics = dict(metrics)
+        return True
+
+    def to_json(self) -> dict[str, Any]:
+        """Strict JSON, all but the weights."""
+        return {
+            "step": self.step,
+            "batches": self.batches,
+            "rows_seen": self.rows_seen,
+            "seconds": self.seconds,
+            "goodput_s": self.goodput_s,
+            "best_value": self.best_value,
+            "best_step": self.best_step,
+            "stale": self.stale,
+            "metrics": self.metrics,
+        }
+
+    @classmethod
+    def from_json(cls, state: dict[str, Any]) -> Progress:
+        """Inverse of ``to_json``."""
+        return cls(
+            step=state["step"],
+            batches=state["batches"],
+            rows_seen=state["rows_seen"],
+            seconds=state["seconds"],
+            goodput_s=state["goodput_s"],
+            best_value=state["best_value"],
+            best_step=state["best_step"],
+            stale=state["stale"],
+            metrics=dict(state["metrics"]),
+        )

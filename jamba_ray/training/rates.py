@@ -1,0 +1,63 @@
+"""The numbers that change from batch to batch, for one report interval, moved to the device once.
+
+Letters: K stacked trials, S batches of the interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from jamba_ray.config.run import TrialConfig
+from jamba_ray.models.dropout import step_key
+from jamba_ray.training.schedule import Timetable, batch_progress, lr_factor
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Per batch and member; sequences of S tensors, because indexing a tensor costs more."""
+
+    lr: tuple[Tensor, ...]
+    """float32 [K, 1] each."""
+    decay: tuple[Tensor, ...]
+    """Learning rate x weight decay, float32 [K, 1] each."""
+    keys: tuple[Tensor, ...]
+    """Step keys of dropout, int32 [K] each."""
+    clip: Tensor
+    """float32 [K, 1]."""
+
+    def keep(self, members: Sequence[int]) -> Interval:
+        """Without all members but these."""
+        index = list(members)
+
+        def kept(rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(row[index] for row in rows)
+
+        return Interval(kept(self.lr), kept(self.decay), kept(self.keys), self.clip[index])
+
+
+def interval(
+    configs: Sequence[TrialConfig], first: int, last: int, table: Timetable, device: str
+) -> Interval:
+    """The numbers of batches ``first`` .. ``last`` - 1."""
+    training = [config.training for config in configs]
+    progress = [batch_progress(batch, table.n_batches) for batch in range(first, last)]
+    lr = torch.tensor(
+        [[s.learning_rate * lr_factor(p, s.warmup) for s in training] for p in progress],
+        dtype=torch.float64,
+    ).unsqueeze(-1)
+    decay = lr * torch.tensor([s.weight_decay for s in training], dtype=torch.float64)[:, None]
+    keys = torch.tensor(
+        [[step_key(c.seed, batch) for c in configs] for batch in range(first, last)],
+        dtype=torch.int32,
+    )
+    clip = torch.tensor([s.grad_clip for s in training], dtype=torch.float32)[:, None]
+    return Interval(
+        lr=lr.float().to(device).unbind(0),
+        decay=decay.float().to(device).unbind(0),
+        keys=keys.to(device).unbind(0),
+        clip=clip.to(device),
+    )

@@ -1,0 +1,156 @@
+"""From a member's state to a ``Snapshot`` and back.
+
+Every snapshot is both: ``model/...`` is the model to use (best weights so far), and the rest is
+what training needs to go on exactly: ``current/...`` weights and batch statistics, ``optimizer/...``
+moments, and the counters in the document ``state``. Data order, dropout masks and learning rate are
+functions of (seed, position), so no generator state is needed.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+import jamba_ray
+from jamba_ray.checkpoints.snapshot import Snapshot
+from jamba_ray.config.fingerprint import fingerprint
+from jamba_ray.data.prepared import PreparedData
+from jamba_ray.errors import CheckpointError
+from jamba_ray.training.member import Member
+from jamba_ray.training.optimizer import StackedAdamW
+from jamba_ray.training.precision import LossScaler
+from jamba_ray.training.progress import Progress
+from jamba_ray.training.stack import Stack
+
+
+def documents(
+    member: Member,
+    data: PreparedData,
+    state: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    threshold: float | None,
+) -> dict[str, Any]:
+    """The JSON documents of any snapshot."""
+    return {
+        "state": {"trial": member.trial, **state},
+        "config": member.config.model_dump(mode="json"),
+        "preprocessing": data.preprocessing,
+        # A threshold exists once all validation rows were scored; before that nothing chose one.
+        "metrics": {**metrics, "threshold": threshold},
+        "fingerprints": {
+            "config": fingerprint(member.config),
+            "data": data.fingerprint,
+            "code": code_fingerprint(),
+        },
+    }
+
+
+def take(
+    stack: Stack,
+    optimizer: StackedAdamW,
+    scaler: LossScaler | None,
+    k: int,
+    progress: Progress,
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """Member k's arrays and its ``state`` document; nothing in them changes afterwards."""
+    current = stack.state(k)
+    moments = {
+        f"optimizer/{kind}/{name}": view
+        for kind, rows in (("exp_avg", optimizer.exp_avg), ("exp_avg_sq", optimizer.exp_avg_sq))
+        for name, view in stack.layout.views(rows[k].clone()).items()
+    }
+    tensors = {
+        **{f"model/{name}": _array(t) for name, t in (progress.best or current).items()},
+        **{f"current/{name}": _array(t) for name, t in current.items()},
+        **{name: _array(t) for name, t in moments.items()},
+    }
+    state = {
+        "kind": "gradient",
+        **progress.to_json(),
+        "optimizer": {"steps": int(optimizer.steps[k, 0])},
+        "scaler": None if scaler is None else scaler.state(k),
+    }
+    return tensors, state
+
+
+def put(
+    snapshot: Snapshot,
+    stack: Stack,
+    optimizer: StackedAdamW,
+    scaler: LossScaler | None,
+    k: int,
+) -> Progress:
+    """Inverse of ``take``.
+
+    Raises:
+        CheckpointError: An array is missing, or has another shape than the model.
+    """
+    state = snapshot.documents["state"]
+    device = stack.flat.device
+    try:
+        stack.load(k, _tensors(snapshot, "current/", device))
+        for kind, rows in (("exp_avg", optimizer.exp_avg), ("exp_avg_sq", optimizer.exp_avg_sq)):
+            saved = _tensors(snapshot, f"optimizer/{kind}/", device)
+            for name, view in stack.layout.views(rows[k]).items():
+                view.copy_(saved[name])
+        optimizer.steps[k, 0] = float(state["optimizer"]["steps"])
+        if scaler is not None and state["scaler"] is not None:
+            scaler.load(k, state["scaler"])
+        progress = Progress.from_json(state)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"The checkpoint of trial {state.get('trial')} must fit the model that is configured, "
+            f"but does not ({error}); resume it with the configuration that wrote it."
+        ) from error
+    progress.best = _tensors(snapshot, "model/", device)
+    return progress
+
+
+def check_belongs(snapshot: Snapshot, member: Member, data: PreparedData, kind: str) -> None:
+    """Refuse to resume from what another configuration, data or trainer wrote.
+
+    Raises:
+        CheckpointError: With what differs.
+    """
+    written = snapshot.documents.get("fingerprints", {})
+    now = {"config": fingerprint(member.config), "data": data.fingerprint}
+    differs = [name for name, value in now.items() if written.get(name) != value]
+    if snapshot.documents.get("state", {}).get("kind") != kind:
+        differs.append("trainer")
+    if differs:
+        raise CheckpointError(
+            f"Trial {member.trial} must resume from a checkpoint of the same configuration and "
+            f"data, but the {' and the '.join(differs)} changed; start it anew instead."
+        )
+
+
+@functools.cache
+def code_fingerprint() -> str:
+    """Version, and 16 hex digits of SHA-256 over the sources that decide a result."""
+    package = Path(jamba_ray.__file__).parent
+    digest = hashlib.sha256(torch.__version__.encode())
+    for room in ("data", "evaluation", "models", "training"):
+        for path in sorted((package / room).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return f"{jamba_ray.__version__}+{digest.hexdigest()[:16]}"
+
+
+def _array(tensor: Tensor) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = np.ascontiguousarray(tensor.detach().cpu().numpy())
+    return array
+
+
+def _tensors(snapshot: Snapshot, prefix: str, device: torch.device) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): torch.tensor(array, device=device)
+        for name, array in snapshot.tensors.items()
+        if name.startswith(prefix)
+    }

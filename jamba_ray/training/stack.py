@@ -1,0 +1,204 @@
+"""K modules of one shape as one: parameters in flat rows, one forward for all members.
+
+Letters: K stacked trials, P parameters of one member, B batch.
+
+Row k of ``flat`` [K, P] holds member k's parameters; every parameter tensor is a view of it, so the
+optimizer, clipping, snapshots and the removal of members each are a few operations on one tensor.
+With K = 1 the module itself is bound to the row and called as ever; with K > 1 it is vmapped
+(``torch.func``). Masks of dropout depend on each member's step key alone (``models.dropout``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from jamba_ray.models.dropout import key_names
+
+_ALIGN = 16
+"""Parameters start at multiples of 16 floats (64 bytes), as fresh tensors would."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a parameter lies in a row."""
+
+    name: str
+    shape: torch.Size
+    start: int
+
+    @property
+    def stop(self) -> int:
+        """One past its last element."""
+        return self.start + self.shape.numel()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All slots of a row; those with weight decay come first."""
+
+    slots: tuple[Slot, ...]
+    n_parameters: int
+    """P, with the gaps of alignment (they stay zero)."""
+    n_decayed: int
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Layout:
+        """Decay is for tensors of two and more dimensions: never for biases or norms."""
+        parameters = sorted(module.named_parameters(), key=lambda item: item[1].ndim < 2)
+        slots, start, n_decayed = [], 0, 0
+        for name, parameter in parameters:
+            slots.append(Slot(name, parameter.shape, start))
+            start += -(-parameter.numel() // _ALIGN) * _ALIGN
+            n_decayed = start if parameter.ndim >= 2 else n_decayed
+        return cls(tuple(slots), start, n_decayed)
+
+    def views(self, row: Tensor) -> dict[str, Tensor]:
+        """Parameters as views of a row [P], or of rows [K, P]."""
+        lead = row.shape[:-1]
+        return {s.name: row[..., s.start : s.stop].view(*lead, *s.shape) for s in self.slots}
+
+
+class Stack:
+    """The members' weights and buffers, and what to do with all of them at once."""
+
+    def __init__(self, modules: Sequence[nn.Module], device: str) -> None:
+        self._template = modules[0].to(device)
+        self.layout = Layout.of(self._template)
+        self.flat = torch.zeros(len(modules), self.layout.n_parameters, device=device)
+        """float32 [K, P]."""
+        self._keys = key_names(self._template)
+        self._persistent = set(self._template.state_dict())
+        members = [dict(module.named_buffers()) for module in modules]
+        self.buffers: dict[str, Tensor] = {}
+        """[K, ...], those that members own."""
+        self._shared: dict[str, Tensor] = {}
+        for name in members[0]:
+            if name not in self._keys:
+                self._add_buffer(name, [buffers[name] for buffers in members], device)
+        self.step_keys = torch.zeros(len(modules), dtype=torch.int32, device=device)
+        """int32 [K], what every dropout layer takes as key; the engine sets it."""
+        with torch.no_grad():
+            for k, module in enumerate(modules):
+                views = self.layout.views(self.flat[k])
+                for name, parameter in module.named_parameters():
+                    views[name].copy_(parameter)
+        self._bind()
+
+    @property
+    def size(self) -> int:
+        """K."""
+        return len(self.flat)
+
+    def train(self, mode: bool = True) -> None:
+        """Training or evaluation behaviour of the layers."""
+        self._template.train(mode)
+
+    def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
+        """Each member on its own rows: [K, B, F_n], [K, B, F_c] -> logits [K, B]."""
+        if self.size == 1:
+            logits: Tensor = self._template(x_num[0], x_cat[0])
+            return logits.unsqueeze(0)
+        return self._vmapped(x_num, x_cat, 0)
+
+    def forward_shared(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
+        """All members on the same rows: [B, F_n], [B, F_c] -> logits [K, B]."""
+        if self.size == 1:
+            logits: Tensor = self._template(x_num, x_cat)
+            return logits.unsqueeze(0)
+        return self._vmapped(x_num, x_cat, None)
+
+    def forward_one(self, weights: dict[str, Tensor], x_num: Tensor, x_cat: Tensor) -> Tensor:
+        """One model with the given ``weights`` (as ``state`` gives them): logits [B]."""
+        buffers = {**self._shared, **{name: rows[0] for name, rows in self.buffers.items()}}
+        logits: Tensor = functional_call(self._template, {**buffers, **weights}, (x_num, x_cat))
+        return logits
+
+    def gradients(self, loss: Tensor) -> Tensor:
+        """d loss / d flat, [K, P]: row k is member k's gradient where ``loss`` sums their losses."""
+        pieces = torch.autograd.grad(loss, self._leaves, materialize_grads=True)
+        # Gaps of alignment get zeros: the optimizer works on whole rows.
+        columns: list[Tensor] = []
+        for piece, slot, gap in zip(pieces, self.layout.slots, self._gaps, strict=True):
+            columns.append(piece.reshape(self.size, slot.shape.numel()))
+            if gap is not None:
+                columns.append(gap)
+        return torch.cat(columns, dim=1)
+
+    def state(self, k: int) -> dict[str, Tensor]:
+        """A copy of member k's parameters and persistent buffers, as a ``state_dict`` names them."""
+        own = {n: rows[k].clone() for n, rows in self.buffers.items() if n in self._persistent}
+        return {**self.layout.views(self.flat[k].clone()), **own}
+
+    @torch.no_grad()
+    def load(self, k: int, state: dict[str, Tensor]) -> None:
+        """Inverse of ``state``."""
+        for name, view in self.layout.views(self.flat[k]).items():
+            view.copy_(state[name])
+        for name, rows in self.buffers.items():
+            if name in self._persistent:
+                rows[k].copy_(state[name])
+
+    def keep(self, members: Sequence[int]) -> None:
+        """Drop all members but these."""
+        index = list(members)
+        self.flat = self.flat[index]
+        self.buffers = {name: rows[index] for name, rows in self.buffers.items()}
+        self.step_keys = self.step_keys[index]
+        self._bind()
+
+    def _add_buffer(self, name: str, rows: list[Tensor], device: str) -> None:
+        """Constants that are the same in all members are not stacked: vmap need not batch them."""
+        rows = [row.to(device) for row in rows]
+        is_constant = name not in self._persistent
+        if is_constant and len(rows) > 1 and all(torch.equal(rows[0], row) for row in rows):
+            self._shared[name] = rows[0]
+        else:
+            self.buffers[name] = torch.stack(rows)
+
+    def _bind(self) -> None:
+        """Point the leaves (and with K = 1 the module itself) at the current storage."""
+        starts = [*(slot.start for slot in self.layout.slots[1:]), self.layout.n_parameters]
+        self._gaps = [
+            self.flat.new_zeros(self.size, start - slot.stop) if start > slot.stop else None
+            for slot, start in zip(self.layout.slots, starts, strict=True)
+        ]
+        if self.size == 1:
+            self._bind_module()
+            return
+        # Leaves share storage with ``flat``, which the optimizer changes in place.
+        views = self.layout.views(self.flat.detach())
+        self._parameters = {name: view.requires_grad_() for name, view in views.items()}
+        self._leaves = list(self._parameters.values())
+
+    def _bind_module(self) -> None:
+        views = self.layout.views(self.flat[0])
+        parameters = dict(self._template.named_parameters())
+        for name, parameter in parameters.items():
+            parameter.data = views[name]
+        self._leaves = [parameters[slot.name] for slot in self.layout.slots]
+        own = {name: rows[0] for name, rows in self.buffers.items()}
+        keys = {name: self.step_keys[0] for name in self._keys}
+        for name, tensor in {**self._shared, **own, **keys}.items():
+            path, _, last = name.rpartition(".")
+            setattr(self._template.get_submodule(path), last, tensor)
+
+    def _vmapped(self, x_num: Tensor, x_cat: Tensor, x_dim: int | None) -> Tensor:
+        keys = dict.fromkeys(self._keys, self.step_keys)
+        own = {**self._parameters, **self.buffers, **keys}
+
+        def call(own: dict[str, Tensor], x_num: Tensor, x_cat: Tensor) -> Tensor:
+            logits: Tensor = functional_call(
+                self._template, {**self._shared, **own}, (x_num, x_cat)
+            )
+            return logits
+
+        # "different" is for modules with a generator of their own (torch's nn.Dropout): they train,
+        # but their masks depend on the neighbours, unlike those of ``models.dropout``.
+        batched = vmap(call, in_dims=(0, x_dim, x_dim), randomness="different")
+        logits: Tensor = batched(own, x_num, x_cat)
+        return logits

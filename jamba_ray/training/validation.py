@@ -1,0 +1,121 @@
+"""Rows on the device, and how good predictions on the validation rows are.
+
+Letters: K stacked trials, N rows, F_n / F_c numeric / categorical features.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.special import expit
+from torch import Tensor
+
+from jamba_ray.config.search import DIRECTIONS, Objective
+from jamba_ray.data.prepared import Rows
+from jamba_ray.evaluation import choose_threshold, score, value_of
+
+Floats = npt.NDArray[np.float64]
+
+CHUNK_ROWS = {"cpu": 1024, "cuda": 16384}
+"""Rows of one validation pass: on a CPU what stays in cache, on a GPU what fills it."""
+
+
+@dataclass(frozen=True)
+class ResidentRows:
+    """Rows as tensors on the device, for the whole of a trial."""
+
+    x_num: Tensor
+    """float32 [N, F_n]."""
+    x_cat: Tensor
+    """int64 [N, F_c]."""
+    y: Tensor
+    """float32 [N]."""
+
+    @classmethod
+    def of(cls, rows: Rows, device: str) -> ResidentRows:
+        """Without a copy on a CPU, also of read-only arrays (another process's shared memory)."""
+        with warnings.catch_warnings():
+            # Nothing here writes to rows, so that torch cannot mark a tensor read-only is no harm.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            tensors = [torch.from_numpy(a).to(device) for a in (rows.x_num, rows.x_cat, rows.y)]
+        return cls(*tensors)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def gather(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows of each member: int32 [K, B] -> [K, B, F_n], [K, B, F_c], [K, B]."""
+        k, b = index.shape
+        flat = index.reshape(-1)
+        x_num = self.x_num.index_select(0, flat).view(k, b, self.x_num.shape[1])
+        x_cat = self.x_cat.index_select(0, flat).view(k, b, self.x_cat.shape[1])
+        return x_num, x_cat, self.y.index_select(0, flat).view(k, b)
+
+
+def sample(rows: Rows, limit: int) -> Rows:
+    """At most ``limit`` rows, stratified by label: one fixed sample, the same for every trial."""
+    if len(rows) <= limit:
+        return rows
+    generator = np.random.default_rng(0)
+    threats, benign = np.flatnonzero(rows.y == 1.0), np.flatnonzero(rows.y != 1.0)
+    n_threats = min(max(round(limit * len(threats) / len(rows)), 1), limit - 1)
+    n_threats = min(max(n_threats, limit - len(benign)), len(threats))
+    chosen = np.sort(
+        np.concatenate(
+            [
+                generator.choice(threats, n_threats, replace=False),
+                generator.choice(benign, limit - n_threats, replace=False),
+            ]
+        )
+    )
+    return Rows(x_num=rows.x_num[chosen], x_cat=rows.x_cat[chosen], y=rows.y[chosen])
+
+
+def predict(forward: Callable[[Tensor, Tensor], Tensor], rows: ResidentRows) -> Floats:
+    """Logits of ``forward([N, F_n], [N, F_c])`` on all rows in one pass, its last axis being rows."""
+    size = CHUNK_ROWS.get(rows.y.device.type, 4096)
+    with torch.inference_mode():
+        pieces = [
+            forward(rows.x_num[i : i + size], rows.x_cat[i : i + size])
+            for i in range(0, len(rows), size)
+        ]
+        logits = torch.cat(pieces, dim=-1).float().cpu().numpy()
+    return logits.astype(np.float64)
+
+
+def judge(objective: Objective, y: npt.NDArray[np.float32], p: Floats) -> dict[str, float]:
+    """``val/loss`` (plain log loss, whatever a member's weights) and ``val/<objective>``."""
+    return {
+        "val/loss": value_of("log_loss", y, p),
+        f"val/{objective}": objective_value(objective, y, p),
+    }
+
+
+def objective_value(objective: Objective, y: npt.NDArray[np.float32], p: Floats) -> float:
+    """The metric that decides; ``f1`` at its own best threshold."""
+    threshold = choose_threshold(y, p) if objective == "f1" else None
+    return value_of(objective, y, p, threshold)
+
+
+def final_metrics(y: npt.NDArray[np.float32], p: Floats) -> tuple[float, dict[str, float]]:
+    """The threshold with the best F1, and ``val/<metric>`` for all metrics at it."""
+    threshold = choose_threshold(y, p)
+    return threshold, {f"val/{name}": value for name, value in score(y, p, threshold).items()}
+
+
+def probabilities(logits: Floats) -> Floats:
+    """Sigmoid in float64, so that confident scores stay apart."""
+    p: Floats = expit(logits)
+    return p
+
+
+def is_better(objective: Objective, value: float, than: float | None) -> bool:
+    """Whether ``value`` improves on the best so far (None: there is none)."""
+    if than is None:
+        return True
+    return value > than if DIRECTIONS[objective] == "maximize" else value < than
