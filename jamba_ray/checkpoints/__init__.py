@@ -1,5 +1,17 @@
-"""Checkpoints without pickle: safetensors, strict JSON and a SHA-256 manifest."""
+"""Checkpoints without pickle: safetensors, strict JSON and a SHA-256 manifest written last."""
 
+from jamba_ray.checkpoints.manifest import Kind, Manifest
+from jamba_ray.checkpoints.retention import Entry, deletable
 from jamba_ray.checkpoints.snapshot import Snapshot
+from jamba_ray.checkpoints.store import CheckpointStore, Loaded, read_checkpoint
 
-__all__ = ["Snapshot"]
+__all__ = [
+    "CheckpointStore",
+    "Entry",
+    "Kind",
+    "Loaded",
+    "Manifest",
+    "Snapshot",
+    "deletable",
+    "read_checkpoint",
+]

@@ -1,0 +1,252 @@
+"""The checkpoints of a run, in one local folder that every lane can write.
+
+    trial-0007/step-000012/   model.safetensors, state.json, config.json ..., manifest.json
+    trial-0007/best-000009/   the result of the finished trial
+
+Writers of different trials never meet; one trial has one writer at a time.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import cast
+
+from jamba_ray.checkpoints.encoding import decode, encode
+from jamba_ray.checkpoints.folder import (
+    OpenFolder,
+    cannot_write,
+    commit_folder,
+    discard_folder,
+    sweep_scratch,
+    sync_folder,
+)
+from jamba_ray.checkpoints.manifest import (
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    Kind,
+    Manifest,
+    parse,
+    record,
+    verify,
+)
+from jamba_ray.checkpoints.retention import Entry, deletable
+from jamba_ray.checkpoints.snapshot import Snapshot
+from jamba_ray.errors import CheckpointError, StorageError
+
+_TRIAL = re.compile(r"trial-([0-9]{4,})")
+_CHECKPOINT = re.compile(r"(step|best)-([0-9]{6,})")
+_MAX_READS = 5
+"""A checkpoint replaced while it is read (``best/``) is read anew, at most so often."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint that was read and verified."""
+
+    entry: Entry
+    snapshot: Snapshot
+
+
+class CheckpointStore:
+    """Saves, finds and deletes checkpoints below ``root``, which is made if it is missing.
+
+    Later losses of ``root`` are errors: a disk that went away must not be written to as an empty
+    folder of the same name.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self.root, error, 0) from error
+        self._known_trials: set[int] = set()
+
+    def save(self, trial: int, step: int, snapshot: Snapshot, kind: Kind = "step") -> str:
+        """Write a checkpoint and return its path relative to ``root``. Once this returns it
+        survives ``kill -9`` and power loss; before, it is not there at all. One of the same trial,
+        step and kind is replaced in one step.
+
+        Raises:
+            ValueError: If the snapshot holds what no checkpoint may (see ``encode``).
+            StorageError: If the disk is full, read-only or gone; nothing is left behind.
+        """
+        if trial < 0 or step < 0:
+            raise ValueError(f"trial and step must not be negative, but are {trial} and {step}")
+        files = encode(snapshot)
+        manifest = Manifest(
+            trial=trial,
+            step=step,
+            kind=kind,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            files={name: record(data) for name, data in files.items()},
+        )
+        path = f"{_trial_name(trial)}/{kind}-{step:06d}"
+        target = self.root / path
+        if trial not in self._known_trials:
+            try:
+                target.parent.mkdir(exist_ok=True)  # no parents: see the class
+                sync_folder(self.root)
+            except OSError as error:
+                raise cannot_write(target, error, snapshot.nbytes) from error
+            self._known_trials.add(trial)
+        commit_folder(target, {**files, MANIFEST: manifest.to_bytes()})
+        return path
+
+    def load(self, path: str) -> Snapshot:
+        """Read and verify the checkpoint at ``path`` (relative to ``root``, as ``save`` gave it).
+
+        Raises:
+            CheckpointError: If any byte is not as it was written, or ``path`` leaves the store.
+        """
+        return read_checkpoint(self._folder(path))[1]
+
+    def entries(self, trial: int | None = None) -> list[Entry]:
+        """What lies in the store, by trial, step and kind; committed, but not yet verified.
+
+        Raises:
+            StorageError: If ``root`` is gone or unreadable.
+        """
+        try:
+            folders = [e for e in os.scandir(self.root) if e.is_dir(follow_symlinks=False)]
+            entries = []
+            for folder in folders:
+                number = _TRIAL.fullmatch(folder.name)
+                if number and trial in (None, int(number[1])):
+                    entries += _entries(int(number[1]), folder.name, Path(folder.path))
+            return sorted(entries)
+        except OSError as error:
+            raise StorageError(
+                f"Cannot read {self.root}: {(error.strerror or str(error)).lower()}. "
+                "Mount or restore the folder, then `resume=true`."
+            ) from error
+
+    def latest(self, trial: int, kind: Kind = "step") -> tuple[Loaded | None, list[str]]:
+        """The newest checkpoint of ``trial`` that verifies, and one sentence for each newer one
+        that does not. None: there is none; begin the trial anew."""
+        warnings = []
+        for entry in reversed([e for e in self.entries(trial) if e.kind == kind]):
+            try:
+                manifest, snapshot = read_checkpoint(self.root / entry.path)
+                _check_place(manifest, entry)
+            except CheckpointError as error:
+                warnings.append(f"Passed over a damaged checkpoint: {error}")
+                continue
+            return Loaded(entry, snapshot), warnings
+        return None, warnings
+
+    def retain(
+        self, best: Collection[int], finished: Collection[int], newest: int = 2
+    ) -> list[Entry]:
+        """Delete what ``deletable`` says, and return it.
+
+        Raises:
+            StorageError: If the disk refuses.
+        """
+        doomed = deletable(self.entries(), best, finished, newest)
+        for entry in doomed:
+            discard_folder(self.root / entry.path)
+        return doomed
+
+    def publish(self, path: str, destination: Path) -> None:
+        """Copy the verified checkpoint at ``path`` to ``destination`` (the run's ``best/``), which
+        appears, or is replaced, in one step.
+
+        Raises:
+            CheckpointError: If the checkpoint does not verify; ``destination`` stays as it was.
+            StorageError: If the disk refuses, or ``destination`` holds something else.
+        """
+        _, raw, files = _read(self._folder(path))
+        destination = Path(destination)
+        if destination.is_symlink() or (
+            destination.exists()
+            and not (destination / MANIFEST).exists()
+            and not (destination.is_dir() and not any(destination.iterdir()))
+        ):
+            raise StorageError(
+                f"{destination} must be a checkpoint to be replaced by one, but is something else. "
+                "Move it away."
+            )
+        sweep_scratch(destination.parent, older_than_s=3600.0)
+        commit_folder(destination, {**files, MANIFEST: raw})
+
+    def sweep_orphans(self, older_than_s: float = 3600.0) -> list[Path]:
+        """Remove what killed writers left behind, and return it; what living ones write stays."""
+        parents = [self.root, *(p for p in self.root.glob("trial-*") if not p.is_symlink())]
+        return [path for parent in parents for path in sweep_scratch(parent, older_than_s)]
+
+    def _folder(self, path: str) -> Path:
+        parts = PurePosixPath(path).parts
+        if (
+            len(parts) != 2
+            or not _TRIAL.fullmatch(parts[0])
+            or not _CHECKPOINT.fullmatch(parts[1])
+            or any(p.is_symlink() for p in (self.root / parts[0], self.root / path))
+        ):
+            raise CheckpointError(
+                f"A checkpoint of this store must be 'trial-<n>/<kind>-<step>', but is {path!r}. "
+                "Use a path that `entries` gives."
+            )
+        return self.root / path
+
+
+def read_checkpoint(folder: Path) -> tuple[Manifest, Snapshot]:
+    """Read a checkpoint folder anywhere and verify every byte of it before using any.
+
+    Raises:
+        CheckpointError: Naming the file and what is wrong with it: missing, truncated, changed, a
+            link, an unknown format.
+    """
+    manifest, _, files = _read(folder)
+    return manifest, decode(files, str(folder))
+
+
+def _read(folder: Path) -> tuple[Manifest, bytes, dict[str, bytes]]:
+    for _ in range(_MAX_READS - 1):
+        with OpenFolder(folder) as opened:
+            try:
+                return _read_once(opened)
+            except CheckpointError:
+                if not opened.was_replaced():
+                    raise
+    with OpenFolder(folder) as opened:
+        return _read_once(opened)
+
+
+def _read_once(folder: OpenFolder) -> tuple[Manifest, bytes, dict[str, bytes]]:
+    where = str(folder.path)
+    raw = folder.read(MANIFEST, MAX_MANIFEST_BYTES)
+    manifest = parse(raw, where)
+    files = {}
+    for name, expected in manifest.files.items():
+        # One byte more than it should be is enough to see that a file is too long.
+        files[name] = folder.read(name, expected.size + 1)
+        verify(name, files[name], expected, where)
+    return manifest, raw, files
+
+
+def _entries(trial: int, name: str, folder: Path) -> list[Entry]:
+    found = []
+    for child in os.scandir(folder):
+        parts = _CHECKPOINT.fullmatch(child.name)
+        if parts and child.is_dir(follow_symlinks=False):
+            kind = cast(Kind, parts[1])
+            found.append(Entry(trial, int(parts[2]), kind, f"{name}/{child.name}"))
+    return found
+
+
+def _check_place(manifest: Manifest, entry: Entry) -> None:
+    if (manifest.trial, manifest.step, manifest.kind) != (entry.trial, entry.step, entry.kind):
+        raise CheckpointError(
+            f"{entry.path}: the manifest says trial {manifest.trial}, step {manifest.step}, kind "
+            f"'{manifest.kind}': the folder was moved or copied here. Move it back."
+        )
+
+
+def _trial_name(trial: int) -> str:
+    return f"trial-{trial:04d}"
