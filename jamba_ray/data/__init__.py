@@ -1,0 +1,24 @@
+"""From files or a generator to matrices that models train on; no torch, no Ray."""
+
+from jamba_ray.data.labels import labels
+from jamba_ray.data.prepare import prepare
+from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
+from jamba_ray.data.preprocessing import Preprocessor
+from jamba_ray.data.source import SourceFile, changed_files, source_files, source_fingerprint
+from jamba_ray.data.synthetic import generate
+from jamba_ray.data.table import read_table
+
+__all__ = [
+    "FeatureSchema",
+    "PreparedData",
+    "Preprocessor",
+    "Rows",
+    "SourceFile",
+    "changed_files",
+    "generate",
+    "labels",
+    "prepare",
+    "read_table",
+    "source_files",
+    "source_fingerprint",
+]

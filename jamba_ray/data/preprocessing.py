@@ -1,0 +1,258 @@
+"""From a user's table to matrices: fitted on the training rows, saved as JSON with every checkpoint.
+
+Letters: N rows, F_n numeric features, F_c categorical features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from jamba_ray.config.data import PreprocessingSection
+from jamba_ray.config.names import nearest
+from jamba_ray.data.cells import to_names, to_numbers
+from jamba_ray.data.columns import Roles
+from jamba_ray.data.prepared import FeatureSchema
+from jamba_ray.data.scaling import Floats, Scale, fit_scale, scale_from_json
+from jamba_ray.errors import DataError
+
+VERSION = 1
+_PRESENT = "present"
+
+
+@dataclass(frozen=True)
+class NumericColumn:
+    """One numeric column: infinities become ``low`` or ``high``, gaps ``fill``, then it is scaled."""
+
+    name: str
+    low: float
+    high: float
+    fill: float
+    scale: Scale
+    bin_edges: tuple[float, ...]
+
+    def __call__(self, values: Floats) -> npt.NDArray[np.float32]:
+        """[N] raw -> [N] scaled and finite."""
+        finite = np.where(np.isnan(values), self.fill, values)
+        finite = np.where(np.isposinf(finite), self.high, finite)
+        finite = np.where(np.isneginf(finite), self.low, finite)
+        return self.scale(finite).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class CategoricalColumn:
+    """One categorical feature; ``categories[i]`` has code i + 1, everything else code 0.
+
+    With ``tells_missing`` it is about a numeric column and has one category, 'present'.
+    """
+
+    name: str
+    categories: tuple[str, ...]
+    tells_missing: bool = False
+
+    @property
+    def feature(self) -> str:
+        return f"{self.name} (missing)" if self.tells_missing else self.name
+
+
+class Preprocessor:
+    """Everything that was learnt from the training rows about their columns."""
+
+    def __init__(
+        self, numeric: tuple[NumericColumn, ...], categorical: tuple[CategoricalColumn, ...]
+    ) -> None:
+        self.numeric = numeric
+        self.categorical = categorical
+
+    @classmethod
+    def fit(
+        cls, train: pd.DataFrame, roles: Roles, section: PreprocessingSection
+    ) -> tuple[Preprocessor, tuple[str, ...]]:
+        """Fit to the training rows; also returns notes on columns that turned out useless or dirty."""
+        numeric: list[NumericColumn] = []
+        categorical: list[CategoricalColumn] = []
+        indicators: list[CategoricalColumn] = []
+        notes: list[str] = []
+        for name in roles.numeric:
+            values = to_numbers(train[name])
+            column, note = _fit_numeric(name, values, section)
+            notes += [note] if note else []
+            if column is not None:
+                numeric.append(column)
+            if np.isnan(values).any():
+                indicators.append(CategoricalColumn(name, (_PRESENT,), tells_missing=True))
+        for name in roles.categorical:
+            categories = _frequent(train[name], section)
+            if categories:
+                categorical.append(CategoricalColumn(name, categories))
+            else:
+                notes.append(
+                    f"Column {name!r} has no value that occurs {section.rare_below} times in the "
+                    "training rows and is left out."
+                )
+        if not numeric and not categorical and not indicators:
+            raise DataError(
+                "the data must have at least one usable feature, but has none: "
+                + " ".join(notes)[:300].replace("Column", "column", 1)
+            )
+        return cls(tuple(numeric), (*categorical, *indicators)), tuple(notes)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The table columns that ``transform`` reads."""
+        return tuple(dict.fromkeys(c.name for c in (*self.numeric, *self.categorical)))
+
+    @property
+    def schema(self) -> FeatureSchema:
+        """What a model has to know of the features."""
+        return FeatureSchema(
+            numeric=tuple(c.name for c in self.numeric),
+            categorical=tuple(c.feature for c in self.categorical),
+            cardinalities=tuple(len(c.categories) + 1 for c in self.categorical),
+            bin_edges=tuple(c.bin_edges for c in self.numeric),
+        )
+
+    def transform(
+        self, frame: pd.DataFrame, *, source: str = "the rows"
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """x_num [N, F_n], finite, and x_cat [N, F_c] of ``frame``; other columns are ignored.
+
+        Cells may be anything: what is no number in a numeric column counts as missing, an unseen
+        category as unknown. Raises DataError, naming ``source``, where a column is missing or comes twice.
+        """
+        _check_columns(frame, self.columns, source)
+        x_num = np.empty((len(frame), len(self.numeric)), dtype=np.float32)
+        x_cat = np.zeros((len(frame), len(self.categorical)), dtype=np.int64)
+        for j, number in enumerate(self.numeric):
+            x_num[:, j] = number(to_numbers(frame[number.name]))
+        for j, column in enumerate(self.categorical):
+            if column.tells_missing:
+                x_cat[:, j] = ~np.isnan(to_numbers(frame[column.name]))
+            else:
+                x_cat[:, j] = _codes(frame[column.name], column.categories)
+        return x_num, x_cat
+
+    def to_json(self) -> dict[str, Any]:
+        """Strict JSON from which ``from_json`` makes the same transform, bit for bit."""
+        return {
+            "version": VERSION,
+            "numeric": [
+                {
+                    "name": c.name,
+                    "low": c.low,
+                    "high": c.high,
+                    "fill": c.fill,
+                    "scale": c.scale.to_json(),
+                    "bin_edges": list(c.bin_edges),
+                }
+                for c in self.numeric
+            ],
+            "categorical": [
+                {
+                    "name": c.name,
+                    "categories": list(c.categories),
+                    "tells_missing": c.tells_missing,
+                }
+                for c in self.categorical
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Preprocessor:
+        """Inverse of ``to_json``. Raises DataError for a version that this code does not know."""
+        if value.get("version") != VERSION:
+            raise DataError(
+                f"preprocessing must have version {VERSION}, but has {value.get('version')!r}; "
+                "load the checkpoint with the jamba_ray that wrote it."
+            )
+        numeric = tuple(
+            NumericColumn(
+                name=c["name"],
+                low=c["low"],
+                high=c["high"],
+                fill=c["fill"],
+                scale=scale_from_json(c["scale"]),
+                bin_edges=tuple(c["bin_edges"]),
+            )
+            for c in value["numeric"]
+        )
+        categorical = tuple(
+            CategoricalColumn(c["name"], tuple(c["categories"]), c["tells_missing"])
+            for c in value["categorical"]
+        )
+        return cls(numeric, categorical)
+
+
+def _fit_numeric(
+    name: str, values: Floats, section: PreprocessingSection
+) -> tuple[NumericColumn | None, str]:
+    finite = values[np.isfinite(values)]
+    scale = fit_scale(finite, section.scaling) if len(finite) else None
+    if scale is None:
+        return None, f"Column {name!r} has fewer than two finite values in training; left out."
+    column = NumericColumn(
+        name,
+        low=float(finite.min()),
+        high=float(finite.max()),
+        # An observed value: the mean of the middle two could overflow.
+        fill=float(np.quantile(finite, 0.5, method="inverted_cdf")),
+        scale=scale,
+        bin_edges=(),
+    )
+    scaled = column(values)
+    levels = np.linspace(0.0, 1.0, section.n_bins + 1)
+    edges = np.unique(np.quantile(scaled, levels, method="inverted_cdf"))
+    if len(edges) < 2:  # a rare value falls between all levels
+        edges = np.unique([scaled.min(), scaled.max()])
+    if len(edges) < 2:
+        return None, f"Column {name!r} does not vary in float32 after scaling; left out."
+    infinite = int(np.isinf(values).sum())
+    note = (
+        f"Column {name!r} is infinite in {infinite} training rows; its largest or smallest finite "
+        "value stands in."
+        if infinite
+        else ""
+    )
+    column = NumericColumn(
+        name, column.low, column.high, column.fill, scale, tuple(edges.astype(float).tolist())
+    )
+    return column, note
+
+
+def _frequent(column: pd.Series[Any], section: PreprocessingSection) -> tuple[str, ...]:
+    """The categories that get a code, most frequent first; ties in the order of their names."""
+    codes, names = to_names(column)
+    counts = np.bincount(codes[codes >= 0], minlength=len(names))
+    order = sorted(range(len(names)), key=lambda i: (-counts[i], names[i]))
+    kept = [names[i] for i in order if counts[i] >= max(section.rare_below, 1)]
+    return tuple(kept[: section.max_categories])
+
+
+def _codes(column: pd.Series[Any], categories: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    codes, names = to_names(column)
+    code_of = {category: i + 1 for i, category in enumerate(categories)}
+    # The last entry is what -1 (missing) picks.
+    of_name = np.array([code_of.get(name, 0) for name in names] + [0], dtype=np.int64)
+    return of_name[codes]
+
+
+def _check_columns(frame: pd.DataFrame, wanted: Collection[str], source: str) -> None:
+    present = list(frame.columns)
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise DataError(
+            f"{source} must have the columns that training had, but lacks "
+            f"{', '.join(map(repr, missing[:5]))}{more}"
+            f"{nearest(missing[0], map(str, present)) or '; add them, empty where unknown.'}"
+        )
+    twice = sorted({name for name in wanted if present.count(name) > 1})
+    if twice:
+        raise DataError(
+            f"column names of {source} must differ, but {twice[0]!r} comes more than once; rename one."
+        )

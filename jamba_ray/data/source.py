@@ -1,0 +1,112 @@
+"""The files behind a data section: which they are, and whether they are still what they were."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jamba_ray.config.data import DataSection, TableSection
+from jamba_ray.config.fingerprint import fingerprint, fingerprint_json
+from jamba_ray.errors import DataError
+
+SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
+_GLOB = set("*?[")
+
+
+def table_files(path: str) -> tuple[Path, ...]:
+    """The files that a file, folder (searched through) or glob stands for, sorted by name.
+
+    In a folder, files with other suffixes and those whose name starts with ``.`` or ``_`` do not count.
+    Raises DataError where there is nothing.
+    """
+    root = Path(path).expanduser()
+    if root.is_dir():
+        found = sorted(f for f in root.rglob("*") if f.is_file() and _is_table(f, root))
+        if not found:
+            raise DataError(
+                f"the folder {path} must hold CSV or Parquet files, but holds none; expected names "
+                f"end in {', '.join(SUFFIXES)}."
+            )
+        return tuple(found)
+    if root.exists():
+        return (root,)
+    if _GLOB & set(path):
+        found = sorted(f for p in glob.glob(str(root), recursive=True) if (f := Path(p)).is_file())
+        if found:
+            return tuple(found)
+        raise DataError(f"the pattern {path} must match files, but matches none; check data.path.")
+    parent = next((p for p in root.absolute().parents if p.exists()), Path("/"))
+    raise DataError(f"{path} does not exist (the nearest folder that does is {parent}).")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file as it was when read."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+    sha256: str
+
+
+def source_files(section: DataSection) -> tuple[SourceFile, ...]:
+    """Every file that ``section`` reads, with its content hash (none for synthetic data)."""
+    return tuple(_stamp(file) for path in _paths(section) for file in table_files(path))
+
+
+def source_fingerprint(section: DataSection) -> str:
+    """16 hex digits over the contents of all source files in order, or over a generator's options.
+
+    Names and times do not count: a moved or touched file is the same data.
+    """
+    if not isinstance(section, TableSection):
+        return fingerprint(section)
+    return fingerprint_json([file.sha256 for file in source_files(section)])
+
+
+def changed_files(before: Iterable[SourceFile]) -> Sequence[str]:
+    """One sentence for each file that vanished or whose content is no longer what it was.
+
+    Cheap where nothing happened: a file is read again only if its size or time changed.
+    """
+    sentences = []
+    for file in before:
+        path = Path(file.path)
+        try:
+            status = path.stat()
+            same = (status.st_size, status.st_mtime_ns) == (file.size_bytes, file.mtime_ns)
+            if not same and _sha256(path) != file.sha256:
+                sentences.append(
+                    f"{path} changed after it was read; restore it or start a new run."
+                )
+        except OSError as error:
+            sentences.append(f"{path} can no longer be read ({error.strerror}); restore it.")
+    return sentences
+
+
+def _paths(section: DataSection) -> list[str]:
+    if not isinstance(section, TableSection):
+        return []
+    tests = [section.test] if section.test is not None else []
+    return [section.path, *tests, *section.extra_tests.values()]
+
+
+def _is_table(file: Path, root: Path) -> bool:
+    hidden = any(part.startswith((".", "_")) for part in file.relative_to(root).parts)
+    return file.name.lower().endswith(SUFFIXES) and not hidden
+
+
+def _stamp(file: Path) -> SourceFile:
+    try:
+        status = file.stat()
+        return SourceFile(str(file.absolute()), status.st_size, status.st_mtime_ns, _sha256(file))
+    except OSError as error:
+        raise DataError(f"{file} must be readable, but is not: {error.strerror}.") from error
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

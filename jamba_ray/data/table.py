@@ -1,0 +1,163 @@
+"""Labelled rows from CSV or Parquet: a file, a folder or a glob, read with pyarrow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jamba_ray.data.budget import Budget
+from jamba_ray.data.csv_file import csv_names, read_csv_file
+from jamba_ray.data.parquet_file import parquet_names, read_parquet_file
+from jamba_ray.data.source import table_files
+from jamba_ray.errors import DataError
+
+MAX_CELLS = 2_000_000_000
+
+
+def read_table(
+    path: str | Path, *, max_cells: int = MAX_CELLS, drop: Collection[str] = ()
+) -> pd.DataFrame:
+    """All rows of a file, folder or glob (files in the order of their names).
+
+    Text columns come as pandas categories, integers with gaps as ``Int64`` (so that none is rounded),
+    decimals as floats. ``max_cells`` bounds rows x columns over all files before and while reading;
+    ``drop`` names columns that are not read. Raises DataError, one sentence that names the file, for
+    anything that is not such a table.
+    """
+    files = table_files(str(path))
+    budget = Budget.of(max_cells)
+    tables = [_read_file(file, budget, frozenset(drop)) for file in files]
+    for file, table in zip(files, tables, strict=True):
+        _check_columns(file, table)
+    names = tables[0].column_names
+    for file, table in zip(files[1:], tables[1:], strict=True):
+        _check_same_columns(files[0], names, file, table.column_names)
+    columns = {
+        name: _to_pandas(_joined([table.column(name) for table in tables])) for name in names
+    }
+    return pd.DataFrame(columns, columns=names)
+
+
+def column_names(path: str | Path) -> list[str]:
+    """The column names of a table, from its first file's header or footer alone."""
+    file = table_files(str(path))[0]
+    return parquet_names(file) if _is_parquet(file) else csv_names(file)
+
+
+def _read_file(file: Path, budget: Budget, drop: frozenset[str]) -> pa.Table:
+    read = read_parquet_file if _is_parquet(file) else read_csv_file
+    return read(file, budget, drop)
+
+
+def _is_parquet(file: Path) -> bool:
+    """By content, or by name where the content is torn. Raises DataError for an empty file."""
+    try:
+        with file.open("rb") as stream:
+            magic = stream.read(4)
+    except OSError as error:
+        raise DataError(f"{file} must be readable, but is not: {error.strerror}.") from error
+    if not magic:
+        raise DataError(f"{file} must hold a header and rows, but is empty.")
+    return magic == b"PAR1" or file.suffix.lower() in {".parquet", ".pq"}
+
+
+def _check_columns(file: Path, table: pa.Table) -> None:
+    twice = [name for name, n in Counter(table.column_names).items() if n > 1]
+    if twice:
+        raise DataError(
+            f"column names of {file} must differ, but {twice[0]!r} comes more than once; rename one."
+        )
+    nested = [field for field in table.schema if not _is_plain(field.type)]
+    if nested:
+        raise DataError(
+            f"columns of {file} must hold plain values, but {nested[0].name!r} holds "
+            f"{str(nested[0].type)[:60]}; spread it over columns of its own or name it in data.drop."
+        )
+
+
+def _check_same_columns(first: Path, names: list[str], file: Path, others: list[str]) -> None:
+    lacking, extra = sorted(set(names) - set(others)), sorted(set(others) - set(names))
+    if lacking or extra:
+        parts = [f"lacks {lacking[0]!r}"] if lacking else []
+        parts += [f"has {extra[0]!r} besides"] if extra else []
+        raise DataError(
+            f"files of one table must have the same columns, but {file} {' and '.join(parts)} "
+            f"(compared with {first}); read them apart or make them agree."
+        )
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return not pa.types.is_nested(kind) and not pa.types.is_union(kind)
+
+
+def _joined(parts: list[pa.ChunkedArray]) -> pa.ChunkedArray:
+    """Chunks of all files as one column; where types differ, the type that holds them all."""
+    parts = [_simplified(part) for part in parts]
+    kinds = {part.type for part in parts if not pa.types.is_null(part.type)}
+    if len(kinds) > 1:
+        numbers = all(pa.types.is_integer(k) or pa.types.is_floating(k) for k in kinds)
+        target = pa.float64() if numbers else pa.string()
+        parts = [_as_text(part) if target == pa.string() else part for part in parts]
+    elif kinds:
+        target = kinds.pop()
+    else:
+        return parts[0]
+    return pa.chunked_array(
+        [chunk for part in parts for chunk in part.cast(target, safe=False).chunks], type=target
+    )
+
+
+def _simplified(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Fewer types for those above: text as a dictionary, decimals and small floats as float64."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return (
+            column
+            if pa.types.is_string(kind.value_type)
+            else _encoded(column.cast(kind.value_type))
+        )
+    if pa.types.is_decimal(kind) or pa.types.is_floating(kind):
+        return column.cast(pa.float64())
+    return _encoded(column)
+
+
+def _encoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        column, kind = _decoded(column), pa.string()
+    if pa.types.is_large_string(kind) or pa.types.is_string(kind):
+        return pc.dictionary_encode(column.cast(pa.string()))
+    return column
+
+
+def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Bytes that are no UTF-8 (an old code page) are kept apart, each odd byte as U+FFFD."""
+    texts = [
+        None if cell is None else cell.decode("utf-8", errors="replace")
+        for cell in column.to_pylist()
+    ]
+    return pa.chunked_array([pa.array(texts, type=pa.string())])
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _to_pandas(column: pa.ChunkedArray) -> pd.Series[Any]:
+    if pa.types.is_string(column.type):
+        column = pc.dictionary_encode(column)
+    if pa.types.is_dictionary(column.type):
+        column = column.unify_dictionaries()
+    # An integer with a gap would become a float, which rounds past 2^53.
+    exact = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
+    mapper = exact.get if column.null_count else None
+    series: pd.Series[Any] = column.to_pandas(types_mapper=mapper)
+    return series
