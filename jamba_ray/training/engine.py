@@ -350,6 +350,8 @@ class Engine:
 
 def _sentence(who: str, error: Exception) -> str:
     if isinstance(error, torch.OutOfMemoryError):
-        return f"{who} must fit the device's memory, but ran out of it; lower `training.batch_size`."
+        return (
+            f"{who} must fit the device's memory, but ran out of it; lower `training.batch_size`."
+        )
     text = " ".join(str(error).split()) or "no message"
     return f"{who}: the model must run on its batches, but raised {type(error).__name__}: {text}"

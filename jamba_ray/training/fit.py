@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from jamba_ray.checkpoints.snapshot import Snapshot
 from jamba_ray.config.family import TRAINERS
 from jamba_ray.data.prepared import PreparedData
+from jamba_ray.training.boosting import fit_boosting
 from jamba_ray.training.engine import fit_gradient
 from jamba_ray.training.member import Member, Outcome, Reporter, Save, common_shape
 
@@ -43,5 +44,10 @@ def fit(
     """
     common_shape(members)
     if TRAINERS[members[0].config.model.name] == "boosting":
-        raise ValueError("boosting is not here yet")
+        if len(members) > 1:
+            raise ValueError(
+                f"trees do not stack: `members` must hold one trial, but holds {len(members)}; "
+                "train them in calls of their own"
+            )
+        return [fit_boosting(members[0], data, report, save=save, resume=resume)]
     return fit_gradient(members, data, report, device=device, save=save, resume=resume)

@@ -1,0 +1,313 @@
+"""Gradient-boosted trees (LightGBM) through the same reports, decisions and outcomes as networks.
+
+A trial makes as many reports as a network of the same ``training`` section, evenly spaced in
+rounds; ``rows_seen`` counts as if the trees had been grown over the same epochs, so that one pruner
+serves both. LightGBM continues a model bit for bit from its text, except for the generators that
+draw rows and columns: where a trial draws, every report interval is a continuation with seeds of
+its own, so that a resumed trial draws what an uninterrupted one does.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import lightgbm as lgb
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from jamba_ray.checkpoints.snapshot import Snapshot
+from jamba_ray.config.run import TrialConfig
+from jamba_ray.config.training import TrainingSection
+from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.errors import TrialError
+from jamba_ray.models.lightgbm import LightgbmSection, lightgbm_params
+from jamba_ray.training.loss import threat_weight
+from jamba_ray.training.member import Member, Outcome, Report, Reporter, Save, State
+from jamba_ray.training.order import mix
+from jamba_ray.training.progress import Progress
+from jamba_ray.training.schedule import Timetable
+from jamba_ray.training.snapshot_io import check_belongs, documents
+from jamba_ray.training.validation import final_metrics, judge, objective_value, sample
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RoundTable:
+    """After which boosting rounds reports are due."""
+
+    n_rounds: int
+    n_reports: int
+    total_rows: int
+    report_rows: int
+
+    @classmethod
+    def of(cls, section: TrainingSection, n_rows: int, n_rounds: int) -> RoundTable:
+        """As many reports as a network makes, at most one a round."""
+        table = Timetable.of(section, n_rows)
+        n_reports = min(math.ceil(table.total_rows / table.report_rows), n_rounds)
+        return cls(n_rounds, n_reports, table.total_rows, table.report_rows)
+
+    def rounds_at(self, step: int) -> int:
+        """Rounds done at report ``step``."""
+        return math.ceil(self.n_rounds * step / self.n_reports)
+
+    def rows_at(self, step: int) -> int:
+        """What ``rows_seen`` says at report ``step``."""
+        return self.total_rows if step >= self.n_reports else step * self.report_rows
+
+
+def fit_boosting(
+    member: Member,
+    data: PreparedData,
+    report: Reporter,
+    *,
+    save: Save | None = None,
+    resume: Mapping[int, Snapshot] | None = None,
+) -> Outcome:
+    """``training.fit`` for trees; uses as many threads as torch has been given.
+
+    Raises:
+        CheckpointError: A snapshot in ``resume`` is of another configuration or other data.
+        TrialError: LightGBM refused.
+    """
+    snapshot = (resume or {}).get(member.trial)
+    if snapshot is not None:
+        check_belongs(snapshot, member, data, "boosting")
+    try:
+        return Boosting(member, data, report, save, snapshot).run()
+    except lgb.basic.LightGBMError as error:
+        raise TrialError(f"Trial {member.trial}: LightGBM refused: {error}") from error
+
+
+class Boosting:
+    """One trial of trees."""
+
+    def __init__(
+        self,
+        member: Member,
+        data: PreparedData,
+        report: Reporter,
+        save: Save | None,
+        snapshot: Snapshot | None,
+    ) -> None:
+        self._member, self._data, self._report, self._save = member, data, report, save
+        self._section = _section(member.config)
+        training = member.config.training
+        self._table = RoundTable.of(training, len(data.train), self._section.n_estimators)
+        self._judged = sample(data.val, training.val_rows)
+        self._params = self._parameters()
+        self._train = self._dataset(data.train)
+        self._val = self._dataset(self._judged, reference=self._train)
+        self._progress, self._booster = Progress(), None
+        if snapshot is not None:
+            self._progress = Progress.from_json(snapshot.documents["state"])
+            self._booster = _read(snapshot.blobs.get("current.txt") or snapshot.blobs["model.txt"])
+        self._state: State = "complete"
+        self._reason: str | None = None
+        self._ended = False
+
+    def run(self) -> Outcome:
+        """Grow trees to the end; the outcome."""
+        self._lap = time.perf_counter()
+        while not self._ended and self._progress.batches < self._table.n_rounds:
+            done = self._progress.batches
+            to_report = self._table.rounds_at(self._progress.step + 1)
+            last = to_report if self._draws else self._table.n_rounds
+            self._booster = lgb.train(
+                self._params | self._seeds(done),
+                self._train,
+                num_boost_round=last - done,
+                valid_sets=[self._val],
+                init_model=self._booster,
+                callbacks=[self._after_round],
+            )
+        return self._outcome()
+
+    # --- while trees grow ---------------------------------------------------------------------
+
+    def _after_round(self, env: lgb.callback.CallbackEnv) -> None:
+        """LightGBM's callback: report where one is due; end the trial where told."""
+        rounds = env.iteration + 1
+        if rounds < self._table.rounds_at(self._progress.step + 1):
+            return
+        self._booster = booster = cast(lgb.Booster, env.model)  # never a CVBooster: not lgb.cv
+        self._progress.batches = rounds
+        self._progress.rows_seen = self._table.rows_at(self._progress.step + 1)
+        self._progress.goodput_s += self._clock()
+        report = self._judge(booster)
+        self._clock()
+        if report is not None:
+            self._act(report, booster)
+        self._clock()
+        if self._ended:
+            raise lgb.EarlyStopException(env.iteration, [])
+
+    def _judge(self, booster: lgb.Booster) -> Report | None:
+        """Validate; None where the scores are not finite, which ends the trial as failed."""
+        p_train, p_val = _scores(booster)
+        progress = self._progress
+        if not np.isfinite(p_val).all():
+            self._end(
+                "failed",
+                f"Scores must be finite, but some are not after {progress.batches} rounds; lower "
+                f"`model.learning_rate` ({self._section.learning_rate:g}).",
+            )
+            return None
+        metrics = {
+            "train/loss": _log_loss(self._data.train.y, p_train),
+            **judge(self._member.config.objective, self._judged.y, p_val),
+        }
+        progress.judge(self._member.config.objective, metrics)
+        return Report(
+            trial=self._member.trial,
+            step=progress.step,
+            rows_seen=progress.rows_seen,
+            epoch=progress.rows_seen / len(self._data.train),
+            seconds=progress.seconds,
+            metrics=metrics,
+            goodput_s=progress.goodput_s,
+        )
+
+    def _act(self, report: Report, booster: lgb.Booster) -> None:
+        (decision,) = self._report([report])
+        patience, stale = self._member.config.training.patience, self._progress.stale
+        is_end = self._progress.batches >= self._table.n_rounds
+        if decision == "prune":
+            self._end("pruned", None)
+        elif is_end:
+            self._end("complete", None)
+        elif decision == "stop":
+            self._end("stopped", None)
+        elif 0 < patience <= stale:
+            self._end("complete", f"No improvement in {stale} reports (patience).")
+        if self._save is not None and not is_end and decision != "prune":
+            self._save(self._member.trial, self._snapshot(booster))
+
+    def _end(self, state: State, reason: str | None) -> None:
+        self._ended, self._state, self._reason = True, state, reason
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def _outcome(self) -> Outcome:
+        progress, booster, value, checkpoint = self._progress, self._booster, None, None
+        metrics: dict[str, float] = {}
+        if self._state != "failed" and booster is not None:
+            y = self._data.val.y
+            p = booster.predict(_matrix(self._data.val), num_iteration=self._best_rounds)
+            scores: Floats = np.asarray(p, dtype=np.float64)
+            threshold, metrics = final_metrics(y, scores)
+            value = objective_value(self._member.config.objective, y, scores)
+            self._clock()
+            checkpoint = self._snapshot(booster, metrics, threshold)
+        return Outcome(
+            trial=self._member.trial,
+            state=self._state,
+            reason=self._reason,
+            value=value,
+            metrics=metrics,
+            best_step=progress.best_step,
+            rows_seen=progress.rows_seen,
+            epochs=progress.rows_seen / len(self._data.train),
+            seconds=progress.seconds,
+            goodput_s=progress.goodput_s,
+            checkpoint=checkpoint,
+        )
+
+    def _snapshot(
+        self,
+        booster: lgb.Booster,
+        metrics: Mapping[str, float] | None = None,
+        threshold: float | None = None,
+    ) -> Snapshot:
+        """``model.txt`` holds the best rounds, ``current.txt`` all of them where there are more."""
+        shown = self._progress.metrics if metrics is None else metrics
+        state = {"kind": "boosting", **self._progress.to_json(), "best_rounds": self._best_rounds}
+        blobs = {"model.txt": booster.model_to_string(num_iteration=self._best_rounds).encode()}
+        if self._best_rounds < self._progress.batches:
+            blobs["current.txt"] = booster.model_to_string(num_iteration=-1).encode()
+        return Snapshot(
+            documents=documents(self._member, self._data, state, shown, threshold), blobs=blobs
+        )
+
+    @property
+    def _best_rounds(self) -> int:
+        return self._table.rounds_at(self._progress.best_step)
+
+    def _clock(self) -> float:
+        """Seconds since the last call, booked as training time."""
+        now = time.perf_counter()
+        seconds, self._lap = now - self._lap, now
+        self._progress.seconds += seconds
+        return seconds
+
+    # --- what LightGBM is given ---------------------------------------------------------------
+
+    @property
+    def _draws(self) -> bool:
+        return self._section.subsample < 1.0 or self._section.colsample_bytree < 1.0
+
+    def _seeds(self, done: int) -> dict[str, int]:
+        # The model text lists its parameters: without draws they stay the same after a resume.
+        seed, done = self._member.config.seed, done if self._draws else 0
+        return {
+            "bagging_seed": mix(seed, done, 1) % 2**31,
+            "feature_fraction_seed": mix(seed, done, 2) % 2**31,
+        }
+
+    def _parameters(self) -> dict[str, Any]:
+        config = self._member.config
+        params = lightgbm_params(self._section, seed=config.seed, n_threads=torch.get_num_threads())
+        share = float(self._data.train.y.mean(dtype=np.float64))
+        weight = threat_weight(config.training.threat_weight, share)
+        # Our own metrics judge; LightGBM's would be computed every round.
+        return params | {"scale_pos_weight": weight, "metric": "None"}
+
+    def _dataset(self, rows: Rows, reference: lgb.Dataset | None = None) -> lgb.Dataset:
+        n_numeric = rows.x_num.shape[1]
+        return lgb.Dataset(
+            _matrix(rows),
+            rows.y,
+            reference=reference,
+            categorical_feature=list(range(n_numeric, n_numeric + rows.x_cat.shape[1])),
+            params=self._params,
+            free_raw_data=False,
+        )
+
+
+def _section(config: TrialConfig) -> LightgbmSection:
+    if not isinstance(config.model, LightgbmSection):
+        raise ValueError(f"boosting knows the family 'lightgbm' alone, not {config.model.name!r}")
+    return config.model
+
+
+def _matrix(rows: Rows) -> npt.NDArray[np.float32]:
+    """[N, F_n + F_c]; codes are exact in float32 up to 2^24."""
+    return np.concatenate([rows.x_num, rows.x_cat.astype(np.float32)], axis=1)
+
+
+def _scores(booster: lgb.Booster) -> tuple[Floats, Floats]:
+    """Probabilities of train and validation rows, which LightGBM keeps up to date by itself."""
+    kept: list[Floats] = []
+
+    def keep(scores: Floats, _: lgb.Dataset) -> tuple[str, float, bool]:
+        kept.append(np.array(scores, dtype=np.float64))
+        return "kept", 0.0, True
+
+    booster.eval_train(feval=keep)
+    booster.eval_valid(feval=keep)
+    return kept[0], kept[1]
+
+
+def _log_loss(y: npt.NDArray[np.float32], p: Floats) -> float:
+    right = np.where(y == 1.0, p, 1.0 - p)
+    return float(-np.log(np.maximum(right, np.finfo(np.float64).eps)).mean())
+
+
+def _read(text: bytes) -> lgb.Booster:
+    return lgb.Booster(model_str=text.decode())
