@@ -1,7 +1,8 @@
 """How much a reader may unfold, decided before it starts and kept while it reads.
 
-Compressed files cannot be trusted to say how large they become: 1 MB of gzip can be 1 GB of text, and
-a Parquet file whose footer says 195 kB opened to 387 MB. So cells are counted, and text bytes too.
+Compressed files cannot be trusted to say how large they become: 1 MB of gzip can be 1 GB of text,
+and a Parquet file whose footer says 195 kB opened to 387 MB. So cells are counted, and text bytes
+too.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Budget:
         return cls(max_cells, min(64 * max_cells + 65_536, memory // 2), why)
 
     def spend(self, file: Path, *, cells: int = 0, text_bytes: int = 0) -> None:
-        """Take what ``file`` has been found to hold. Raises DataError where the budget is exceeded."""
+        """Take what ``file`` was found to hold. Raises DataError where less than that is left."""
         self.cells -= cells
         self.text_bytes -= text_bytes
         if self.cells < 0:

@@ -39,11 +39,12 @@ def detect(
     numeric: Collection[str] = (),
     categorical: Collection[str] = (),
 ) -> Roles:
-    """Give every column of ``train`` a role, unless ``exclude`` (target, group, dropped ...) has it.
+    """Give every column of ``train`` a role, unless ``exclude`` (target, group, dropped ...) has
+    it.
 
-    Numbers and booleans are numeric, however few values they take; text is categorical unless nearly
-    all of it is numbers; times are left out, and so is what is constant or wholly missing. ``numeric``
-    and ``categorical`` override the looks of a column.
+    Numbers and booleans are numeric, however few values they take; text is categorical unless
+    nearly all of it is numbers; times are left out, and so is what is constant or wholly missing.
+    ``numeric`` and ``categorical`` override the looks of a column.
 
     Raises DataError where they name a column that is not there, or where no feature remains.
     """
@@ -75,7 +76,7 @@ def detect(
 def _kind(
     column: pd.Series[Any], wanted: str | None
 ) -> tuple[Literal["numeric", "categorical"] | None, str]:
-    """The kind of one column, or None to leave it out; and a note that follows the column's name."""
+    """The kind of one column, or None to leave it out; and a note to follow the column's name."""
     if column.isna().all():
         return None, "has no value in the training rows and is left out"
     if wanted is None and _is_time(column):
@@ -96,8 +97,8 @@ def _kind(
     note = ""
     if len(names) > max(100, LOOKS_LIKE_AN_ID * present):
         note = (
-            f"has {len(names)} different values in {present} training rows; if it is an identifier, "
-            "name it in data.drop"
+            f"has {len(names)} different values in {present} training rows; if it is an "
+            "identifier, name it in data.drop"
         )
     return _if_varied("categorical", codes, note)
 

@@ -8,10 +8,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO, cast
 
-import pyarrow as pa
-import pyarrow.csv as pa_csv
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
 
 from jamba_ray.data.budget import Budget
 from jamba_ray.errors import DataError
@@ -37,7 +37,8 @@ _MISSING = [
 
 
 def read_csv_file(file: Path, budget: Budget, drop: frozenset[str] = frozenset()) -> pa.Table:
-    """The table with its column types inferred from all rows; spends from ``budget`` before reading.
+    """The table with its column types inferred from all rows; spends from ``budget`` before
+    reading.
 
     The delimiter (``, ; tab |``) is the one most frequent in the header. Raises DataError, one
     sentence that names the file, for whatever keeps it from being a table.
@@ -59,8 +60,9 @@ def is_gzip(file: Path) -> bool:
         return stream.read(2) == b"\x1f\x8b"
 
 
-def _open(file: Path) -> IO[bytes]:
-    return gzip.open(file, "rb") if is_gzip(file) else file.open("rb")
+def _open(file: Path) -> BinaryIO:
+    # GzipFile is a BinaryIO in all but name.
+    return cast(BinaryIO, gzip.open(file, "rb")) if is_gzip(file) else file.open("rb")
 
 
 def _measure(file: Path, budget: Budget) -> tuple[list[str], str]:
@@ -70,7 +72,7 @@ def _measure(file: Path, budget: Budget) -> tuple[list[str], str]:
         budget.spend(file, text_bytes=size)
         has_rows, ends_line = False, True
         while chunk := stream.read(_CHUNK_BYTES):
-            # Lines are at least rows (a quoted cell may span several): the bound is on the safe side.
+            # A quoted cell may span lines, so this may count too many rows, never too few.
             lines = chunk.count(b"\n")
             budget.spend(file, cells=lines * len(names), text_bytes=len(chunk))
             has_rows = has_rows or bool(chunk.strip())
@@ -81,7 +83,7 @@ def _measure(file: Path, budget: Budget) -> tuple[list[str], str]:
     return names, delimiter
 
 
-def _header(file: Path, stream: IO[bytes]) -> tuple[list[str], str, int]:
+def _header(file: Path, stream: BinaryIO) -> tuple[list[str], str, int]:
     """Column names, delimiter and length in bytes of the first line."""
     line = stream.readline(_MAX_HEADER_BYTES)
     if not line.strip():

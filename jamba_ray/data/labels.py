@@ -23,25 +23,26 @@ def labels(
     Raises DataError, naming ``source``, where the column is missing, has gaps or other values.
     """
     if target not in frame.columns:
+        guess = nearest(target, map(str, frame.columns)) or f" among its {len(frame.columns)}."
         raise DataError(
-            f"{source} must have the target column {target!r}, but its {len(frame.columns)} columns "
-            f"lack it{nearest(target, map(str, frame.columns)) or '.'} Set data.target=<column>."
+            f"{source} must have the target column {target!r}, but has no such column{guess} "
+            "Set data.target=<column>."
         )
     # Few distinct values, so the rules are applied to those and not to every row.
     codes, values = pd.factorize(frame[target], use_na_sentinel=True)
     missing = int((codes < 0).sum())
     if missing:
         raise DataError(
-            f"every row must have a label, but {missing} of {len(frame)} rows of {source} have none "
-            f"in {target!r}; label them or remove them."
+            f"every row must have a label, but {missing} of {len(frame)} rows of {source} have "
+            f"none in {target!r}; label them or remove them."
         )
     known = np.array([_label(value) for value in values], dtype=np.float64)
     if np.isnan(known).any():
         wrong = [str(value) for value, label in zip(values, known, strict=True) if np.isnan(label)]
         rows = int(np.isnan(known)[codes].sum())
         raise DataError(
-            f"the target {target!r} must be 0 or 1 in every row, but {rows} of {len(frame)} rows of "
-            f"{source} hold other values such as {wrong[0][:40]!r}; map them to 0 (benign) and "
+            f"the target {target!r} must be 0 or 1 in every row, but {rows} of {len(frame)} rows "
+            f"of {source} hold other values such as {wrong[0][:40]!r}; map them to 0 (benign) and "
             "1 (threat)."
         )
     return known[codes].astype(np.float32)

@@ -1,4 +1,4 @@
-"""One Parquet file as an Arrow table: bounded by its footer before, and by counting while reading."""
+"""One Parquet file as an Arrow table: bounded by its footer, and by counting while reading."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from jamba_ray.data.budget import Budget
 from jamba_ray.errors import DataError
@@ -58,7 +58,7 @@ def _check_distinct(file: Path, names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(
-            f"column names of {file} must differ, but {twice[0]!r} comes more than once; rename one."
+            f"column names of {file} must differ, but {twice[0]!r} comes twice or more; rename one."
         )
 
 

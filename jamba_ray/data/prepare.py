@@ -72,8 +72,9 @@ class Parts:
 def prepare(section: DataSection) -> PreparedData:
     """Rows ready to train on. Raises DataError, one sentence, for data that cannot be used.
 
-    Everything that is fitted (which columns are features, scales, categories) is fitted on the training
-    rows alone. The test set, if any, is ``tests["test"]``; further ones follow under their own names.
+    Everything that is fitted (which columns are features, scales, categories) is fitted on the
+    training rows alone. The test set, if any, is ``tests["test"]``; further ones follow under their
+    own names.
     """
     if isinstance(section, SyntheticSection):
         parts = _divide(_synthetic(section), {}, section.split)

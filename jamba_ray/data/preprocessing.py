@@ -1,4 +1,5 @@
-"""From a user's table to matrices: fitted on the training rows, saved as JSON with every checkpoint.
+"""From a user's table to matrices: fitted on the training rows, saved as JSON with every
+checkpoint.
 
 Letters: N rows, F_n numeric features, F_c categorical features.
 """
@@ -27,7 +28,7 @@ _PRESENT = "present"
 
 @dataclass(frozen=True)
 class NumericColumn:
-    """One numeric column: infinities become ``low`` or ``high``, gaps ``fill``, then it is scaled."""
+    """One numeric column: infinities become ``low`` or ``high``, gaps ``fill``; then the scale."""
 
     name: str
     low: float
@@ -57,6 +58,7 @@ class CategoricalColumn:
 
     @property
     def feature(self) -> str:
+        """Its name among the features."""
         return f"{self.name} (missing)" if self.tells_missing else self.name
 
 
@@ -73,7 +75,7 @@ class Preprocessor:
     def fit(
         cls, train: pd.DataFrame, roles: Roles, section: PreprocessingSection
     ) -> tuple[Preprocessor, tuple[str, ...]]:
-        """Fit to the training rows; also returns notes on columns that turned out useless or dirty."""
+        """Fit to the training rows; also returns notes on columns found useless or dirty."""
         numeric: list[NumericColumn] = []
         categorical: list[CategoricalColumn] = []
         indicators: list[CategoricalColumn] = []
@@ -105,7 +107,8 @@ class Preprocessor:
     @property
     def columns(self) -> tuple[str, ...]:
         """The table columns that ``transform`` reads."""
-        return tuple(dict.fromkeys(c.name for c in (*self.numeric, *self.categorical)))
+        names = [c.name for c in self.numeric] + [c.name for c in self.categorical]
+        return tuple(dict.fromkeys(names))
 
     @property
     def schema(self) -> FeatureSchema:
@@ -123,7 +126,8 @@ class Preprocessor:
         """x_num [N, F_n], finite, and x_cat [N, F_c] of ``frame``; other columns are ignored.
 
         Cells may be anything: what is no number in a numeric column counts as missing, an unseen
-        category as unknown. Raises DataError, naming ``source``, where a column is missing or comes twice.
+        category as unknown. Raises DataError, naming ``source``, where a column is missing or comes
+        twice.
         """
         _check_columns(frame, self.columns, source)
         x_num = np.empty((len(frame), len(self.numeric)), dtype=np.float32)
@@ -254,5 +258,6 @@ def _check_columns(frame: pd.DataFrame, wanted: Collection[str], source: str) ->
     twice = sorted({name for name in wanted if present.count(name) > 1})
     if twice:
         raise DataError(
-            f"column names of {source} must differ, but {twice[0]!r} comes more than once; rename one."
+            f"column names of {source} must differ, but {twice[0]!r} comes twice or more; "
+            "rename one."
         )

@@ -19,7 +19,7 @@ def row_hashes(frame: pd.DataFrame, columns: Sequence[str]) -> Hashes:
     Two different rows of a million share one with probability 3e-8.
     """
     hashes = pd.util.hash_pandas_object(frame[list(columns)], index=False)
-    return hashes.to_numpy(dtype=np.uint64)
+    return np.asarray(hashes, dtype=np.uint64)
 
 
 def notes(hashes: Mapping[str, Hashes], targets: Mapping[str, Labels]) -> tuple[str, ...]:
@@ -29,14 +29,15 @@ def notes(hashes: Mapping[str, Hashes], targets: Mapping[str, Labels]) -> tuple[
     distinct = len(np.unique(train))
     if distinct < len(train):
         found.append(
-            f"{len(train) - distinct:,} of {len(train):,} training rows repeat the features of another."
+            f"{len(train) - distinct:,} of {len(train):,} training rows repeat the features of "
+            "another."
         )
     for name, others in hashes.items():
         seen = int(np.isin(others, train).sum()) if name != "train" else 0
         if seen:
             found.append(
-                f"{seen:,} of {len(others):,} {name} rows ({seen / len(others):.2%}) have the features "
-                "of a training row; scores there are partly memory."
+                f"{seen:,} of {len(others):,} {name} rows ({seen / len(others):.2%}) have the "
+                "features of a training row; scores there are partly memory."
             )
     torn = int(np.isin(train, np.intersect1d(train[y == 0], train[y == 1])).sum())
     if torn:

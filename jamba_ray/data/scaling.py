@@ -1,8 +1,8 @@
 """How one numeric column becomes a feature of order 1: standard, robust or quantile scaling.
 
-A scale is fitted on finite training values and is a small immutable object that JSON can hold. Values
-are divided by ``unit`` (their largest magnitude) before anything else, so that no column, however
-large or small, overflows.
+A scale is fitted on finite training values and is a small immutable object that JSON can hold.
+Values are divided by ``unit`` (their largest magnitude) before anything else, so that no column,
+however large or small, overflows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri  # type: ignore[import-untyped]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -32,6 +32,7 @@ class LinearScale:
     spread: float
 
     def __call__(self, x: Floats) -> Floats:
+        """[N] raw and finite -> [N] scaled."""
         with np.errstate(over="ignore"):  # an infinite quotient is clipped like any large one
             return np.clip((x / self.unit - self.center) / self.spread, -LIMIT, LIMIT)
 
@@ -44,10 +45,10 @@ class LinearScale:
 class QuantileScale:
     """The normal score of a value's rank, interpolated between remembered values.
 
-    A value that many training rows share (the zeros of a byte count) gets the score of the middle of
-    its ranks, as scikit-learn's ``QuantileTransformer`` does inside its range; at the ends, where that
-    one jumps to +-5.2, this one keeps the middle too, so a column that is mostly zero stays
-    informative. Beyond the training range the end score holds.
+    A value that many training rows share (the zeros of a byte count) gets the score of the middle
+    of its ranks, as scikit-learn's ``QuantileTransformer`` does inside its range; at the ends,
+    where that one jumps to +-5.2, this one keeps the middle too, so a column that is mostly zero
+    stays informative. Beyond the training range the end score holds.
     """
 
     unit: float
@@ -55,6 +56,7 @@ class QuantileScale:
     scores: tuple[float, ...]
 
     def __call__(self, x: Floats) -> Floats:
+        """[N] raw and finite -> [N] scaled."""
         values, scores = np.asarray(self.values), np.asarray(self.scores)
         with np.errstate(over="ignore"):
             at = np.clip(x / self.unit, values[0], values[-1])

@@ -19,8 +19,8 @@ _GLOB = set("*?[")
 def table_files(path: str) -> tuple[Path, ...]:
     """The files that a file, folder (searched through) or glob stands for, sorted by name.
 
-    In a folder, files with other suffixes and those whose name starts with ``.`` or ``_`` do not count.
-    Raises DataError where there is nothing.
+    In a folder, files with other suffixes and those whose name starts with ``.`` or ``_`` do not
+    count. Raises DataError where there is nothing.
     """
     root = Path(path).expanduser()
     if root.is_dir():

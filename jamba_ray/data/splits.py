@@ -53,19 +53,20 @@ def by_group(
     holdout: Collection[str] = (),
     never: Collection[str] = (),
 ) -> tuple[Indices, Indices]:
-    """Hold out whole groups: those of ``holdout``, or a draw that comes near ``share`` of each label.
+    """Hold out whole groups: those of ``holdout``, or a draw that comes near ``share`` of each
+    label.
 
     A group never straddles, with one exception: the *background*, a group of benign rows alone that
-    holds more than half of all benign rows (``normal`` beside attack classes), is divided by chance,
-    since held whole it would leave one part without benign rows. Hosts that were never attacked are
-    no background and stay whole. Groups in ``never`` are not drawn.
+    holds more than half of all benign rows (``normal`` beside attack classes), is divided by
+    chance, since held whole it would leave one part without benign rows. Hosts that were never
+    attacked are no background and stay whole. Groups in ``never`` are not drawn.
 
     Raises DataError for a group of ``holdout`` that does not exist, or where fewer than two groups
     have threats.
     """
     names, member = np.unique(group, return_inverse=True)
     threats = np.bincount(member, weights=y, minlength=len(names))
-    benign = np.bincount(member, minlength=len(names)) - threats
+    benign = np.bincount(member, weights=1.0 - y, minlength=len(names))
     unknown = sorted(set(holdout) - set(names.tolist()))
     if unknown:
         raise DataError(
@@ -75,14 +76,15 @@ def by_group(
     if (threats > 0).sum() < 2:
         raise DataError(
             "a split by group needs threats in at least two groups, but only "
-            f"{int((threats > 0).sum())} of {len(names)} groups has any; use data.split.kind=random."
+            f"{int((threats > 0).sum())} of {len(names)} groups has any; "
+            "use data.split.kind=random."
         )
     background = (threats == 0) & (2 * benign > benign.sum()) & ~np.isin(names, list(holdout))
     if holdout:
         chosen = np.isin(names, list(holdout))
     else:
         drawable = ~background & ~np.isin(names, list(never))
-        chosen = _draw(threats, benign * ~background, drawable, share, seed)
+        chosen = _draw(threats, np.where(background, 0.0, benign), drawable, share, seed)
     held = chosen[member]
     for i in np.flatnonzero(background):
         rows = np.flatnonzero(member == i)

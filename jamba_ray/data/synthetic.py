@@ -2,23 +2,24 @@
 
 What is drawn, in this order (N rows in time, D features, K families):
 
-1. *Readings* z [N, D]: each feature follows an exponential moving average of white noise (stationary,
-   unit variance; neighbours in time correlate by ``smoothing``) and is read with measurement noise.
-   One feature in five is log-normal, as byte counts and durations are.
+1. *Readings* z [N, D]: each feature follows an exponential moving average of white noise
+   (stationary, unit variance; neighbours in time correlate by ``smoothing``) and is read with
+   measurement noise. One feature in five is log-normal, as byte counts and durations are.
 2. *Evidence* s [N]: family k has a gate feature g, a pair (a, b) and a sign c, and contributes
-   ``ramp(z_g) * c * tanh(2 z_a) * tanh(2 z_b)``: only while the gate is open, only the *pair* tells,
-   and neither half of the pair alone says anything. The families' sum has spread 1, plus a weak linear
-   effect of the gates (0.3 of that spread), all that a linear model can find.
-3. *Labels*: ``q = Phi(2 s / noise - t)``, where t is solved so that q averages ``threat_ratio``; then
-   labels are flipped (``label_noise``) and y ~ Bernoulli(p).
+   ``ramp(z_g) * c * tanh(2 z_a) * tanh(2 z_b)``: only while the gate is open, only the *pair*
+   tells, and neither half of the pair alone says anything. The families' sum has spread 1, plus a
+   weak linear effect of the gates (0.3 of that spread), all that a linear model can find.
+3. *Labels*: ``q = Phi(2 s / noise - t)``, where t is solved so that q averages ``threat_ratio``;
+   then labels are flipped (``label_noise``) and y ~ Bernoulli(p).
 
-So p, the probability of a threat given the readings, is known exactly for every row, and since a label
-depends on its own row alone, nothing else observable (time, neighbours) says more: no model can expect
-to rank better than p. ``noise`` blurs both the readings in time and the boundary between the classes.
+So p, the probability of a threat given the readings, is known exactly for every row, and since a
+label depends on its own row alone, nothing else observable (time, neighbours) says more: no model
+can expect to rank better than p. ``noise`` blurs both the readings in time and the boundary between
+the classes.
 
-*Late* families have a gate feature that is quiet (closed, always) until the last fifth of the rows. The
-law p(readings) is the same at all times, but before then nobody has seen where they strike: a split by
-time tests on attacks that training never saw, a random one does not.
+*Late* families have a gate feature that is quiet (closed, always) until the last fifth of the rows.
+The law p(readings) is the same at all times, but before then nobody has seen where they strike: a
+split by time tests on attacks that training never saw, a random one does not.
 
 Label noise keeps ``threat_ratio``: the rarer class loses the share ``label_noise`` of its rows and
 receives as many of the other class. (At a ratio of one half that is ``label_noise`` of all rows.)
@@ -31,9 +32,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.optimize import brentq
-from scipy.signal import lfilter
-from scipy.special import ndtr
+from scipy.optimize import brentq  # type: ignore[import-untyped]
+from scipy.signal import lfilter  # type: ignore[import-untyped]
+from scipy.special import ndtr  # type: ignore[import-untyped]
 
 from jamba_ray.config.data import SyntheticSection
 from jamba_ray.errors import DataError
@@ -64,14 +65,15 @@ class Family:
 def generate(section: SyntheticSection) -> pd.DataFrame:
     """The rows in order of time, the same for the same section.
 
-    Columns: ``timestamp`` (one a minute), ``feature_00`` .., ``family`` (``benign`` or the family that
-    explains the threat best), ``is_threat`` (0/1) and ``bayes`` (the true probability of a threat;
-    never a feature). Raises DataError for more than 2e9 cells.
+    Columns: ``timestamp`` (one a minute), ``feature_00`` .., ``family`` (``benign`` or the family
+    that explains the threat best), ``is_threat`` (0/1) and ``bayes`` (the true probability of a
+    threat; never a feature). Raises DataError for more than 2e9 cells.
     """
     n, d = section.n_samples, section.n_features
     if n * d > _MAX_CELLS:
         raise DataError(
-            f"synthetic data may have {_MAX_CELLS:,} cells, but n_samples x n_features is {n * d:,}; "
+            f"synthetic data may have {_MAX_CELLS:,} cells, but n_samples x n_features is "
+            f"{n * d:,}; "
             "lower data.n_samples."
         )
     # Independent streams: a change of one option leaves what the others draw as it was.
@@ -111,7 +113,7 @@ def draw_families(section: SyntheticSection, rng: np.random.Generator) -> tuple[
         features: list[int] = [int(reserved[k % n_reserved])] if late else []
         while len(features) < 3:
             queue = queue or rng.permutation(shared).tolist()
-            # The first in the queue that the family does not have yet; a fresh round if there is none.
+            # The first in the queue that the family lacks; a fresh round if there is none.
             fresh = next((f for f in queue if f not in features), None)
             if fresh is None:
                 queue = []
@@ -181,7 +183,8 @@ def _attribute(
             logits[early, k] = -np.inf
     drawn = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)  # the Gumbel trick
     names = np.array([f"family_{k:02d}" for k in range(len(families))])
-    return names[drawn]
+    drawn_names: npt.NDArray[np.str_] = names[drawn]
+    return drawn_names
 
 
 def _as_measured(z: Floats, feature: int) -> Floats:

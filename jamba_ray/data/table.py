@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 
 from jamba_ray.data.budget import Budget
 from jamba_ray.data.csv_file import csv_names, read_csv_file
@@ -25,10 +25,10 @@ def read_table(
 ) -> pd.DataFrame:
     """All rows of a file, folder or glob (files in the order of their names).
 
-    Text columns come as pandas categories, integers with gaps as ``Int64`` (so that none is rounded),
-    decimals as floats. ``max_cells`` bounds rows x columns over all files before and while reading;
-    ``drop`` names columns that are not read. Raises DataError, one sentence that names the file, for
-    anything that is not such a table.
+    Text columns come as pandas categories, integers with gaps as ``Int64`` (so that none is
+    rounded), decimals as floats. ``max_cells`` bounds rows x columns over all files before and
+    while reading; ``drop`` names columns that are not read. Raises DataError, one sentence that
+    names the file, for anything that is not such a table.
     """
     files = table_files(str(path))
     budget = Budget.of(max_cells)
@@ -71,13 +71,13 @@ def _check_columns(file: Path, table: pa.Table) -> None:
     twice = [name for name, n in Counter(table.column_names).items() if n > 1]
     if twice:
         raise DataError(
-            f"column names of {file} must differ, but {twice[0]!r} comes more than once; rename one."
+            f"column names of {file} must differ, but {twice[0]!r} comes twice or more; rename one."
         )
     nested = [field for field in table.schema if not _is_plain(field.type)]
     if nested:
         raise DataError(
             f"columns of {file} must hold plain values, but {nested[0].name!r} holds "
-            f"{str(nested[0].type)[:60]}; spread it over columns of its own or name it in data.drop."
+            f"{str(nested[0].type)[:60]}; spread it over columns or name it in data.drop."
         )
 
 

@@ -27,7 +27,7 @@ def in_order(column: pd.Series[Any], source: str) -> npt.NDArray[np.int64]:
         values, unknown = parsed.to_numpy(), parsed.isna().to_numpy()
     if unknown.any():
         raise DataError(
-            f"a split by time needs a time in every row, but {int(unknown.sum())} of {len(column)} rows "
-            f"of {source} have none in {str(column.name)!r}; use ISO 8601 times or numbers."
+            f"a split by time needs a time in every row, but {int(unknown.sum())} of {len(column)} "
+            f"rows of {source} have none in {str(column.name)!r}; use ISO 8601 times or numbers."
         )
     return np.unique(values, return_inverse=True)[1].astype(np.int64)
