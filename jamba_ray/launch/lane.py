@@ -1,0 +1,245 @@
+"""A lane: trains stack after stack in this process; no trial's fault leaves its trial."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+import os
+import re
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from jamba_ray.checkpoints import CheckpointStore, Snapshot
+from jamba_ray.config.params import with_params
+from jamba_ray.config.run import TrialConfig
+from jamba_ray.config.space import Params
+from jamba_ray.data.prepared import PreparedData
+from jamba_ray.errors import ConfigError, JambaError
+from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.training import Decision, Member, Outcome, Report, fit
+
+SAVE_EVERY_S = 2.0
+"""A running trial's resumable state is written at most this often."""
+
+Fit = Callable[..., list[Outcome]]
+"""``jamba_ray.training.fit``, or what stands in for it."""
+Reporter = Callable[[Sequence[Report]], Sequence[Decision]]
+
+
+class DetachedError(BaseException):
+    """The lane lost its study: it must stop at once, and no trial is to blame.
+
+    No ``Exception``, so that code which survives a trial's faults does not survive this one.
+    """
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial that the lane is to train."""
+
+    number: int
+    params: Params
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class LaneOutcome:
+    """How a trial ended, in plain values."""
+
+    number: int
+    state: Literal["complete", "pruned", "failed", "stopped"]
+    reason: str | None = None
+    value: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    best_step: int = 0
+    rows_seen: int = 0
+    epochs: float = 0.0
+    seconds: float = 0.0
+    goodput_s: float = 0.0
+    checkpoint: str | None = None
+
+
+class Lane:
+    """Trains stacks on ``data`` with ``threads`` intra-op threads; tracebacks go to its log."""
+
+    objective_key = ""
+    """The metric that a report is judged by: 'val/<objective>'."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        data: PreparedData,
+        *,
+        threads: int = 1,
+        device: str = "cpu",
+        fit: Fit = fit,
+    ) -> None:
+        torch.set_num_threads(threads)
+        self._data, self._device = data, device
+        self._fit = fit
+        self._store = CheckpointStore(folder.checkpoints)
+        self._log = folder.logs / f"lane-{os.uname().nodename}-{os.getpid()}.log"
+
+    def train(self, jobs: Sequence[Job], base: TrialConfig, report: Reporter) -> list[LaneOutcome]:
+        """Train one stack to its end, one outcome per job, in order. Whatever a trial does, it ends
+        as 'failed' with a one-sentence reason and its traceback in the log.
+
+        Raises:
+            DetachedError: The study cannot be told; no trial's state is known.
+        """
+        self.objective_key = f"val/{base.objective}"
+        ended: dict[int, LaneOutcome] = {}
+        members = []
+        for job in jobs:
+            try:
+                members.append(_member(job, base))
+            except Exception as error:
+                ended[job.number] = self._failed(job, error)
+        resume = {j.number for j in jobs if j.resumed and j.number not in ended}
+        try:
+            outcomes = self._fit_all(members, resume, report)
+        except (DetachedError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            outcomes = self._after_fault(members, resume, report, error, jobs)
+        return [ended.get(j.number) or outcomes[j.number] for j in jobs]
+
+    def _fit_all(
+        self, members: Sequence[Member], resume: set[int], report: Reporter
+    ) -> dict[int, LaneOutcome]:
+        if not members:
+            return {}
+        saver = _Saver(self._store, report)
+        snapshots = {n: found for n in resume if (found := self._newest(n)) is not None}
+        outcomes = self._fit(
+            members,
+            self._data,
+            saver.report,
+            device=self._device,
+            save=saver.save,
+            resume=snapshots or None,
+        )
+        return {o.trial: self._settled(o) for o in outcomes}
+
+    def _after_fault(
+        self,
+        members: Sequence[Member],
+        resume: set[int],
+        report: Reporter,
+        error: BaseException,
+        jobs: Sequence[Job],
+    ) -> dict[int, LaneOutcome]:
+        """A stack that fell over as a whole is trained member by member: only the guilty one fails.
+
+        Reports are made again from the start; the study gives the same answers.
+        """
+        by_number = {j.number: j for j in jobs}
+        if len(members) == 1:
+            number = members[0].trial
+            return {number: self._failed(by_number[number], error)}
+        outcomes: dict[int, LaneOutcome] = {}
+        for member in members:
+            try:
+                outcomes |= self._fit_all([member], resume & {member.trial}, report)
+            except (DetachedError, KeyboardInterrupt):
+                raise
+            except BaseException as own:
+                outcomes[member.trial] = self._failed(by_number[member.trial], own)
+        return outcomes
+
+    def _settled(self, outcome: Outcome) -> LaneOutcome:
+        """The outcome in plain values, its weights saved if it may win."""
+        value = outcome.value
+        sound = value is not None and math.isfinite(value)
+        path = None
+        if outcome.checkpoint is not None and sound and outcome.state in ("complete", "stopped"):
+            path = self._store.save(outcome.trial, outcome.best_step, outcome.checkpoint, "best")
+        return LaneOutcome(
+            number=outcome.trial,
+            state=outcome.state,
+            reason=outcome.reason,
+            value=value,
+            metrics=dict(outcome.metrics),
+            best_step=outcome.best_step,
+            rows_seen=outcome.rows_seen,
+            epochs=outcome.epochs,
+            seconds=outcome.seconds,
+            goodput_s=outcome.goodput_s,
+            checkpoint=path,
+        )
+
+    def _newest(self, number: int) -> Snapshot | None:
+        """The newest snapshot that verifies; damaged newer ones are passed over and logged."""
+        found, warnings = self._store.latest(number)
+        for warning in warnings:
+            self._write(f"trial {number}: {warning}")
+        return None if found is None else found.snapshot
+
+    def _failed(self, job: Job, error: BaseException) -> LaneOutcome:
+        reason = root_cause(error)
+        text = "".join(traceback.format_exception(error))
+        self._write(f"trial {job.number} failed: {reason}\n{job.params}\n{text}")
+        # The traceback holds the trial's tensors; without this the next trial starts with less.
+        error.__traceback__ = None
+        gc.collect()
+        return LaneOutcome(number=job.number, state="failed", reason=reason)
+
+    def _write(self, text: str) -> None:
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        # A full disk must not hide the reason, which goes to the study.
+        with contextlib.suppress(OSError), open(self._log, "a", encoding="utf-8") as log:
+            log.write(f"{stamp} {text}\n")
+
+
+class _Saver:
+    """Saves resumable snapshots under the step last reported, not too often."""
+
+    def __init__(self, store: CheckpointStore, report: Reporter) -> None:
+        self._store, self._report = store, report
+        self._steps: dict[int, int] = {}
+        self._saved_at: dict[int, float] = {}
+
+    def report(self, reports: Sequence[Report]) -> Sequence[Decision]:
+        decisions = self._report(reports)
+        self._steps.update({r.trial: r.step for r in reports})
+        return decisions
+
+    def save(self, trial: int, snapshot: Snapshot) -> None:
+        now = time.monotonic()
+        if now - self._saved_at.get(trial, -SAVE_EVERY_S) < SAVE_EVERY_S:
+            return
+        self._store.save(trial, self._steps.get(trial, 0), snapshot, "step")
+        self._saved_at[trial] = now
+
+
+def root_cause(error: BaseException) -> str:
+    """The one line that matters, as a sentence without its full stop."""
+    if isinstance(error, ConfigError):
+        return " ".join(error.mistakes)
+    if isinstance(error, JambaError):
+        # Without the trial's number, so that equal failures of many trials count as one.
+        return re.sub(r"^Trial \d+: ", "", error.message)
+    if isinstance(error, SystemExit):
+        return f"the training code called sys.exit({error.code!r})"
+    while error.__cause__ is not None:
+        error = error.__cause__
+    kind, lines = type(error).__name__, str(error).strip().splitlines()
+    said = f"{kind}: {lines[0]}" if lines else kind
+    if isinstance(error, MemoryError) or kind == "OutOfMemoryError":
+        return f"out of memory ({said})"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
+    return f"{said}{where}"
+
+
+def _member(job: Job, base: TrialConfig) -> Member:
+    config = with_params(base, job.params)
+    if "seed" not in job.params:
+        config = config.model_copy(update={"seed": (base.seed + job.number) % 2**31})
+    return Member(trial=job.number, config=config)

@@ -1,0 +1,178 @@
+"""A Ray session that says nothing and leaves nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jamba_ray.errors import UnavailableError
+from jamba_ray.launch.resources import Machine, this_machine
+
+_QUIET = {
+    # Tune's own loggers and display cost more than small trials.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_THRESHOLD_S": "1000000",
+    "RAY_AIR_RICH_LAYOUT": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+_ALWAYS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Signals are ours: see jamba_ray.search.signals.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # Resume never reads Tune's state, so do not write it every few seconds.
+    "TUNE_GLOBAL_CHECKPOINT_S": "100000000",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "10",
+    # The searcher knows how many lanes there are; Tune would start them one after the other.
+    "TUNE_MAX_PENDING_TRIALS_PG": "100000",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    # After shutdown nothing may start a new Ray by accident.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
+    "TUNE_DISABLE_AUTO_INIT": "1",
+}
+_NOISY = ("ray", "ray.tune", "ray.train", "ray.data", "ray._private", "asyncio", "filelock")
+_LONGEST_TEMP = 30
+"""Characters of a temporary folder in which Ray's sockets (``<temp>/session_.../sockets/...``) stay
+below the 107 bytes that a Unix socket's path may have."""
+
+
+@dataclass(frozen=True)
+class RaySession:
+    """What a session offers while it is open."""
+
+    machine: Machine
+    local: bool
+    """Whether this process started the cluster (and ends it)."""
+    scratch: Path
+    """A folder for what Tune writes; deleted at the end."""
+    node_id: str
+    """The driver's node, where the study lies."""
+
+
+@contextlib.contextmanager
+def ray_session(
+    *, address: str | None = None, verbose: bool = False, machine: Machine | None = None
+) -> Iterator[RaySession]:
+    """Connect to the cluster at ``address`` or ``RAY_ADDRESS`` (set by ``ray job submit``), or
+    start one on this machine; shut down whatever happens.
+
+    Raises:
+        UnavailableError: The cluster cannot be reached or Ray cannot start.
+    """
+    _set_environment(verbose)
+    import ray
+
+    address = address or os.environ.get("RAY_ADDRESS")
+    local = address in (None, "", "local")
+    scratch = Path(tempfile.mkdtemp(prefix="jr-"))
+    with _silence(verbose):
+        try:
+            if local:
+                _start(machine or this_machine(_count_gpus()), scratch, verbose)
+            else:
+                ray.init(
+                    address=address,
+                    log_to_driver=verbose,
+                    logging_level=logging.INFO if verbose else logging.ERROR,
+                    configure_logging=verbose,
+                )
+        except Exception as error:
+            _end(scratch)
+            where = "on this machine" if local else f"at {address!r}"
+            raise UnavailableError(
+                f"Ray must be reachable {where}, but is not "
+                f"({type(error).__name__}: {str(error).strip().splitlines()[0]}). "
+                "Check `ray status`, or unset RAY_ADDRESS to run on this machine."
+            ) from error
+        try:
+            total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+            yield RaySession(
+                machine=Machine(max(1, int(total.get("CPU", 1))), int(total.get("GPU", 0))),
+                local=local,
+                scratch=scratch,
+                node_id=ray.get_runtime_context().get_node_id(),
+            )
+        finally:
+            _end(scratch)
+
+
+def _start(machine: Machine, scratch: Path, verbose: bool) -> None:
+    import ray
+
+    options: dict[str, Any] = {}
+    if len(str(scratch / "ray")) <= _LONGEST_TEMP:
+        options["_temp_dir"] = str(scratch / "ray")
+    ray.init(
+        address="local",
+        num_cpus=machine.cpus,
+        num_gpus=machine.gpus,
+        include_dashboard=False,
+        log_to_driver=verbose,
+        logging_level=logging.INFO if verbose else logging.ERROR,
+        configure_logging=verbose,
+        object_store_memory=_object_store_bytes(),
+        **options,
+    )
+
+
+def _end(scratch: Path) -> None:
+    import ray
+
+    with contextlib.suppress(Exception):
+        ray.shutdown()
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _object_store_bytes() -> int:
+    """A fifth of the memory, at most 8 GB and at most 80 % of the shared memory there is."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        shared = shutil.disk_usage("/dev/shm").free
+    except OSError:
+        shared = memory
+    return max(100_000_000, int(min(0.2 * memory, 8e9, 0.8 * shared)))
+
+
+def _count_gpus() -> int:
+    """GPUs visible to this process, without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([d for d in visible.split(",") if d.strip() and d.strip() != "-1"])
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+
+
+def _set_environment(verbose: bool) -> None:
+    for name, value in {**_ALWAYS, **({} if verbose else _QUIET)}.items():
+        os.environ.setdefault(name, value)
+
+
+@contextlib.contextmanager
+def _silence(verbose: bool) -> Iterator[None]:
+    """Raise the level of Ray's loggers and drop warnings raised inside its modules."""
+    if verbose:
+        yield
+        return
+    loggers = [logging.getLogger(name) for name in _NOISY]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"ray(\..*)?$")
+            warnings.filterwarnings("ignore", category=ResourceWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,154 @@
+"""The run folder: where everything of one run lies. Others build on its layout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jamba_ray.errors import RunExistsError, StorageError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names the files of one run; makes nothing until ``create`` is called."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name: what ``run=`` takes."""
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def study(self) -> Path:
+        """Optuna's study (SQLite)."""
+        return self.path / "study.db"
+
+    @property
+    def trials(self) -> Path:
+        """One row a trial."""
+        return self.path / "trials.parquet"
+
+    @property
+    def summary(self) -> Path:
+        """The result, strict JSON."""
+        return self.path / "summary.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Root of the checkpoint store."""
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """The winner, loadable by ``jamba_ray.load``."""
+        return self.path / "best"
+
+    @property
+    def log(self) -> Path:
+        """What the command did."""
+        return self.path / "log.txt"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of the lanes: tracebacks of failed trials."""
+        return self.path / "logs"
+
+    def exists(self) -> bool:
+        """Whether something of a run lies here."""
+        return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+
+    def create(self, *, resume: bool = False, overwrite: bool = False) -> RunFolder:
+        """Make the folder, or accept a used one where ``resume`` or ``overwrite`` says so.
+
+        With ``overwrite`` what lies there is deleted. With ``resume`` and nothing to resume the
+        run starts afresh.
+
+        Raises:
+            RunExistsError: The name is used and neither was asked for.
+            StorageError: The folder cannot be made or written.
+        """
+        used = self.exists()
+        if used and not (resume or overwrite):
+            raise RunExistsError(
+                f"the run name must be unused, but {str(self.path)!r} exists. "
+                "Continue it with `resume=true`, replace it with `overwrite=true`, "
+                "or choose another `run=`."
+            )
+        try:
+            if used and overwrite and not resume:
+                _delete(self.path)
+            for folder in (self.path, self.checkpoints, self.logs):
+                folder.mkdir(parents=True, exist_ok=True)
+            _try_to_write(self.path)
+        except OSError as error:
+            raise StorageError(
+                f"the run folder must be writable, but {str(self.path)!r} is not "
+                f"({error.strerror or error}). Choose another `store=`."
+            ) from error
+        return self
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write strict JSON so that a reader sees the old file or the whole new one.
+
+    Raises:
+        ValueError: ``value`` holds NaN, an infinity or something that is no JSON.
+        StorageError: The disk does not take it.
+    """
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file: temporary name in the same folder, fsync, rename, fsync of the folder."""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(
+            f"{str(path)!r} must be writable, but is not ({error.strerror or error}). "
+            "Free some space or choose another `store=`."
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside ``folder`` survive a power loss."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _try_to_write(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"1")
+
+
+def _delete(path: Path) -> None:
+    # A link is removed, never what it points to.
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+    else:
+        shutil.rmtree(path)

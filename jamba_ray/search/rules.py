@@ -1,0 +1,41 @@
+"""When a sweep ends: pure decisions over its trials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from jamba_ray.search.records import State
+
+FIRST = 20
+"""Without ``max_failed_trials`` a sweep ends when more than half of its first so many fail."""
+
+
+def too_many_failed(states: Sequence[State], max_failed: int | None) -> str | None:
+    """Why the sweep must end because of failures, or None. ``states`` are by trial number."""
+    if max_failed is not None:
+        failed = sum(state == "failed" for state in states)
+        if failed >= max_failed:
+            return f"{failed} trials failed, which `max_failed_trials` does not allow"
+        return None
+    failed = sum(state == "failed" for state in states[:FIRST])
+    if failed > FIRST // 2:
+        return f"{failed} of the first {FIRST} trials failed"
+    return None
+
+
+def out_of_time(elapsed_s: float, budget_s: float | None) -> str | None:
+    """Why the sweep must end because of time, or None."""
+    if budget_s is None or elapsed_s < budget_s:
+        return None
+    return f"`time_budget_s` ({budget_s:g} s) is used up"
+
+
+def is_score(value: float | None) -> bool:
+    """Whether ``value`` may be compared: NaN and infinities are never best."""
+    return value is not None and math.isfinite(value)
+
+
+def better(a: float, b: float, direction: str) -> bool:
+    """Whether ``a`` beats ``b``."""
+    return a > b if direction == "maximize" else a < b

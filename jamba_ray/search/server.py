@@ -1,0 +1,124 @@
+"""The StudyServer: a Ray actor around the study, its only writer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from jamba_ray.errors import JambaError, StorageError
+from jamba_ray.search.records import Answer, Finish, SweepProgress, TrialRecord
+from jamba_ray.search.study import Decision, Progress, StudyBook, StudySettings
+
+NAMESPACE = "jamba_ray"
+
+
+class StudyServer:
+    """``StudyBook`` for other processes. After a restart it opens the study again by itself.
+
+    Made by ``start_server``. Errors of the study travel as they are.
+    """
+
+    def __init__(self, path: str, settings: StudySettings, session: str) -> None:
+        self._path, self._settings, self._session = Path(path), settings, session
+        self._book: StudyBook | None = None
+
+    def open(self) -> None:
+        """Open the study now, so that its errors come before any trial."""
+        self._opened()
+
+    def ask(self, ticket: str) -> Answer:
+        """See ``StudyBook.ask``."""
+        return self._opened().ask(ticket)
+
+    def report(self, reports: Sequence[Progress]) -> list[Decision]:
+        """See ``StudyBook.report``."""
+        return self._opened().report(reports)
+
+    def finish(self, finishes: Sequence[Finish]) -> None:
+        """See ``StudyBook.finish``."""
+        for finish in finishes:
+            self._opened().finish(finish)
+
+    def lost(self, ticket: str, why: str) -> None:
+        """See ``StudyBook.lost``."""
+        self._opened().lost(ticket, why)
+
+    def progress(self, after: int = 0) -> SweepProgress:
+        """See ``StudyBook.progress``."""
+        return self._opened().progress(after)
+
+    def standing(self, keep: int) -> tuple[list[int], list[int]]:
+        """See ``StudyBook.standing``."""
+        return self._opened().standing(keep)
+
+    def give_up(self, why: str) -> None:
+        """See ``StudyBook.give_up``."""
+        self._opened().give_up(why)
+
+    def records(self) -> list[TrialRecord]:
+        """See ``StudyBook.records``."""
+        return self._opened().records()
+
+    def close(self) -> None:
+        """See ``StudyBook.close``; the next call opens the study again."""
+        if self._book is not None:
+            book, self._book = self._book, None
+            book.close()
+
+    def _opened(self) -> StudyBook:
+        if self._book is None:
+            import optuna
+
+            optuna.logging.set_verbosity(optuna.logging.ERROR)
+            self._book = StudyBook(self._path, self._settings, session=self._session)
+        return self._book
+
+
+def start_server(name: str, path: Path, settings: StudySettings, session: str, node_id: str) -> Any:
+    """Start the named actor on the driver's node, where the study lies. Returns its handle.
+
+    ``max_task_retries``: a call whose reply was lost is made again; every method bears that.
+    """
+    actor: Any = ray.remote(StudyServer)
+    return actor.options(
+        name=name,
+        namespace=NAMESPACE,
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=-1,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
+    ).remote(str(path), settings, session)
+
+
+def server_of(name: str) -> Any:
+    """The handle of the server called ``name``."""
+    return ray.get_actor(name, namespace=NAMESPACE)
+
+
+def call(method: Any, *args: Any, timeout_s: float | None = None) -> Any:
+    """Call a method of the server and wait, with its own errors rather than Ray's wrappers.
+
+    Raises:
+        JambaError: What the study raised.
+        StorageError: The server cannot be reached, or the database failed.
+    """
+    try:
+        return ray.get(method.remote(*args), timeout=timeout_s)
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, JambaError):
+            raise cause from None
+        raise StorageError(
+            f"the study must take what it is told, but failed with {type(cause).__name__}: "
+            f"{str(cause).splitlines()[0] if str(cause) else 'no message'}. "
+            "What was acknowledged is intact; `resume=true` continues."
+        ) from error
+    except ray.exceptions.RayError as error:
+        raise StorageError(
+            f"the study's server must be reachable, but is not ({type(error).__name__}). "
+            "What was acknowledged is intact; `resume=true` continues."
+        ) from error

@@ -1,0 +1,57 @@
+"""SIGINT and SIGTERM: stop soon with the state saved; a second one ends the process at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+
+from jamba_ray.errors import ExitCode
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Signalled(BaseException):
+    """A signal came. No ``Exception``, so that nothing on the way up takes it for a fault."""
+
+
+class Signals:
+    """While entered, the first signal raises ``Signalled`` in the main thread.
+
+    That may happen anywhere, also inside Ray: the study is committed as it goes and nothing else
+    has to be rescued, so the sweep simply unwinds. In another thread than the main one no handler
+    can be set, and signals stay as they are.
+    """
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        """The signal that came, 'SIGINT' or 'SIGTERM'."""
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {s: signal.getsignal(s) for s in _SIGNALS}
+            self.install()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def install(self) -> None:
+        """Set the handlers, again where a library has set its own (``ray.init`` takes SIGTERM)."""
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.name is not None:
+            os._exit(ExitCode.INTERRUPTED)
+        self.name = signal.Signals(number).name
+        raise Signalled(self.name)

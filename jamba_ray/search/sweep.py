@@ -1,0 +1,300 @@
+"""``run_sweep``: a study, a server around it, and Ray Tune that keeps the lanes busy."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from jamba_ray.checkpoints import CheckpointStore
+from jamba_ray.config.fingerprint import fingerprint
+from jamba_ray.config.run import SweepConfig, TrialConfig
+from jamba_ray.config.search import DIRECTIONS
+from jamba_ray.config.space import Params, SearchSpace
+from jamba_ray.data.prepared import PreparedData
+from jamba_ray.errors import InterruptedRunError, JambaError, StorageError
+from jamba_ray.launch.lane import Fit
+from jamba_ray.launch.ray_session import RaySession, ray_session
+from jamba_ray.launch.resources import LanePlan, plan_lanes
+from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.search.records import SweepProgress, SweepResult
+from jamba_ray.search.searcher import StudySearcher
+from jamba_ray.search.server import call, start_server
+from jamba_ray.search.signals import Signalled, Signals
+from jamba_ray.search.study import StudySettings
+from jamba_ray.search.table import write_trials
+from jamba_ray.search.trainable import LaneSettings, LaneTrainable
+
+N_REPORTS = 16
+"""Reports of a trial of the base configuration's ``epochs``, where ``report_rows`` is not given."""
+_POLL_S = 0.5
+_CLOSE_S = 5.0
+
+Watch = Callable[[SweepProgress], None]
+
+
+def run_sweep(
+    config: SweepConfig,
+    space: SearchSpace,
+    data: PreparedData,
+    folder: RunFolder,
+    watch: Watch | None = None,
+    *,
+    first: Sequence[Params] = (),
+    address: str | None = None,
+    fit: Fit | None = None,
+) -> SweepResult:
+    """Run the sweep, or what is left of it where ``folder`` holds a study; prints nothing.
+
+    Args:
+        config: The sweep; ``verbose`` lets Ray print.
+        space: ``parse_space(config)``.
+        data: Rows for every trial; its tests are not sent to lanes.
+        folder: Made by ``RunFolder.create``.
+        watch: Called about twice a second, from another thread, and once at the end.
+        first: Parameters to try first; those not given are sampled.
+        address: A Ray cluster; None: ``RAY_ADDRESS``, else one started on this machine.
+        fit: Stands in for ``jamba_ray.training.fit``.
+
+    Raises:
+        InterruptedRunError: SIGINT or SIGTERM; everything acknowledged is in the study.
+        UnavailableError: Ray cannot be had, or has too little for one lane.
+        ConfigError: The study was begun with other settings or data.
+        StorageError: The study cannot be opened or written.
+    """
+    begun = time.monotonic()
+    signals = Signals()
+    try:
+        with signals, ray_session(address=address, verbose=config.verbose) as session:
+            signals.install()
+            plan = plan_lanes(
+                session.machine,
+                max_concurrent=config.max_concurrent,
+                workers_per_trial=config.workers_per_trial,
+                n_trials=config.n_trials,
+            )
+            settings = study_settings(config, space, data, lanes=plan.lanes, first=tuple(first))
+            running = _Running(config, data, folder, session, plan, settings, watch, fit)
+            return running.run(begun)
+    except Signalled as signalled:
+        raise InterruptedRunError(
+            f"{signalled} stopped the sweep with its state saved. "
+            f"Continue it with `resume=true run={folder.name}`."
+        ) from None
+
+
+def study_settings(
+    config: SweepConfig,
+    space: SearchSpace,
+    data: PreparedData,
+    *,
+    lanes: int,
+    first: tuple[Params, ...] = (),
+) -> StudySettings:
+    """What the study has to know of a sweep."""
+    return StudySettings(
+        space=space,
+        objective=config.objective,
+        direction=DIRECTIONS[config.objective],
+        sampler=config.sampler,
+        pruner=config.pruner,
+        seed=config.seed,
+        n_trials=config.n_trials,
+        report_rows=report_rows(config.trial(), len(data.train)),
+        time_budget_s=config.time_budget_s,
+        max_failed_trials=config.max_failed_trials,
+        lanes=lanes,
+        config_fingerprint=fingerprint(config),
+        data_fingerprint=data.fingerprint,
+        first=first,
+    )
+
+
+def report_rows(base: TrialConfig, n_train: int) -> int:
+    """Rows between reports, the same for all trials so that rungs mean the same for all."""
+    if base.training.report_rows is not None:
+        return base.training.report_rows
+    return max(1, math.ceil(base.training.epochs * n_train / N_REPORTS))
+
+
+def base_config(config: SweepConfig, n_train: int) -> TrialConfig:
+    """What all trials share, ``report_rows`` settled."""
+    base = config.trial()
+    training = base.training.model_copy(update={"report_rows": report_rows(base, n_train)})
+    return base.model_copy(update={"training": training})
+
+
+class _Running:
+    """One sweep while its Ray session is open."""
+
+    def __init__(
+        self,
+        config: SweepConfig,
+        data: PreparedData,
+        folder: RunFolder,
+        session: RaySession,
+        plan: LanePlan,
+        settings: StudySettings,
+        watch: Watch | None,
+        fit: Fit | None,
+    ) -> None:
+        self._config, self._data, self._folder = config, data, folder
+        self._session, self._plan, self._watch, self._fit = session, plan, watch, fit
+        self._id = uuid.uuid4().hex[:8]
+        self._name = f"study-{folder.name}-{self._id}"
+        self._server = start_server(self._name, folder.study, settings, self._id, session.node_id)
+
+    def run(self, begun: float) -> SweepResult:
+        """From the first trial to the table of all."""
+        call(self._server.open)
+        searcher = StudySearcher(
+            lambda ticket: call(self._server.ask, ticket),
+            lambda ticket, why: call(self._server.lost, ticket, why),
+            lanes=self._plan.lanes,
+            session=self._id,
+        )
+        poll = _Poll(self._server, self._folder, self._config.keep_checkpoints, self._watch)
+        poll.start()
+        try:
+            self._tune(searcher)
+            if searcher.error is not None:
+                raise searcher.error
+            return self._result(poll, searcher, begun)
+        except BaseException:
+            # What was acknowledged is committed; this only folds the log into the one file.
+            with_deadline = threading.Thread(target=_close_quietly, args=(self._server,))
+            with_deadline.start()
+            with_deadline.join(_CLOSE_S)
+            raise
+        finally:
+            poll.stop()
+
+    def _tune(self, searcher: StudySearcher) -> None:
+        verbose = self._config.verbose
+        lane = {"CPU": self._plan.threads, "GPU": self._plan.gpus}
+        trainable = tune.with_parameters(
+            LaneTrainable,
+            settings=LaneSettings(
+                server=self._name,
+                folder=str(self._folder.path.resolve()),
+                base=base_config(self._config, len(self._data.train)).model_dump(mode="json"),
+                threads=self._plan.threads,
+                device=self._plan.device,
+                fit=self._fit,
+            ),
+            data=dataclasses.replace(self._data, tests={}),
+        )
+        tuner = tune.Tuner(
+            tune.with_resources(
+                trainable, tune.PlacementGroupFactory([{k: v for k, v in lane.items() if v}])
+            ),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                # The searcher says when it is over.
+                num_samples=-1,
+                reuse_actors=True,
+                trial_dirname_creator=_short_name,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(self._session.scratch),
+                verbose=2 if verbose else 0,
+                failure_config=tune.FailureConfig(max_failures=0),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                log_to_file=False,
+            ),
+        )
+        tuner.fit()
+
+    def _result(self, poll: _Poll, searcher: StudySearcher, begun: float) -> SweepResult:
+        poll.stop()
+        progress: SweepProgress = call(self._server.progress)
+        unfinished = progress.counts.get("running", 0)
+        if unfinished:
+            call(self._server.give_up, "its lane was lost and the sweep ended")
+        last = poll.look()
+        records = call(self._server.records)
+        call(self._server.close)
+        write_trials(self._folder, records)
+        return SweepResult(
+            trials=tuple(records),
+            best=last.best,
+            counts=last.counts,
+            failures=last.failures,
+            ended=searcher.ended or last.ended or "",
+            wall_s=time.monotonic() - begun,
+            goodput=last.goodput,
+            lanes=self._plan.lanes,
+            notes=(self._plan.sentence, *poll.notes),
+        )
+
+
+class _Poll:
+    """Looks at the study twice a second: for the display, and to delete checkpoints that lost."""
+
+    def __init__(self, server: Any, folder: RunFolder, keep: int, watch: Watch | None) -> None:
+        self._server, self._keep, self._watch = server, keep, watch
+        self._store = CheckpointStore(folder.checkpoints)
+        self._seen = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="jamba_ray-poll", daemon=True)
+        self.notes: list[str] = []
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(_CLOSE_S)
+
+    def look(self) -> SweepProgress:
+        """Ask, show, tidy up."""
+        progress: SweepProgress = call(self._server.progress, self._seen, timeout_s=30.0)
+        self._seen += len(progress.finished)
+        if self._watch is not None:
+            self._watch(progress)
+        if progress.finished:
+            best, finished = call(self._server.standing, self._keep, timeout_s=30.0)
+            self._store.retain(best, finished)
+        return progress
+
+    def _loop(self) -> None:
+        while not self._stop.wait(_POLL_S):
+            try:
+                self.look()
+            except StorageError as error:
+                # Lanes and searcher meet the same trouble and end the sweep; deleting can wait.
+                self._note(error.message)
+            except JambaError as error:
+                self._note(error.message)
+            except Exception as error:
+                self._note(f"the display failed ({type(error).__name__}: {error}).")
+                self._watch = None
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+
+def _close_quietly(server: Any) -> None:
+    try:
+        call(server.close, timeout_s=_CLOSE_S)
+    except BaseException:
+        return
+
+
+def _short_name(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+def lane_logs(folder: RunFolder) -> list[Path]:
+    """The logs that lanes wrote (only lanes with failed trials do)."""
+    return sorted(folder.logs.glob("lane-*.log"))

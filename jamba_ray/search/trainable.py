@@ -1,0 +1,94 @@
+"""The Tune trainable: a lane's process, kept warm from stack to stack."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from jamba_ray.config.run import TrialConfig
+from jamba_ray.data.prepared import PreparedData
+from jamba_ray.errors import JambaError
+from jamba_ray.launch.lane import DetachedError, Fit, Job, Lane
+from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.search.records import Finish
+from jamba_ray.search.searcher import from_text
+from jamba_ray.search.server import call, server_of
+from jamba_ray.search.study import Decision, Progress
+from jamba_ray.training import Report, fit
+
+
+@dataclass(frozen=True)
+class LaneSettings:
+    """What every lane of a sweep is told once."""
+
+    server: str
+    """Name of the StudyServer."""
+    folder: str
+    base: dict[str, Any]
+    """The base ``TrialConfig`` as JSON: families are registered before it is read."""
+    threads: int
+    device: str
+    fit: Fit | None = None
+    """Stands in for ``jamba_ray.training.fit``."""
+
+
+class LaneTrainable(tune.Trainable):
+    """Trains one stack per Tune trial, in one step, and tells the study itself."""
+
+    def setup(  # type: ignore[override]
+        self, config: dict[str, Any], settings: LaneSettings, data: PreparedData
+    ) -> None:
+        """Start the lane: data and modules are loaded once, for all stacks to come."""
+        self._server = server_of(settings.server)
+        self._base = settings.base
+        self._lane = Lane(
+            RunFolder(Path(settings.folder)),
+            data,
+            threads=settings.threads,
+            device=settings.device,
+            fit=settings.fit or fit,
+        )
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next stack (``reuse_actors``)."""
+        self._members = from_text(new_config["members"])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train the stack to its end."""
+        base = TrialConfig.model_validate(self._base)
+        jobs = [Job(m.number, m.params, m.resumed) for m in self._members]
+        try:
+            outcomes = self._lane.train(jobs, base, self._report)
+        except DetachedError as error:
+            # Ray would take a BaseException for the end of the process.
+            raise RuntimeError(str(error)) from error
+        finishes = [Finish(**dataclasses.asdict(outcome)) for outcome in outcomes]
+        call(self._server.finish, finishes)
+        return {"done": True}
+
+    def _report(self, reports: Sequence[Report]) -> list[Decision]:
+        """Tell the study, cooperatively: the lane ends its own trials."""
+        told = [
+            Progress(
+                number=r.trial,
+                step=r.step,
+                value=float(r.metrics[self._lane.objective_key]),
+                rows_seen=r.rows_seen,
+                epoch=r.epoch,
+                seconds=r.seconds,
+                goodput_s=r.goodput_s,
+            )
+            for r in reports
+        ]
+        try:
+            decisions: list[Decision] = call(self._server.report, told)
+        except JambaError as error:
+            raise DetachedError(error.message) from error
+        return decisions
