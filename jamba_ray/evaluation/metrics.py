@@ -53,9 +53,15 @@ def recall_at_fpr(counts: Counts, limit: float) -> float:
 
     Rows of equal score are flagged together; flagging nothing (recall 0) is always possible.
     """
+    n = blocks_within_fpr(counts, limit)
+    return float(counts.threats[:n].sum() / counts.n_threats)
+
+
+def blocks_within_fpr(counts: Counts, limit: float) -> int:
+    """How many blocks, from the top, can be flagged at a false-positive rate of ``limit``."""
+    # The slack is for rounding alone: 0.01 x 700 rows is 7.000000000000001 or 6.999... in binary.
     allowed = np.cumsum(counts.benign) <= limit * counts.n_benign * (1.0 + 1e-12)
-    n_allowed = int(np.count_nonzero(allowed))  # the rate never falls, so they come first
-    return float(counts.threats[:n_allowed].sum() / counts.n_threats)
+    return int(np.count_nonzero(allowed))  # the rate never falls, so the allowed ones come first
 
 
 def f1(counts: Counts, threshold: float) -> float:
@@ -120,7 +126,7 @@ def value_of(
         DataError: If the rows lack a class without which the metric has no meaning.
     """
     counts = count(y, p)
-    reason = undefined(counts).get(name)
+    reason = undefined(counts.n_threats, counts.n_benign).get(name)
     if reason is not None:
         raise DataError(reason)
     return METRICS[name].compute(counts, DEFAULT_THRESHOLD if threshold is None else threshold)
@@ -137,24 +143,18 @@ def score(y: npt.ArrayLike, p: npt.ArrayLike, threshold: float | None = None) ->
 
 def score_counts(counts: Counts, threshold: float) -> dict[str, float]:
     """``score``, of counts."""
-    left_out = undefined(counts)
+    left_out = undefined(counts.n_threats, counts.n_benign)
     return {n: m.compute(counts, threshold) for n, m in METRICS.items() if n not in left_out}
 
 
-def undefined(counts: Counts) -> dict[str, str]:
-    """Name -> the sentence that says why the metric has no value on these rows."""
-    lacking = [
-        name
-        for name, n in (("threats", counts.n_threats), ("benign rows", counts.n_benign))
-        if n == 0
-    ]
+def undefined(n_threats: float, n_benign: float) -> dict[str, str]:
+    """Name -> the sentence that says why the metric has no value on so many rows of each class."""
+    rows = (("threats", n_threats), ("benign rows", n_benign))
+    lacking = [name for name, n in rows if n == 0]
     return {
-        name: f"`{name}` needs {_NEED[metric.needs]}, but there are no {' and no '.join(lacking)}. "
+        name: f"`{name}` needs {metric.needs}, but there are no {' and no '.join(lacking)}. "
         "Score rows that have them."
         for name, metric in METRICS.items()
         if (metric.needs == "both classes" and lacking)
-        or (metric.needs == "threats" and "threats" in lacking)
+        or (metric.needs == "threats" and n_threats == 0)
     }
-
-
-_NEED = {"nothing": "", "threats": "threats", "both classes": "both threats and benign rows"}

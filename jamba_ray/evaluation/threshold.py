@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from jamba_ray.errors import DataError
 from jamba_ray.evaluation.counts import Counts, checked, count
+from jamba_ray.evaluation.metrics import blocks_within_fpr
 
 FPR_LIMITS = {"fpr_1e-2": 1e-2, "fpr_1e-3": 1e-3}
 
@@ -53,6 +54,33 @@ def choose_threshold(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
     return cut_below(counts, best)
 
 
+def operating_points(y: npt.ArrayLike, p: npt.ArrayLike) -> dict[str, OperatingPoint]:
+    """The lowest threshold whose false-positive rate is at most 1 % and 0.1 %, by 'fpr_1e-2' and
+    'fpr_1e-3'. Raises as ``count`` does.
+
+    Raises:
+        DataError: If threats or benign rows are missing, so that a rate is undefined.
+    """
+    counts = count(y, p)
+    if counts.n_threats == 0 or counts.n_benign == 0:
+        raise DataError(
+            f"Operating points need threats and benign rows, but there are {counts.n_threats:.0f} "
+            f"and {counts.n_benign:.0f}. Choose rows with both."
+        )
+    return {name: _operating_point(counts, limit) for name, limit in FPR_LIMITS.items()}
+
+
+def _operating_point(counts: Counts, limit: float) -> OperatingPoint:
+    n = blocks_within_fpr(counts, limit)
+    tp, fp = float(counts.threats[:n].sum()), float(counts.benign[:n].sum())
+    return OperatingPoint(
+        threshold=cut_below(counts, n - 1),
+        fpr=fp / counts.n_benign,
+        recall=tp / counts.n_threats,
+        precision=tp / (tp + fp) if n else None,
+    )
+
+
 def cut_below(counts: Counts, block: int) -> float:
     """A threshold that flags blocks 0 .. ``block`` and no other; -1 flags none.
 
@@ -64,3 +92,15 @@ def cut_below(counts: Counts, block: int) -> float:
     lower = float(counts.score[block + 1]) if block + 1 < len(counts.score) else 0.0
     middle = lower + (upper - lower) / 2.0
     return middle if lower < middle else upper
+
+
+def confusion(y: npt.ArrayLike, p: npt.ArrayLike, threshold: float) -> Confusion:
+    """Rows by truth and by ``p >= threshold``; raises as ``count`` does."""
+    labels, scores = checked(y, p)
+    alarm = scores >= threshold
+    return Confusion(
+        true_positives=int(np.count_nonzero(alarm & labels)),
+        false_positives=int(np.count_nonzero(alarm & ~labels)),
+        true_negatives=int(np.count_nonzero(~alarm & ~labels)),
+        false_negatives=int(np.count_nonzero(~alarm & labels)),
+    )
