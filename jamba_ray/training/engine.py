@@ -19,6 +19,7 @@ from jamba_ray.checkpoints.snapshot import Snapshot
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import JambaError, TrialError
 from jamba_ray.models import build
+from jamba_ray.training.failure import divergence, raised
 from jamba_ray.training.loss import Criterion
 from jamba_ray.training.member import Decision, Member, Outcome, Report, Reporter, Save, State
 from jamba_ray.training.optimizer import StackedAdamW, clip_
@@ -86,7 +87,8 @@ class Engine:
         self._patience = training[0].patience
         self._train = ResidentRows.of(data.train, device)
         self._judged = sample(data.val, training[0].val_rows)
-        self._val = ResidentRows.of(self._judged, device)
+        self._val = ResidentRows.of(data.val, device)
+        self._sample = ResidentRows.of(self._judged, device)
         self._timetable = Timetable.of(training[0], len(data.train))
         self._format = resolve(
             configs[0].precision, torch.device(device).type, has_bf16=has_native_bf16(device)
@@ -111,7 +113,7 @@ class Engine:
         """Train to the end; outcomes by trial."""
         self._watch = Stopwatch(self._device)
         if self._progress[0].batches >= self._timetable.n_batches:
-            self._leave({k: ("complete", None) for k in range(len(self._live))})
+            self._leave(dict.fromkeys(range(len(self._live)), ("complete", None)))
         while self._live:
             losses = self._train_interval()
             reports = self._judge(losses)
@@ -131,19 +133,15 @@ class Engine:
         total = torch.zeros(len(self._live), device=self._device)
         self._stack.train()
         self._watch.start()
-        batch = at.batches
-        while batch < last and self._live:
-            index = self._order.rows(table.rows_after(batch), table.rows_after(batch + 1))
-            try:
-                losses = self._train_batch(plan, batch - at.batches, index)
-            except Exception as error:
-                kept = self._blame(error, index)
-                plan, total = plan.keep(kept), total[kept]
-                continue
-            total.add_(losses, alpha=index.shape[1])
-            batch += 1
-        rows = table.rows_after(last) - table.rows_after(at.batches)
+        try:
+            for i, batch in enumerate(range(at.batches, last)):
+                index = self._order.rows(table.rows_after(batch), table.rows_after(batch + 1))
+                losses = self._train_batch(plan, i, index)
+                total.add_(losses, alpha=index.shape[1])
+        except Exception as error:
+            self._give_up(error)
         self._watch.stop()
+        rows = table.rows_after(last) - table.rows_after(at.batches)
         for progress in self._progress:
             progress.batches, progress.rows_seen = last, table.rows_after(last)
         return total / rows
@@ -168,33 +166,19 @@ class Engine:
         self._watch.end_step()
         return losses.detach()
 
-    def _blame(self, error: Exception, index: Tensor) -> list[int]:
-        """A batch raised: fail the members that raise alone; the indices of those that stay.
+    def _give_up(self, error: Exception) -> None:
+        """A batch raised. All members run the same code, so none can be told from the others:
+        those still here fail together, while those that left before keep their outcomes.
 
         Raises:
-            TrialError: There is one member, or none that can be told from the others.
+            TrialError: The trial was alone.
         """
         if isinstance(error, JambaError):
             raise error
-        reasons = {} if self._stack.size == 1 else self._alone(index)
-        if not reasons or len(reasons) == self._stack.size:
-            who = ", ".join(str(member.trial) for member in self._live)
-            raise TrialError(_sentence(f"Trial {who}", error)) from error
-        kept = [k for k in range(len(self._live)) if k not in reasons]
-        self._leave({k: ("failed", reason) for k, reason in reasons.items()})
-        return kept
-
-    def _alone(self, index: Tensor) -> dict[int, str]:
-        """Members whose forward pass raises without the others, and why."""
-        reasons: dict[int, str] = {}
-        x_num, x_cat, _ = self._train.gather(index)
-        for k, member in enumerate(self._live):
-            try:
-                with torch.no_grad():
-                    self._stack.forward_one(self._stack.state(k), x_num[k], x_cat[k])
-            except Exception as error:
-                reasons[k] = _sentence(f"Trial {member.trial}", error)
-        return reasons
+        reason = raised(", ".join(str(member.trial) for member in self._live), error)
+        if len(self._live) == 1 and not self._outcomes:
+            raise TrialError(reason) from error
+        self._leave(dict.fromkeys(range(len(self._live)), ("failed", reason)))
 
     # --- at a report --------------------------------------------------------------------------
 
@@ -203,7 +187,7 @@ class Engine:
         if not self._live:
             return []
         self._stack.train(False)
-        logits = predict(self._stack.forward_shared, self._val)
+        logits = predict(self._stack.forward_shared, self._sample)
         train_losses = losses.cpu().numpy().astype(np.float64)
         self._clock()
         failed = self._diverged(train_losses, logits)
@@ -234,30 +218,22 @@ class Engine:
         self, losses: npt.NDArray[np.float64], logits: npt.NDArray[np.float64]
     ) -> dict[int, str]:
         """Members that cannot go on, and why in one sentence."""
+        scales = None if self._scaler is None else self._scaler.scale[:, 0].tolist()
         reasons = {}
         for k, member in enumerate(self._live):
-            rate = member.config.training.learning_rate
-            way_out = f"lower `training.learning_rate` ({rate:g}) or `training.grad_clip`."
-            rows = self._progress[k].rows_seen
-            if not np.isfinite(losses[k]):
-                reasons[k] = (
-                    f"The training loss must be finite, but is {losses[k]} after {rows:,} rows; "
-                    + way_out
-                )
-            elif not np.isfinite(logits[k]).all():
-                reasons[k] = (
-                    "Predictions on the validation rows must be finite, but some are not after "
-                    f"{rows:,} rows; " + way_out
-                )
-            elif self._scaler is not None and float(self._scaler.scale[k, 0]) < LossScaler.SMALLEST:
-                reasons[k] = (
-                    f"Gradients in fp16 must be finite at some loss scale, but overflow at every "
-                    f"one after {rows:,} rows; use `precision=bf16` or fp32."
-                )
+            reason = divergence(
+                member.config.training,
+                self._progress[k].rows_seen,
+                float(losses[k]),
+                bool(np.isfinite(logits[k]).all()),
+                None if scales is None else scales[k],
+            )
+            if reason is not None:
+                reasons[k] = reason
         return reasons
 
     def _act(self, decisions: Sequence[Decision]) -> None:
-        """Members that are done leave; the others are saved first, so are those that were stopped."""
+        """Save those that go on or were stopped; let those leave that are done."""
         if len(decisions) != len(self._live):
             raise ValueError(
                 f"a reporter must answer each of {len(self._live)} reports, but gave "
@@ -297,11 +273,11 @@ class Engine:
 
     def _outcome(self, k: int, state: State, reason: str | None) -> Outcome:
         progress, member = self._progress[k], self._live[k]
-        value, threshold, metrics, checkpoint = None, None, {}, None
+        value, checkpoint, metrics = None, None, dict[str, float]()
         if state != "failed":
             self._stack.train(False)
-            rows = ResidentRows.of(self._data.val, self._device)
-            logits = predict(lambda n, c: self._stack.forward_one(progress.best, n, c), rows)
+            best = progress.best
+            logits = predict(lambda n, c: self._stack.forward_one(best, n, c), self._val)
             p = probabilities(logits)
             threshold, metrics = final_metrics(self._data.val.y, p)
             value = objective_value(self._objective, self._data.val.y, p)
@@ -346,12 +322,3 @@ class Engine:
         for progress in self._progress:
             progress.seconds += seconds
             progress.goodput_s += step_s / len(self._progress)
-
-
-def _sentence(who: str, error: Exception) -> str:
-    if isinstance(error, torch.OutOfMemoryError):
-        return (
-            f"{who} must fit the device's memory, but ran out of it; lower `training.batch_size`."
-        )
-    text = " ".join(str(error).split()) or "no message"
-    return f"{who}: the model must run on its batches, but raised {type(error).__name__}: {text}"

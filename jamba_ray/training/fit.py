@@ -40,7 +40,8 @@ def fit(
         ValueError: The members cannot be one stack, or trees were asked to stack.
         ConfigError: The model does not fit the data.
         CheckpointError: A snapshot in ``resume`` is of another configuration or other data.
-        TrialError: The model raised, and no single member of a stack is to blame.
+        TrialError: The model raised in a trial that trains alone. In a stack its members end as
+            ``failed`` instead, so that the outcomes of those that left before are not lost.
     """
     common_shape(members)
     if TRAINERS[members[0].config.model.name] == "boosting":

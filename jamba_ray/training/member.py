@@ -11,7 +11,7 @@ from jamba_ray.config.run import TrialConfig
 from jamba_ray.config.section import Section, is_fusible
 
 Decision: TypeAlias = Literal["continue", "prune", "stop"]
-"""``prune``: the pruner says no. ``stop``: budget or interrupt; end now, keep the best as result."""
+"""``prune``: the pruner says no. ``stop``: budget or interrupt; end now, the best is the result."""
 
 State: TypeAlias = Literal["complete", "pruned", "failed", "stopped"]
 

@@ -1,7 +1,8 @@
 """Which training row comes when: a pure function of (seed, epoch), the same on every device.
 
-The permutation of an epoch sorts the rows by a hash of (seed, epoch, row), so it needs no generator
-state (a resumed trial continues exactly), is computed where the data lie, and for K members at once.
+The permutation of an epoch sorts the rows by a hash of (seed, epoch, row), so it needs no state of
+a generator (a resumed trial continues exactly), and is computed where the data lie, for K members
+at once.
 """
 
 from __future__ import annotations

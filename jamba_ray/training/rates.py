@@ -29,15 +29,6 @@ class Interval:
     clip: Tensor
     """float32 [K, 1]."""
 
-    def keep(self, members: Sequence[int]) -> Interval:
-        """Without all members but these."""
-        index = list(members)
-
-        def kept(rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return tuple(row[index] for row in rows)
-
-        return Interval(kept(self.lr), kept(self.decay), kept(self.keys), self.clip[index])
-
 
 def interval(
     configs: Sequence[TrialConfig], first: int, last: int, table: Timetable, device: str

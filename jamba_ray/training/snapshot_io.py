@@ -1,9 +1,9 @@
 """From a member's state to a ``Snapshot`` and back.
 
 Every snapshot is both: ``model/...`` is the model to use (best weights so far), and the rest is
-what training needs to go on exactly: ``current/...`` weights and batch statistics, ``optimizer/...``
-moments, and the counters in the document ``state``. Data order, dropout masks and learning rate are
-functions of (seed, position), so no generator state is needed.
+what training needs to go on exactly: weights and batch statistics in ``current/...``, moments in
+``optimizer/...``, counters in the document ``state``. Data order, dropout masks and learning rate
+are functions of (seed, position), so no generator state is needed.
 """
 
 from __future__ import annotations

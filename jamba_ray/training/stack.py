@@ -119,7 +119,7 @@ class Stack:
         return logits
 
     def gradients(self, loss: Tensor) -> Tensor:
-        """d loss / d flat, [K, P]: row k is member k's gradient where ``loss`` sums their losses."""
+        """d ``loss`` / d ``flat``, [K, P]: row k is of member k where losses were summed."""
         pieces = torch.autograd.grad(loss, self._leaves, materialize_grads=True)
         # Gaps of alignment get zeros: the optimizer works on whole rows.
         columns: list[Tensor] = []
@@ -130,7 +130,7 @@ class Stack:
         return torch.cat(columns, dim=1)
 
     def state(self, k: int) -> dict[str, Tensor]:
-        """A copy of member k's parameters and persistent buffers, as a ``state_dict`` names them."""
+        """A copy of member k's parameters and persistent buffers, under ``state_dict`` names."""
         own = {n: rows[k].clone() for n, rows in self.buffers.items() if n in self._persistent}
         return {**self.layout.views(self.flat[k].clone()), **own}
 
@@ -182,7 +182,7 @@ class Stack:
             parameter.data = views[name]
         self._leaves = [parameters[slot.name] for slot in self.layout.slots]
         own = {name: rows[0] for name, rows in self.buffers.items()}
-        keys = {name: self.step_keys[0] for name in self._keys}
+        keys = dict.fromkeys(self._keys, self.step_keys[0])
         for name, tensor in {**self._shared, **own, **keys}.items():
             path, _, last = name.rpartition(".")
             setattr(self._template.get_submodule(path), last, tensor)

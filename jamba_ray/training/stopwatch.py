@@ -23,9 +23,8 @@ class Stopwatch:
     def start(self) -> None:
         """A report interval begins."""
         if self._is_cuda:
-            pair = (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
-            pair[0].record()
-            self._events.append(pair)
+            self._events.append((self._event(), self._event()))
+            self._events[-1][0].record()
 
     def stop(self) -> None:
         """The interval's last step is queued."""
@@ -40,6 +39,10 @@ class Stopwatch:
         """The optimizer is done (CPU) or queued (CUDA)."""
         if not self._is_cuda:
             self._step_s += time.perf_counter() - self._begun
+
+    @staticmethod
+    def _event() -> torch.cuda.Event:
+        return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
     def lap(self) -> tuple[float, float]:
         """(wall seconds, step seconds) since the last lap; call when the device is idle."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.special import expit
+from scipy.special import expit  # type: ignore[import-untyped]
 from torch import Tensor
 
 from jamba_ray.config.search import DIRECTIONS, Objective
@@ -77,7 +77,7 @@ def sample(rows: Rows, limit: int) -> Rows:
 
 
 def predict(forward: Callable[[Tensor, Tensor], Tensor], rows: ResidentRows) -> Floats:
-    """Logits of ``forward([N, F_n], [N, F_c])`` on all rows in one pass, its last axis being rows."""
+    """Logits on all rows in one pass; ``forward([N, F_n], [N, F_c])`` gives [N] or [K, N]."""
     size = CHUNK_ROWS.get(rows.y.device.type, 4096)
     with torch.inference_mode():
         pieces = [
