@@ -46,6 +46,10 @@ class AttentionSection(ModelSection):
         default=0.1, json_schema_extra=FUSIBLE
     )
     """Dropout inside blocks and in the widest feature layer; narrower layers drop less."""
+    feature_masking: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
+        default=0.0, json_schema_extra=FUSIBLE
+    )
+    """Rate at which whole features are hidden in training, which helps against shifts."""
     embedding: Embedding = "ple"
     """How a number becomes a token: piecewise-linear, periodic or linear."""
     norm: Norm = "batch"
@@ -114,7 +118,7 @@ class Attention(nn.Module):
         super().__init__()
         width, rate = section.hidden_dim, section.dropout_rate
         self.is_flat = section.pool == "flatten"
-        self.tokens = FeatureTokens(schema, width, section.embedding)
+        self.tokens = FeatureTokens(schema, width, section.embedding, section.feature_masking)
         self.blocks = nn.Sequential(
             *(Block(width, section.n_heads, rate) for _ in range(section.n_blocks))
         )

@@ -36,6 +36,10 @@ class MlpSection(ModelSection):
     dropout_rate: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
         default=0.1, json_schema_extra=FUSIBLE
     )
+    feature_masking: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
+        default=0.0, json_schema_extra=FUSIBLE
+    )
+    """Rate at which whole features are hidden in training, which helps against shifts."""
     embedding: Embedding = "ple"
     """How a number becomes a vector: piecewise-linear, periodic or linear."""
     norm: Norm = "batch"
@@ -46,7 +50,9 @@ class Mlp(nn.Module):
 
     def __init__(self, section: MlpSection, schema: FeatureSchema) -> None:
         super().__init__()
-        self.tokens = FeatureTokens(schema, section.token_dim, section.embedding)
+        self.tokens = FeatureTokens(
+            schema, section.token_dim, section.embedding, section.feature_masking
+        )
         widths = (section.hidden_dim,) * section.feature_layers
         d_in = schema.input_dim * section.token_dim
         self.feature_layers = FeatureLayers(d_in, widths, section.norm, section.dropout_rate)

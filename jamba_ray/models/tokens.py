@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jamba_ray.data.prepared import FeatureSchema
+from jamba_ray.models.dropout import Dropout
 
 Embedding = Literal["ple", "periodic", "linear"]
 
@@ -111,10 +112,18 @@ class CategoricalTokens(nn.Module):
 
 
 class FeatureTokens(nn.Module):
-    """[B, F_n], [B, F_c] -> [B, F, D], numeric features first, each plus its own column vector."""
+    """[B, F_n], [B, F_c] -> [B, F, D], numeric features first, each plus its own column vector.
 
-    def __init__(self, schema: FeatureSchema, width: int, embedding: Embedding) -> None:
+    In training each value is hidden at rate ``masking``, so that its token says "this column, value
+    unknown" and no single feature can carry the decision alone. Values are not scaled up for it:
+    a token is either all there or it is not.
+    """
+
+    def __init__(
+        self, schema: FeatureSchema, width: int, embedding: Embedding, masking: float
+    ) -> None:
         super().__init__()
+        self.masking = Dropout(masking)
         self.numeric = NumericTokens(schema, width, embedding) if schema.numeric else None
         self.categorical = (
             CategoricalTokens(schema.cardinalities, width) if schema.categorical else None
@@ -130,4 +139,6 @@ class FeatureTokens(nn.Module):
         if self.categorical is not None:
             parts.append(self.categorical(x_cat))
         tokens = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        if self.training:
+            tokens = tokens * self.masking.keep(tokens.shape[:2]).unsqueeze(-1)
         return tokens + self.column
