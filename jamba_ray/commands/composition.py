@@ -217,11 +217,7 @@ def _refuse_instantiation(node: Any, path: str) -> None:
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key in _FORBIDDEN_KEYS:
-                raise ConfigError(
-                    [
-                        f"`{path}{key}` is refused: configurations name things, they run no code. Drop it."
-                    ]
-                )
+                raise ConfigError([f"`{path}{key}` is refused: settings run no code. Drop it."])
             _refuse_instantiation(value, f"{path}{key}.")
     elif isinstance(node, list):
         for i, value in enumerate(node):

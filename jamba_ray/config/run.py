@@ -159,3 +159,29 @@ class SweepConfig(ExperimentConfig):
                 "data-parallel trials are not supported yet"
             )
         return value
+
+
+class EvaluateConfig(Section):
+    """``python -m jamba_ray.evaluate``."""
+
+    checkpoint: str
+    """A run folder, its ``best/``, or any checkpoint folder."""
+    data: SerializeAsAny[DataSection]
+    """Labelled rows: of a table, its ``test`` if there is one, else ``path``; of ``synthetic``, the
+    test share."""
+    store: str = "runs"
+    """Folder that holds the run folders."""
+    run: str | None = None
+    """Name of the folder for the result; None: made from the time."""
+    overwrite: bool = False
+    verbose: bool = False
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _data_by_name(cls, value: Any) -> Any:
+        return _by_name("data", value, DATA_SECTIONS)
+
+    @field_validator("run")
+    @classmethod
+    def _run_is_a_name(cls, value: str | None) -> str | None:
+        return None if value is None else run_name(value)

@@ -68,6 +68,15 @@ class RunFolder:
         """Whether something of a run lies here."""
         return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
 
+    def refuse_if_used(self, *, resume: bool = False, overwrite: bool = False) -> None:
+        """Raise ``RunExistsError`` if the name is used and neither was asked for; writes nothing."""
+        if self.exists() and not (resume or overwrite):
+            raise RunExistsError(
+                f"the run name must be unused, but {str(self.path)!r} exists. "
+                "Continue it with `resume=true`, replace it with `overwrite=true`, "
+                "or choose another `run=`."
+            )
+
     def create(self, *, resume: bool = False, overwrite: bool = False) -> RunFolder:
         """Make the folder, or accept a used one where ``resume`` or ``overwrite`` says so.
 
@@ -78,15 +87,9 @@ class RunFolder:
             RunExistsError: The name is used and neither was asked for.
             StorageError: The folder cannot be made or written.
         """
-        used = self.exists()
-        if used and not (resume or overwrite):
-            raise RunExistsError(
-                f"the run name must be unused, but {str(self.path)!r} exists. "
-                "Continue it with `resume=true`, replace it with `overwrite=true`, "
-                "or choose another `run=`."
-            )
+        self.refuse_if_used(resume=resume, overwrite=overwrite)
         try:
-            if used and overwrite and not resume:
+            if self.exists() and overwrite and not resume:
                 _delete(self.path)
             for folder in (self.path, self.checkpoints, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)

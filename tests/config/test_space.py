@@ -66,7 +66,7 @@ def test_all_mistakes_come_at_once():
         ),
         ({"type": "categorical", "choices": []}, "at least 1 item"),
         ({"type": "categorical", "choices": [0.1, 0.1]}, "must be distinct"),
-        ({"type": "float", "low": 0.0, "high": 3.0}, "must be below 1"),
+        ({"type": "float", "low": 0.0, "high": 3.0}, "must be at most 0.9"),
     ],
 )
 def test_wrong_leaves(leaf, words):

@@ -1,0 +1,179 @@
+"""``dry_run=true``: what a sweep would do, how long it would take, and where results would go."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from jamba_ray.commands.summary_text import duration, short
+from jamba_ray.config.params import with_params
+from jamba_ray.config.run import SweepConfig, TrialConfig
+from jamba_ray.config.space import CategoricalLeaf, SearchSpace
+from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.launch.resources import plan_lanes, this_machine
+from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.search.sampling import rung_steps
+from jamba_ray.search.sweep import report_rows
+from jamba_ray.training import Member, fit
+
+_PROBE_ROWS = 2048
+_MAX_SHAPES = 10_000
+
+
+def print_plan(
+    console: Console, config: SweepConfig, space: SearchSpace, data: PreparedData, folder: RunFolder
+) -> None:
+    """Print the plan; starts no Ray and writes nothing. A few steps are timed for the forecast."""
+    table = Table(box=None, padding=(0, 2, 0, 2), title="search space", title_justify="left")
+    table.add_column("parameter", style="cyan")
+    table.add_column("values")
+    table.add_column("in a stack", style="dim")
+    for parameter in space.parameters:
+        when = " and ".join(f"{k} = {v}" for k, v in parameter.leaf.when.items())
+        fusible = "may differ" if parameter.fusible else "same shape"
+        table.add_row(
+            escape(parameter.path),
+            escape(_values(parameter.leaf) + (f"  when {when}" if when else "")),
+            fusible,
+        )
+    console.print(table)
+    lanes = plan_lanes(
+        this_machine(),
+        max_concurrent=config.max_concurrent,
+        workers_per_trial=config.workers_per_trial,
+        n_trials=config.n_trials,
+    )
+    n = n_trials(config, space)
+    low, high = forecast_s(config, space, data, n, lanes.lanes)
+    every = report_rows(config.trial(), len(data.train))
+    rows = round(config.training.epochs * len(data.train))
+    lines = {
+        "data": f"{len(data.train):,} training, {len(data.val):,} validation rows, "
+        f"{data.schema.input_dim} features"
+        + "".join(f", {len(rows):,} {name}" for name, rows in data.tests.items()),
+        "trials": f"{n} by {config.sampler.name}, {shapes_in_words(space)}",
+        "budget": f"{config.training.epochs:g} epochs = {rows:,} rows a trial, "
+        f"a report every {every:,} rows, {_rungs(config, every, rows)}",
+        "lanes": lanes.sentence,
+        "forecast": f"{duration(low)} to {duration(high)}, timed on {_PROBE_ROWS:,} rows here"
+        + (f"; ends after {duration(config.time_budget_s)}" if config.time_budget_s else ""),
+        "objective": f"val/{config.objective}",
+        "results": str(folder.path) + (" (exists)" if folder.exists() else ""),
+    }
+    grid = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+    for name, text in lines.items():
+        grid.add_row(f"[bold]{name}[/]", escape(text))
+    console.print(grid)
+    for note in data.notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    console.print("Nothing was started. Drop `dry_run=true` to run it.", highlight=False)
+
+
+def n_trials(config: SweepConfig, space: SearchSpace) -> int:
+    """Trials there will be: a finite space may hold fewer than ``n_trials``."""
+    combinations = space.n_combinations()
+    return config.n_trials if combinations is None else min(config.n_trials, combinations)
+
+
+def shapes_in_words(space: SearchSpace) -> str:
+    """How many shapes the trials may have."""
+    structural = SearchSpace(
+        parameters=tuple(p for p in space.parameters if not p.fusible), base=space.base
+    )
+    count = structural.n_combinations()
+    if count is None or count > _MAX_SHAPES:
+        return "of many shapes"
+    return f"of {count} shape{'s' if count != 1 else ''}"
+
+
+def forecast_s(
+    config: SweepConfig, space: SearchSpace, data: PreparedData, n: int, lanes: int
+) -> tuple[float, float]:
+    """(with ASHA stopping as many as it may, without any stop), in seconds of wall time.
+
+    The time of a row is the mean over a few corners of the space, because a trial of twice the
+    width takes four times as long.
+    """
+    rows = config.training.epochs * len(data.train)
+    full = rows * float(np.mean([row_s(c, data) for c in _corners(config.trial(), space)]))
+    start_up = 8.0
+    high = start_up + full * math.ceil(n / lanes)
+    every = report_rows(config.trial(), len(data.train))
+    share = expected_share(rungs(config, every, rows), rows, config.pruner.reduction_factor)
+    return start_up + full * max(n * share / lanes, 1.0), high
+
+
+def rungs(config: SweepConfig, every: int, rows: float) -> list[int]:
+    """Rows at which ASHA compares trials, the last report of a trial left out."""
+    steps = rung_steps(config.pruner, every, math.ceil(rows / every))
+    return [step * every for step in steps if step * every < rows]
+
+
+def expected_share(rung_rows: Iterable[int], rows: float, factor: int) -> float:
+    """Mean share of the full budget per trial if one in ``factor`` passes each rung."""
+    share, alive, last = 0.0, 1.0, 0.0
+    for rung in rung_rows:
+        share += alive * (min(rung, rows) - last) / rows
+        last, alive = min(rung, rows), alive / factor
+    return share + alive * (rows - last) / rows
+
+
+def row_s(config: TrialConfig, data: PreparedData) -> float:
+    """Seconds of training per row, validation included, timed on a few rows."""
+    few = replace(
+        data, train=_first(data.train, _PROBE_ROWS), val=_first(data.val, _PROBE_ROWS), tests={}
+    )
+    epochs = max(1.0, 2 * config.training.batch_size / len(few.train))
+    training = config.training.model_copy(update={"epochs": epochs, "report_rows": None})
+    begun = time.perf_counter()
+    fit(
+        [Member(0, config.model_copy(update={"training": training}))],
+        few,
+        lambda reports: ["continue"] * len(reports),
+    )
+    return (time.perf_counter() - begun) / (epochs * len(few.train))
+
+
+def _corners(base: TrialConfig, space: SearchSpace) -> list[TrialConfig]:
+    found = []
+    for end in (0, -1):
+        params: dict[str, object] = {}
+        for parameter in space.parameters:
+            leaf = parameter.leaf
+            ends = leaf.choices if isinstance(leaf, CategoricalLeaf) else (leaf.low, leaf.high)
+            if parameter.exists(params, space.base):  # type: ignore[arg-type]
+                params[parameter.path] = ends[end]
+        found.append(with_params(base, params))  # type: ignore[arg-type]
+    return found
+
+
+def _first(rows: Rows, n: int) -> Rows:
+    """Rows are in random or time order; both classes must be among the few."""
+    rng = np.random.default_rng(0)
+    threats, benign = np.flatnonzero(rows.y > 0), np.flatnonzero(rows.y == 0)
+    half = n // 2
+    chosen = np.concatenate(
+        [rng.choice(part, min(half, len(part)), replace=False) for part in (threats, benign)]
+    )
+    return Rows(x_num=rows.x_num[chosen], x_cat=rows.x_cat[chosen], y=rows.y[chosen])
+
+
+def _values(leaf: object) -> str:
+    if isinstance(leaf, CategoricalLeaf):
+        return ", ".join(short(choice) for choice in leaf.choices)
+    low, high = short(leaf.low), short(leaf.high)  # type: ignore[attr-defined]
+    return f"{low} .. {high}" + (" (log)" if leaf.log else "")  # type: ignore[attr-defined]
+
+
+def _rungs(config: SweepConfig, every: int, rows: int) -> str:
+    if config.pruner.name == "none":
+        return "no early stopping"
+    at = ", ".join(f"{rung:,}" for rung in rungs(config, every, rows))
+    return f"rungs at {at} rows (one in {config.pruner.reduction_factor} passes)"

@@ -1,0 +1,163 @@
+"""The summary of a run on the terminal: the answer first, then what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+LABELS = {
+    "average_precision": "average precision",
+    "roc_auc": "ROC AUC",
+    "f1": "F1",
+    "recall_at_fpr_1e-2": "recall at 1 % FPR",
+    "recall_at_fpr_1e-3": "recall at 0.1 % FPR",
+    "accuracy": "accuracy",
+    "ece": "calibration error",
+    "log_loss": "log loss",
+}
+
+
+def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
+    """Print ``summary.json`` (see the README for its shape)."""
+    best = summary.get("best")
+    console.print()
+    if best is None:
+        console.print(f"[bold red]No winner:[/] {escape(_counts(summary['trials']))}.")
+    else:
+        _print_winner(console, summary, best)
+    _print_failures(console, summary.get("failures", []))
+    for note in summary.get("notes", []):
+        console.print(Text("note: ", style="yellow"), Text(note), sep="")
+    _print_whereabouts(console, summary)
+
+
+def difference_in_words(difference: Mapping[str, float], other: str) -> str:
+    """What an interval of (winner - other) says: better, worse, or not to be told apart."""
+    low, high = difference["low"], difference["high"]
+    interval = f"{difference['value']:+.4f} [{low:+.4f}, {high:+.4f}]"
+    if low > 0:
+        return f"better than {other} by {interval}"
+    if high < 0:
+        return f"WORSE than {other} by {interval}"
+    return f"not distinguishable from {other}: {interval}"
+
+
+def _print_winner(console: Console, summary: Mapping[str, Any], best: Mapping[str, Any]) -> None:
+    title = "Winner" if summary["command"] == "sweep" else "Result"
+    what = f"trial {best['trial']}" if summary["command"] == "sweep" else summary["run"]
+    console.print(
+        f"[bold green]{title}:[/] [bold]{escape(what)}[/]  {escape(_params(best['params']))}"
+    )
+    console.print(f"  {escape(_chosen_on(summary, best))}", highlight=False)
+    console.print(_metric_table(summary, best))
+    if comparison := summary.get("comparison"):
+        key = summary["objective"] if summary["objective"] in comparison else "average_precision"
+        words = difference_in_words(comparison[key], "LightGBM with its defaults")
+        where = "test" if best.get("test") else "validation"
+        console.print(f"  {LABELS[key]} on {where}: {words}.", highlight=False)
+    if (bayes := summary.get("bayes")) and (limit := bayes.get("test") or bayes.get("val")):
+        scored = best.get("test") or best["val"]
+        gap = limit["average_precision"] - scored["average_precision"]["value"]
+        console.print(
+            f"  {gap:.4f} of average precision below the Bayes limit of this data "
+            f"({limit['average_precision']:.4f}), which no model can pass.",
+            highlight=False,
+        )
+    if importance := summary.get("importance"):
+        shares = ", ".join(f"{path} {share:.0%}" for path, share in importance.items())
+        console.print(f"  What mattered: {escape(shares)}.", highlight=False)
+
+
+def _chosen_on(summary: Mapping[str, Any], best: Mapping[str, Any]) -> str:
+    label = LABELS.get(summary["objective"], summary["objective"])
+    if summary["command"] == "evaluate":
+        return f"{best['rows']:,} labelled rows, threshold {best['threshold']:.3f} from training."
+    epoch = f"epoch {best['epochs']:.3g}"
+    tested = "; the test rows were scored once, for this model" if best.get("test") else ""
+    return f"Chosen by {label} on validation rows ({epoch}){tested}."
+
+
+def _metric_table(summary: Mapping[str, Any], best: Mapping[str, Any]) -> Table:
+    columns: list[tuple[str, Mapping[str, Any]]] = []
+    if best.get("val"):
+        columns.append(("validation", best["val"]))
+    if best.get("test"):
+        columns.append(("test", best["test"]))
+    columns += [(name, scores) for name, scores in best.get("extra_tests", {}).items()]
+    if rival := summary.get("rival"):
+        where = "test" if rival.get("test") else "val"
+        columns.append((f"LightGBM, {where}", rival[where]))
+    if bayes := summary.get("bayes"):
+        where = "test" if bayes.get("test") else "val"
+        limit = {key: {"value": value} for key, value in bayes[where].items()}
+        columns.append((f"Bayes limit, {where}", limit))
+    table = Table(box=None, padding=(0, 2, 0, 2))
+    table.add_column("95 % intervals", style="dim")
+    for name, _ in columns:
+        table.add_column(name, justify="right")
+    for key, label in LABELS.items():
+        if any(key in scores for _, scores in columns):
+            table.add_row(label, *(_interval(scores.get(key)) for _, scores in columns))
+    return table
+
+
+def _interval(metric: Mapping[str, float] | None) -> str:
+    if metric is None:
+        return "-"
+    if "low" not in metric:
+        return f"{metric['value']:.4f}"
+    return f"{metric['value']:.4f} [dim]{metric['low']:.3f}-{metric['high']:.3f}[/]"
+
+
+def _print_failures(console: Console, failures: list[Mapping[str, Any]]) -> None:
+    for failure in failures:
+        trials = ", ".join(str(number) for number in failure["trials"][:8])
+        more = ", ..." if len(failure["trials"]) > 8 else ""
+        console.print(
+            Text(f"{failure['count']} failed", style="red"),
+            Text(f"(trial {trials}{more}): {failure['reason']}"),
+        )
+
+
+def _print_whereabouts(console: Console, summary: Mapping[str, Any]) -> None:
+    goodput = summary.get("goodput")
+    busy = f", {goodput:.0%} of lane time in training steps" if goodput is not None else ""
+    counts = f"{_counts(summary['trials'])}, " if summary["command"] == "sweep" else ""
+    console.print(f"  {counts}{duration(summary['wall_s'])}{busy}.", highlight=False, style="dim")
+    console.print(
+        f"  Everything is in {summary['folder']}", style="dim", highlight=False, soft_wrap=True
+    )
+    for command in summary.get("next", []):
+        console.print(
+            f"  [bold]next:[/] [cyan]{escape(command)}[/]", highlight=False, soft_wrap=True
+        )
+
+
+def duration(seconds: float) -> str:
+    """``42 s``, ``3 min 05 s`` or ``2 h 10 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def short(value: Any) -> str:
+    """A parameter's value for reading: three digits are enough."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _params(params: Mapping[str, Any]) -> str:
+    return "  ".join(f"{path.rpartition('.')[2]}={short(value)}" for path, value in params.items())
+
+
+def _counts(trials: Mapping[str, int]) -> str:
+    total = sum(trials.values())
+    parts = ", ".join(f"{count} {state}" for state, count in trials.items() if count)
+    return f"{total} trial{'s' if total != 1 else ''}: {parts}" if total else "no trials"

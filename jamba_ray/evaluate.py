@@ -1,0 +1,134 @@
+"""``python -m jamba_ray.evaluate``: a checkpoint on labelled rows, with a score for each row."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from rich.console import Console
+
+import jamba_ray
+from jamba_ray.commands import summary
+from jamba_ray.commands.composition import to_yaml
+from jamba_ray.commands.entry import Command, default_run_name
+from jamba_ray.commands.summary_text import print_summary
+from jamba_ray.config.data import SyntheticSection, TableSection
+from jamba_ray.config.run import EvaluateConfig
+from jamba_ray.data import labels, prepare, read_table
+from jamba_ray.errors import ExitCode
+from jamba_ray.evaluation import by_group, intervals
+from jamba_ray.inference import Predictor, score_rows
+from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
+
+ABOUT = "Judge a checkpoint on labelled rows, and write a score for each row."
+EXAMPLES = """\
+  python -m jamba_ray.evaluate checkpoint=runs/night-1 data.path=march.parquet
+  python -m jamba_ray.evaluate checkpoint=runs/night-1/best data=nsl_kdd
+"""
+
+
+def run(config: EvaluateConfig, console: Console) -> ExitCode:
+    """Score every row, write ``scores.parquet`` and ``summary.json``, print the summary."""
+    config = config.model_copy(update={"run": config.run or default_run_name("evaluate")})
+    folder = RunFolder(Path(config.store) / str(config.run))
+    folder.refuse_if_used(overwrite=config.overwrite)
+    begun = time.monotonic()
+    predictor = jamba_ray.load(config.checkpoint)
+    y, p, group = _scored(config, predictor)
+    folder.create(overwrite=config.overwrite)
+    write_bytes(folder.config, to_yaml(config).encode())
+    write_bytes(folder.path / "scores.parquet", _table(y, p, predictor.threshold, group))
+    report = _summary(config, folder, predictor, y, p, group)
+    report["wall_s"] = time.monotonic() - begun
+    write_json(folder.summary, report)
+    print_summary(console, report)
+    return ExitCode.OK
+
+
+Labels = npt.NDArray[np.float32]
+Probabilities = npt.NDArray[np.float64]
+Groups = npt.NDArray[np.str_] | None
+
+
+def _scored(config: EvaluateConfig, predictor: Predictor) -> tuple[Labels, Probabilities, Groups]:
+    section = config.data
+    if isinstance(section, SyntheticSection):
+        data = prepare(section)
+        rows = data.tests.get("test", data.val)
+        return rows.y, score_rows(predictor, rows), rows.group
+    assert isinstance(section, TableSection)
+    frame = read_table(section.test or section.path, max_cells=section.max_cells)
+    y = labels(frame, section.target)
+    group = None
+    if section.group is not None and section.group in frame.columns:
+        group = frame[section.group].astype(str).to_numpy(dtype=str)
+    return y, predictor.predict_proba(frame), group
+
+
+def _table(y: Labels, p: Probabilities, threshold: float, group: Groups) -> bytes:
+    """Row number, label, probability and verdict, in the order of the input."""
+    frame = pd.DataFrame(
+        {
+            "row": np.arange(len(y)),
+            "label": y.astype(np.int8),
+            "probability": p,
+            "flagged": p >= threshold,
+            **({"group": group} if group is not None else {}),
+        }
+    )
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def _summary(
+    config: EvaluateConfig,
+    folder: RunFolder,
+    predictor: Predictor,
+    y: Labels,
+    p: Probabilities,
+    group: Groups,
+) -> dict[str, Any]:
+    groups = None if group is None else by_group(y, p, group, predictor.threshold)
+    report = {
+        "command": "evaluate",
+        "run": config.run,
+        "status": "ok",
+        "exit_code": int(ExitCode.OK),
+        "objective": predictor.config.objective,
+        "trials": summary.count_states({}),
+        "best": {
+            "params": {},
+            "checkpoint": config.checkpoint,
+            "config": predictor.config.model_dump(mode="json"),
+            "rows": len(y),
+            "threshold": predictor.threshold,
+            "test": intervals(y, p, predictor.threshold),
+        },
+        "rival": None,
+        "bayes": None,
+        "groups": groups,
+        "versions": summary.versions(),
+        "folder": str(folder.path),
+    }
+    plain: dict[str, Any] = summary.finite(report)
+    return plain
+
+
+COMMAND = Command(
+    name="evaluate",
+    about=ABOUT,
+    examples=EXAMPLES,
+    section=EvaluateConfig,
+    primary="evaluate",
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(COMMAND.main())

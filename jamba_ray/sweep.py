@@ -1,0 +1,127 @@
+"""``python -m jamba_ray.sweep +sweep=attention_heads``: from a search space to a verified model."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from jamba_ray.commands import summary, verdict
+from jamba_ray.commands.composition import to_yaml
+from jamba_ray.commands.display import Display
+from jamba_ray.commands.entry import Command, default_run_name
+from jamba_ray.commands.importance import importance
+from jamba_ray.commands.plan import print_plan
+from jamba_ray.commands.summary_text import print_summary
+from jamba_ray.config.run import SweepConfig
+from jamba_ray.config.space import SearchSpace
+from jamba_ray.config.sweep_space import parse_space
+from jamba_ray.data import prepare
+from jamba_ray.data.prepared import PreparedData
+from jamba_ray.errors import ConfigError, ExitCode, InterruptedRunError
+from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
+from jamba_ray.search.records import SweepResult
+from jamba_ray.search.sweep import run_sweep
+
+ABOUT = "Search the hyperparameters of the threat model, and judge the winner."
+EXAMPLES = """\
+  python -m jamba_ray.sweep +sweep=attention_heads
+  python -m jamba_ray.sweep +sweep=rivals data=table data.path=flows.parquet data.target=is_threat
+  python -m jamba_ray.sweep +sweep=learning_rate n_trials=64 time_budget_s=1800 run=night-1
+  python -m jamba_ray.sweep +sweep=learning_rate n_trials=64 run=night-1 resume=true
+  python -m jamba_ray.sweep 'search_space.model.n_heads={type: categorical, choices: [2, 4]}'
+"""
+
+
+def run(config: SweepConfig, console: Console) -> ExitCode:
+    """Run a sweep from its configuration to its summary.
+
+    Raises:
+        JambaError: With the sentence and exit code for whatever the user can act on.
+    """
+    space = parse_space(config)
+    if not space.parameters:
+        raise ConfigError(
+            ["`search_space` must have a parameter, but is empty. Add `+sweep=attention_heads`."]
+        )
+    config = config.model_copy(update={"run": config.run or default_run_name(config.sweep_name)})
+    folder = RunFolder(Path(config.store) / str(config.run))
+    if config.dry_run:
+        print_plan(console, config, space, prepare(config.data), folder)
+        return ExitCode.OK
+    folder.refuse_if_used(resume=config.resume, overwrite=config.overwrite)
+    data = prepare(config.data)
+    folder.create(resume=config.resume, overwrite=config.overwrite)
+    write_bytes(folder.config, to_yaml(config).encode())
+    begun = time.monotonic()
+    try:
+        with Display(console, config, round(config.training.epochs * len(data.train))) as display:
+            result = run_sweep(config, space, data, folder, display)
+    except InterruptedRunError as error:
+        write_json(folder.summary, _interrupted(config, data, folder, error.exit_code, begun))
+        raise
+    report = _summary(config, space, data, folder, result, begun)
+    write_json(folder.summary, report)
+    print_summary(console, report)
+    return summary.exit_code(result)
+
+
+def _summary(
+    config: SweepConfig,
+    space: SearchSpace,
+    data: PreparedData,
+    folder: RunFolder,
+    result: SweepResult,
+    begun: float,
+) -> dict[str, Any]:
+    report: dict[str, Any] = {
+        **summary.frame("sweep", config, data),
+        "status": result.status,
+        "exit_code": int(summary.exit_code(result)),
+        "ended": result.ended,
+        "trials": summary.count_states(result.counts),
+        "failures": summary.failures(result.trials),
+        "bayes": verdict.bayes(data),
+        "importance": importance(result.trials, space, config.objective),
+        "notes": [*data.notes, *result.notes],
+        "goodput": result.goodput,
+        "folder": str(folder.path),
+        "next": _next_commands(folder, result),
+    }
+    if result.best is not None:
+        report |= verdict.of_winner(config, data, folder, result.best)
+    report["wall_s"] = time.monotonic() - begun
+    plain: dict[str, Any] = summary.finite(report)
+    return plain
+
+
+def _interrupted(
+    config: SweepConfig, data: PreparedData, folder: RunFolder, code: ExitCode, begun: float
+) -> dict[str, Any]:
+    return {
+        **summary.frame("sweep", config, data),
+        "status": "interrupted",
+        "exit_code": int(code),
+        "wall_s": time.monotonic() - begun,
+        "folder": str(folder.path),
+    }
+
+
+def _next_commands(folder: RunFolder, result: SweepResult) -> list[str]:
+    if result.best is None:
+        return [f"less {folder.logs}/*"]
+    return [
+        f"python -m jamba_ray.evaluate checkpoint={folder.path} data.path=<labelled rows>",
+        f"python -c \"import jamba_ray; print(jamba_ray.load('{folder.path}'))\"",
+    ]
+
+
+COMMAND = Command(
+    name="sweep", about=ABOUT, examples=EXAMPLES, section=SweepConfig, primary="config", run=run
+)
+
+if __name__ == "__main__":
+    sys.exit(COMMAND.main())

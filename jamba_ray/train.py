@@ -1,0 +1,169 @@
+"""``python -m jamba_ray.train``: one configuration, in this process, without Ray."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jamba_ray.commands import summary, verdict
+from jamba_ray.commands.composition import to_yaml
+from jamba_ray.commands.entry import Command, default_run_name
+from jamba_ray.commands.summary_text import LABELS, print_summary
+from jamba_ray.config.run import TrainConfig
+from jamba_ray.data import prepare
+from jamba_ray.data.prepared import PreparedData
+from jamba_ray.errors import ExitCode, InterruptedRunError
+from jamba_ray.launch.lane import Job, Lane, LaneOutcome
+from jamba_ray.launch.resources import plan_lanes, this_machine
+from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
+from jamba_ray.search.records import TrialRecord
+from jamba_ray.search.signals import Signalled, Signals
+from jamba_ray.search.table import write_trials
+from jamba_ray.training import Decision, Report
+
+ABOUT = "Train one configuration of the threat model, and judge it."
+EXAMPLES = """\
+  python -m jamba_ray.train
+  python -m jamba_ray.train data=nsl_kdd model.n_heads=8 training.epochs=3
+  python -m jamba_ray.train model=mlp training.learning_rate=1e-3 run=mlp-1
+"""
+
+
+def run(config: TrainConfig, console: Console) -> ExitCode:
+    """Train from a configuration to its summary.
+
+    Raises:
+        JambaError: With the sentence and exit code for whatever the user can act on.
+    """
+    config = config.model_copy(update={"run": config.run or default_run_name("train")})
+    folder = RunFolder(Path(config.store) / str(config.run))
+    if config.dry_run:
+        console.print(to_yaml(config), highlight=False, markup=False, end="")
+        console.print(f"Results would go to {folder.path}. Nothing was started.", highlight=False)
+        return ExitCode.OK
+    folder.refuse_if_used(resume=config.resume, overwrite=config.overwrite)
+    data = prepare(config.data)
+    folder.create(resume=config.resume, overwrite=config.overwrite)
+    write_bytes(folder.config, to_yaml(config).encode())
+    begun = time.monotonic()
+    try:
+        with Signals(), _Curve(console, config, len(data.train)) as curve:
+            outcome = _train(config, data, folder, curve)
+    except Signalled as signalled:
+        raise InterruptedRunError(
+            f"{signalled} stopped training. Continue it with `resume=true run={config.run}`."
+        ) from None
+    record = _record(outcome, curve.points)
+    write_trials(folder, [record])
+    report = _summary(config, data, folder, record, begun)
+    write_json(folder.summary, report)
+    print_summary(console, report)
+    return ExitCode(report["exit_code"])
+
+
+def _train(
+    config: TrainConfig, data: PreparedData, folder: RunFolder, curve: _Curve
+) -> LaneOutcome:
+    machine = this_machine(torch.cuda.device_count())
+    plan = plan_lanes(machine, max_concurrent=1)
+    lane = Lane(folder, data, threads=plan.threads, device=plan.device)
+    (outcome,) = lane.train([Job(0, {}, resumed=config.resume)], config.trial(), curve.report)
+    return outcome
+
+
+def _record(outcome: LaneOutcome, points: Sequence[tuple[int, float]]) -> TrialRecord:
+    return TrialRecord(
+        number=0,
+        state="failed" if outcome.state == "failed" else "complete",
+        params={},
+        value=outcome.value,
+        metrics=outcome.metrics,
+        best_step=outcome.best_step,
+        rows_seen=outcome.rows_seen,
+        epochs=outcome.epochs,
+        seconds=outcome.seconds,
+        goodput_s=outcome.goodput_s,
+        reason=outcome.reason,
+        checkpoint=outcome.checkpoint,
+        curve=tuple(points),
+    )
+
+
+def _summary(
+    config: TrainConfig, data: PreparedData, folder: RunFolder, record: TrialRecord, begun: float
+) -> dict[str, Any]:
+    failed = record.state == "failed"
+    report: dict[str, Any] = {
+        **summary.frame("train", config, data),
+        "status": "none_succeeded" if failed else "ok",
+        "exit_code": int(ExitCode.NONE_SUCCEEDED if failed else ExitCode.OK),
+        "trials": summary.count_states({record.state: 1}),
+        "failures": summary.failures([record]),
+        "bayes": verdict.bayes(data),
+        "curve": [list(point) for point in record.curve],
+        "notes": list(data.notes),
+        "goodput": record.goodput_s / max(1e-9, record.seconds),
+        "folder": str(folder.path),
+        "next": [
+            f"python -m jamba_ray.evaluate checkpoint={folder.path} data.path=<labelled rows>"
+        ],
+    }
+    if not failed:
+        report |= verdict.of_winner(config, data, folder, record)
+    report["wall_s"] = time.monotonic() - begun
+    plain: dict[str, Any] = summary.finite(report)
+    return plain
+
+
+class _Curve:
+    """Shows the reports as they come: a progress bar on a terminal, else a line each."""
+
+    def __init__(self, console: Console, config: TrainConfig, n_train: int) -> None:
+        self.points: list[tuple[int, float]] = []
+        self._console, self._objective = console, config.objective
+        self._total = config.training.epochs * n_train
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("training", total=self._total)
+
+    def __enter__(self) -> _Curve:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def report(self, reports: Sequence[Report]) -> list[Decision]:
+        """Show one report; training never stops for it."""
+        for report in reports:
+            value = report.metrics[f"val/{self._objective}"]
+            self.points.append((report.step, value))
+            line = (
+                f"epoch {report.epoch:.2f} {LABELS[self._objective]} {value:.5f} "
+                f"loss {report.metrics['train/loss']:.4f}"
+            )
+            self._bar.update(self._task, completed=report.rows_seen, description=line)
+            if not self._console.is_terminal:
+                self._console.print(line, highlight=False, soft_wrap=True)
+        return ["continue"] * len(reports)
+
+
+COMMAND = Command(
+    name="train", about=ABOUT, examples=EXAMPLES, section=TrainConfig, primary="config", run=run
+)
+
+if __name__ == "__main__":
+    sys.exit(COMMAND.main())
