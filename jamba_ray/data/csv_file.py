@@ -14,10 +14,11 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
 
 from jamba_ray.data.budget import Budget
+from jamba_ray.data.header import check_names
 from jamba_ray.errors import DataError
 
 _CHUNK_BYTES = 1 << 20
-_MAX_HEADER_BYTES = 16 << 20
+_MAX_HEADER_BYTES = _BLOCK_BYTES = 16 << 20
 _DELIMITERS = (",", ";", "\t", "|")
 _MISSING = [
     "",
@@ -106,13 +107,15 @@ def _header(file: Path, stream: BinaryIO) -> tuple[list[str], str, int]:
         names = next(csv.reader([text], delimiter=delimiter))
     except (csv.Error, StopIteration) as error:
         raise DataError(f"{file} must start with a header line, but does not: {error}.") from error
-    return [name.strip() for name in names], delimiter, len(line)
+    names = [name.strip() for name in names]
+    check_names(file, names)
+    return names, delimiter, len(line)
 
 
 def _read(file: Path, names: list[str], delimiter: str, drop: frozenset[str]) -> pa.Table:
     options: dict[str, Any] = {
         "read_options": pa_csv.ReadOptions(
-            column_names=_distinct(names), skip_rows=1, use_threads=False
+            column_names=names, skip_rows=1, use_threads=False, block_size=_BLOCK_BYTES
         ),
         "parse_options": pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         "convert_options": pa_csv.ConvertOptions(
@@ -122,13 +125,7 @@ def _read(file: Path, names: list[str], delimiter: str, drop: frozenset[str]) ->
     raw = pa.OSFile(str(file), "rb")
     with pa.CompressedInputStream(raw, "gzip") if is_gzip(file) else raw as stream:
         table = pa_csv.read_csv(stream, **options)
-    table = table.rename_columns(names)
-    return table.select([i for i, name in enumerate(names) if name not in drop])
-
-
-def _distinct(names: list[str]) -> list[str]:
-    """Names for the reader alone: repeats are refused later, for all formats in one place."""
-    return [f"{i}" for i in range(len(names))]
+    return table.select([name for name in names if name not in drop])
 
 
 @contextmanager

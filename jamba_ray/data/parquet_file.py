@@ -10,9 +10,10 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from jamba_ray.data.budget import Budget
+from jamba_ray.data.header import check_names
 from jamba_ray.errors import DataError
 
-_BATCH_CELLS = 1 << 21
+_BATCH_ROWS, _BATCH_CELLS, _BATCH_BYTES = 65_536, 1 << 21, 1 << 26
 
 
 def read_parquet_file(file: Path, budget: Budget, drop: frozenset[str] = frozenset()) -> pa.Table:
@@ -35,30 +36,41 @@ def parquet_names(file: Path) -> list[str]:
 
 
 def _read(opened: pq.ParquetFile, file: Path, budget: Budget, drop: frozenset[str]) -> pa.Table:
-    schema = opened.schema_arrow
-    kept = [field.name for field in schema if field.name not in drop]
-    _check_distinct(file, kept)
-    promised = opened.metadata.num_rows
+    fields = [field for field in opened.schema_arrow if field.name not in drop]
+    check_names(file, [field.name for field in fields])
+    _check_plain(file, fields)
+    promised, row_bytes = _promised(opened)
     if promised == 0:
         raise DataError(f"{file} must hold rows, but has none.")
-    # Leaf columns, since a nested column unfolds to several.
-    width = max(len(kept), 1)
+    width = max(len(fields), 1)
     budget.spend(file, cells=promised * width)
+    size = max(1, min(_BATCH_ROWS, _BATCH_CELLS // width, _BATCH_BYTES // max(row_bytes, 1)))
     batches, rows = [], 0
-    size = max(1, min(65_536, _BATCH_CELLS // width))
-    for batch in opened.iter_batches(batch_size=size, columns=kept, use_threads=False):
-        beyond = max(rows + batch.num_rows - promised, 0) - max(rows - promised, 0)
-        budget.spend(file, cells=beyond * width, text_bytes=_text_bytes(batch))
+    for batch in opened.iter_batches(
+        batch_size=size, columns=[field.name for field in fields], use_threads=False
+    ):
+        unpromised = max(rows + batch.num_rows - promised, 0) - max(rows - promised, 0)
+        budget.spend(file, cells=unpromised * width, text_bytes=_text_bytes(batch))
         rows += batch.num_rows
         batches.append(batch)
     return pa.Table.from_batches(batches, schema=batches[0].schema if batches else None)
 
 
-def _check_distinct(file: Path, names: list[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+def _promised(opened: pq.ParquetFile) -> tuple[int, int]:
+    """Rows, and bytes per row, that the footer speaks of; where it contradicts itself, the more."""
+    footer = opened.metadata
+    groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
+    rows = max(footer.num_rows, sum(group.num_rows for group in groups))
+    return rows, sum(group.total_byte_size for group in groups) // max(rows, 1)
+
+
+def _check_plain(file: Path, fields: list[pa.Field]) -> None:
+    """Refuse lists and structs before they are read: they can unfold without limit."""
+    nested = [field for field in fields if pa.types.is_nested(field.type)]
+    if nested:
         raise DataError(
-            f"column names of {file} must differ, but {twice[0]!r} comes twice or more; rename one."
+            f"columns of {file} must hold plain values, but {nested[0].name!r} holds "
+            f"{str(nested[0].type)[:60]}; spread it over columns or name it in data.drop."
         )
 
 

@@ -16,6 +16,7 @@ from jamba_ray.errors import DataError
 
 Indices: TypeAlias = npt.NDArray[np.int64]
 Labels: TypeAlias = npt.NDArray[np.float32]
+Counts: TypeAlias = npt.NDArray[np.float64]
 
 
 def by_chance(y: Labels, share: float, seed: int) -> tuple[Indices, Indices]:
@@ -65,8 +66,8 @@ def by_group(
     have threats.
     """
     names, member = np.unique(group, return_inverse=True)
-    threats = np.bincount(member, weights=y, minlength=len(names))
-    benign = np.bincount(member, weights=1.0 - y, minlength=len(names))
+    threats: Counts = np.bincount(member, y, len(names)).astype(np.float64)
+    benign: Counts = np.bincount(member, 1.0 - y, len(names)).astype(np.float64)
     unknown = sorted(set(holdout) - set(names.tolist()))
     if unknown:
         raise DataError(
@@ -94,8 +95,8 @@ def by_group(
 
 
 def _draw(
-    threats: npt.NDArray[np.float64],
-    benign: npt.NDArray[np.float64],
+    threats: Counts,
+    benign: Counts,
     drawable: npt.NDArray[np.bool_],
     share: float,
     seed: int,

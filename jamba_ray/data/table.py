@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,6 @@ def read_table(
     files = table_files(str(path))
     budget = Budget.of(max_cells)
     tables = [_read_file(file, budget, frozenset(drop)) for file in files]
-    for file, table in zip(files, tables, strict=True):
-        _check_columns(file, table)
     names = tables[0].column_names
     for file, table in zip(files[1:], tables[1:], strict=True):
         _check_same_columns(files[0], names, file, table.column_names)
@@ -67,20 +64,6 @@ def _is_parquet(file: Path) -> bool:
     return magic == b"PAR1" or file.suffix.lower() in {".parquet", ".pq"}
 
 
-def _check_columns(file: Path, table: pa.Table) -> None:
-    twice = [name for name, n in Counter(table.column_names).items() if n > 1]
-    if twice:
-        raise DataError(
-            f"column names of {file} must differ, but {twice[0]!r} comes twice or more; rename one."
-        )
-    nested = [field for field in table.schema if not _is_plain(field.type)]
-    if nested:
-        raise DataError(
-            f"columns of {file} must hold plain values, but {nested[0].name!r} holds "
-            f"{str(nested[0].type)[:60]}; spread it over columns or name it in data.drop."
-        )
-
-
 def _check_same_columns(first: Path, names: list[str], file: Path, others: list[str]) -> None:
     lacking, extra = sorted(set(names) - set(others)), sorted(set(others) - set(names))
     if lacking or extra:
@@ -90,12 +73,6 @@ def _check_same_columns(first: Path, names: list[str], file: Path, others: list[
             f"files of one table must have the same columns, but {file} {' and '.join(parts)} "
             f"(compared with {first}); read them apart or make them agree."
         )
-
-
-def _is_plain(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return not pa.types.is_nested(kind) and not pa.types.is_union(kind)
 
 
 def _joined(parts: list[pa.ChunkedArray]) -> pa.ChunkedArray:

@@ -1,0 +1,233 @@
+"""From a section to matrices: whole, honest about its rows, and refused in one sentence if bad."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jamba_ray.config.data import SplitSection, SyntheticSection, TableSection
+from jamba_ray.data import PreparedData, Preprocessor, prepare, read_table
+from jamba_ray.errors import DataError
+from tests.data.bad_tables import good_frame
+
+NSL_KDD = Path(__file__).parents[3] / "shared" / "data" / "nsl_kdd"
+
+
+def table(path: Path, frame: pd.DataFrame, **options) -> TableSection:
+    frame.to_parquet(path)
+    return TableSection(path=str(path), **options)
+
+
+def part_sizes(data: PreparedData) -> list[int]:
+    return [len(data.train), len(data.val), *(len(rows) for rows in data.tests.values())]
+
+
+def test_synthetic_is_divided_70_15_15_and_carries_the_limit():
+    data = prepare(SyntheticSection(n_samples=2000))
+    assert part_sizes(data) == [1400, 300, 300]
+    for rows in (data.train, data.val, data.tests["test"]):
+        assert rows.x_num.shape == (len(rows), 20)
+        assert rows.x_num.flags.c_contiguous
+        assert rows.x_cat.shape == (len(rows), 0)
+        assert rows.bayes is not None
+        assert rows.group is not None
+        assert rows.y.mean() == pytest.approx(0.5, abs=0.02)
+    assert data.schema.input_dim == 20
+    assert data.notes == ()
+
+
+@pytest.mark.parametrize("kind", ["time", "group"])
+def test_synthetic_by_time_and_by_group(kind):
+    section = SyntheticSection(n_samples=4000, n_late_families=1, split=SplitSection(kind=kind))
+    data = prepare(section)
+    held = set(data.tests["test"].group) - {"benign"}
+    if kind == "time":
+        assert "family_05" in held - set(data.train.group)
+    else:
+        assert not held & set(data.train.group)
+        assert not held & set(data.val.group)
+
+
+def test_the_same_file_gives_the_same_matrices_and_any_change_another_fingerprint(tmp_path):
+    frame = good_frame(600)
+    section = table(tmp_path / "t.parquet", frame, timestamp="seen_at", group="host")
+    data = prepare(section)
+    again = prepare(section)
+    assert data.fingerprint == again.fingerprint
+    assert np.array_equal(data.train.x_num, again.train.x_num)
+    fingerprints = {data.fingerprint}
+    changed = frame.copy()
+    changed.loc[599, "bytes"] *= 1.5
+    flipped = frame.assign(is_threat=1 - frame["is_threat"])
+    swapped = frame.iloc[[1, 0, *range(2, 600)]]
+    for i, other in enumerate((changed, flipped, swapped)):
+        fingerprints.add(prepare(table(tmp_path / f"{i}.parquet", other, group="host")).fingerprint)
+    for options in ({"seed": 1}, {"val": 0.2}, {"kind": "group"}):
+        split = SplitSection(**options)
+        fingerprints.add(prepare(section.model_copy(update={"split": split})).fingerprint)
+    assert len(fingerprints) == 7
+    csv = tmp_path / "copy.csv"
+    frame.to_csv(csv, index=False)  # the same rows in another format are the same data
+    same = prepare(section.model_copy(update={"path": str(csv)}))
+    assert same.fingerprint == data.fingerprint
+
+
+def test_no_statistic_comes_from_rows_outside_training(tmp_path):
+    """Sabotage every row that is not trained on: what was fitted must stay, bit for bit."""
+    frame = good_frame(600).assign(row=np.arange(600))
+    section = table(tmp_path / "t.parquet", frame, drop=("row",))
+    honest = prepare(section)
+    in_train = set(honest.train.x_num[:, 0].tolist())  # the scaled bytes are unique per row
+    scaled = Preprocessor.from_json(honest.preprocessing).transform(frame)[0][:, 0]
+    outside = np.array([value not in in_train for value in scaled.tolist()])
+    assert 150 < outside.sum() < 200
+    frame.loc[outside, ["bytes", "port", "proto"]] = [1e12, -5, "poison"]
+    poisoned = prepare(table(tmp_path / "p.parquet", frame, drop=("row",)))
+    assert poisoned.preprocessing == honest.preprocessing
+    assert np.array_equal(poisoned.train.x_num, honest.train.x_num)
+    assert not np.array_equal(poisoned.val.x_num, honest.val.x_num)
+
+
+def test_saved_preprocessing_repeats_the_matrices_from_the_raw_file(tmp_path):
+    section = table(tmp_path / "t.parquet", good_frame(600), test=str(tmp_path / "t.parquet"))
+    data = prepare(section)
+    saved = json.loads(json.dumps(data.preprocessing, allow_nan=False))
+    raw = read_table(section.path).drop(columns="is_threat")
+    x_num, x_cat = Preprocessor.from_json(saved).transform(raw)
+    assert np.array_equal(x_num, data.tests["test"].x_num)
+    assert np.array_equal(x_cat, data.tests["test"].x_cat)
+
+
+def test_a_test_file_and_further_ones(tmp_path):
+    frame = good_frame(400)
+    frame[:100].drop(columns="host").to_csv(tmp_path / "x.csv", index=False)
+    section = table(
+        tmp_path / "t.parquet",
+        frame,
+        group="host",
+        test=str(tmp_path / "x.csv"),
+        extra_tests={"again": str(tmp_path / "x.csv")},
+    )
+    data = prepare(section)
+    assert list(data.tests) == ["test", "again"]
+    assert part_sizes(data) == [340, 60, 100, 100]
+    assert data.train.group is not None
+    assert data.tests["test"].group is None
+
+
+def test_repeated_rows_are_told(tmp_path):
+    frame = good_frame(400)
+    double = pd.concat([frame, frame.assign(is_threat=1 - frame["is_threat"])])
+    notes = " ".join(prepare(table(tmp_path / "t.parquet", double)).notes)
+    assert "training rows repeat the features of another" in notes
+    assert "val rows" in notes
+    assert "test rows" in notes
+    assert "occur with both labels" in notes
+
+
+class TestRefused:
+    def refusal(self, section: TableSection) -> str:
+        with pytest.raises(DataError) as caught:
+            prepare(section)
+        assert "\n" not in caught.value.message
+        assert caught.value.message.endswith((".", "?"))
+        return caught.value.message
+
+    @pytest.mark.parametrize("label", [0, 1])
+    def test_one_class_only(self, tmp_path, label):
+        section = table(tmp_path / "t.parquet", good_frame().assign(is_threat=label))
+        assert "must hold benign rows and threats" in self.refusal(section)
+        assert "t.parquet" in self.refusal(section)
+
+    def test_one_class_in_the_test_file(self, tmp_path):
+        good_frame().assign(is_threat=0).to_csv(tmp_path / "x.csv")
+        section = table(tmp_path / "t.parquet", good_frame(), test=str(tmp_path / "x.csv"))
+        assert "x.csv" in self.refusal(section)
+
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            ({"target": "is_thret"}, "data.target .*'is_thret'. Did you mean `is_threat`?"),
+            ({"drop": ("prt",)}, "data.drop .*'prt'. Did you mean `port`?"),
+            ({"group": "hosts"}, "data.group .* Did you mean `host`?"),
+            ({"timestamp": "when"}, "data.timestamp .* its columns are bytes, port"),
+            ({"numeric": ("byte",)}, "data.numeric .* Did you mean `bytes`?"),
+            ({"extra_tests": {"val": "x.csv"}}, "'val' is taken"),
+            ({"max_cells": 100}, "data.max_cells=100"),
+        ],
+    )
+    def test_misspelt_names(self, tmp_path, options, sentence):
+        section = table(tmp_path / "t.parquet", good_frame(), **options)
+        with pytest.raises(DataError, match=sentence):
+            prepare(section)
+
+    def test_test_file_without_a_feature(self, tmp_path):
+        good_frame().drop(columns="port").to_csv(tmp_path / "x.csv", index=False)
+        section = table(tmp_path / "t.parquet", good_frame(), test=str(tmp_path / "x.csv"))
+        message = self.refusal(section)
+        assert "x.csv" in message
+        assert "'port'" in message
+
+    def test_rows_without_a_time(self, tmp_path):
+        frame = good_frame()
+        frame.loc[3, "seen_at"] = None
+        split = SplitSection(kind="time")
+        section = table(tmp_path / "t.parquet", frame, timestamp="seen_at", split=split)
+        assert "1 of 200 rows" in self.refusal(section)
+
+
+@pytest.mark.parametrize("form", ["datetime", "text", "epoch", "zone"])
+def test_a_split_by_time_understands_times(tmp_path, form):
+    frame = good_frame(300)
+    times = frame["seen_at"]
+    newest = frame["bytes"].iloc[-45:].max() * 10
+    frame.loc[299, "bytes"] = newest
+    frame["seen_at"] = {
+        "datetime": times,
+        "text": times.dt.strftime("%Y-%m-%d %H:%M:%S"),
+        "epoch": times.astype("int64"),
+        "zone": times.dt.tz_localize("Europe/Berlin"),
+    }[form]
+    shuffled = frame.sample(frac=1.0, random_state=0)
+    split = SplitSection(kind="time")
+    section = table(tmp_path / "t.parquet", shuffled, timestamp="seen_at", split=split)
+    data = prepare(section)
+    assert part_sizes(data) == [210, 45, 45]
+    bytes_at = data.schema.numeric.index("bytes")
+    # The newest row is in the test, where its size is beyond all of training: the end score.
+    assert data.tests["test"].x_num[:, bytes_at].max() == data.schema.bin_edges[bytes_at][-1]
+    assert "seen_at" not in data.schema.numeric + data.schema.categorical
+
+
+@pytest.mark.skipif(not NSL_KDD.exists(), reason=f"NSL-KDD is not at {NSL_KDD}")
+class TestNslKdd:
+    def section(self, **options) -> TableSection:
+        return TableSection(
+            path=str(NSL_KDD / "train.parquet"),
+            test=str(NSL_KDD / "test.parquet"),
+            extra_tests={"test_21": str(NSL_KDD / "test_21.parquet")},
+            group="attack_class",
+            drop=("difficulty",),
+            **options,
+        )
+
+    def test_random_split(self):
+        data = prepare(self.section())
+        assert part_sizes(data) == [107_078, 18_895, 22_544, 11_850]
+        assert [int(rows.y.sum()) for rows in data.tests.values()] == [12_833, 9_698]
+        features = data.schema.numeric + data.schema.categorical
+        assert len(features) == 40  # 41 less one constant column
+        assert not {"difficulty", "attack_class", "is_threat"} & set(features)
+        assert "'num_outbound_cmds' is the same" in data.notes[0]
+        assert len(set(data.tests["test"].group) - set(data.train.group)) == 17
+
+    def test_attack_classes_held_out(self):
+        data = prepare(self.section(split=SplitSection(kind="group")))
+        held = set(data.val.group) - {"normal"}
+        assert held
+        assert not held & set(data.train.group)
+        assert data.val.y.mean() == pytest.approx(data.train.y.mean(), abs=0.15)
