@@ -53,16 +53,16 @@ class Loaded:
 
 
 class CheckpointStore:
-    """Saves, finds and deletes checkpoints below ``root``, which is made if it is missing.
+    """Saves, finds and deletes checkpoints below ``root``.
 
-    Later losses of ``root`` are errors: a disk that went away must not be written to as an empty
-    folder of the same name.
+    ``root`` is made if it is missing, but never its parent (the run folder), and never again later:
+    a disk that went away must not be written to as an empty folder of the same name.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(exist_ok=True)
         except OSError as error:
             raise cannot_write(self.root, error, 0) from error
         self._known_trials: set[int] = set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import TypedDict
 
 import numpy as np
@@ -30,12 +30,12 @@ def by_group(
     p: npt.ArrayLike,
     group: npt.ArrayLike,
     threshold: float,
-    seen: Collection[str] | None = None,
+    seen: Iterable[str] | None = None,
 ) -> list[GroupResult]:
     """One result per group (attack class, host), those with the most threats first.
 
     ``y`` and ``p`` [N] as for ``count``; ``group`` [N] names; ``seen``: the groups that training
-    had. Few threats make a recall uncertain: read it with ``threats``.
+    had (repeats do no harm). Few threats make a recall uncertain: read it with ``threats``.
     """
     labels, scores = checked(y, p)
     names = np.asarray(group).astype(str)
@@ -43,6 +43,7 @@ def by_group(
         raise ValueError(
             f"`group` must name one group per row ({len(labels)}), but has shape {names.shape}"
         )
+    trained_on = None if seen is None else frozenset(map(str, seen))
     known, inverse = np.unique(names, return_inverse=True)
     alarm = scores >= threshold
     m = len(known)
@@ -57,7 +58,7 @@ def by_group(
             threats=int(threats[i]),
             recall=float(found[i] / threats[i]) if threats[i] else None,
             fpr=float(false_alarms[i] / (rows[i] - threats[i])) if rows[i] > threats[i] else None,
-            seen=None if seen is None else str(known[i]) in seen,
+            seen=None if trained_on is None else str(known[i]) in trained_on,
         )
         for i in range(m)
     ]
@@ -69,9 +70,9 @@ def by_novelty(
     p: npt.ArrayLike,
     group: npt.ArrayLike,
     threshold: float,
-    seen: Collection[str],
+    seen: Iterable[str],
 ) -> list[GroupResult]:
     """All rows of groups that training had as one group, 'seen', and all others as 'unseen'."""
     names = np.asarray(group).astype(str)
-    novelty = np.where(np.isin(names, list(seen)), "seen", "unseen")
+    novelty = np.where(np.isin(names, list(frozenset(map(str, seen)))), "seen", "unseen")
     return by_group(y, p, novelty, threshold, seen=("seen",))

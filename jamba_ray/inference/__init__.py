@@ -1,0 +1,5 @@
+"""Trained models put to use: ``load`` one, then ``predict_proba`` on a DataFrame."""
+
+from jamba_ray.inference.predictor import Predictor, find_checkpoint, load, score_rows
+
+__all__ = ["Predictor", "find_checkpoint", "load", "score_rows"]

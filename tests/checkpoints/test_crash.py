@@ -36,8 +36,22 @@ WRITER = textwrap.dedent("""
 """)
 
 
-def _acknowledged_before_kill(root: Path, trial: int, first: int, seconds: float) -> int:
-    command = [sys.executable, "-c", WRITER, str(root), str(trial), str(first)]
+IN_PLACE = textwrap.dedent("""
+    import time
+    import jamba_ray.checkpoints.store as module
+    def in_place(target, files):
+        target.mkdir()
+        for name, data in files.items():
+            (target / name).write_bytes(data)
+            time.sleep(0.02)
+    module.commit_folder = in_place
+""")
+
+
+def _acknowledged_before_kill(
+    root: Path, trial: int, first: int, seconds: float, writer: str = WRITER
+) -> int:
+    command = [sys.executable, "-c", writer, str(root), str(trial), str(first)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline()  # it has begun
@@ -62,6 +76,14 @@ def test_kill_9_at_any_time_loses_nothing_acknowledged_and_leaves_nothing_torn(t
         store.sweep_orphans()
         assert list(tmp_path.rglob(".*")) == []
         last = max(e.step for e in entries)
+
+
+def test_sabotage_a_writer_without_the_atomic_rename_is_caught_by_one_kill(tmp_path):
+    _acknowledged_before_kill(tmp_path, 3, 0, 0.05, writer=IN_PLACE + WRITER)
+    store = CheckpointStore(tmp_path)
+    with pytest.raises(CheckpointError, match="is missing"):
+        for entry in store.entries():
+            store.load(entry.path)
 
 
 def test_writers_of_different_trials_share_a_store(tmp_path):
@@ -172,6 +194,7 @@ def test_a_read_only_disk_is_said(small_disk):
 
 
 def test_a_store_that_went_away_is_not_made_anew(tmp_path):
+    (tmp_path / "disk").mkdir()
     store = CheckpointStore(tmp_path / "disk" / "checkpoints")
     store.save(1, 1, Snapshot())
     (tmp_path / "disk").rename(tmp_path / "unplugged")
@@ -180,6 +203,8 @@ def test_a_store_that_went_away_is_not_made_anew(tmp_path):
             store.save(trial, 2, Snapshot())
     with pytest.raises(StorageError, match=r"Cannot read .*no such file"):
         store.entries()
+    with pytest.raises(StorageError, match="Its folder is gone"):
+        CheckpointStore(tmp_path / "disk" / "checkpoints")  # as a restarted lane would
     assert not (tmp_path / "disk").exists()
 
 

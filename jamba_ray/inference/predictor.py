@@ -1,0 +1,112 @@
+"""From a checkpoint on disk to probabilities for a DataFrame."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from jamba_ray.checkpoints import Snapshot, read_checkpoint
+from jamba_ray.checkpoints.manifest import MANIFEST
+from jamba_ray.data import Rows
+from jamba_ray.errors import CheckpointError
+from jamba_ray.inference.scorer import (
+    Probabilities,
+    checked,
+    config_of,
+    document,
+    preprocessing_of,
+    scorer_of,
+)
+
+_CHUNK_ROWS = 65_536
+"""Rows prepared at a time: bounds the memory beside the DataFrame itself."""
+_DEFAULT_THRESHOLD = 0.5
+
+
+class Predictor:
+    """A trained model with its preprocessing and its threshold; for any model family."""
+
+    def __init__(self, snapshot: Snapshot, device: str = "cpu") -> None:
+        """Raises CheckpointError if the snapshot is not that of a whole model."""
+        self.config = config_of(snapshot)
+        """The trial's configuration."""
+        self.preprocessing = preprocessing_of(snapshot)
+        """What turns the user's columns into the model's; ``.columns`` names those needed."""
+        metrics = document(snapshot, "metrics")
+        self.metrics: Mapping[str, float] = {
+            k: float(v) for k, v in metrics.items() if k != "threshold" and v is not None
+        }
+        """'val/<metric>' -> value on the validation rows."""
+        threshold: Any = metrics.get("threshold")
+        self.threshold = _DEFAULT_THRESHOLD if threshold is None else float(threshold)
+        """From which probability on a row is a threat: the best F1 on validation rows; 0.5 in
+        checkpoints of unfinished trials."""
+        self.fingerprints: Mapping[str, str] = dict(snapshot.documents.get("fingerprints", {}))
+        """'config', 'data', 'code': what the model was made from."""
+        self._score = scorer_of(snapshot, self.config, self.preprocessing.schema, device)
+
+    def predict_proba(self, frame: pd.DataFrame) -> Probabilities:
+        """Probability of a threat for each row: float64 [N] in [0, 1], never NaN.
+
+        The columns of training must be there, in any order; others, the target too, are ignored.
+        Cells may be anything (see ``Preprocessor.transform``).
+
+        Raises:
+            DataError: Naming the columns that are missing or come twice.
+            TrialError: If the model gives something not finite.
+        """
+        parts = [
+            self._score(*self.preprocessing.transform(frame.iloc[i : i + _CHUNK_ROWS]))
+            for i in range(0, max(len(frame), 1), _CHUNK_ROWS)
+        ]
+        return checked(np.concatenate(parts))
+
+    def predict(self, frame: pd.DataFrame) -> npt.NDArray[np.int64]:
+        """1 where the probability is at least ``threshold``, else 0: [N]; raises likewise."""
+        return (self.predict_proba(frame) >= self.threshold).astype(np.int64)
+
+    def score_rows(self, rows: Rows) -> Probabilities:
+        """``predict_proba`` of rows that are prepared already, by this very preprocessing."""
+        return checked(self._score(rows.x_num, rows.x_cat))
+
+
+def load(path: str | os.PathLike[str], device: str = "cpu") -> Predictor:
+    """The predictor in a checkpoint folder, a run's ``best/``, or a run folder (its ``best/``).
+
+    Every byte is verified first, and nothing in the files can run code.
+
+    Raises:
+        CheckpointError: Naming what is missing or damaged.
+    """
+    return Predictor(read_checkpoint(find_checkpoint(Path(path)))[1], device)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint folder that ``path`` means.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    for folder in (path, path / "best"):
+        if (folder / MANIFEST).exists():
+            return folder
+    what = "lacks that" if path.is_dir() else "is no folder" if path.exists() else "does not exist"
+    raise CheckpointError(
+        f"{path} must be a run with a `best/`, or a checkpoint (a folder with `{MANIFEST}`), but "
+        f"{what}. Give the run folder of a finished sweep, such as 'runs/<run>'."
+    )
+
+
+def score_rows(model: Predictor | Snapshot, rows: Rows, device: str = "cpu") -> Probabilities:
+    """Probability of a threat for prepared rows: float64 [N], never NaN.
+
+    A ``Predictor`` keeps its own device; raises as its methods do.
+    """
+    predictor = model if isinstance(model, Predictor) else Predictor(model, device)
+    return predictor.score_rows(rows)

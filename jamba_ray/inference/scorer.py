@@ -1,0 +1,172 @@
+"""A trained model as one function from prepared rows to probabilities, whatever family it is of.
+
+Letters: N rows, F_n / F_c numeric / categorical features.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import ValidationError
+from scipy.special import expit  # type: ignore[import-untyped]
+from torch import nn
+
+from jamba_ray.checkpoints import Snapshot
+from jamba_ray.config.family import TRAINERS
+from jamba_ray.config.run import TrialConfig
+from jamba_ray.data import FeatureSchema, Preprocessor
+from jamba_ray.errors import CheckpointError, ConfigError, DataError, TrialError
+from jamba_ray.models import build
+
+Probabilities = npt.NDArray[np.float64]
+
+_WEIGHTS = "model/"
+_TREES = "model.txt"
+_BATCH_ROWS = {"cpu": 1024, "cuda": 16384}
+"""On a CPU what stays in cache, on a GPU what fills it."""
+
+
+class Scorer(Protocol):
+    """Probabilities of a threat for prepared rows."""
+
+    def __call__(
+        self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
+    ) -> Probabilities:
+        """[N, F_n] and [N, F_c] -> [N] in [0, 1], or NaN where the model overflows."""
+        ...
+
+
+class Network:
+    """A network in evaluation mode; always float32, whatever precision it was trained in."""
+
+    def __init__(self, module: nn.Module, device: str) -> None:
+        self._device = torch.device(device)
+        self._module = module.to(self._device).eval()
+
+    def __call__(
+        self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
+    ) -> Probabilities:
+        """As ``Scorer``. The sigmoid is in float64, so that confident scores stay apart."""
+        size = _BATCH_ROWS.get(self._device.type, 4096)
+        logits = np.empty(len(x_num), dtype=np.float64)
+        with torch.inference_mode():
+            for i in range(0, len(x_num), size):
+                numbers = torch.tensor(x_num[i : i + size], device=self._device)
+                codes = torch.tensor(x_cat[i : i + size], device=self._device)
+                logits[i : i + size] = self._module(numbers, codes).float().cpu().numpy()
+        p: Probabilities = expit(logits)
+        return p
+
+
+class Trees:
+    """LightGBM's trees, read from their text form (no pickle)."""
+
+    def __init__(self, text: str) -> None:
+        import lightgbm  # half a second that networks need not pay
+
+        try:
+            self._booster = lightgbm.Booster(model_str=text)
+        except lightgbm.basic.LightGBMError as error:
+            raise CheckpointError(
+                f"`{_TREES}` is no LightGBM model ({error}). Use another checkpoint."
+            ) from error
+
+    def __call__(
+        self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
+    ) -> Probabilities:
+        """As ``Scorer``."""
+        if not len(x_num):  # LightGBM refuses an empty matrix
+            return np.empty(0, dtype=np.float64)
+        matrix = np.concatenate([x_num, x_cat.astype(np.float32)], axis=1)
+        p = self._booster.predict(matrix, num_threads=torch.get_num_threads())
+        return np.asarray(p, dtype=np.float64)
+
+
+def scorer_of(
+    snapshot: Snapshot, config: TrialConfig, schema: FeatureSchema, device: str = "cpu"
+) -> Scorer:
+    """The model in ``snapshot`` (its best weights so far), ready to score.
+
+    Raises:
+        CheckpointError: If the snapshot lacks the model, or holds another than ``config`` says.
+    """
+    if TRAINERS[config.model.name] == "boosting":
+        if _TREES not in snapshot.blobs:
+            raise CheckpointError(
+                f"The checkpoint must hold `{_TREES}`, but does not. Use another."
+            )
+        return Trees(snapshot.blobs[_TREES].decode("utf-8", errors="replace"))
+    weights = {
+        name.removeprefix(_WEIGHTS): torch.tensor(array)
+        for name, array in snapshot.tensors.items()
+        if name.startswith(_WEIGHTS)
+    }
+    try:
+        module = build(config.model, schema, seed=0)
+        module.load_state_dict(weights, strict=True)
+    except (RuntimeError, ConfigError) as error:
+        raise CheckpointError(
+            f"The checkpoint's weights must fit its configuration ({config.model.name}), but do "
+            f"not: {' '.join(str(error).split())} Load it with the version that wrote it."
+        ) from error
+    return Network(module, device)
+
+
+def config_of(snapshot: Snapshot) -> TrialConfig:
+    """The trial's configuration.
+
+    Raises:
+        CheckpointError: If it is missing, or of a version that this one does not understand.
+    """
+    try:
+        return TrialConfig.model_validate(document(snapshot, "config"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "config"
+        raise CheckpointError(
+            f"The checkpoint's configuration is not understood (`{where}`: {first['msg']}). "
+            "Load it with the version of jamba_ray that wrote it."
+        ) from error
+
+
+def preprocessing_of(snapshot: Snapshot) -> Preprocessor:
+    """What turns the user's columns into the model's.
+
+    Raises:
+        CheckpointError: If it is missing, or of a version that this one does not understand.
+    """
+    try:
+        return Preprocessor.from_json(document(snapshot, "preprocessing"))
+    except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"The checkpoint's preprocessing is not understood ({error}). "
+            "Load it with the version of jamba_ray that wrote it."
+        ) from error
+
+
+def document(snapshot: Snapshot, name: str) -> dict[str, Any]:
+    """One JSON object of the snapshot; raises CheckpointError if there is none."""
+    value = snapshot.documents.get(name)
+    if not isinstance(value, dict):
+        raise CheckpointError(
+            f"The checkpoint must hold `{name}.json`, but does not. Use one written by jamba_ray."
+        )
+    return value
+
+
+def checked(p: Probabilities) -> Probabilities:
+    """``p`` unless some of it is not finite: no caller ever sees NaN.
+
+    Raises:
+        TrialError: With how many rows are concerned.
+    """
+    bad = int(np.count_nonzero(~np.isfinite(p)))
+    if bad:
+        raise TrialError(
+            f"The model must give finite probabilities, but {bad} of {len(p)} are not: it diverged "
+            "in training. Use another checkpoint."
+        )
+    return p
