@@ -1,7 +1,8 @@
 """The metrics, defined once on counts, so that a value and its interval cannot disagree.
 
 They equal scikit-learn's where it has them (the tests compare them with it); written here because
-an interval needs each a thousand times: 22,000 rows take 0.1 ms on counts, 10 ms through sklearn.
+an interval needs each a thousand times: ``roc_auc`` and ``average_precision`` of 22,000 rows take
+0.1 and 0.2 ms on counts, 5.4 and 3.4 ms through scikit-learn (one core, AMD EPYC, 2026-11-21).
 """
 
 from __future__ import annotations
