@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Protocol
 
 import optuna
@@ -28,7 +29,6 @@ from jamba_ray.config.space import (
     Params,
     Scalar,
     SearchSpace,
-    values,
 )
 from jamba_ray.search.overlay import view
 
@@ -57,12 +57,22 @@ def distribution(leaf: FloatLeaf | IntLeaf | CategoricalLeaf) -> BaseDistributio
     """The Optuna distribution of a leaf; ``high`` is lowered to the last value ``step`` reaches."""
     if isinstance(leaf, CategoricalLeaf):
         return CategoricalDistribution(leaf.choices)
-    steps = values(leaf)
     if isinstance(leaf, IntLeaf):
-        high = leaf.high if leaf.log or not steps else int(steps[-1])  # type: ignore[arg-type]
+        high = leaf.high - (leaf.high - leaf.low) % leaf.step
         return IntDistribution(leaf.low, high, log=leaf.log, step=leaf.step)
-    top = leaf.high if steps is None else float(steps[-1])  # type: ignore[arg-type]
-    return FloatDistribution(leaf.low, top, log=leaf.log, step=leaf.step)
+    if leaf.step is None:
+        return FloatDistribution(leaf.low, leaf.high, log=leaf.log)
+    # In decimals, as Optuna does it: 0.3 is three steps of 0.1.
+    low, high_, step = (Decimal(str(x)) for x in (leaf.low, leaf.high, leaf.step))
+    return FloatDistribution(leaf.low, float(high_ - (high_ - low) % step), step=leaf.step)
+
+
+def contains(distribution: BaseDistribution, value: Scalar) -> bool:
+    """Whether ``value`` may be drawn from ``distribution``."""
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except (TypeError, ValueError):
+        return False
 
 
 def distributions(space: SearchSpace, params: Mapping[str, Scalar]) -> dict[str, BaseDistribution]:

@@ -33,6 +33,21 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class ReportLine:
+    """One report of a running trial."""
+
+    number: int
+    step: int
+    """Counts reports from 1, consecutive."""
+    value: float
+    """The objective on the validation sample."""
+    rows_seen: int = 0
+    epoch: float = 0.0
+    seconds: float = 0.0
+    goodput_s: float = 0.0
+
+
+@dataclass(frozen=True)
 class Finish:
     """How a trial ended, told by its lane."""
 

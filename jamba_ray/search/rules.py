@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from jamba_ray.search.records import State
 
@@ -31,11 +32,11 @@ def out_of_time(elapsed_s: float, budget_s: float | None) -> str | None:
     return f"`time_budget_s` ({budget_s:g} s) is used up"
 
 
-def is_score(value: float | None) -> bool:
+def is_score(value: float | None) -> TypeGuard[float]:
     """Whether ``value`` may be compared: NaN and infinities are never best."""
     return value is not None and math.isfinite(value)
 
 
 def better(a: float, b: float, direction: str) -> bool:
-    """Whether ``a`` beats ``b``."""
+    """Whether ``a`` beats ``b``; a tie leaves ``b`` in place."""
     return a > b if direction == "maximize" else a < b

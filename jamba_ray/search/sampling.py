@@ -18,7 +18,7 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 
 from jamba_ray.config.search import PrunerSection, SamplerSection
-from jamba_ray.config.space import Params, SearchSpace
+from jamba_ray.config.space import Params, Scalar, SearchSpace
 from jamba_ray.errors import ConfigError
 
 MAX_LISTED = 20_000
@@ -41,7 +41,6 @@ def make_sampler(
                 group=section.multivariate and conditional,
                 # With several lanes, running trials count as bad so that lanes spread out.
                 constant_liar=lanes > 1,
-                warn_independent_sampling=False,
                 seed=own,
             )
         if section.name == "gp":
@@ -102,7 +101,7 @@ def listed(space: SearchSpace) -> list[Params] | None:
     for params in space.grid():
         if params is None or len(found) >= MAX_LISTED:
             return None
-        found.append(params)
+        found.append({path: _rounded(value) for path, value in params.items()})
     return found
 
 
@@ -128,7 +127,12 @@ def grid_order(space: SearchSpace, seed: int) -> list[Params]:
 
 def key_of(params: Params) -> str:
     """A text equal for equal parameter sets (True and 1 differ)."""
-    return repr(sorted((path, type(v).__name__, v) for path, v in params.items()))
+    return repr(sorted((path, type(v).__name__, _rounded(v)) for path, v in params.items()))
+
+
+def _rounded(value: Scalar) -> Scalar:
+    """0.1 + 0.1 + 0.1 is 0.3: sums of steps carry rounding errors."""
+    return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
 def _is_continuous(leaf: Any) -> bool:

@@ -10,8 +10,9 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jamba_ray.errors import JambaError, StorageError
-from jamba_ray.search.records import Answer, Finish, SweepProgress, TrialRecord
-from jamba_ray.search.study import Decision, Progress, StudyBook, StudySettings
+from jamba_ray.search.records import Answer, Finish, ReportLine, SweepProgress, TrialRecord
+from jamba_ray.search.settings import StudySettings
+from jamba_ray.search.study import Decision, StudyBook
 
 NAMESPACE = "jamba_ray"
 
@@ -34,7 +35,7 @@ class StudyServer:
         """See ``StudyBook.ask``."""
         return self._opened().ask(ticket)
 
-    def report(self, reports: Sequence[Progress]) -> list[Decision]:
+    def report(self, reports: Sequence[ReportLine]) -> list[Decision]:
         """See ``StudyBook.report``."""
         return self._opened().report(reports)
 
@@ -71,9 +72,6 @@ class StudyServer:
 
     def _opened(self) -> StudyBook:
         if self._book is None:
-            import optuna
-
-            optuna.logging.set_verbosity(optuna.logging.ERROR)
             self._book = StudyBook(self._path, self._settings, session=self._session)
         return self._book
 

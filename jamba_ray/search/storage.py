@@ -33,6 +33,8 @@ class StudyDatabase:
     ) -> None:
         self._path = path
         self._lock = _lock(path.with_name(f".{path.name}.lock"), wait_s)
+        # Optuna announces each study on stderr.
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
             verify(path)
             backend = RDBStorage(

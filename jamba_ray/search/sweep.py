@@ -27,8 +27,8 @@ from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.search.records import SweepProgress, SweepResult
 from jamba_ray.search.searcher import StudySearcher
 from jamba_ray.search.server import call, start_server
+from jamba_ray.search.settings import StudySettings
 from jamba_ray.search.signals import Signalled, Signals
-from jamba_ray.search.study import StudySettings
 from jamba_ray.search.table import write_trials
 from jamba_ray.search.trainable import LaneSettings, LaneTrainable
 

@@ -15,10 +15,10 @@ from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import JambaError
 from jamba_ray.launch.lane import DetachedError, Fit, Job, Lane
 from jamba_ray.launch.run_folder import RunFolder
-from jamba_ray.search.records import Finish
+from jamba_ray.search.records import Finish, ReportLine
 from jamba_ray.search.searcher import from_text
 from jamba_ray.search.server import call, server_of
-from jamba_ray.search.study import Decision, Progress
+from jamba_ray.search.study import Decision
 from jamba_ray.training import Report, fit
 
 
@@ -76,7 +76,7 @@ class LaneTrainable(tune.Trainable):
     def _report(self, reports: Sequence[Report]) -> list[Decision]:
         """Tell the study, cooperatively: the lane ends its own trials."""
         told = [
-            Progress(
+            ReportLine(
                 number=r.trial,
                 step=r.step,
                 value=float(r.metrics[self._lane.objective_key]),

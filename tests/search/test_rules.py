@@ -1,0 +1,34 @@
+"""When a sweep ends by itself."""
+
+from __future__ import annotations
+
+from jamba_ray.search.rules import better, is_score, out_of_time, too_many_failed
+
+
+def test_more_than_half_of_the_first_twenty():
+    assert too_many_failed(["failed"] * 10 + ["complete"] * 10, None) is None
+    assert too_many_failed(["failed"] * 11, None) is not None
+    late = ["complete"] * 20 + ["failed"] * 50
+    assert too_many_failed(late, None) is None
+
+
+def test_max_failed_trials_is_exact():
+    assert too_many_failed(["failed"] * 2, 3) is None
+    assert too_many_failed(["failed"] * 3, 3) is not None
+    assert too_many_failed(["failed"] * 15, 100) is None
+
+
+def test_time():
+    assert out_of_time(1e9, None) is None
+    assert out_of_time(9.9, 10.0) is None
+    assert out_of_time(10.0, 10.0) == "`time_budget_s` (10 s) is used up"
+
+
+def test_only_finite_values_compare():
+    assert not is_score(None)
+    assert not is_score(float("nan"))
+    assert not is_score(float("-inf"))
+    assert is_score(0)
+    assert better(1, 0, "maximize")
+    assert better(0, 1, "minimize")
+    assert not better(1, 1, "maximize")

@@ -1,0 +1,265 @@
+"""The study: what is promised of trials, their states, their curves and the end of a sweep."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from jamba_ray.errors import ConfigError, StorageError
+from jamba_ray.search.records import Finish
+from jamba_ray.search.storage import STUDY_NAME
+from jamba_ray.search.study import StudyBook
+from tests.search.studies import curve, line, open_book, run_to_end, settings, train
+
+SMALL = {"model": {"width": {"type": "categorical", "choices": [1, 2, 3]}}}
+
+
+def reopened(tmp_path) -> optuna.Study:
+    """The study as a user opens it, with Optuna alone."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    return optuna.load_study(study_name=STUDY_NAME, storage=url)
+
+
+def test_optuna_alone_sees_pruned_trials_with_curves_and_none_running(tmp_path):
+    book = open_book(tmp_path, n_trials=20)
+    specs = run_to_end(book)
+    book.close()
+    trials = reopened(tmp_path).trials
+    assert [t.params for t in trials] == [s.params for s in specs]
+    assert {t.state for t in trials} == {TrialState.COMPLETE, TrialState.PRUNED}
+    for trial in trials:
+        values = curve(trial.params, trial.number)
+        assert trial.intermediate_values == {
+            step: values[step - 1] for step in range(1, (trial.last_step or 0) + 1)
+        }
+        assert (trial.last_step == 9) == (trial.state == TrialState.COMPLETE)
+    best = reopened(tmp_path).best_trial
+    assert best.value == max(t.value for t in trials if t.state == TrialState.COMPLETE)
+
+
+def test_asha_decides_as_optuna_would(tmp_path):
+    """Equality with ``Study.ask``, ``report`` and ``should_prune`` on trials that interleave."""
+    book = open_book(tmp_path, n_trials=18)
+    reference = optuna.create_study(
+        direction="maximize",
+        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=2, reduction_factor=3),
+    )
+    told = {}
+    for wave in range(6):
+        specs = [book.ask(f"s/{wave}-{lane}").spec for lane in range(3)]
+        asked = {s.number: reference.ask() for s in specs}
+        for step in range(1, 10):
+            for spec in [s for s in specs if s.number in asked]:
+                value = curve(spec.params, spec.number)[step - 1]
+                (decision,) = book.report([line(spec.number, step, value)])
+                trial = asked[spec.number]
+                trial.report(value, step)
+                told[spec.number, step] = decision
+                assert (decision == "prune") == trial.should_prune(), (spec.number, step)
+                if decision == "prune":
+                    book.finish(Finish(spec.number, "pruned"))
+                    reference.tell(trial, state=TrialState.PRUNED)
+                    del asked[spec.number]
+        for spec in [s for s in specs if s.number in asked]:
+            value = curve(spec.params, spec.number)[-1]
+            book.finish(Finish(spec.number, "complete", value=value))
+            reference.tell(asked[spec.number], value)
+    assert {"prune", "continue"} == set(told.values())
+    book.close()
+
+
+def test_a_decision_is_the_same_when_it_is_asked_for_again(tmp_path):
+    book = open_book(tmp_path, n_trials=20)
+    for i in range(20):
+        spec = book.ask(f"s/{i}").spec
+        values = curve(spec.params, spec.number)
+        decisions = []
+        for step in range(1, 10):
+            decisions += book.report([line(spec.number, step, values[step - 1])])
+            if decisions[-1] == "prune":
+                break
+        again = [
+            book.report([line(spec.number, step + 1, values[step])])[0]
+            for step in range(len(decisions))
+        ]
+        assert again == decisions
+        book.finish(Finish(spec.number, "pruned" if "prune" in decisions else "complete", value=1))
+    book.close()
+
+
+def test_calls_made_twice_change_nothing(tmp_path):
+    book = open_book(tmp_path)
+    spec = book.ask("s/a").spec
+    assert book.ask("s/a").spec == spec
+    finish = Finish(spec.number, "complete", value=0.5)
+    book.finish(finish)
+    book.finish(Finish(spec.number, "failed", reason="late"))
+    (record,) = book.records()
+    assert (record.state, record.value) == ("complete", 0.5)
+    assert book.report([line(spec.number, 1, 0.1)]) == ["stop"]
+    book.close()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None])
+def test_what_is_no_number_fails_and_is_never_best(tmp_path, value):
+    book = open_book(tmp_path)
+    good, bad = book.ask("s/a").spec, book.ask("s/b").spec
+    book.finish(Finish(good.number, "complete", value=0.1))
+    book.finish(Finish(bad.number, "complete", value=value, metrics={"val/f1": math.nan}))
+    book.close()
+    study = reopened(tmp_path)
+    assert study.trials[bad.number].state == TrialState.FAIL
+    assert "average_precision" in study.trials[bad.number].user_attrs["reason"]
+    assert study.best_trial.number == good.number
+
+
+def test_a_report_that_is_no_number_fails_the_trial_with_the_reason(tmp_path):
+    book = open_book(tmp_path)
+    spec = book.ask("s/a").spec
+    book.report([line(spec.number, 1, 0.5)])
+    assert book.report([line(spec.number, 2, math.nan)]) == ["stop"]
+    book.finish(Finish(spec.number, "stopped", value=0.5))
+    (record,) = book.records()
+    assert record.state == "failed"
+    assert "nan" in record.reason
+    assert record.curve == ((1, 0.5),)
+    book.close()
+
+
+def test_minimising_picks_the_smallest(tmp_path):
+    book = open_book(tmp_path, direction="minimize", objective="log_loss")
+    for i, value in enumerate([0.3, 0.1, 0.2]):
+        book.finish(Finish(book.ask(f"s/{i}").spec.number, "complete", value=value))
+    progress = book.progress()
+    assert progress.best.value == 0.1
+    assert book.standing(2) == ([1, 2], [0, 1, 2])
+    book.close()
+
+
+def test_a_finite_space_is_tried_once_and_the_end_is_said(tmp_path):
+    book = open_book(tmp_path, tree=SMALL, n_trials=10)
+    seen = []
+    while (answer := book.ask(f"s/{len(seen)}")).spec is not None:
+        seen.append(answer.spec.params["model.width"])
+        book.finish(Finish(answer.spec.number, "complete", value=0.5))
+    assert sorted(seen) == [1, 2, 3]
+    assert "all 3 parameter sets" in answer.ended
+    assert book.progress().n_trials == 3
+    book.close()
+
+
+def test_enqueued_parameters_come_first_and_the_rest_is_sampled(tmp_path):
+    book = open_book(tmp_path, first=({"training.rate": 0.01},))
+    book.enqueue({"model.width": 64, "training.rate": 0.02})
+    first, second, third = (book.ask(f"s/{i}").spec.params for i in range(3))
+    assert first["training.rate"] == 0.01
+    assert first["model.width"] in (8, 16, 32, 64)
+    assert second == {"model.width": 64, "training.rate": 0.02}
+    assert third["training.rate"] not in (0.01, 0.02)
+    with pytest.raises(ConfigError, match="no parameter"):
+        book.enqueue({"training.speed": 1})
+    with pytest.raises(ConfigError, match="not in the search space"):
+        book.enqueue({"model.width": 9})
+    book.close()
+
+
+def test_a_lost_lane_is_forgiven_once(tmp_path):
+    book = open_book(tmp_path)
+    spec = book.ask("s/a").spec
+    book.report([line(spec.number, 1, 0.5)])
+    book.lost("s/a", "killed")
+    assert book.progress().running == ()
+    again = book.ask("s/b").spec
+    assert (again.number, again.resumed) == (spec.number, True)
+    book.lost("s/b", "killed")
+    (record,) = book.records()
+    assert (record.state, record.reason, record.losses) == ("failed", "killed", 1)
+    assert book.ask("s/c").spec.number == 1
+    book.close()
+
+
+def test_a_time_budget_stops_trials_and_keeps_their_results(tmp_path):
+    now = [1000.0]
+    book = open_book(tmp_path, time_budget_s=60.0, clock=lambda: now[0])
+    spec = book.ask("s/a").spec
+    assert book.report([line(spec.number, 1, 0.5)]) == ["continue"]
+    now[0] += 61
+    assert book.report([line(spec.number, 2, 0.6)]) == ["stop"]
+    book.finish(Finish(spec.number, "stopped", value=0.6))
+    answer = book.ask("s/b")
+    assert answer.spec is None
+    assert "`time_budget_s` (60 s)" in answer.ended
+    progress = book.progress()
+    assert (progress.best.value, progress.best.state) == (0.6, "complete")
+    assert "time_budget_s" in progress.best.reason
+    book.close()
+
+
+def test_too_many_failures_end_the_sweep(tmp_path):
+    book = open_book(tmp_path, n_trials=50)
+    for i in range(11):
+        book.finish(Finish(book.ask(f"s/{i}").spec.number, "failed", reason="broken"))
+    answer = book.ask("s/x")
+    assert answer.ended == "11 of the first 20 trials failed"
+    assert book.progress().failures == {"broken": 11}
+    book.close()
+
+
+def test_another_configuration_is_refused(tmp_path):
+    open_book(tmp_path, config_fingerprint="a", data_fingerprint="d").close()
+    with pytest.raises(ConfigError, match="config_fingerprint"):
+        open_book(tmp_path, config_fingerprint="b", data_fingerprint="d")
+    open_book(tmp_path, config_fingerprint="a", data_fingerprint="d").close()
+
+
+def test_a_study_has_one_writer(tmp_path):
+    book = open_book(tmp_path)
+    from jamba_ray.search.storage import StudyDatabase
+
+    with pytest.raises(StorageError, match="one writer"):
+        StudyDatabase(tmp_path / "study.db", "maximize", wait_s=0.0)
+    book.close()
+    open_book(tmp_path).close()
+
+
+def test_commits_are_durable_and_the_closed_file_is_whole(tmp_path):
+    book = open_book(tmp_path)
+    with sqlite3.connect(tmp_path / "study.db") as reader:
+        assert reader.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    raw = book._db._connect()
+    assert raw.execute("PRAGMA synchronous").fetchone() == (2,)
+    raw.close()
+    reader.close()
+    train(book, book.ask("s/a").spec)
+    book.close()
+    assert not list(tmp_path.glob("study.db-*"))
+
+
+@pytest.mark.parametrize("damage", [b"not a database at all" * 100, None])
+def test_a_damaged_study_is_refused_in_one_sentence(tmp_path, damage):
+    open_book(tmp_path).close()
+    path = tmp_path / "study.db"
+    content = path.read_bytes()
+    path.write_bytes(damage if damage is not None else content[: len(content) // 2])
+    with pytest.raises(StorageError, match=r"study\.db.*damaged"):
+        StudyBook(path, settings(), session="s")
+
+
+def test_progress_tells_each_finished_trial_once(tmp_path):
+    book = open_book(tmp_path, lanes=2)
+    a, b = book.ask("s/a").spec, book.ask("s/b").spec
+    book.report([line(a.number, 1, 0.4), line(b.number, 1, 0.3)])
+    progress = book.progress()
+    assert [(r.number, r.step, r.value) for r in progress.running] == [(0, 1, 0.4), (1, 1, 0.3)]
+    assert progress.goodput_s == pytest.approx(0.2)
+    book.finish(Finish(b.number, "complete", value=0.3))
+    assert [r.number for r in book.progress(0).finished] == [1]
+    book.finish(Finish(a.number, "failed", reason="x"))
+    assert [r.number for r in book.progress(1).finished] == [0]
+    assert book.progress().n_finished == 2
+    book.close()

@@ -1,0 +1,190 @@
+"""Real sweeps on a real Ray: faults stay with their trials, signals leave a study to go on with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import optuna
+import pyarrow.parquet as pq
+import pytest
+from optuna.trial import TrialState
+
+from jamba_ray.checkpoints import CheckpointStore
+from jamba_ray.errors import ExitCode
+from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.search.storage import STUDY_NAME
+from tests.search import trials
+
+pytestmark = [
+    pytest.mark.timeout(240),
+    # Ray leaves sockets and processes to its reaper; nothing of ours may warn.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+def study_of(folder: RunFolder) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.load_study(study_name=STUDY_NAME, storage=f"sqlite:///{folder.study}")
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    """Twelve trials of which the first six are at fault, each in its own way."""
+    path = tmp_path_factory.mktemp("sweep")
+    os.environ["JAMBA_RAY_TEST_FLAG"] = str(path / "flag")
+    folder = RunFolder(path / "run").create()
+    seen = []
+    try:
+        result = trials.sweep(folder, trials.at_fault, seen.append, n_trials=12, keep_checkpoints=2)
+    finally:
+        del os.environ["JAMBA_RAY_TEST_FLAG"]
+    assert not list(folder.path.glob("study.db-*")), "the study is not one whole file"
+    return folder, result, seen
+
+
+def test_one_trial_never_ends_the_sweep(faulty):
+    _, result, _ = faulty
+    by_number = {t.number: t for t in result.trials}
+    assert sorted(by_number) == list(range(12))
+    reasons = {n: t.reason for n, t in by_number.items() if t.state == "failed"}
+    assert set(reasons) == {0, 1, 2, 3, 4}
+    assert reasons[0].startswith("ValueError: bad batch (trials.py:")
+    assert reasons[1] == "the training code called sys.exit(3)"
+    assert reasons[2] == "out of memory (MemoryError)"
+    assert reasons[3] == "the validation average_precision became nan"
+    assert reasons[4] == "the lane's process was killed"
+    assert by_number[4].losses == 1
+    # Killed once, it went on elsewhere.
+    assert (by_number[5].state, by_number[5].losses) in {("complete", 1), ("pruned", 1)}
+    assert result.status == "some_failed"
+    assert result.counts["failed"] == 5
+    assert result.ended == "all 12 trials are done"
+
+
+def test_tracebacks_are_in_the_lanes_logs(faulty):
+    folder, _, _ = faulty
+    text = "".join(path.read_text() for path in folder.logs.glob("lane-*.log"))
+    assert "trial 0 failed: ValueError: bad batch" in text
+    assert "Traceback" in text
+    assert "SystemExit" in text
+
+
+def test_optuna_alone_reads_it_and_nothing_runs(faulty):
+    folder, result, _ = faulty
+    study = study_of(folder)
+    states = {t.state for t in study.trials}
+    assert TrialState.RUNNING not in states
+    assert TrialState.FAIL in states
+    for trial in study.trials:
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            assert sorted(trial.intermediate_values) == list(range(1, trial.last_step + 1))
+    assert study.best_trial.number == result.best.number
+
+
+def test_trials_parquet_has_a_row_a_trial(faulty):
+    folder, result, _ = faulty
+    rows = pq.read_table(folder.trials).to_pylist()
+    assert [row["number"] for row in rows] == list(range(12))
+    best = rows[result.best.number]
+    assert best["state"] == "complete"
+    assert best["val/roc_auc"] == best["value"] == result.best.value
+    assert best["params.training.learning_rate"] == result.best.params["training.learning_rate"]
+    assert best["checkpoint"] == result.best.checkpoint
+    assert {"epochs", "rows_seen", "seconds", "goodput_s", "reason"} <= best.keys()
+
+
+def test_only_the_best_checkpoints_are_kept(faulty):
+    folder, result, _ = faulty
+    store = CheckpointStore(folder.checkpoints)
+    kept = store.entries()
+    complete = sorted(
+        (t for t in result.trials if t.state == "complete"), key=lambda t: -(t.value or 0)
+    )
+    assert {entry.trial for entry in kept} == {t.number for t in complete[:2]}
+    assert store.load(result.best.checkpoint).documents["state"]["step"] == trials.N_REPORTS
+
+
+def test_progress_told_every_finished_trial_once(faulty):
+    _, result, seen = faulty
+    told = [record.number for progress in seen for record in progress.finished]
+    assert sorted(told) == list(range(12))
+    assert seen[-1].counts == result.counts
+    assert 0 < seen[-1].goodput <= 1
+
+
+def test_nothing_is_left_behind(faulty):
+    import ray
+
+    assert not ray.is_initialized()
+    # The poll and every other thread of ours has ended.
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("jamba_ray")]
+    assert not list(Path(tempfile.gettempdir()).glob("jr-*")), "Ray's folder was not deleted"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_study_that_resumes(tmp_path, number):
+    path = tmp_path / "run"
+    run = subprocess.Popen(
+        [sys.executable, "-m", "tests.search.trials", str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines = []
+    for line in run.stdout:
+        lines.append(line)
+        if line.startswith("finished") and len(line.split()) > 1:
+            break
+    time.sleep(0.7)
+    sent = time.monotonic()
+    run.send_signal(number)
+    rest, _ = run.communicate(timeout=60)
+    assert time.monotonic() - sent < 10
+    assert run.returncode == ExitCode.INTERRUPTED, "".join(lines) + rest
+    lines += rest.splitlines()
+    (error,) = [line for line in lines if line.startswith("error:")]
+    assert "`resume=true run=run`" in error
+    assert signal.Signals(number).name in error
+    # Quiet: nothing but what the watcher printed.
+    assert all(line.startswith(("finished", "error:")) for line in lines), lines
+    before = {t.number: t for t in study_of(RunFolder(path)).trials}
+    done = {n for n, t in before.items() if t.state.is_finished()}
+    assert done
+    if number == signal.SIGTERM:
+        return
+    again = subprocess.run(
+        [sys.executable, "-m", "tests.search.trials", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    after = {t.number: t for t in study_of(RunFolder(path)).trials}
+    assert len(after) == 6
+    assert all(t.state.is_finished() for t in after.values())
+    for n in done:
+        assert after[n].datetime_complete == before[n].datetime_complete, "run again"
+    uninterrupted = trials.sweep(
+        RunFolder(tmp_path / "whole").create(), trials.fit, n_trials=6, max_concurrent=1
+    )
+    assert [t.params for t in uninterrupted.trials] == [after[n].params for n in range(6)]
+    assert [t.value for t in uninterrupted.trials] == [after[n].value for n in range(6)]
+
+
+def test_a_real_model_is_trained(tmp_path):
+    folder = RunFolder(Path(tmp_path) / "run").create()
+    result = trials.sweep(folder, None, n_trials=3, training={"epochs": 2.0, "batch_size": 64})
+    assert result.failures == {}
+    assert result.best.metrics["val/roc_auc"] > 0.8
+    snapshot = CheckpointStore(folder.checkpoints).load(result.best.checkpoint)
+    assert any(name.startswith("model/") for name in snapshot.tensors)
