@@ -112,8 +112,8 @@ def compare(
 
 def n_resamples(n_rows: int) -> int:
     """1000 up to 200,000 rows, then fewer in proportion, at least 200 (the ends of the interval
-    then move by about a twentieth of its width from seed to seed). ``intervals`` of 22,000 rows takes
-    0.9 s, of a million rows 23 s (one core, AMD EPYC, 2026-11-21)."""
+    then move by about a twentieth of its width from seed to seed). ``intervals`` of
+    22,000 rows takes 0.9 s, of a million rows 23 s (one core, AMD EPYC, 2026-11-21)."""
     return int(np.clip(_ROWS_BUDGET // max(n_rows, 1), _MIN_RESAMPLES, _MAX_RESAMPLES))
 
 
