@@ -14,6 +14,7 @@ from jamba_ray.commands.composition import to_yaml
 from jamba_ray.commands.display import Display
 from jamba_ray.commands.entry import Command, default_run_name
 from jamba_ray.commands.importance import importance
+from jamba_ray.commands.log import RunLog
 from jamba_ray.commands.plan import print_plan
 from jamba_ray.commands.summary_text import print_summary
 from jamba_ray.config.run import SweepConfig
@@ -56,15 +57,20 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
     data = prepare(config.data)
     folder.create(resume=config.resume, overwrite=config.overwrite)
     write_bytes(folder.config, to_yaml(config).encode())
+    log = RunLog(folder.log)
+    log.write(f"sweep {config.sweep_name}: {len(data.train)} training rows, {space.paths}")
     begun = time.monotonic()
+    budget_rows = round(config.training.epochs * len(data.train))
     try:
-        with Display(console, config, round(config.training.epochs * len(data.train))) as display:
+        with Display(console, config, budget_rows, log) as display:
             result = run_sweep(config, space, data, folder, display)
     except InterruptedRunError as error:
+        log.write(error.message)
         write_json(folder.summary, _interrupted(config, data, folder, error.exit_code, begun))
         raise
     report = _summary(config, space, data, folder, result, begun)
     write_json(folder.summary, report)
+    log.write(f"ended: {result.ended}; status {report['status']}")
     print_summary(console, report)
     return summary.exit_code(result)
 

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from jamba_ray.commands import summary, verdict
 from jamba_ray.commands.composition import to_yaml
 from jamba_ray.commands.entry import Command, default_run_name
+from jamba_ray.commands.log import RunLog
 from jamba_ray.commands.summary_text import LABELS, print_summary
 from jamba_ray.config.run import TrainConfig
 from jamba_ray.data import prepare
@@ -52,9 +53,10 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
     data = prepare(config.data)
     folder.create(resume=config.resume, overwrite=config.overwrite)
     write_bytes(folder.config, to_yaml(config).encode())
+    log = RunLog(folder.log)
     begun = time.monotonic()
     try:
-        with Signals(), _Curve(console, config, len(data.train)) as curve:
+        with Signals(), _Curve(console, config, len(data.train), log) as curve:
             outcome = _train(config, data, folder, curve)
     except Signalled as signalled:
         raise InterruptedRunError(
@@ -125,8 +127,9 @@ def _summary(
 class _Curve:
     """Shows the reports as they come: a progress bar on a terminal, else a line each."""
 
-    def __init__(self, console: Console, config: TrainConfig, n_train: int) -> None:
+    def __init__(self, console: Console, config: TrainConfig, n_train: int, log: RunLog) -> None:
         self.points: list[tuple[int, float]] = []
+        self._log = log
         self._console, self._objective = console, config.objective
         self._total = config.training.epochs * n_train
         self._bar = Progress(
@@ -155,6 +158,7 @@ class _Curve:
                 f"epoch {report.epoch:.2f} {LABELS[self._objective]} {value:.5f} "
                 f"loss {report.metrics['train/loss']:.4f}"
             )
+            self._log.write(line)
             self._bar.update(self._task, completed=report.rows_seen, description=line)
             if not self._console.is_terminal:
                 self._console.print(line, highlight=False, soft_wrap=True)

@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from jamba_ray.commands.log import RunLog
 from jamba_ray.commands.summary_text import LABELS, duration, short
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import Params
@@ -23,8 +24,10 @@ _STYLES = {"complete": "green", "pruned": "yellow", "failed": "red"}
 class Display:
     """Call it with each ``SweepProgress``; use it as a context manager around the sweep."""
 
-    def __init__(self, console: Console, config: SweepConfig, budget_rows: int) -> None:
-        self._console = console
+    def __init__(
+        self, console: Console, config: SweepConfig, budget_rows: int, log: RunLog
+    ) -> None:
+        self._console, self._log = console, log
         self._label = LABELS[config.objective]
         self._budget_rows = budget_rows
         self._finished: list[TrialRecord] = []
@@ -50,13 +53,15 @@ class Display:
 
     def __call__(self, progress: SweepProgress) -> None:
         """Show how the sweep stands."""
-        self._finished += progress.finished
+        for trial in progress.finished:
+            self._finished.append(trial)
+            line = trial_line(trial, self._label)
+            self._log.write(line)
+            if self._live is None:
+                done = f"{len(self._finished)}/{progress.n_trials} "
+                self._console.print(done + line, highlight=False, markup=False, soft_wrap=True)
         if self._live is not None:
             self._live.update(self._table(progress))
-            return
-        for trial in progress.finished:
-            line = f"{progress.n_finished}/{progress.n_trials} {trial_line(trial, self._label)}"
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _table(self, progress: SweepProgress) -> RenderableType:
         rows = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -25,6 +25,10 @@ from jamba_ray.training import Member, fit
 
 _PROBE_ROWS = 2048
 _MAX_SHAPES = 10_000
+_FORWARD_SHARE = 1 / 3
+"""A forward pass costs a third of a training step (the backward pass costs two)."""
+_START_UP_S = 8.0
+"""Ray and the lanes; measured 6-9 s on 2 cores, 2026-11-21."""
 
 
 def print_plan(
@@ -51,6 +55,7 @@ def print_plan(
         n_trials=config.n_trials,
     )
     n = n_trials(config, space)
+    torch.set_num_threads(lanes.threads)  # as a lane does
     low, high = forecast_s(config, space, data, n, lanes.lanes)
     every = report_rows(config.trial(), len(data.train))
     rows = round(config.training.epochs * len(data.train))
@@ -102,12 +107,13 @@ def forecast_s(
     width takes four times as long.
     """
     rows = config.training.epochs * len(data.train)
-    full = rows * float(np.mean([row_s(c, data) for c in _corners(config.trial(), space)]))
-    start_up = 8.0
-    high = start_up + full * math.ceil(n / lanes)
     every = report_rows(config.trial(), len(data.train))
+    judged = rows / every * min(config.training.val_rows, len(data.val))
+    per_row = float(np.mean([row_s(c, data) for c in _corners(config.trial(), space)]))
+    full = per_row * (rows + _FORWARD_SHARE * judged)
+    high = _START_UP_S + full * math.ceil(n / lanes)
     share = expected_share(rungs(config, every, rows), rows, config.pruner.reduction_factor)
-    return start_up + full * max(n * share / lanes, 1.0), high
+    return _START_UP_S + full * max(n * share / lanes, 1.0), high
 
 
 def rungs(config: SweepConfig, every: int, rows: float) -> list[int]:
@@ -126,19 +132,18 @@ def expected_share(rung_rows: Iterable[int], rows: float, factor: int) -> float:
 
 
 def row_s(config: TrialConfig, data: PreparedData) -> float:
-    """Seconds of training per row, validation included, timed on a few rows."""
+    """Seconds of forward, backward and optimizer per row, timed on a few rows."""
     few = replace(
         data, train=_first(data.train, _PROBE_ROWS), val=_first(data.val, _PROBE_ROWS), tests={}
     )
     epochs = max(1.0, 2 * config.training.batch_size / len(few.train))
-    training = config.training.model_copy(update={"epochs": epochs, "report_rows": None})
-    begun = time.perf_counter()
-    fit(
+    training = config.training.model_copy(update={"epochs": epochs, "report_rows": len(few.train)})
+    (outcome,) = fit(
         [Member(0, config.model_copy(update={"training": training}))],
         few,
         lambda reports: ["continue"] * len(reports),
     )
-    return (time.perf_counter() - begun) / (epochs * len(few.train))
+    return outcome.goodput_s / max(1, outcome.rows_seen)
 
 
 def _corners(base: TrialConfig, space: SearchSpace) -> list[TrialConfig]:

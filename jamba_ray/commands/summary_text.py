@@ -11,13 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 LABELS = {
-    "average_precision": "average precision",
+    "average_precision": "avg precision",
     "roc_auc": "ROC AUC",
     "f1": "F1",
-    "recall_at_fpr_1e-2": "recall at 1 % FPR",
-    "recall_at_fpr_1e-3": "recall at 0.1 % FPR",
+    "recall_at_fpr_1e-2": "recall@1% FPR",
+    "recall_at_fpr_1e-3": "recall@0.1% FPR",
     "accuracy": "accuracy",
-    "ece": "calibration error",
+    "ece": "calibr. error",
     "log_loss": "log loss",
 }
 
@@ -53,13 +53,15 @@ def _print_winner(console: Console, summary: Mapping[str, Any], best: Mapping[st
     console.print(
         f"[bold green]{title}:[/] [bold]{escape(what)}[/]  {escape(_params(best['params']))}"
     )
-    console.print(f"  {escape(_chosen_on(summary, best))}", highlight=False)
+    console.print(f"  {escape(_chosen_on(summary, best))}", highlight=False, soft_wrap=True)
     console.print(_metric_table(summary, best))
     if comparison := summary.get("comparison"):
         key = summary["objective"] if summary["objective"] in comparison else "average_precision"
         words = difference_in_words(comparison[key], "LightGBM with its defaults")
         where = "test" if best.get("test") else "validation"
-        console.print(f"  {LABELS[key]} on {where}: {words}.", highlight=False)
+        console.print(
+            f"  {LABELS[key]} on {where}: {words}.", highlight=False, markup=False, soft_wrap=True
+        )
     if (bayes := summary.get("bayes")) and (limit := bayes.get("test") or bayes.get("val")):
         scored = best.get("test") or best["val"]
         gap = limit["average_precision"] - scored["average_precision"]["value"]
@@ -67,10 +69,11 @@ def _print_winner(console: Console, summary: Mapping[str, Any], best: Mapping[st
             f"  {gap:.4f} of average precision below the Bayes limit of this data "
             f"({limit['average_precision']:.4f}), which no model can pass.",
             highlight=False,
+            soft_wrap=True,
         )
     if importance := summary.get("importance"):
         shares = ", ".join(f"{path} {share:.0%}" for path, share in importance.items())
-        console.print(f"  What mattered: {escape(shares)}.", highlight=False)
+        console.print(f"  What mattered: {escape(shares)}.", highlight=False, soft_wrap=True)
 
 
 def _chosen_on(summary: Mapping[str, Any], best: Mapping[str, Any]) -> str:
@@ -91,15 +94,14 @@ def _metric_table(summary: Mapping[str, Any], best: Mapping[str, Any]) -> Table:
     columns += [(name, scores) for name, scores in best.get("extra_tests", {}).items()]
     if rival := summary.get("rival"):
         where = "test" if rival.get("test") else "val"
-        columns.append((f"LightGBM, {where}", rival[where]))
+        columns.append((f"LightGBM {where}", rival[where]))
     if bayes := summary.get("bayes"):
         where = "test" if bayes.get("test") else "val"
-        limit = {key: {"value": value} for key, value in bayes[where].items()}
-        columns.append((f"Bayes limit, {where}", limit))
-    table = Table(box=None, padding=(0, 2, 0, 2))
-    table.add_column("95 % intervals", style="dim")
+        columns.append(("limit", {key: {"value": value} for key, value in bayes[where].items()}))
+    table = Table(box=None, padding=(0, 1, 0, 1))
+    table.add_column("95 % interval", style="dim", no_wrap=True)
     for name, _ in columns:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for key, label in LABELS.items():
         if any(key in scores for _, scores in columns):
             table.add_row(label, *(_interval(scores.get(key)) for _, scores in columns))
@@ -111,7 +113,8 @@ def _interval(metric: Mapping[str, float] | None) -> str:
         return "-"
     if "low" not in metric:
         return f"{metric['value']:.4f}"
-    return f"{metric['value']:.4f} [dim]{metric['low']:.3f}-{metric['high']:.3f}[/]"
+    low, high = (f"{metric[end]:.3f}".removeprefix("0") for end in ("low", "high"))
+    return f"{metric['value']:.4f} [dim]{low}-{high}[/]"
 
 
 def _print_failures(console: Console, failures: list[Mapping[str, Any]]) -> None:

@@ -1,0 +1,20 @@
+"""``log.txt``: what a run did and when, a line each."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+
+class RunLog:
+    """Appends lines; a resumed run goes on in the same file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, line: str) -> None:
+        """Append one line with the local time. A disk that refuses must not end a run."""
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as log:
+            log.write(f"{stamp} {line}\n")
