@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -144,7 +143,8 @@ def code_fingerprint() -> str:
 
 
 def _array(tensor: Tensor) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = np.ascontiguousarray(tensor.detach().cpu().numpy())
+    """Tensors come as copies already, so sharing their memory is safe."""
+    array: npt.NDArray[Any] = tensor.detach().cpu().numpy()
     return array
 
 

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from jamba_ray.data.prepared import Rows
+from jamba_ray.evaluation import choose_threshold, score
+from jamba_ray.training.validation import (
+    CHUNK_ROWS,
+    ResidentRows,
+    final_metrics,
+    is_better,
+    objective_value,
+    predict,
+    sample,
+)
+from tests.training.trials import make_rows
+
+
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.5, 0.999])
+def test_sample_is_fixed_stratified_and_of_the_size_asked_for(share):
+    rows = make_rows(5000, 3)
+    y = (np.arange(5000) < share * 5000).astype(np.float32)
+    rows = Rows(x_num=rows.x_num, x_cat=rows.x_cat, y=y)
+    a, b = sample(rows, 400), sample(rows, 400)
+    assert np.array_equal(a.x_num, b.x_num)
+    assert len(a) == 400
+    assert 0 < a.y.sum() < 400
+    assert a.y.mean() == pytest.approx(share, abs=1 / 400)
+
+
+def test_all_rows_are_taken_where_they_fit():
+    rows = make_rows(100, 3)
+    assert sample(rows, 100) is rows
+
+
+def test_one_pass_in_chunks_equals_one_batch():
+    rows = ResidentRows.of(make_rows(2 * CHUNK_ROWS["cpu"] + 7, 4), "cpu")
+    got = predict(lambda x_num, x_cat: x_num.sum(1) + x_cat.sum(1), rows)
+    expected = rows.x_num.sum(1) + rows.x_cat.sum(1)
+    np.testing.assert_allclose(got, expected.numpy(), rtol=1e-6)
+
+
+def test_read_only_rows_are_used_without_a_copy_or_a_warning():
+    rows = make_rows(10, 5)
+    rows.x_num.flags.writeable = False
+    resident = ResidentRows.of(rows, "cpu")
+    assert resident.x_num.data_ptr() == rows.x_num.ctypes.data
+
+
+def test_gather_gives_each_member_its_rows():
+    resident = ResidentRows.of(make_rows(10, 5), "cpu")
+    index = torch.tensor([[1, 2], [7, 0]], dtype=torch.int32)
+    x_num, x_cat, y = resident.gather(index)
+    for k, b in np.ndindex(2, 2):
+        row = int(index[k, b])
+        assert torch.equal(x_num[k, b], resident.x_num[row])
+        assert torch.equal(x_cat[k, b], resident.x_cat[row])
+        assert y[k, b] == resident.y[row]
+
+
+def test_f1_is_judged_at_its_best_threshold():
+    generator = np.random.default_rng(0)
+    p = generator.random(500) * 0.2  # nothing reaches 0.5
+    y = (generator.random(500) < 3 * p).astype(np.float32)
+    threshold, metrics = final_metrics(y, p)
+    assert threshold == choose_threshold(y, p)
+    assert metrics["val/f1"] == objective_value("f1", y, p) > score(y, p, 0.5)["f1"]
+
+
+def test_log_loss_gets_better_downwards():
+    assert is_better("log_loss", 0.1, 0.2)
+    assert is_better("roc_auc", 0.2, 0.1)
+    assert not is_better("roc_auc", 0.2, 0.2)
+    assert is_better("roc_auc", 0.0, None)
