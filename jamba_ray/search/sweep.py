@@ -154,9 +154,11 @@ class _Running:
     def run(self, begun: float) -> SweepResult:
         """From the first trial to the table of all."""
         call(self._server.open)
+        # Tune serialises its searcher: it may hold the server's handle, never the whole sweep.
+        server = self._server
         searcher = StudySearcher(
-            lambda ticket: call(self._server.ask, ticket),
-            lambda ticket, why: call(self._server.lost, ticket, why),
+            lambda ticket: call(server.ask, ticket),
+            lambda ticket, why: call(server.lost, ticket, why),
             lanes=self._plan.lanes,
             session=self._id,
         )
