@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from jamba_ray.config.names import nearest
 from jamba_ray.data.cells import EXACT_INTEGERS, to_names, to_numbers
 from jamba_ray.errors import DataError
 
@@ -39,21 +38,14 @@ def detect(
     numeric: Collection[str] = (),
     categorical: Collection[str] = (),
 ) -> Roles:
-    """Give every column of ``train`` a role, unless ``exclude`` (target, group, dropped ...) has
-    it.
+    """Give every column of ``train`` a role, except those of ``exclude`` (target, group ...).
 
     Numbers and booleans are numeric, however few values they take; text is categorical unless
     nearly all of it is numbers; times are left out, and so is what is constant or wholly missing.
     ``numeric`` and ``categorical`` override the looks of a column.
 
-    Raises DataError where they name a column that is not there, or where no feature remains.
+    Raises DataError where no feature remains.
     """
-    for name in (*numeric, *categorical):
-        if name not in train.columns:
-            raise DataError(
-                f"data.numeric and data.categorical must name columns of the data, but {name!r} is "
-                f"none{nearest(name, map(str, train.columns)) or '.'}"
-            )
     found: dict[str, list[str]] = {"numeric": [], "categorical": []}
     notes: list[str] = []
     for name in train.columns:
@@ -86,7 +78,7 @@ def _kind(
     is_number = types.is_numeric_dtype(column.dtype) or types.is_timedelta64_dtype(column.dtype)
     values = to_numbers(column)
     if is_number or wanted == "numeric":
-        return _if_varied("numeric", values, _large(column))
+        return _if_varied("numeric", values, _identifying(column))
     present = int(column.notna().sum())
     numbers = int((~np.isnan(values)).sum())
     if numbers >= NUMBERS_IN_TEXT * present:
@@ -107,7 +99,9 @@ def _if_varied(
     kind: Literal["numeric", "categorical"], values: np.ndarray[Any, Any], note: str
 ) -> tuple[Literal["numeric", "categorical"] | None, str]:
     """``kind``, unless all values (a missing cell counts as one) are the same."""
-    if len(pd.unique(values)) > 1:
+    missing = np.isnan(values) if values.dtype.kind == "f" else values < 0
+    # NaN differs from everything, itself included, so gaps among equal values count as variation.
+    if missing.any() != missing.all() or (values != values[0])[~missing].any():
         return kind, note
     return None, "is the same in all training rows and is left out"
 
@@ -121,17 +115,19 @@ def _is_time(column: pd.Series[Any]) -> bool:
     }  # fmt: skip
 
 
-def _large(column: pd.Series[Any]) -> str:
-    """Say so where integers are too large for a float64 to tell apart."""
+def _identifying(column: pd.Series[Any]) -> str:
+    """Say so where integers look like identifiers: rising by row, or too large for a float64."""
     if not types.is_integer_dtype(column.dtype):
         return ""
     present = column.dropna()
-    if max(abs(int(present.min())), abs(int(present.max()))) <= EXACT_INTEGERS:
-        return ""
-    return (
-        "holds integers past 2^53, of which neighbours become one number; if it is an identifier, "
-        "name it in data.drop"
-    )
+    if len(present) >= 100 and (np.diff(present.to_numpy()) > 0).all():
+        return "rises from row to row; if it numbers the rows, name it in data.drop"
+    if max(abs(int(present.min())), abs(int(present.max()))) > EXACT_INTEGERS:
+        return (
+            "holds integers past 2^53, of which neighbours become one number; if it is an "
+            "identifier, name it in data.drop"
+        )
+    return ""
 
 
 def _because(notes: Iterable[str]) -> str:

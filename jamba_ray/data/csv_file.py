@@ -38,8 +38,7 @@ _MISSING = [
 
 
 def read_csv_file(file: Path, budget: Budget, drop: frozenset[str] = frozenset()) -> pa.Table:
-    """The table with its column types inferred from all rows; spends from ``budget`` before
-    reading.
+    """The table, its column types inferred from all rows; measured against ``budget`` first.
 
     The delimiter (``, ; tab |``) is the one most frequent in the header. Raises DataError, one
     sentence that names the file, for whatever keeps it from being a table.
@@ -74,7 +73,7 @@ def _measure(file: Path, budget: Budget) -> tuple[list[str], str]:
         has_rows, ends_line = False, True
         while chunk := stream.read(_CHUNK_BYTES):
             # A quoted cell may span lines, so this may count too many rows, never too few.
-            lines = chunk.count(b"\n")
+            lines = max(chunk.count(b"\n"), chunk.count(b"\r"))
             budget.spend(file, cells=lines * len(names), text_bytes=len(chunk))
             has_rows = has_rows or bool(chunk.strip())
             ends_line = chunk.endswith(b"\n")

@@ -53,7 +53,12 @@ def _read(opened: pq.ParquetFile, file: Path, budget: Budget, drop: frozenset[st
         budget.spend(file, cells=unpromised * width, text_bytes=_text_bytes(batch))
         rows += batch.num_rows
         batches.append(batch)
-    return pa.Table.from_batches(batches, schema=batches[0].schema if batches else None)
+    if rows < promised:
+        raise DataError(
+            f"{file} must hold the {promised:,} rows that its footer promises, but holds {rows:,}; "
+            "write or copy it again."
+        )
+    return pa.Table.from_batches(batches)
 
 
 def _promised(opened: pq.ParquetFile) -> tuple[int, int]:
@@ -92,7 +97,7 @@ def _text_bytes(batch: pa.RecordBatch) -> int:
 def _in_one_sentence(file: Path) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         reason = " ".join(str(error).split())[:160].rstrip(".")
         raise DataError(
             f"{file} must be a complete Parquet file, but is damaged or cut short ({reason}); "

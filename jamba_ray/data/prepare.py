@@ -5,22 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
-from jamba_ray.config.data import DataSection, SplitSection, SyntheticSection, TableSection
+from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.fingerprint import fingerprint
 from jamba_ray.config.names import nearest
-from jamba_ray.data import repeats, splits
+from jamba_ray.data import repeats
 from jamba_ray.data.cells import to_names
 from jamba_ray.data.columns import detect
 from jamba_ray.data.labels import check_both_labels, labels
+from jamba_ray.data.leaks import leak_notes
+from jamba_ray.data.parts import Source, divide
 from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.data.preprocessing import Preprocessor
-from jamba_ray.data.splits import Indices, Labels
+from jamba_ray.data.splits import Labels
 from jamba_ray.data.synthetic import BAYES, GROUP, TARGET, TIMESTAMP, generate
 from jamba_ray.data.table import column_names, read_table
 from jamba_ray.data.times import in_order
@@ -28,45 +27,6 @@ from jamba_ray.errors import DataError
 
 NO_GROUP = "(none)"
 """Group of the rows whose group cell is empty."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A raw table with what each of its special columns says. N rows."""
-
-    name: str
-    frame: pd.DataFrame
-    y: Labels
-    group: npt.NDArray[np.str_] | None = None
-    time: npt.NDArray[np.int64] | None = None
-    bayes: npt.NDArray[np.float64] | None = None
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def take(self, rows: Indices) -> Source:
-        """The rows at these positions."""
-        return Source(
-            self.name,
-            self.frame.iloc[rows],
-            self.y[rows],
-            None if self.group is None else self.group[rows],
-            None if self.time is None else self.time[rows],
-            None if self.bayes is None else self.bayes[rows],
-        )
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Raw rows by the use they are put to."""
-
-    train: Source
-    val: Source
-    tests: Mapping[str, Source] = field(default_factory=dict)
-
-    def named(self) -> dict[str, Source]:
-        """Every part by name."""
-        return {"train": self.train, "val": self.val, **self.tests}
 
 
 def prepare(section: DataSection) -> PreparedData:
@@ -77,11 +37,11 @@ def prepare(section: DataSection) -> PreparedData:
     own names.
     """
     if isinstance(section, SyntheticSection):
-        parts = _divide(_synthetic(section), {}, section.split)
+        parts = divide(_synthetic(section), {}, section.split)
         roles = detect(parts.train.frame, exclude={TARGET, TIMESTAMP, GROUP, BAYES})
     elif isinstance(section, TableSection):
         _check_names(section)
-        parts = _divide(_table(section, section.path), _tests(section), section.split)
+        parts = divide(_table(section, section.path), _tests(section), section.split)
         roles = detect(
             parts.train.frame,
             exclude=_no_features(section),
@@ -105,34 +65,14 @@ def prepare(section: DataSection) -> PreparedData:
         train=rows["train"],
         val=rows["val"],
         fingerprint=_fingerprint(section, preprocessor, hashes, targets),
-        notes=(*roles.notes, *notes, *repeats.notes(hashes, targets)),
+        notes=(
+            *roles.notes,
+            *notes,
+            *leak_notes(preprocessor.schema, rows["train"]),
+            *repeats.notes(hashes, targets),
+        ),
         tests={name: rows[name] for name in parts.tests},
     )
-
-
-def _divide(source: Source, tests: Mapping[str, Source], split: SplitSection) -> Parts:
-    """Cut the test rows (unless a file has them) and then the validation rows from ``source``."""
-    if "test" in tests or split.test == 0.0:
-        kept, cut, val_share = source, {}, split.val
-    else:
-        rest, held = _cut(source, split.test, split, is_test=True)
-        kept, cut = source.take(rest), {"test": source.take(held)}
-        val_share = split.val / (1.0 - split.test)
-    train, val = _cut(kept, val_share, split, is_test=False)
-    return Parts(kept.take(train), kept.take(val), {**cut, **tests})
-
-
-def _cut(
-    source: Source, share: float, split: SplitSection, *, is_test: bool
-) -> tuple[Indices, Indices]:
-    seed = (2 * split.seed + is_test) % 2**32
-    if split.kind == "time" and source.time is not None:
-        return splits.by_time(source.time, share)
-    if split.kind == "group" and source.group is not None:
-        # The groups that the user wants to validate on must still be there after the test was cut.
-        holdout, never = ((), split.holdout) if is_test else (split.holdout, ())
-        return splits.by_group(source.group, source.y, share, seed, holdout=holdout, never=never)
-    return splits.by_chance(source.y, share, seed)
 
 
 def _synthetic(section: SyntheticSection) -> Source:

@@ -86,7 +86,7 @@ class Preprocessor:
             notes += [note] if note else []
             if column is not None:
                 numeric.append(column)
-            if np.isnan(values).any():
+            if 0 < np.isnan(values).sum() < len(values):
                 indicators.append(CategoricalColumn(name, (_PRESENT,), tells_missing=True))
         for name in roles.categorical:
             categories = _frequent(train[name], section)
@@ -198,7 +198,10 @@ def _fit_numeric(
     finite = values[np.isfinite(values)]
     scale = fit_scale(finite, section.scaling) if len(finite) else None
     if scale is None:
-        return None, f"Column {name!r} has fewer than two finite values in training; left out."
+        return (
+            None,
+            f"Column {name!r} takes no two finite values in training, so its values are left out.",
+        )
     column = NumericColumn(
         name,
         low=float(finite.min()),

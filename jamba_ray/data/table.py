@@ -35,9 +35,13 @@ def read_table(
     names = tables[0].column_names
     for file, table in zip(files[1:], tables[1:], strict=True):
         _check_same_columns(files[0], names, file, table.column_names)
-    columns = {
-        name: _to_pandas(_joined([table.column(name) for table in tables])) for name in names
-    }
+    columns = {}
+    for name in names:
+        try:
+            columns[name] = _to_pandas(_joined([table.column(name) for table in tables]))
+        except pa.ArrowException as error:
+            reason = " ".join(str(error).split())[:160].rstrip(".")
+            raise DataError(f"column {name!r} of {path} cannot be read: {reason}.") from error
     return pd.DataFrame(columns, columns=names)
 
 

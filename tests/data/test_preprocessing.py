@@ -213,27 +213,36 @@ class TestDetection:
                 "empty": [None] * n,
                 "time": pd.date_range("2026", periods=n),
                 "uuid": [f"{i:032x}z" for i in range(n)],
-                "big": np.arange(n) + 2**53,
+                "row": np.arange(n),
+                "big": np.arange(n)[::-1] + 2**53,
                 "is_threat": np.arange(n) % 2,
             }
         )
         roles = detect(frame, exclude=["is_threat"])
-        assert roles.numeric == ("float", "flag", "few", "text_numbers", "dirty_numbers", "big")
+        assert roles.numeric == (
+            "float",
+            "flag",
+            "few",
+            "text_numbers",
+            "dirty_numbers",
+            "row",
+            "big",
+        )
         assert roles.categorical == ("text", "uuid")
         noted = {note.split("'")[1]: note for note in roles.notes}
         assert noted.keys() == {
-            "dirty_numbers", "constant", "same_text", "empty", "time", "uuid", "big",
+            "dirty_numbers", "constant", "same_text", "empty", "time", "uuid", "row", "big",
         }  # fmt: skip
         assert "8 cells" in noted["dirty_numbers"]
         assert "identifier" in noted["uuid"]
+        assert "numbers the rows" in noted["row"]
         assert "2^53" in noted["big"]
 
     def test_overrides(self):
         frame = pd.DataFrame({"port": [80, 443], "code": ["7", "x"]})
         roles = detect(frame, numeric=["code"], categorical=["port"])
         assert roles.categorical == ("port",)
-        with pytest.raises(DataError, match=r"'prt' is none\. Did you mean `port`\?"):
-            detect(frame, categorical=["prt"])
+        assert roles.numeric == ("code",)
 
     def test_nothing_to_learn_from(self):
         with pytest.raises(DataError, match="at least one feature that varies"):

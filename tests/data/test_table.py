@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -225,3 +226,33 @@ class TestBombs:
         assert len(read_table(tmp_path, max_cells=2_400)) == 400
         with pytest.raises(DataError, match=r"3\.csv .* data\.max_cells=2399"):
             read_table(tmp_path, max_cells=2_399)
+
+
+def test_names_with_dots_and_odd_types(tmp_path):
+    """Zeek writes ``id.orig_h``; Parquet takes a dot for a path into a struct."""
+    table = pa.table(
+        {
+            "id.orig_h": ["10.0.0.1", "10.0.0.2"],
+            "id": [1, 2],
+            "price": pa.array([Decimal("1.00"), Decimal("2.00")]),
+            "half": pa.array(np.array([0.5, 1.5], np.float16)),
+            "took": pa.array([1, 2], pa.duration("s")),
+            "day": pa.array([1, 2], pa.date32()),
+            "raw": pa.array([b"a", b"\xff"]),
+            "flag": pa.array([True, None]),
+            "none": pa.nulls(2),
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    read = read_table(tmp_path / "t.parquet")
+    assert list(read) == table.column_names
+    assert read["id.orig_h"].astype(object).tolist() == ["10.0.0.1", "10.0.0.2"]
+    assert read["price"].tolist() == [1.0, 2.0]
+    assert read["raw"].astype(object).tolist() == ["a", "\ufffd"]
+
+
+def test_gzip_of_several_members_is_read_whole(tmp_path):
+    """As ``cat a.gz b.gz`` and parallel compressors write it."""
+    parts = [gzip.compress(b"a,b\n1,2\n"), gzip.compress(b"3,4\n")]
+    (tmp_path / "t.csv.gz").write_bytes(b"".join(parts))
+    assert read_table(tmp_path / "t.csv.gz")["a"].tolist() == [1, 3]

@@ -1,0 +1,46 @@
+"""Features that know too much: what decides the label alone was probably made from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jamba_ray.data.prepared import FeatureSchema, Rows
+
+_FEW_VALUES = 100
+_MIN_ROWS = 100
+
+
+def leak_notes(schema: FeatureSchema, train: Rows) -> tuple[str, ...]:
+    """A sentence for each feature that alone tells the label of every training row.
+
+    So it is where a threshold parts the classes, or each of at most 100 values has one label.
+    """
+    if len(train) < _MIN_ROWS:  # among few rows this happens by chance
+        return ()
+    features = [*zip(schema.numeric, train.x_num.T, strict=True)]
+    features += [*zip(schema.categorical, train.x_cat.T, strict=True)]
+    return tuple(
+        f"Feature {name!r} alone tells the label of all {len(train):,} training rows; if it was "
+        "made from the label, name it in data.drop."
+        for name, values in features
+        if _tells(values, train.y)
+    )
+
+
+def _tells(values: npt.NDArray[Any], y: npt.NDArray[np.float32]) -> bool:
+    threats, benign = values[y == 1], values[y == 0]
+    if threats.min() > benign.max() or benign.min() > threats.max():
+        return True
+    # The first rows nearly always settle it; only then is a whole column looked at.
+    for rows in (slice(0, 1000), slice(None)):
+        distinct = np.unique(values[rows])
+        if len(distinct) > _FEW_VALUES:
+            return False
+        at = np.searchsorted(distinct, values[rows])
+        share = np.bincount(at, y[rows], len(distinct)) / np.bincount(at, minlength=len(distinct))
+        if ((share > 0) & (share < 1)).any():
+            return False
+    return True

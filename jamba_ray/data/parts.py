@@ -1,0 +1,78 @@
+"""Raw rows, and their division into train, validation and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from jamba_ray.config.data import SplitSection
+from jamba_ray.data import splits
+from jamba_ray.data.splits import Indices, Labels
+
+
+@dataclass(frozen=True)
+class Source:
+    """A raw table with what each of its special columns says. N rows."""
+
+    name: str
+    frame: pd.DataFrame
+    y: Labels
+    group: npt.NDArray[np.str_] | None = None
+    time: npt.NDArray[np.int64] | None = None
+    bayes: npt.NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, rows: Indices) -> Source:
+        """The rows at these positions."""
+        return Source(
+            self.name,
+            self.frame.iloc[rows],
+            self.y[rows],
+            None if self.group is None else self.group[rows],
+            None if self.time is None else self.time[rows],
+            None if self.bayes is None else self.bayes[rows],
+        )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Raw rows by the use they are put to."""
+
+    train: Source
+    val: Source
+    tests: Mapping[str, Source] = field(default_factory=dict)
+
+    def named(self) -> dict[str, Source]:
+        """Every part by name."""
+        return {"train": self.train, "val": self.val, **self.tests}
+
+
+def divide(source: Source, tests: Mapping[str, Source], split: SplitSection) -> Parts:
+    """Cut the test rows (unless a file has them) and then the validation rows from ``source``."""
+    if "test" in tests or split.test == 0.0:
+        kept, cut, val_share = source, {}, split.val
+    else:
+        rest, held = _cut(source, split.test, split, is_test=True)
+        kept, cut = source.take(rest), {"test": source.take(held)}
+        val_share = split.val / (1.0 - split.test)
+    train, val = _cut(kept, val_share, split, is_test=False)
+    return Parts(kept.take(train), kept.take(val), {**cut, **tests})
+
+
+def _cut(
+    source: Source, share: float, split: SplitSection, *, is_test: bool
+) -> tuple[Indices, Indices]:
+    seed = (2 * split.seed + is_test) % 2**32
+    if split.kind == "time" and source.time is not None:
+        return splits.by_time(source.time, share)
+    if split.kind == "group" and source.group is not None:
+        # The groups that the user wants to validate on must still be there after the test was cut.
+        holdout, never = ((), split.holdout) if is_test else (split.holdout, ())
+        return splits.by_group(source.group, source.y, share, seed, holdout=holdout, never=never)
+    return splits.by_chance(source.y, share, seed)
