@@ -28,10 +28,11 @@ class StudySearcher(Searcher):
         *,
         lanes: int,
         session: str,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
         self._ask, self._lost = ask, lost
-        self._lanes, self._session = lanes, session
+        self._lanes, self._session, self._stopping = lanes, session, stopping
         self._busy: set[str] = set()
         self.ended: str | None = None
         """Why the study has no more trials, once that is so."""
@@ -40,6 +41,8 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """A stack for a free lane; None while all lanes are busy."""
+        if self._stopping():
+            return Searcher.FINISHED
         if len(self._busy) >= self._lanes:
             return None
         finished: str = Searcher.FINISHED
@@ -61,7 +64,8 @@ class StudySearcher(Searcher):
     ) -> None:
         """Free the lane; trials of a lane that died are continued elsewhere or failed."""
         self._busy.discard(trial_id)
-        if not error or self.error is not None:
+        # A lane that ends while the sweep is stopped has lost nothing: its trials stay as they are.
+        if not error or self.error is not None or self._stopping():
             return
         try:
             self._lost(f"{self._session}/{trial_id}", LANE_KILLED)

@@ -20,8 +20,9 @@ class Signals:
     """While entered, the first signal raises ``Signalled`` in the main thread.
 
     That may happen anywhere, also inside Ray: the study is committed as it goes and nothing else
-    has to be rescued, so the sweep simply unwinds. In another thread than the main one no handler
-    can be set, and signals stay as they are.
+    has to be rescued, so the sweep simply unwinds. Compiled code may turn the exception into a
+    SystemError or lose it, so whoever catches one, or goes on, looks at ``name``. In another thread
+    than the main one no handler can be set, and signals stay as they are.
     """
 
     def __init__(self) -> None:

@@ -81,11 +81,23 @@ def run_sweep(
                 n_trials=config.n_trials,
             )
             settings = study_settings(config, space, data, lanes=plan.lanes, first=tuple(first))
-            running = _Running(config, data, folder, session, plan, settings, watch, fit)
+            running = _Running(
+                config,
+                data,
+                folder,
+                session,
+                plan,
+                settings,
+                watch,
+                fit,
+                lambda: bool(signals.name),
+            )
             return running.run(begun)
-    except Signalled as signalled:
+    except BaseException:
+        if signals.name is None:
+            raise
         raise InterruptedRunError(
-            f"{signalled} stopped the sweep with its state saved. "
+            f"{signals.name} stopped the sweep with its state saved. "
             f"Continue it with `resume=true run={folder.name}`."
         ) from None
 
@@ -144,9 +156,11 @@ class _Running:
         settings: StudySettings,
         watch: Watch | None,
         fit: Fit | None,
+        stopping: Callable[[], bool],
     ) -> None:
         self._config, self._data, self._folder = config, data, folder
         self._session, self._plan, self._watch, self._fit = session, plan, watch, fit
+        self._stopping = stopping
         self._id = uuid.uuid4().hex[:8]
         self._name = f"study-{folder.name}-{self._id}"
         self._server = start_server(self._name, folder.study, settings, self._id, session.node_id)
@@ -161,11 +175,14 @@ class _Running:
             lambda ticket, why: call(server.lost, ticket, why),
             lanes=self._plan.lanes,
             session=self._id,
+            stopping=self._stopping,
         )
         poll = _Poll(self._server, self._folder, self._config.keep_checkpoints, self._watch)
         poll.start()
         try:
             self._tune(searcher)
+            if self._stopping():
+                raise Signalled
             if searcher.error is not None:
                 raise searcher.error
             return self._result(poll, searcher, begun)
@@ -211,6 +228,7 @@ class _Running:
                 failure_config=tune.FailureConfig(max_failures=0),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 log_to_file=False,
+                stop=_Stopper(self._stopping),
             ),
         )
         tuner.fit()
@@ -284,6 +302,21 @@ class _Poll:
     def _note(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes.append(sentence)
+
+
+class _Stopper(tune.Stopper):
+    """Ends Tune's loop where a signal's exception was lost on its way."""
+
+    def __init__(self, stopping: Callable[[], bool]) -> None:
+        self._stopping = stopping
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Trials end by themselves."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether a signal came."""
+        return self._stopping()
 
 
 def _close_quietly(server: Any) -> None:

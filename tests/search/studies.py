@@ -1,7 +1,8 @@
-"""A study to play with: a space, settings, and an objective that no network has to be trained for."""
+"""A study to play with: a space, settings, and trials that need no network."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,6 @@ def settings(tree: Mapping[str, Any] = TREE, **changes: Any) -> StudySettings:
 
 def curve(params: Params, seed: int) -> list[float]:
     """Rising, best near a rate of 1e-2, and different for each seed: a deterministic trial."""
-    import math
-
     goal = 0.9 - 0.1 * abs(math.log10(float(params["training.rate"] or 1)) + 2) + seed % 7 / 1000
     return [goal * (1 - 0.5**step) for step in range(1, N_REPORTS + 1)]
 

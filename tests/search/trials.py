@@ -1,4 +1,4 @@
-"""Stand-ins for ``training.fit`` that real lanes run: quick, deterministic, and sometimes at fault."""
+"""Stand-ins for ``training.fit`` that real lanes run: quick, deterministic, some at fault."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SPACE: dict[str, Any] = {
 
 
 def fit(members, data, report, *, device="cpu", save=None, resume=None, pause_s=0.0, fault=None):
-    """One rising curve per member, best near a rate of 1e-2; resumes at the step it was saved at."""
+    """One rising curve per member, best near a rate of 1e-2; resumes where it was saved."""
     outcomes = []
     for member in members:
         begun = (resume or {}).get(member.trial)
