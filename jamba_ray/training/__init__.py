@@ -3,6 +3,7 @@
 from jamba_ray.training.fit import fit
 from jamba_ray.training.member import (
     Decision,
+    Finish,
     Member,
     Outcome,
     Report,
@@ -15,6 +16,7 @@ from jamba_ray.training.member import (
 
 __all__ = [
     "Decision",
+    "Finish",
     "Member",
     "Outcome",
     "Report",

@@ -27,7 +27,7 @@ from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.errors import TrialError
 from jamba_ray.models.lightgbm import LightgbmSection, lightgbm_params
 from jamba_ray.training.loss import threat_weight
-from jamba_ray.training.member import Member, Outcome, Report, Reporter, Save, State
+from jamba_ray.training.member import Member, Outcome, Report, Reporter, Save, State, ending
 from jamba_ray.training.order import mix
 from jamba_ray.training.progress import Progress
 from jamba_ray.training.schedule import Timetable
@@ -178,15 +178,10 @@ class Boosting:
         (decision,) = self._report([report])
         patience, stale = self._member.config.training.patience, self._progress.stale
         is_end = self._progress.batches >= self._table.n_rounds
-        if decision == "prune":
-            self._end("pruned", None)
-        elif is_end:
-            self._end("complete", None)
-        elif decision == "stop":
-            self._end("stopped", None)
-        elif 0 < patience <= stale:
-            self._end("complete", f"No improvement in {stale} reports (patience).")
-        if self._save is not None and not is_end and decision != "prune":
+        end = ending(decision, is_end, stale, patience)
+        if end is not None:
+            self._end(*end)
+        if self._save is not None and (end is None or end[0] == "stopped"):
             self._save(self._member.trial, self._snapshot(booster))
 
     def _end(self, state: State, reason: str | None) -> None:

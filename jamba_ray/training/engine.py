@@ -21,7 +21,17 @@ from jamba_ray.errors import JambaError, TrialError
 from jamba_ray.models import build
 from jamba_ray.training.failure import divergence, raised
 from jamba_ray.training.loss import Criterion
-from jamba_ray.training.member import Decision, Member, Outcome, Report, Reporter, Save, State
+from jamba_ray.training.member import (
+    Decision,
+    Finish,
+    Member,
+    Outcome,
+    Report,
+    Reporter,
+    Save,
+    State,
+    ending,
+)
 from jamba_ray.training.optimizer import StackedAdamW, clip_
 from jamba_ray.training.order import Order
 from jamba_ray.training.precision import Format, LossScaler, has_native_bf16, resolve
@@ -49,6 +59,7 @@ def fit_gradient(
     *,
     device: str = "cpu",
     save: Save | None = None,
+    finish: Finish | None = None,
     resume: Mapping[int, Snapshot] | None = None,
 ) -> list[Outcome]:
     """``training.fit`` for networks; members that resume from other positions train one by one."""
@@ -63,7 +74,7 @@ def fit_gradient(
         cohorts.setdefault(position, []).append(member)
     outcomes: dict[int, Outcome] = {}
     for cohort in cohorts.values():
-        outcomes |= Engine(cohort, data, report, device, save, resume).run()
+        outcomes |= Engine(cohort, data, report, device, save, finish, resume).run()
     return [outcomes[member.trial] for member in members]
 
 
@@ -77,12 +88,14 @@ class Engine:
         report: Reporter,
         device: str,
         save: Save | None,
+        finish: Finish | None,
         resume: Mapping[int, Snapshot],
     ) -> None:
         configs = [member.config for member in members]
         training = [config.training for config in configs]
         self._live = list(members)
-        self._data, self._report, self._save, self._device = data, report, save, device
+        self._data, self._device = data, device
+        self._report, self._save, self._finish = report, save, finish
         self._objective = configs[0].objective
         self._patience = training[0].patience
         self._train = ResidentRows.of(data.train, device)
@@ -187,7 +200,7 @@ class Engine:
         if not self._live:
             return []
         self._stack.train(False)
-        logits = predict(self._stack.forward_shared, self._sample)
+        logits = predict(self._stack.forward_shared, self._sample, len(self._live))
         train_losses = losses.cpu().numpy().astype(np.float64)
         self._clock()
         failed = self._diverged(train_losses, logits)
@@ -242,16 +255,10 @@ class Engine:
         is_end = self._progress[0].batches >= self._timetable.n_batches
         leaving: dict[int, tuple[State, str | None]] = {}
         for k, decision in enumerate(decisions):
-            stale = self._progress[k].stale
-            if decision == "prune":
-                leaving[k] = ("pruned", None)
-            elif is_end:
-                leaving[k] = ("complete", None)
-            elif decision == "stop":
-                leaving[k] = ("stopped", None)
-            elif 0 < self._patience <= stale:
-                leaving[k] = ("complete", f"No improvement in {stale} reports (patience).")
-            if self._save is not None and not is_end and decision != "prune":
+            end = ending(decision, is_end, self._progress[k].stale, self._patience)
+            if end is not None:
+                leaving[k] = end
+            if self._save is not None and (end is None or end[0] == "stopped"):
                 self._save(self._live[k].trial, self._snapshot(k))
         self._leave(leaving)
 
@@ -262,7 +269,10 @@ class Engine:
         if not leaving:
             return
         for k, (state, reason) in leaving.items():
-            self._outcomes[self._live[k].trial] = self._outcome(k, state, reason)
+            outcome = self._outcome(k, state, reason)
+            self._outcomes[outcome.trial] = outcome
+            if self._finish is not None:
+                self._finish(outcome)
         stay = [k for k in range(len(self._live)) if k not in leaving]
         self._live = [self._live[k] for k in stay]
         self._progress = [self._progress[k] for k in stay]
@@ -277,7 +287,7 @@ class Engine:
         if state != "failed":
             self._stack.train(False)
             best = progress.best
-            logits = predict(lambda n, c: self._stack.forward_one(best, n, c), self._val)
+            logits = predict(lambda n, c: self._stack.forward_one(best, n, c), self._val, 1)
             p = probabilities(logits)
             threshold, metrics = final_metrics(self._data.val.y, p)
             value = objective_value(self._objective, self._data.val.y, p)

@@ -9,7 +9,7 @@ from jamba_ray.config.family import TRAINERS
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.training.boosting import fit_boosting
 from jamba_ray.training.engine import fit_gradient
-from jamba_ray.training.member import Member, Outcome, Reporter, Save, common_shape
+from jamba_ray.training.member import Finish, Member, Outcome, Reporter, Save, common_shape
 
 
 def fit(
@@ -19,6 +19,7 @@ def fit(
     *,
     device: str = "cpu",
     save: Save | None = None,
+    finish: Finish | None = None,
     resume: Mapping[int, Snapshot] | None = None,
 ) -> list[Outcome]:
     """Train members of one shape, together where they are networks.
@@ -31,6 +32,7 @@ def fit(
         save: Given a resumable snapshot of each member that goes on or was stopped, after its
             report. A crash in between makes the resumed member report that step again, with the
             same values.
+        finish: Given each outcome when its member ends, before ``fit`` returns them all.
         resume: Snapshots by trial from which to go on instead of from the start.
 
     Returns:
@@ -50,5 +52,10 @@ def fit(
                 f"trees do not stack: `members` must hold one trial, but holds {len(members)}; "
                 "train them in calls of their own"
             )
-        return [fit_boosting(members[0], data, report, save=save, resume=resume)]
-    return fit_gradient(members, data, report, device=device, save=save, resume=resume)
+        outcome = fit_boosting(members[0], data, report, save=save, resume=resume)
+        if finish is not None:
+            finish(outcome)
+        return [outcome]
+    return fit_gradient(
+        members, data, report, device=device, save=save, finish=finish, resume=resume
+    )

@@ -76,6 +76,28 @@ Save: TypeAlias = Callable[[int, Snapshot], None]
 """Called with (trial, resumable snapshot) after the report of the same step was answered."""
 
 
+Finish: TypeAlias = Callable[[Outcome], None]
+"""Called the moment a member has its outcome, while its neighbours may train on for long."""
+
+
+def ending(
+    decision: Decision, is_end: bool, stale: int, patience: int
+) -> tuple[State, str | None] | None:
+    """How a member ends after a report that was answered with ``decision``; None: it goes on.
+
+    Patience goes before ``stop``: a trial that it ends is over, there is nothing left to resume.
+    """
+    if decision == "prune":
+        return "pruned", None
+    if is_end:
+        return "complete", None
+    if 0 < patience <= stale:
+        return "complete", f"No improvement in {stale} reports (patience)."
+    if decision == "stop":
+        return "stopped", None
+    return None
+
+
 def shape_of(config: TrialConfig) -> dict[str, Any]:
     """All structural fields as JSON values: trials of equal shape can train as one stack."""
     return _structural(config)

@@ -22,7 +22,7 @@ from jamba_ray.evaluation import choose_threshold, score, value_of
 Floats = npt.NDArray[np.float64]
 
 CHUNK_ROWS = {"cpu": 1024, "cuda": 16384}
-"""Rows of one validation pass: on a CPU what stays in cache, on a GPU what fills it."""
+"""Rows x members of one forward pass: on a CPU what stays in cache, on a GPU what fills it."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,11 @@ def sample(rows: Rows, limit: int) -> Rows:
     return Rows(x_num=rows.x_num[chosen], x_cat=rows.x_cat[chosen], y=rows.y[chosen])
 
 
-def predict(forward: Callable[[Tensor, Tensor], Tensor], rows: ResidentRows) -> Floats:
+def predict(
+    forward: Callable[[Tensor, Tensor], Tensor], rows: ResidentRows, n_members: int
+) -> Floats:
     """Logits on all rows in one pass; ``forward([N, F_n], [N, F_c])`` gives [N] or [K, N]."""
-    size = CHUNK_ROWS.get(rows.y.device.type, 4096)
+    size = max(CHUNK_ROWS.get(rows.y.device.type, 4096) // n_members, 64)
     with torch.inference_mode():
         pieces = [
             forward(rows.x_num[i : i + size], rows.x_cat[i : i + size])

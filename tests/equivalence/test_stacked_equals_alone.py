@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from jamba_ray.training import fit
 from jamba_ray.training import engine as engine_room
+from jamba_ray.training import fit
 from jamba_ray.training.optimizer import StackedAdamW
 from jamba_ray.training.order import Order
 from tests.training.trials import Recorder, make_data, member

@@ -186,6 +186,30 @@ def test_goodput_is_part_of_the_time_and_shared_by_a_stack(data):
         assert seconds == sorted(seconds)
 
 
+def test_an_outcome_is_told_when_its_member_ends(data):
+    events = []
+    recorder = Recorder(lambda r: "prune" if (r.trial, r.step) == (0, 1) else "continue")
+
+    def report(reports):
+        events.append(tuple(r.trial for r in reports))
+        return recorder(reports)
+
+    members = [member(0), member(1)]
+    outcomes = fit(members, data, report, finish=lambda o: events.append(o))
+    assert events == [(0, 1), outcomes[0], (1,), (1,), (1,), outcomes[1]]
+
+
+def test_a_stopped_trial_that_patience_would_end_is_complete(data):
+    """Else its resume would go on where the uninterrupted trial ended."""
+    saved = []
+    fields = {"learning_rate": 1e-12, "patience": 1, "epochs": 8}
+    quiet = member(0, {"norm": "layer"}, **fields)
+    recorder = Recorder(lambda r: "stop" if r.step == 2 else "continue")
+    (outcome,) = fit([quiet], data, recorder, save=lambda t, s: saved.append(s))
+    assert outcome.state == "complete"
+    assert [s.documents["state"]["step"] for s in saved] == [1]
+
+
 def test_a_reporter_must_answer_every_report(data):
     with pytest.raises(ValueError, match="2 reports, but gave 1"):
         fit([member(0), member(1)], data, lambda reports: ["continue"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from jamba_ray.training.order import Order, permutation
 def test_every_row_comes_exactly_once_an_epoch_also_when_batches_do_not_divide(n, batch, seed):
     order, epochs = Order([seed], n, "cpu"), 3
     edges = [*range(0, epochs * n, batch), epochs * n]
-    stream = torch.cat([order.rows(a, b)[0] for a, b in zip(edges, edges[1:], strict=False)])
+    stream = torch.cat([order.rows(a, b)[0] for a, b in itertools.pairwise(edges)])
     for epoch in stream.view(epochs, n):
         assert sorted(epoch.tolist()) == list(range(n))
 

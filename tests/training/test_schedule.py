@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -20,7 +21,7 @@ tables = st.builds(
 @given(tables)
 def test_batches_cover_all_rows_once_and_none_is_tiny(table):
     ends = [table.rows_after(b) for b in range(table.n_batches + 1)]
-    sizes = [b - a for a, b in zip(ends, ends[1:], strict=False)]
+    sizes = [b - a for a, b in itertools.pairwise(ends)]
     assert ends[0] == 0
     assert ends[-1] == table.total_rows
     assert all(size == table.batch_rows for size in sizes[:-1])
