@@ -23,6 +23,17 @@ split by time tests on attacks that training never saw, a random one does not.
 
 Label noise keeps ``threat_ratio``: the rarer class loses the share ``label_noise`` of its rows and
 receives as many of the other class. (At a ratio of one half that is ``label_noise`` of all rows.)
+
+How hard it is: ROC AUC on the 5,250 test rows of the defaults, ``random_state`` 42 / 1 / 2,
+after ``prepare`` (2 cores of an AMD EPYC, 2026-11-21):
+
+    Bayes                              0.965  0.963  0.965
+    LightGBM, 500 trees                0.928  0.923  0.928
+    scikit-learn's MLP, 2 x 128        0.891  0.882  0.889
+    LightGBM, defaults (100 trees)     0.882  0.855  0.873
+    logistic regression                0.628  0.623  0.625
+
+A test holds LightGBM and logistic regression to this order.
 """
 
 from __future__ import annotations
