@@ -44,7 +44,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import brentq  # type: ignore[import-untyped]
-from scipy.signal import lfilter  # type: ignore[import-untyped]
 from scipy.special import ndtr  # type: ignore[import-untyped]
 
 from jamba_ray.config.data import SyntheticSection
@@ -163,8 +162,9 @@ def _readings(
 ) -> Floats:
     shape, a = (section.n_samples, section.n_features), section.smoothing
     shocks = signal.standard_normal(shape)
-    shocks[1:] *= np.sqrt(1.0 - a * a)  # the first row is drawn from the stationary law
-    z: Floats = np.asarray(lfilter([1.0], [1.0, -a], shocks, axis=0))
+    # The average of these has unit variance; the first row is drawn from the stationary law.
+    shocks[1:] *= np.sqrt((1.0 + a) / (1.0 - a))
+    z: Floats = pd.DataFrame(shocks).ewm(alpha=1.0 - a, adjust=False).mean().to_numpy(copy=True)
     z += section.noise * reading.standard_normal(shape)
     z /= np.sqrt(1.0 + section.noise**2)
     early = slice(0, int(LATE_FROM * section.n_samples))
