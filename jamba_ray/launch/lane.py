@@ -104,15 +104,18 @@ class Lane:
         resume = {j.number for j in jobs if j.resumed and j.number not in ended}
         try:
             outcomes = self._fit_all(members, resume, report)
-        except (DetachedError, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            outcomes = self._after_fault(members, resume, report, error, jobs)
-        return [ended.get(j.number) or outcomes[j.number] for j in jobs]
+        except (Exception, SystemExit) as error:
+            outcomes = self._after_fault(members, resume, report, error)
+        ended |= {
+            job.number: self._settled(job, outcomes[job.number])
+            for job in jobs
+            if job.number in outcomes
+        }
+        return [ended[job.number] for job in jobs]
 
     def _fit_all(
         self, members: Sequence[Member], resume: set[int], report: Reporter
-    ) -> dict[int, LaneOutcome]:
+    ) -> dict[int, Outcome | BaseException]:
         if not members:
             return {}
         saver = _Saver(self._store, report)
@@ -125,7 +128,7 @@ class Lane:
             save=saver.save,
             resume=snapshots or None,
         )
-        return {o.trial: self._settled(o) for o in outcomes}
+        return {o.trial: o for o in outcomes}
 
     def _after_fault(
         self,
@@ -133,33 +136,33 @@ class Lane:
         resume: set[int],
         report: Reporter,
         error: BaseException,
-        jobs: Sequence[Job],
-    ) -> dict[int, LaneOutcome]:
+    ) -> dict[int, Outcome | BaseException]:
         """A stack that fell over as a whole is trained member by member: only the guilty one fails.
 
         Reports are made again from the start; the study gives the same answers.
         """
-        by_number = {j.number: j for j in jobs}
         if len(members) == 1:
-            number = members[0].trial
-            return {number: self._failed(by_number[number], error)}
-        outcomes: dict[int, LaneOutcome] = {}
+            return {members[0].trial: error}
+        outcomes: dict[int, Outcome | BaseException] = {}
         for member in members:
             try:
                 outcomes |= self._fit_all([member], resume & {member.trial}, report)
-            except (DetachedError, KeyboardInterrupt):
-                raise
-            except BaseException as own:
-                outcomes[member.trial] = self._failed(by_number[member.trial], own)
+            except (Exception, SystemExit) as own:
+                outcomes[member.trial] = own
         return outcomes
 
-    def _settled(self, outcome: Outcome) -> LaneOutcome:
+    def _settled(self, job: Job, outcome: Outcome | BaseException) -> LaneOutcome:
         """The outcome in plain values, its weights saved if it may win."""
+        if isinstance(outcome, BaseException):
+            return self._failed(job, outcome)
         value = outcome.value
         sound = value is not None and math.isfinite(value)
         path = None
         if outcome.checkpoint is not None and sound and outcome.state in ("complete", "stopped"):
-            path = self._store.save(outcome.trial, outcome.best_step, outcome.checkpoint, "best")
+            try:
+                path = self._store.save(job.number, outcome.best_step, outcome.checkpoint, "best")
+            except Exception as error:
+                return self._failed(job, error)
         return LaneOutcome(
             number=outcome.trial,
             state=outcome.state,

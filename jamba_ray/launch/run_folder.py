@@ -69,7 +69,7 @@ class RunFolder:
         return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
 
     def refuse_if_used(self, *, resume: bool = False, overwrite: bool = False) -> None:
-        """Raise ``RunExistsError`` if the name is used and neither was asked for; writes nothing."""
+        """Raise RunExistsError if the name is used and neither was asked for; writes nothing."""
         if self.exists() and not (resume or overwrite):
             raise RunExistsError(
                 f"the run name must be unused, but {str(self.path)!r} exists. "

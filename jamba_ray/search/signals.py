@@ -36,6 +36,10 @@ class Signals:
             self.install()
         return self
 
+    def __reduce__(self) -> tuple[type[Signals], tuple[()]]:
+        # Tune serialises what it is given; handlers belong to this process.
+        return Signals, ()
+
     def __exit__(
         self,
         kind: type[BaseException] | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import signal
@@ -17,9 +18,11 @@ from jamba_ray.checkpoints import Snapshot
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
+from jamba_ray.launch.lane import Job, Lane
 from jamba_ray.launch.run_folder import RunFolder
-from jamba_ray.search.records import SweepResult
-from jamba_ray.search.sweep import run_sweep
+from jamba_ray.search.records import Finish, ReportLine, SweepResult, TrialRecord
+from jamba_ray.search.study import StudyBook
+from jamba_ray.search.sweep import base_config, run_sweep, study_settings
 from jamba_ray.training import Member, Outcome, Report
 
 N_REPORTS = 9
@@ -136,6 +139,29 @@ def config(**changes: Any) -> SweepConfig:
 def sweep(folder: RunFolder, fit: Any, watch: Any = None, **changes: Any) -> SweepResult:
     chosen = config(**changes)
     return run_sweep(chosen, parse_space(chosen), data(), folder, watch, fit=fit)
+
+
+def without_ray(folder: RunFolder, **changes: Any) -> list[TrialRecord]:
+    """The same sweep, one trial after the other in this process."""
+    chosen = config(**changes)
+    rows, space = data(), parse_space(chosen)
+    lane = Lane(folder, rows, fit=fit)
+    book = StudyBook(folder.study, study_settings(chosen, space, rows, lanes=1))
+
+    def report(reports: Sequence[Report]) -> list[Any]:
+        return book.report(
+            [ReportLine(r.trial, r.step, r.metrics["val/average_precision"]) for r in reports]
+        )
+
+    n = 0
+    while (spec := book.ask(f"/{n}").spec) is not None:
+        base = base_config(chosen, len(rows.train))
+        (outcome,) = lane.train([Job(spec.number, spec.params)], base, report)
+        book.finish(Finish(**dataclasses.asdict(outcome)))
+        n += 1
+    records = book.records()
+    book.close()
+    return records
 
 
 def main(argv: Sequence[str]) -> None:
