@@ -143,12 +143,14 @@ def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[Override]]:
     """(choices of group options, settings); ``+`` and ``++`` before a setting are accepted."""
     parser = OverridesParser.create()
     known = groups()
-    choices: list[Override] = []
+    choices: dict[str, Override] = {}  # the last of a group wins, as it does for settings
     settings: list[Override] = []
     mistakes: list[str] = []
     for text in overrides:
         try:
             override = parser.parse_override(text)
+            if not override.key_or_group:
+                raise HydraException("no name")
         except HydraException:
             mistakes.append(
                 f"`{text}` cannot be read as `name=value`. Quote it for the shell, as in "
@@ -165,12 +167,12 @@ def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[Override]]:
             )
         elif key in known and override.type is not OverrideType.DEL:
             mistakes += _option_mistakes(key, override, known)
-            choices.append(override)
+            choices[key] = override
         else:
             settings.append(override)
     if mistakes:
         raise ConfigError(mistakes)
-    return choices, settings
+    return list(choices.values()), settings
 
 
 def _option_mistakes(group: str, override: Override, known: Mapping[str, list[str]]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from jamba_ray.config.names import run_name
 from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -73,7 +74,7 @@ class SyntheticSection(DataSection):
     """Share of threats among all rows."""
     random_state: int = 42
     label_noise: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.02
-    """Share of labels flipped at random."""
+    """Share of the rarer class whose labels are flipped, and as many of the other class."""
     noise: Annotated[float, Field(ge=0.0)] = 0.5
     """Standard deviation of the measurement noise, in units of a feature's own spread."""
     smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.7
@@ -121,6 +122,8 @@ class TableSection(DataSection):
 
     @model_validator(mode="after")
     def _columns_have_one_role(self) -> TableSection:
+        for name in self.extra_tests:
+            run_name(name)
         both = sorted(set(self.numeric) & set(self.categorical))
         if both:
             raise ValueError(

@@ -1,0 +1,53 @@
+"""Real commands in real processes, in a folder of their own."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+SMALL = [
+    "data.n_samples=1500",
+    "data.n_features=6",
+    "model.hidden_dim=8",
+    "training.epochs=1",
+    "training.batch_size=64",
+]
+"""A sweep on so few rows takes seconds and still has everything that a large one has."""
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory):
+    return tmp_path_factory.mktemp("user")
+
+
+@pytest.fixture(scope="session")
+def command(workplace):
+    def run(name, *args, expect=0, timeout=240):
+        done = subprocess.run(
+            [sys.executable, "-m", f"jamba_ray.{name}", *args],
+            cwd=workplace,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, "COLUMNS": "120"},
+        )
+        assert done.returncode == expect, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stdout + done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def swept(command, workplace):
+    done = command("sweep", "+sweep=attention_heads", *SMALL, "n_trials=4", "run=swept")
+    return done, workplace / "runs" / "swept"
+
+
+def summary_of(folder):
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    return json.loads((folder / "summary.json").read_text(), parse_constant=refuse)

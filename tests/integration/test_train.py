@@ -1,0 +1,38 @@
+"""``python -m jamba_ray.train`` and ``evaluate`` as a user runs them."""
+
+import pytest
+
+from tests.integration.conftest import SMALL, summary_of
+
+
+@pytest.mark.parametrize("model", ["attention", "mlp", "lightgbm"])
+def test_every_family_trains_by_one_command(command, workplace, model):
+    small = [s for s in SMALL if model != "lightgbm" or not s.startswith("model.")]
+    command("train", f"model={model}", *small, f"run=one-{model}", "rival=false")
+    summary = summary_of(workplace / "runs" / f"one-{model}")
+    assert summary["status"] == "ok"
+    assert summary["best"]["test"]["roc_auc"]["value"] > 0.5
+    assert len(summary["curve"]) >= 2
+    data = [s for s in SMALL if s.startswith("data.")]
+    command(
+        "evaluate", f"checkpoint=runs/one-{model}", "data=synthetic", *data, f"run=again-{model}"
+    )
+    again = summary_of(workplace / "runs" / f"again-{model}")
+    a, b = (s["best"]["test"]["roc_auc"]["value"] for s in (summary, again))
+    assert abs(a - b) < 1e-9
+
+
+def test_the_same_seed_gives_the_same_model(command, workplace):
+    for name in ("seed-a", "seed-b"):
+        command("train", *SMALL, "seed=3", f"run={name}", "rival=false")
+    a, b = (summary_of(workplace / "runs" / name) for name in ("seed-a", "seed-b"))
+    assert a["curve"] == b["curve"]
+    assert a["best"]["test"] == b["best"]["test"]
+    assert a["config_fingerprint"] == b["config_fingerprint"]
+    command("train", *SMALL, "seed=4", "run=seed-c", "rival=false")
+    assert summary_of(workplace / "runs" / "seed-c")["curve"] != a["curve"]
+
+
+def test_a_missing_checkpoint_is_one_sentence(command):
+    done = command("evaluate", "checkpoint=runs/nothing", "data=synthetic", expect=74)
+    assert done.stderr.startswith("error: ")
