@@ -34,7 +34,7 @@ from jamba_ray.training.member import (
 )
 from jamba_ray.training.optimizer import StackedAdamW, clip_
 from jamba_ray.training.order import Order
-from jamba_ray.training.precision import Format, LossScaler, has_native_bf16, resolve
+from jamba_ray.training.precision import LossScaler, has_native_bf16, resolve
 from jamba_ray.training.progress import Progress
 from jamba_ray.training.rates import Interval, interval
 from jamba_ray.training.schedule import Timetable
@@ -116,11 +116,6 @@ class Engine:
         self._criterion = Criterion(training, float(data.train.y.mean(dtype=np.float64)), device)
         self._progress = [self._restored(k, resume) for k in range(len(members))]
         self._outcomes: dict[int, Outcome] = {}
-
-    @property
-    def format(self) -> Format:
-        """The precision that was decided, and why."""
-        return self._format
 
     def run(self) -> dict[int, Outcome]:
         """Train to the end; outcomes by trial."""
@@ -314,6 +309,7 @@ class Engine:
     ) -> Snapshot:
         progress = self._progress[k]
         tensors, state = take(self._stack, self._optimizer, self._scaler, k, progress)
+        state |= {"precision": self._format.name, "precision_reason": self._format.reason}
         shown = progress.metrics if metrics is None else metrics
         return Snapshot(
             tensors=tensors,

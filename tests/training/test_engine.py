@@ -151,6 +151,7 @@ def test_snapshots_are_strict_json_and_never_change_afterwards(data):
             assert np.array_equal(array, copy[name])
     assert outcome.checkpoint is not None
     documents = outcome.checkpoint.documents
+    assert documents["state"]["precision"] == "fp32"
     assert documents["metrics"]["threshold"] > 0.0
     assert documents["fingerprints"]["data"] == data.fingerprint
     assert documents["config"]["model"]["name"] == "mlp"
