@@ -28,7 +28,13 @@ OWN = [
 
 def members_of(model, rates=(0.0, 0.0, 0.0, 0.0), **fields):
     return [
-        member(t, model | {"dropout_rate": rate}, seed=100 + t, **own, **fields)
+        member(
+            t,
+            model | {"dropout_rate": rate, "feature_masking": rate / 2},
+            seed=100 + t,
+            **own,
+            **fields,
+        )
         for t, (own, rate) in enumerate(zip(OWN, rates, strict=True))
     ]
 

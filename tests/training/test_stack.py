@@ -7,9 +7,10 @@ from jamba_ray.models import build
 from jamba_ray.training.stack import Layout, Stack
 from tests.training.trials import make_config
 
+BATCH_NORM = {"norm": "batch"}
 MODELS = [
-    {"name": "mlp", "hidden_dim": 16},
-    {"name": "attention", "hidden_dim": 8, "n_heads": 2, "n_blocks": 1},
+    {"name": "mlp", "hidden_dim": 16} | BATCH_NORM,
+    {"name": "attention", "hidden_dim": 8, "n_heads": 2, "n_blocks": 1} | BATCH_NORM,
 ]
 
 
