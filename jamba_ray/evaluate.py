@@ -67,7 +67,7 @@ def _scored(config: EvaluateConfig, predictor: Predictor) -> tuple[Labels, Proba
     y = labels(frame, section.target)
     group = None
     if section.group is not None and section.group in frame.columns:
-        group = frame[section.group].astype(str).to_numpy(dtype=str)
+        group = np.array([str(name) for name in frame[section.group]])
     return y, predictor.predict_proba(frame), group
 
 
