@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -38,8 +39,6 @@ _ALWAYS = {
     # The searcher knows how many lanes there are; Tune would start them one after the other.
     "TUNE_MAX_PENDING_TRIALS_PG": "100000",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    # After shutdown nothing may start a new Ray by accident.
-    "RAY_ENABLE_AUTO_CONNECT": "0",
     "TUNE_DISABLE_AUTO_INIT": "1",
 }
 _NOISY = ("ray", "ray.tune", "ray.train", "ray.data", "ray._private", "asyncio", "filelock")
@@ -73,7 +72,10 @@ def ray_session(
     """
     _set_environment(verbose)
     import ray
+    from ray._private import auto_init_hook
 
+    # After shutdown no late call may start another Ray (the variable for it is read on import).
+    auto_init_hook.enable_auto_connect = False
     address = address or os.environ.get("RAY_ADDRESS")
     local = address in (None, "", "local")
     scratch = Path(tempfile.mkdtemp(prefix="jr-"))
@@ -164,8 +166,13 @@ def _silence(verbose: bool) -> Iterator[None]:
     if verbose:
         yield
         return
+    from ray._private import worker
+
+    printed: Any = worker.stdout_deduplicator  # type: ignore[attr-defined]
     loggers = [logging.getLogger(name) for name in _NOISY]
-    before = [logger.level for logger in loggers]
+    before, skipped = [logger.level for logger in loggers], printed.skip_re
+    # The raylet's words on a worker that died are printed even with `log_to_driver=False`.
+    printed.skip_re = re.compile("")
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
@@ -174,5 +181,6 @@ def _silence(verbose: bool) -> Iterator[None]:
             warnings.filterwarnings("ignore", category=ResourceWarning)
             yield
     finally:
+        printed.skip_re = skipped
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)

@@ -38,6 +38,11 @@ class LanePlan:
     """``2 lanes x 1 CPU thread``, and why fewer than asked for, if so."""
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """The sentence, where it says something that was not asked for."""
+        return (self.sentence,) if "asked for" in self.sentence else ()
+
+    @property
     def device(self) -> str:
         """The torch device of a lane."""
         return "cuda" if self.gpus > 0 else "cpu"

@@ -45,6 +45,16 @@ class RunFolder:
         return self.path / "summary.json"
 
     @property
+    def scores(self) -> Path:
+        """The winner's probability for each row that it was judged on."""
+        return self.path / "scores.parquet"
+
+    @property
+    def report(self) -> Path:
+        """The report, one HTML file."""
+        return self.path / "report.html"
+
+    @property
     def checkpoints(self) -> Path:
         """Root of the checkpoint store."""
         return self.path / "checkpoints"

@@ -75,9 +75,13 @@ def make_pruner(section: PrunerSection, report_rows: int) -> optuna.pruners.Base
 
 
 def first_rung(section: PrunerSection, report_rows: int) -> int:
-    """The report step of the first rung; two reports where ``min_rows`` is not given."""
+    """The report step of the first rung; three reports where ``min_rows`` is not given.
+
+    Three of sixteen: after two, on the synthetic data, all trials scored alike (0.59-0.60, final
+    values 0.89-0.93), so that the rung drew lots.
+    """
     if section.min_rows is None:
-        return 2
+        return 3
     return max(1, math.ceil(section.min_rows / report_rows))
 
 

@@ -27,9 +27,9 @@ class StudyServer:
         self._path, self._settings, self._session = Path(path), settings, session
         self._book: StudyBook | None = None
 
-    def open(self) -> None:
-        """Open the study now, so that its errors come before any trial."""
-        self._opened()
+    def open(self) -> int:
+        """Open the study now, so that its errors come before any trial; how many have finished."""
+        return self._opened().progress().n_finished
 
     def ask(self, ticket: str) -> Answer:
         """See ``StudyBook.ask``."""

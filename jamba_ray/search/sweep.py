@@ -167,7 +167,7 @@ class _Running:
 
     def run(self, begun: float) -> SweepResult:
         """From the first trial to the table of all."""
-        call(self._server.open)
+        seen = call(self._server.open)
         # Tune serialises its searcher: it may hold the server's handle, never the whole sweep.
         server = self._server
         searcher = StudySearcher(
@@ -177,7 +177,7 @@ class _Running:
             session=self._id,
             stopping=self._stopping,
         )
-        poll = _Poll(self._server, self._folder, self._config.keep_checkpoints, self._watch)
+        poll = _Poll(self._server, self._folder, self._config.keep_checkpoints, self._watch, seen)
         poll.start()
         try:
             self._tune(searcher)
@@ -252,17 +252,19 @@ class _Running:
             wall_s=time.monotonic() - begun,
             goodput=last.goodput,
             lanes=self._plan.lanes,
-            notes=(self._plan.sentence, *poll.notes),
+            notes=(*self._plan.notes, *poll.notes),
         )
 
 
 class _Poll:
     """Looks at the study twice a second: for the display, and to delete checkpoints that lost."""
 
-    def __init__(self, server: Any, folder: RunFolder, keep: int, watch: Watch | None) -> None:
+    def __init__(
+        self, server: Any, folder: RunFolder, keep: int, watch: Watch | None, seen: int
+    ) -> None:
         self._server, self._keep, self._watch = server, keep, watch
         self._store = CheckpointStore(folder.checkpoints)
-        self._seen = 0
+        self._seen = seen
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="jamba_ray-poll", daemon=True)
         self.notes: list[str] = []

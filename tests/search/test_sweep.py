@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -37,6 +38,27 @@ def study_of(folder: RunFolder) -> optuna.Study:
     return optuna.load_study(study_name=STUDY_NAME, storage=f"sqlite:///{folder.study}")
 
 
+def processes():
+    import psutil
+
+    return psutil.process_iter(["cmdline"])
+
+
+@contextlib.contextmanager
+def printed_to(path: Path):
+    """Whatever this process and its children write to stdout and stderr goes to ``path``."""
+    saved = [os.dup(1), os.dup(2)]
+    with path.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            for number, descriptor in enumerate(saved, start=1):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+
+
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory):
     """Twelve trials of which the first six are at fault, each in its own way."""
@@ -44,10 +66,14 @@ def faulty(tmp_path_factory):
     os.environ["JAMBA_RAY_TEST_FLAG"] = str(path / "flag")
     folder = RunFolder(path / "run").create()
     seen = []
-    try:
-        result = trials.sweep(folder, trials.at_fault, seen.append, n_trials=12, keep_checkpoints=2)
-    finally:
-        del os.environ["JAMBA_RAY_TEST_FLAG"]
+    with printed_to(path / "printed"):
+        try:
+            result = trials.sweep(
+                folder, trials.at_fault, seen.append, n_trials=12, keep_checkpoints=2
+            )
+        finally:
+            del os.environ["JAMBA_RAY_TEST_FLAG"]
+    assert (path / "printed").read_text() == ""
     assert not list(folder.path.glob("study.db-*")), "the study is not one whole file"
     return folder, result, seen
 
@@ -131,49 +157,70 @@ def test_nothing_is_left_behind(faulty):
     assert not list(Path(tempfile.gettempdir()).glob("jr-*")), "Ray's folder was not deleted"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_a_study_that_resumes(tmp_path, number):
-    path = tmp_path / "run"
+def test_the_study_server_may_die(tmp_path):
+    """A real SIGKILL of the study's one writer: Ray restarts it and no lane notices."""
+    killed = []
+
+    def kill_once(progress):
+        if progress.n_finished and not killed:
+            names = {p.pid: " ".join(p.info["cmdline"] or []) for p in processes()}
+            killed.extend(pid for pid, name in names.items() if name.startswith("ray::StudyServer"))
+            os.kill(killed[0], signal.SIGKILL)
+
+    folder = RunFolder(tmp_path / "run").create()
+    result = trials.sweep(folder, trials.slow, kill_once, n_trials=4)
+    assert len(killed) == 1
+    assert result.failures == {}
+    assert [t.losses for t in result.trials] == [0] * 4
+    for trial in result.trials:
+        assert [step for step, _ in trial.curve] == list(range(1, len(trial.curve) + 1))
+    assert len(study_of(folder).trials) == 4
+
+
+def interrupted(path: Path, number: signal.Signals) -> dict[int, optuna.trial.FrozenTrial]:
+    """Start or resume the sweep at ``path``, signal it after a trial ended; its trials."""
+    command = [sys.executable, "-m", "tests.search.trials", str(path)]
     run = subprocess.Popen(
-        [sys.executable, "-m", "tests.search.trials", str(path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
     )
     lines = []
     for line in run.stdout:
         lines.append(line)
-        if line.startswith("finished") and len(line.split()) > 1:
+        if len(lines) > 1 and line.strip() != "finished":
             break
     time.sleep(0.7)
     sent = time.monotonic()
     run.send_signal(number)
     rest, _ = run.communicate(timeout=60)
     assert time.monotonic() - sent < 10
-    assert run.returncode == ExitCode.INTERRUPTED, "".join(lines) + rest
     lines += rest.splitlines()
-    (error,) = [line for line in lines if line.startswith("error:")]
-    assert "`resume=true run=run`" in error
-    assert signal.Signals(number).name in error
+    assert run.returncode == ExitCode.INTERRUPTED, lines
     # Quiet: nothing but what the watcher printed.
     assert all(line.startswith(("finished", "error:")) for line in lines), lines
-    before = {t.number: t for t in study_of(RunFolder(path)).trials}
-    done = {n for n, t in before.items() if t.state.is_finished()}
-    assert done
-    if number == signal.SIGTERM:
-        return
-    again = subprocess.run(
+    (error,) = [line for line in lines if line.startswith("error:")]
+    assert "`resume=true run=run`" in error
+    assert number.name in error
+    return {t.number: t for t in study_of(RunFolder(path)).trials}
+
+
+def test_signals_leave_a_study_that_resumes(tmp_path):
+    path = tmp_path / "run"
+    first = interrupted(path, signal.SIGINT)
+    second = interrupted(path, signal.SIGTERM)
+    last = subprocess.run(
         [sys.executable, "-m", "tests.search.trials", str(path)],
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert again.returncode == 0, again.stdout + again.stderr
+    assert last.returncode == 0, last.stdout + last.stderr
     after = {t.number: t for t in study_of(RunFolder(path)).trials}
     assert len(after) == 6
     assert all(t.state.is_finished() for t in after.values())
-    for n in done:
-        assert after[n].datetime_complete == before[n].datetime_complete, "run again"
+    done = [t for then in (first, second) for t in then.values() if t.state.is_finished()]
+    assert done
+    for trial in done:
+        assert after[trial.number].datetime_complete == trial.datetime_complete, "run again"
     whole = trials.without_ray(RunFolder(tmp_path / "whole").create(), n_trials=6)
     assert [(t.params, t.value, t.curve) for t in whole] == [
         (after[n].params, after[n].value, tuple(sorted(after[n].intermediate_values.items())))
