@@ -43,6 +43,6 @@ class PrunerSection(Section):
 
     name: Literal["asha", "none"] = "asha"
     min_rows: Annotated[int, Field(ge=1)] | None = None
-    """Rows a trial sees before the first rung; None: two reports."""
+    """Rows a trial sees before the first rung; None: three reports."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
     """One in so many trials passes each rung."""
