@@ -11,12 +11,21 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "open_run"]
+
+_PLACES = {
+    "load": "jamba_ray.inference",
+    "open_run": "jamba_ray.reports.run",
+    "analyze_parameter_impact": "jamba_ray.reports.compare",
+    "get_best_runs": "jamba_ray.reports.compare",
+    "plot_learning_curves": "jamba_ray.reports.compare",
+    "plot_run_comparison": "jamba_ray.reports.compare",
+}
 
 
 def __getattr__(name: str) -> Any:
     # By name, so that `import jamba_ray` stays light (no torch) and no room depends on another
     # through the package itself.
-    if name == "load":
-        return importlib.import_module("jamba_ray.inference").load
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,7 +16,7 @@ from jamba_ray.commands import summary, verdict
 from jamba_ray.commands.composition import to_yaml
 from jamba_ray.commands.entry import Command, default_run_name
 from jamba_ray.commands.log import RunLog
-from jamba_ray.commands.summary_text import LABELS, print_summary
+from jamba_ray.commands.summary_text import print_summary
 from jamba_ray.config.run import TrainConfig
 from jamba_ray.data import prepare
 from jamba_ray.data.prepared import PreparedData
@@ -24,6 +24,7 @@ from jamba_ray.errors import ExitCode, InterruptedRunError
 from jamba_ray.launch.lane import Job, Lane, LaneOutcome
 from jamba_ray.launch.resources import plan_lanes, this_machine
 from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
+from jamba_ray.reports.words import LABELS
 from jamba_ray.search.records import TrialRecord
 from jamba_ray.search.signals import Signalled, Signals
 from jamba_ray.search.table import write_trials

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from jamba_ray.commands.log import RunLog
-from jamba_ray.commands.summary_text import LABELS, duration, short
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import Params
+from jamba_ray.reports.words import LABELS, duration, short
 from jamba_ray.search.records import SweepProgress, TrialRecord
 
 _RECENT = 6

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jamba_ray.commands.summary_text import duration, short
 from jamba_ray.config.params import with_params
 from jamba_ray.config.run import SweepConfig, TrialConfig
 from jamba_ray.config.space import CategoricalLeaf, SearchSpace
 from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.launch.resources import plan_lanes, this_machine
 from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.reports.words import duration, short
 from jamba_ray.search.sampling import rung_steps
 from jamba_ray.search.sweep import report_rows
 from jamba_ray.training import Member, fit

@@ -10,16 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-LABELS = {
-    "average_precision": "avg precision",
-    "roc_auc": "ROC AUC",
-    "f1": "F1",
-    "recall_at_fpr_1e-2": "recall@1% FPR",
-    "recall_at_fpr_1e-3": "recall@0.1% FPR",
-    "accuracy": "accuracy",
-    "ece": "calibr. error",
-    "log_loss": "log loss",
-}
+from jamba_ray.reports.words import LABELS, difference_in_words, duration, short
 
 
 def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
@@ -34,17 +25,6 @@ def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
     for note in summary.get("notes", []):
         console.print(Text("note: ", style="yellow"), Text(note), sep="")
     _print_whereabouts(console, summary)
-
-
-def difference_in_words(difference: Mapping[str, float], other: str) -> str:
-    """What an interval of (winner - other) says: better, worse, or not to be told apart."""
-    low, high = difference["low"], difference["high"]
-    interval = f"{difference['value']:+.4f} [{low:+.4f}, {high:+.4f}]"
-    if low > 0:
-        return f"better than {other} by {interval}"
-    if high < 0:
-        return f"WORSE than {other} by {interval}"
-    return f"not distinguishable from {other}: {interval}"
 
 
 def _print_winner(console: Console, summary: Mapping[str, Any], best: Mapping[str, Any]) -> None:
@@ -139,21 +119,6 @@ def _print_whereabouts(console: Console, summary: Mapping[str, Any]) -> None:
         console.print(
             f"  [bold]next:[/] [cyan]{escape(command)}[/]", highlight=False, soft_wrap=True
         )
-
-
-def duration(seconds: float) -> str:
-    """``42 s``, ``3 min 05 s`` or ``2 h 10 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def short(value: Any) -> str:
-    """A parameter's value for reading: three digits are enough."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _params(params: Mapping[str, Any]) -> str:

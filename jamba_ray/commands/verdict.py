@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from jamba_ray.checkpoints import CheckpointStore, Snapshot
 from jamba_ray.config.params import with_params
@@ -15,7 +17,7 @@ from jamba_ray.config.run import ExperimentConfig, TrialConfig
 from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.evaluation import bayes_limit, by_group, choose_threshold, compare, intervals
 from jamba_ray.inference import Predictor, score_rows
-from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.launch.run_folder import RunFolder, write_bytes
 from jamba_ray.models.lightgbm import LightgbmSection
 from jamba_ray.search.records import TrialRecord
 from jamba_ray.training import Member, fit
@@ -61,6 +63,7 @@ def of_winner(
     judged = judge(store.load(winner.checkpoint or ""), data)
     store.publish(winner.checkpoint or "", folder.best)
     trial = with_params(config.trial(), winner.params)
+    rival_judged: Judged | None = None
     found: dict[str, Any] = {
         "best": {
             "trial": winner.number,
@@ -78,7 +81,26 @@ def of_winner(
         rival_judged = judge(rival, data)
         found["rival"] = {"model": "lightgbm", **rival_judged.to_json()}
         found["comparison"] = difference(judged, rival_judged, data)
+    write_bytes(folder.scores, score_table(judged, rival_judged, data))
     return found
+
+
+def score_table(judged: Judged, rival: Judged | None, data: PreparedData) -> bytes:
+    """Parquet, one row per judged row: part, label, probability, rival (null where there is none),
+    group; so that figures never score the tests again."""
+    frames = []
+    for part, rows in {"val": data.val, **data.tests}.items():
+        columns: dict[str, Any] = {
+            "label": rows.y.astype(np.int8),
+            "probability": judged.probabilities[part],
+            "rival": np.nan if rival is None else rival.probabilities[part],
+        }
+        frame = pd.DataFrame({**columns, "part": part})
+        frame["group"] = None if rows.group is None else rows.group.astype(str)
+        frames.append(frame.astype({"part": "category", "group": object}))
+    buffer = io.BytesIO()
+    pd.concat(frames, ignore_index=True).to_parquet(buffer, index=False)
+    return buffer.getvalue()
 
 
 def judge(model: Predictor | Snapshot, data: PreparedData) -> Judged:

@@ -1,0 +1,69 @@
+"""``python -m jamba_ray.report run=<run>``: what a run found, as one file to look at."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from jamba_ray.commands.entry import Command
+from jamba_ray.config.report import ReportConfig
+from jamba_ray.errors import ConfigError, ExitCode
+from jamba_ray.reports import answer
+from jamba_ray.reports.compare import get_best_runs, runs_in
+from jamba_ray.reports.files import write_comparison, write_report
+from jamba_ray.reports.page import get_ranked
+from jamba_ray.reports.run import Run
+
+ABOUT = "Write the report of a run, or compare runs: one HTML file each, readable anywhere."
+EXAMPLES = """\
+  python -m jamba_ray.report run=night-1
+  python -m jamba_ray.report run=/mnt/runs/night-1
+  python -m jamba_ray.report runs=[night-1,night-2]
+  python -m jamba_ray.report top_n=5 metric=roc_auc
+"""
+
+
+def run(config: ReportConfig, console: Console) -> ExitCode:
+    """Write the report and say where it is; works while the run goes on and after a crash."""
+    if config.run is not None:
+        one = Run(find(config.run, config.store))
+        path = write_report(one)
+        _say(console, answer.headline(one), path)
+        return ExitCode.OK
+    names = config.runs or list(
+        get_best_runs(runs_in(config.store), config.metric, config.top_n or 1)["run"]
+        if runs_in(config.store)
+        else ()
+    )
+    if not names:
+        raise ConfigError(
+            [
+                f"`store` must hold a run with a result, but {config.store!r} holds none. "
+                "Say `store=`."
+            ]
+        )
+    chosen = [Run(find(name, config.store)) for name in names]
+    path = write_comparison(chosen, Path(config.store) / "comparison.html")
+    _say(console, get_ranked(chosen), path)
+    return ExitCode.OK
+
+
+def find(name: str, store: str) -> Path:
+    """The folder of a run given by name or by folder."""
+    inside = Path(store) / name
+    return inside if inside.exists() or not Path(name).exists() else Path(name)
+
+
+def _say(console: Console, sentence: str, path: Path) -> None:
+    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"The report is {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+COMMAND = Command(
+    name="report", about=ABOUT, examples=EXAMPLES, section=ReportConfig, primary="report", run=run
+)
+
+if __name__ == "__main__":
+    sys.exit(COMMAND.main())

@@ -1,0 +1,308 @@
+"""What a run says, in sentences and small tables; the report's two formats are made from these."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from jamba_ray.reports.run import Run
+from jamba_ray.reports.words import LABELS, difference_in_words, duration, short
+
+Table = list[list[str]]
+"""Rows of cells, the heading first."""
+
+
+def status_of(run: Run) -> str:
+    """``finished``, ``running``, ``interrupted`` or ``stopped without an end`` (crash, kill -9)."""
+    status = run.summary.get("status")
+    if status == "interrupted":
+        return "interrupted"
+    if status is not None:
+        return "finished"
+    return "running" if _writer_lives(run) else "stopped without an end"
+
+
+def headline(run: Run) -> str:
+    """The answer in one sentence."""
+    best = run.best
+    label = LABELS.get(run.objective, run.objective)
+    judged = run.summary.get("best")
+    if judged:
+        part = "test" if judged.get("test") else "val"
+        interval = judged[part].get(run.objective) or judged[part]["average_precision"]
+        where = "test rows" if part == "test" else "validation rows"
+        who = f"Trial {judged['trial']} wins" if run.study else "This model reaches"
+        joint = " with" if run.study else ""
+        reached = (
+            f"{who}{joint} {label} {interval['value']:.4f} on the {where} "
+            f"(95 % interval {interval['low']:.4f} to {interval['high']:.4f})"
+        )
+        difference = summary_difference(run)
+        if difference is not None and difference[1]["high"] < 0:
+            return f"{reached}, but LightGBM with its defaults is better."
+        return f"{reached}."
+    if best is None:
+        counts = ", ".join(f"{n} {state}" for state, n in _states(run).items())
+        return f"No trial has completed yet ({counts or 'none begun'})."
+    state = status_of(run)
+    so_far = "so far" if state in {"running", "interrupted"} else "before the sweep stopped"
+    return f"Trial {best.number} leads {so_far} with {label} {best.value:.4f} on validation rows."
+
+
+def summary_difference(run: Run) -> tuple[str, dict[str, float]] | None:
+    """(metric, interval of winner minus rival) that decides; None where there is no rival."""
+    comparison = run.summary.get("comparison")
+    if not comparison:
+        return None
+    key = run.objective if run.objective in comparison else "average_precision"
+    return key, comparison[key]
+
+
+def sentences(run: Run) -> list[str]:
+    """What stands below the headline: rival, limit, state of the run."""
+    found: list[str] = []
+    summary, judged = run.summary, run.summary.get("best")
+    if judged and (difference := summary_difference(run)) is not None:
+        key, interval = difference
+        where = "test" if judged.get("test") else "validation"
+        words = difference_in_words(interval, "LightGBM with its defaults")
+        found.append(f"{LABELS[key]} on {where}: {words}. {_matters(interval)}")
+    if judged and (bayes := summary.get("bayes")):
+        part = "test" if judged.get("test") and "test" in bayes else "val"
+        limit = bayes[part]["average_precision"]
+        gap = limit - judged[part]["average_precision"]["value"]
+        found.append(
+            f"{gap:.4f} of average precision below the Bayes limit of this data ({limit:.4f}), "
+            "which no model can pass."
+        )
+    if judged and judged.get("test"):
+        found.append(
+            "It was chosen on validation rows; the test rows were scored once, for this model"
+            + (" and its rival." if summary.get("rival") else ".")
+        )
+    state = status_of(run)
+    if state == "interrupted":
+        found.append(f"The run was interrupted. Continue it with `{resume_command(run)}`.")
+    elif state == "running":
+        found.append("The sweep is still running; this is how it stands.")
+    elif state != "finished":
+        found.append(
+            f"The run has no end: its process was killed. Continue it with `{resume_command(run)}`."
+        )
+    return found
+
+
+def winner_parameters(run: Run) -> dict[str, str]:
+    """The parameters of the best trial."""
+    best = run.best
+    return {} if best is None else {path: short(value) for path, value in best.params.items()}
+
+
+def metrics_table(run: Run) -> Table:
+    """Metric by part, with intervals; the rival and the limit beside the winner."""
+    summary, judged = run.summary, run.summary.get("best")
+    if not judged:
+        best = run.best
+        if best is None:
+            return []
+        rows = [
+            [label, f"{best.metrics[f'val/{key}']:.4f}"]
+            for key, label in LABELS.items()
+            if f"val/{key}" in best.metrics
+        ]
+        return [["metric", "validation"], *rows]
+    columns: list[tuple[str, Mapping[str, Any]]] = []
+    columns += [("validation", judged["val"])] if judged.get("val") else []
+    columns += [("test", judged["test"])] if judged.get("test") else []
+    columns += list((judged.get("extra_tests") or {}).items())
+    if rival := summary.get("rival"):
+        part = "test" if rival.get("test") else "val"
+        columns.append((f"LightGBM, {part}", rival[part]))
+    if bayes := summary.get("bayes"):
+        part = "test" if "test" in bayes else "val"
+        columns.append((f"limit, {part}", {k: {"value": v} for k, v in bayes[part].items()}))
+    rows = [
+        [label, *(_interval(scores.get(key)) for _, scores in columns)]
+        for key, label in LABELS.items()
+        if any(key in scores for _, scores in columns)
+    ]
+    return [["metric", *(name for name, _ in columns)], *rows]
+
+
+def best_trials(run: Run, most: int = 10) -> Table:
+    """The leaderboard."""
+    done = [t for t in run.records if t.state == "complete" and t.value is not None]
+    sign = -1.0 if run.maximize else 1.0
+    done.sort(key=lambda t: (sign * (t.value or 0.0), t.number))
+    paths = list(dict.fromkeys(path for t in done for path in t.params))[:6]
+    head = [
+        "trial",
+        LABELS.get(run.objective, run.objective),
+        *(p.rpartition(".")[2] for p in paths),
+        "epochs",
+        "time",
+    ]
+    rows = [
+        [
+            str(t.number),
+            f"{t.value:.5f}",
+            *(short(t.params[p]) if p in t.params else "" for p in paths),
+            f"{t.epochs:.3g}",
+            duration(t.seconds),
+        ]
+        for t in done[:most]
+    ]
+    return [head, *rows] if rows else []
+
+
+def failures_table(run: Run) -> Table:
+    """Failed trials by their cause."""
+    causes: dict[str, list[int]] = {}
+    for trial in run.records:
+        if trial.state == "failed":
+            causes.setdefault(trial.reason or "no reason given", []).append(trial.number)
+    rows = [
+        [str(len(numbers)), cause, _some(numbers)]
+        for cause, numbers in sorted(causes.items(), key=lambda item: -len(item[1]))
+    ]
+    return [["trials", "cause", "which"], *rows] if rows else []
+
+
+def cost_table(run: Run) -> Table:
+    """What the run cost, and how much of it was training."""
+    trained = sum(t.seconds for t in run.records)
+    rows = sum(t.rows_seen for t in run.records)
+    saved = _saved_by_pruning(run)
+    table: Table = [["cost", ""]]
+    table.append(["trials", ", ".join(f"{n} {s}" for s, n in _states(run).items()) or "none"])
+    if (wall := run.summary.get("wall_s")) is not None:
+        table.append(["wall time", duration(wall)])
+    table.append(["training time of all trials", duration(trained)])
+    table.append(["rows trained on", f"{rows:,}"])
+    if saved is not None:
+        table.append(["saved by stopping early", f"{saved:.0%} of the rows of full trials"])
+    if (goodput := run.summary.get("goodput")) is not None:
+        table.append(["lane time in training steps (goodput)", f"{goodput:.0%}"])
+    return table
+
+
+def environment_table(run: Run) -> Table:
+    """Versions and fingerprints."""
+    summary = run.summary
+    table: Table = [["what", "version"]]
+    table += [[name, str(version)] for name, version in summary.get("versions", {}).items()]
+    identity = run.study.identity if run.study is not None else {}
+    for name in ("config_fingerprint", "data_fingerprint"):
+        if value := summary.get(name) or identity.get(name):
+            table.append([name.replace("_", " "), str(value)])
+    return table if len(table) > 1 else []
+
+
+def reproduce_command(run: Run) -> str | None:
+    """One command that trains the best trial again, alone; None where there is none."""
+    best = run.best
+    if best is None or run.study is None:
+        return None
+    config, choices = run.config, []
+    given = {**best.params}
+    seed = given.pop("seed", (int(config.get("seed", 0)) + best.number) % 2**31)
+    given["seed"] = seed
+    family = given.pop("model.name", config["model"]["name"])
+    same_family = family == config["model"]["name"]
+    choices.append(f"model={family}")
+    data = config.get("data", {})
+    choices.append(f"data={data.get('name', 'synthetic')}")
+    settings: dict[str, Any] = {}
+    for section, tree in (("data", data), ("training", config.get("training", {}))):
+        settings |= {f"{section}.{k}": v for k, v in tree.items() if k != "name" and v is not None}
+    if same_family:
+        settings |= {
+            f"model.{k}": v for k, v in config["model"].items() if k != "name" and v is not None
+        }
+    if (report_rows := _report_rows(run)) is not None:
+        settings["training.report_rows"] = report_rows
+    for key in ("precision", "objective"):
+        settings[key] = config.get(key)
+    settings |= given
+    words = [f"{key}={_quoted(value)}" for key, value in settings.items()]
+    return " ".join(
+        ["python -m jamba_ray.train", *choices, *words, f"run={run.name}-trial-{best.number}"]
+    )
+
+
+def resume_command(run: Run) -> str:
+    """The settings to repeat so that the run goes on."""
+    kind = "sweep" if run.study is not None or "sweep_name" in run.config else "train"
+    return f"python -m jamba_ray.{kind} <as before> resume=true run={run.name}"
+
+
+def dashboard_command(run: Run) -> str:
+    """How to look at the study live."""
+    return f"optuna-dashboard --host 127.0.0.1 sqlite:///{run.folder.study}"
+
+
+def _report_rows(run: Run) -> int | None:
+    given = run.config.get("training", {}).get("report_rows")
+    if given is not None:
+        return int(given)
+    # What the sweep settled on is in each trial's checkpoint.
+    found: Any = (run.summary.get("best") or {}).get("config", {})
+    settled = found.get("training", {}).get("report_rows")
+    return None if settled is None else int(settled)
+
+
+def _quoted(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, list):
+        return f"'[{','.join(map(str, value))}]'"
+    text = str(value)
+    plain = all(c.isalnum() or c in "._-/:" for c in text)
+    return text if plain and text else f"'\"{text}\"'"
+
+
+def _matters(difference: Mapping[str, float]) -> str:
+    if difference["low"] > 0 or difference["high"] < 0:
+        return "The difference is larger than the chance of these rows explains."
+    return "The difference does not matter: chance alone explains it."
+
+
+def _interval(metric: Mapping[str, float] | None) -> str:
+    if metric is None:
+        return "–"
+    if "low" not in metric:
+        return f"{metric['value']:.4f}"
+    return f"{metric['value']:.4f} [{metric['low']:.3f}, {metric['high']:.3f}]"
+
+
+def _states(run: Run) -> dict[str, int]:
+    return dict(Counter(t.state for t in run.records).most_common())
+
+
+def _saved_by_pruning(run: Run) -> float | None:
+    full = max((t.rows_seen for t in run.records if t.state == "complete"), default=0)
+    ended = [t for t in run.records if t.state in ("complete", "pruned") and t.rows_seen]
+    if not full or len(ended) < 2:
+        return None
+    return max(0.0, 1.0 - sum(t.rows_seen for t in ended) / (full * len(ended)))
+
+
+def _some(numbers: list[int], most: int = 8) -> str:
+    return ", ".join(map(str, numbers[:most])) + (", …" if len(numbers) > most else "")
+
+
+def _writer_lives(run: Run) -> bool:
+    """Whether the process that the study's lock names is alive; on another machine it may be."""
+    try:
+        text = run.folder.study.with_name(".study.db.lock").read_text(encoding="utf-8")
+        pid, _, node = text.partition(" on ")
+        if node.strip() != os.uname().nodename:
+            return False
+        os.kill(int(pid), 0)
+    except (OSError, ValueError):
+        return False
+    return True

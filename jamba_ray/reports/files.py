@@ -1,0 +1,28 @@
+"""The report as files in the run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jamba_ray.launch.run_folder import write_bytes
+from jamba_ray.reports import markdown, page
+from jamba_ray.reports.run import Run
+
+
+def write_report(run: Run) -> Path:
+    """Write ``report.html`` and ``report.md`` of the run as it stands; returns the former's path.
+
+    Raises:
+        StorageError: The run cannot be read, or the disk does not take the files.
+    """
+    write_bytes(run.folder.report, page.render(run).encode())
+    write_bytes(run.folder.report.with_suffix(".md"), markdown.render(run).encode())
+    return run.folder.report
+
+
+def write_comparison(runs: Sequence[Run], path: Path) -> Path:
+    """Write the runs beside each other as one HTML file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, page.render_comparison(runs).encode())
+    return path

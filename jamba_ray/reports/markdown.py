@@ -1,0 +1,41 @@
+"""``report.md``: the report's words and tables, for a terminal, a ticket or a pull request."""
+
+from __future__ import annotations
+
+from jamba_ray.reports import answer
+from jamba_ray.reports.figures import importances
+from jamba_ray.reports.run import Run
+
+
+def render(run: Run) -> str:
+    """The report of one run as it stands now, without the figures."""
+    lines = [f"# {run.name}: {answer.status_of(run)}", "", f"**{answer.headline(run)}**", ""]
+    lines += [f"- {sentence}" for sentence in answer.sentences(run)]
+    if parameters := answer.winner_parameters(run):
+        lines += ["", ", ".join(f"`{path}` = {value}" for path, value in parameters.items())]
+    lines += _table(answer.metrics_table(run))
+    if shares := importances(run):
+        words = ", ".join(f"`{path}` {share:.0%}" for path, share in shares.items())
+        lines += ["", "## What mattered", "", words]
+    for title, table in {
+        "The best trials": answer.best_trials(run),
+        "Failures": answer.failures_table(run),
+        "Cost": answer.cost_table(run),
+        "Environment": answer.environment_table(run),
+    }.items():
+        if len(table) > 1:
+            lines += ["", f"## {title}", *_table(table)]
+    if (again := answer.reproduce_command(run)) is not None:
+        lines += ["", "## Train the best trial again", "", "```", again, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _table(rows: answer.Table) -> list[str]:
+    if len(rows) < 2:
+        return []
+    marks = ["---"] * len(rows[0])
+    return ["", *(f"| {' | '.join(_cells(row))} |" for row in [rows[0], marks, *rows[1:]])]
+
+
+def _cells(row: list[str]) -> list[str]:
+    return [cell.replace("|", "\\|").replace("\n", " ") for cell in row]

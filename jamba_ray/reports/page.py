@@ -1,0 +1,235 @@
+"""``report.html``: one file, no network, no script; the answer first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from html import escape
+
+import yaml
+
+from jamba_ray.reports import answer
+from jamba_ray.reports.compare import (
+    analyze_parameter_impact,
+    opened,
+    plot_learning_curves,
+    plot_run_comparison,
+)
+from jamba_ray.reports.compare import table as runs_table
+from jamba_ray.reports.run import Run
+from jamba_ray.reports.svg import DARK, STYLE, Figure
+
+_CSS = """
+:root{color-scheme:light dark;--page:#fff;--ink:#222a33;--dim:#5c6873;--grid:#e3e7eb;--soft:#f5f7f9;
+--accent:#1f66c1}
+@media(prefers-color-scheme:dark){:root{DARK--soft:#1a2027;--accent:#6ea8f0}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--page);color:var(--ink);
+font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;overflow-wrap:anywhere}
+main{max-width:1080px;margin:0 auto;padding:20px 18px 60px}
+h1{font-size:1.05rem;color:var(--dim);font-weight:500;margin:0 0 2px}
+h2{font-size:1.15rem;margin:38px 0 10px;border-top:1px solid var(--grid);padding-top:14px}
+.answer{font-size:1.45rem;line-height:1.3;font-weight:600;margin:0 0 10px;max-width:46em;
+text-wrap:balance}
+.says{margin:0 0 6px;padding-left:1.1em;max-width:60em}
+.chips{display:flex;flex-wrap:wrap;gap:6px;margin:12px 0}
+.chips span{background:var(--soft);border-radius:6px;padding:2px 9px;font-size:.9rem}
+.chips b{font-weight:600}
+.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:26px 30px}
+figure{margin:0;break-inside:avoid;min-width:0}
+figure.wide{grid-column:1/-1;overflow-x:auto}
+figure svg.jr{width:100%}
+figure.wide svg.jr{min-width:560px}
+figcaption{font-weight:600;font-size:.95rem;margin-bottom:2px}
+figure p{margin:2px 0 0;font-size:.82rem;color:var(--dim)}
+.scroll{overflow-x:auto;overflow-wrap:normal}
+table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums}
+th,td{text-align:left;padding:4px 16px 4px 0;border-bottom:1px solid var(--grid);vertical-align:top}
+th{color:var(--dim);font-weight:500;white-space:nowrap}td{white-space:nowrap}
+td.long{white-space:normal;min-width:14em}
+td:first-child{white-space:normal}
+pre{background:var(--soft);padding:10px 12px;border-radius:6px;font-size:.82rem;
+white-space:pre-wrap;margin:6px 0}
+code{background:var(--soft);border-radius:4px;padding:0 3px;font-size:.88em}
+details{margin:8px 0}summary{cursor:pointer;color:var(--accent)}
+footer{margin-top:40px;color:var(--dim);font-size:.82rem}
+@media(max-width:600px){main{padding:14px 14px 40px}.answer{font-size:1.2rem}body{font-size:14px}}
+@media print{:root{color-scheme:light}main{max-width:none;padding:0}pre{font-size:.7rem}
+details{display:none}.grid{grid-template-columns:1fr 1fr;gap:14px}h2{break-after:avoid}}
+"""
+
+
+def render(run: Run) -> str:
+    """The report of one run as it stands now."""
+    figures = run.figures()
+    command = run.summary.get("command", "sweep" if run.study is not None else "train")
+    parts = [
+        f"<h1>{escape(str(command))} {escape(run.name)} · {escape(answer.status_of(run))}</h1>",
+        f'<p class="answer">{escape(answer.headline(run))}</p>',
+        _bullets(answer.sentences(run)),
+        _chips(answer.winner_parameters(run)),
+        _table(answer.metrics_table(run)),
+        _section(
+            "What the winner does",
+            _grid(figures, ["precision_recall", "roc", "calibration", "confusion", "groups"]),
+        ),
+        _section("The search", _grid(figures, ["history", "curves", "parallel", "importance"])),
+        _section("The best trials", _table(answer.best_trials(run))),
+        _section(
+            "What each parameter does",
+            _grid(figures, ["contour", *(n for n in figures if n.startswith("slice "))]),
+        ),
+        _section("Failures", _table(answer.failures_table(run))),
+        _section("Cost", _table(answer.cost_table(run))),
+        _notes(run),
+        _section("Reproduce and go on", _commands(run)),
+        _section("Environment", _table(answer.environment_table(run))),
+        _section("Configuration", _config(run)),
+    ]
+    return _page(f"{run.name}: {answer.headline(run)}", parts)
+
+
+def render_comparison(runs: Sequence[Run]) -> str:
+    """Several runs beside each other."""
+    chosen = opened(runs)
+    found = runs_table(chosen)
+    best = get_ranked(chosen)
+    impact = analyze_parameter_impact(chosen)
+    columns = ["run", "command", "model", "metric", "value", "test", "trials", "seconds"]
+    rows = [[_cell(row[c]) for c in columns] for _, row in found.iterrows()]
+    impact_rows = [[_cell(v) for v in row] for row in impact.itertuples(index=False)]
+    figures = {
+        "comparison": plot_run_comparison(chosen),
+        "curves": plot_learning_curves(chosen),
+    }
+    parts = [
+        f"<h1>{len(chosen)} runs compared</h1>",
+        f'<p class="answer">{escape(best)}</p>',
+        _table([columns, *rows]),
+        _section("Side by side", _grid(figures, list(figures))),
+        _section(
+            "What differed, and what it did",
+            _table([list(impact.columns), *impact_rows]) if impact_rows else "",
+        ),
+    ]
+    return _page(best, parts)
+
+
+def get_ranked(runs: Sequence[Run]) -> str:
+    """Which of the runs is ahead, in one sentence."""
+    found = runs_table(runs).dropna(subset=["value"])
+    metrics = sorted(set(found["metric"]))
+    if found.empty:
+        return "None of these runs has a result yet."
+    if len(metrics) > 1:
+        return f"These runs were chosen by different metrics ({', '.join(metrics)})."
+    lower = metrics[0] in {"ece", "log_loss"}
+    ranked = found.sort_values("value", ascending=lower)
+    first = ranked.iloc[0]
+    return f"{first['run']} is ahead with {metrics[0]} {first['value']:.4f} on its validation rows."
+
+
+def _page(title: str, parts: Sequence[str]) -> str:
+    made = time.strftime("%Y-%m-%d %H:%M")
+    css = _CSS.replace("DARK", DARK)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        # Nothing may be fetched: a report is read in places without a network.
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+        "style-src 'unsafe-inline'; img-src data:\">"
+        f'<link rel="icon" href="data:,"><title>{escape(title)}</title>'
+        f"<style>{STYLE}{css}</style></head><body><main>"
+        + "".join(parts)
+        + f"<footer>Made by jamba_ray, {made}. Point at a mark to read its numbers.</footer>"
+        "</main></body></html>\n"
+    )
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{content}</section>" if content else ""
+
+
+def _bullets(sentences: Sequence[str]) -> str:
+    if not sentences:
+        return ""
+    return '<ul class="says">' + "".join(f"<li>{_prose(s)}</li>" for s in sentences) + "</ul>"
+
+
+def _prose(sentence: str) -> str:
+    """Escaped, `code` in backquotes as code."""
+    pieces = escape(sentence).split("`")
+    return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(pieces))
+
+
+def _chips(values: dict[str, str]) -> str:
+    if not values:
+        return ""
+    inner = "".join(
+        f"<span>{escape(path.rpartition('.')[2])} <b>{escape(value)}</b></span>"
+        for path, value in values.items()
+    )
+    return f'<div class="chips">{inner}</div>'
+
+
+def _table(rows: answer.Table) -> str:
+    if len(rows) < 2:
+        return ""
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td{' class=long' if len(cell) > 40 else ''}>{escape(cell)}</td>" for cell in row
+        )
+        + "</tr>"
+        for row in rows[1:]
+    )
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll">{table}</div>'
+
+
+def _grid(figures: dict[str, Figure], names: Sequence[str]) -> str:
+    shown = [figures[name] for name in names if name in figures]
+    if not shown:
+        return ""
+    return '<div class="grid">' + "".join(_figure(figure) for figure in shown) + "</div>"
+
+
+def _figure(figure: Figure) -> str:
+    wide = ' class="wide"' if figure.width > 500 else ""
+    note = f"<p>{escape(figure.note)}</p>" if figure.note else ""
+    caption = f"<figcaption>{escape(figure.title)}</figcaption>"
+    return f"<figure{wide}>{caption}{figure.svg()}{note}</figure>"
+
+
+def _notes(run: Run) -> str:
+    return _section("Notes", _bullets([str(note) for note in run.summary.get("notes", [])]))
+
+
+def _commands(run: Run) -> str:
+    found: list[tuple[str, str]] = []
+    if (again := answer.reproduce_command(run)) is not None:
+        found.append(("Train the best trial again, alone:", again))
+    if (run.folder.best).exists():
+        found.append(
+            (
+                "Judge it on new rows:",
+                f"python -m jamba_ray.evaluate checkpoint={run.folder.path} "
+                "data.path=<labelled rows>",
+            )
+        )
+    if run.study is not None:
+        found.append(("Look at the study live:", answer.dashboard_command(run)))
+    found.append(("Make this report again:", f"python -m jamba_ray.report run={run.folder.path}"))
+    return "".join(f"<div>{escape(w)}</div><pre>{escape(c)}</pre>" for w, c in found)
+
+
+def _config(run: Run) -> str:
+    text = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
+    return f"<details><summary>config.yaml</summary><pre>{escape(text)}</pre></details>"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "–" if value != value else f"{value:.4f}" if abs(value) < 100 else f"{value:.0f}"
+    return "–" if value is None else str(value)

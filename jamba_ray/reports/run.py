@@ -1,0 +1,215 @@
+"""``jamba_ray.open_run``: what lies in a run folder, as tables and figures."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import yaml
+
+from jamba_ray.config.search import DIRECTIONS
+from jamba_ray.errors import StorageError
+from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.search.reading import StudyReading, read_study
+from jamba_ray.search.records import TrialRecord
+from jamba_ray.tracking.rows import read_rows
+
+if TYPE_CHECKING:
+    from jamba_ray.inference import Predictor
+    from jamba_ray.reports.svg import Figure
+
+
+class Run:
+    """A run as it stands on disk: still running, finished, interrupted or crashed.
+
+    Everything is read once, when it is first asked for; open the run again for newer trials.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Raises StorageError if no run lies at ``path``."""
+        self.folder = RunFolder(Path(path))
+        if not self.folder.config.exists():
+            what = "is no run" if self.folder.path.is_dir() else "does not exist"
+            raise StorageError(
+                f"{str(self.folder.path)!r} must be a run folder (one with `config.yaml`), but "
+                f"{what}. Give `run=<name>` with its `store=`, or the folder itself."
+            )
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.folder.path.resolve().name
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration."""
+        tree = yaml.safe_load(self.folder.config.read_text(encoding="utf-8"))
+        return tree if isinstance(tree, dict) else {}
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """``summary.json``; empty while the run goes on or where it was killed."""
+        try:
+            found = json.loads(self.folder.summary.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def study(self) -> StudyReading | None:
+        """The study; None for runs that have none (``train``, ``evaluate``)."""
+        return read_study(self.folder.study) if self.folder.study.exists() else None
+
+    @property
+    def objective(self) -> str:
+        """The metric that decides."""
+        return str(self.summary.get("objective") or self.config.get("objective"))
+
+    @property
+    def maximize(self) -> bool:
+        """Whether more of the objective is better."""
+        return DIRECTIONS.get(self.objective, "maximize") == "maximize"
+
+    @cached_property
+    def records(self) -> tuple[TrialRecord, ...]:
+        """Every trial by number."""
+        if self.study is not None:
+            return self.study.trials
+        return _single(self)
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The best complete trial so far."""
+        done = [t for t in self.records if t.state == "complete" and t.value is not None]
+        if not done:
+            return None
+        sign = -1.0 if self.maximize else 1.0
+        return min(done, key=lambda t: (sign * (t.value or 0.0), t.number))
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """One row a trial: number, state, value, params.*, val/*, epochs, seconds, reason ..."""
+        return pd.DataFrame(
+            [
+                {
+                    "number": t.number,
+                    "state": t.state,
+                    "value": t.value,
+                    **{f"params.{k}": v for k, v in t.params.items()},
+                    **t.metrics,
+                    "best_step": t.best_step,
+                    "epochs": t.epochs,
+                    "rows_seen": t.rows_seen,
+                    "seconds": t.seconds,
+                    "goodput_s": t.goodput_s,
+                    "reason": t.reason,
+                    "checkpoint": t.checkpoint,
+                }
+                for t in self.records
+            ]
+        )
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """One row a report: trial, step, epoch, value (the objective on the validation sample),
+        and all that was measured then (``train/loss``, ``rows_seen``, ``seconds`` ...)."""
+        logged = {(r["trial"], r["step"]): r for r in read_rows(self.folder.path)}
+        every = self.epochs_per_report
+        rows: list[dict[str, Any]] = []
+        for trial in self.records:
+            for step, value in trial.curve:
+                more = logged.get((trial.number, step), {})
+                known: dict[str, Any] = {
+                    k: more[k] for k in ("rows_seen", "seconds", "goodput_s") if k in more
+                }
+                rows.append(
+                    {
+                        "trial": trial.number,
+                        "step": step,
+                        "epoch": more.get("epoch", step * every if every else None),
+                        "value": value,
+                        **known,
+                        **more.get("metrics", {}),
+                    }
+                )
+        columns = ["trial", "step", "epoch", "value"]
+        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+
+    @property
+    def epochs_per_report(self) -> float | None:
+        """Epochs between two reports, as the finished trials tell; None before there are any."""
+        known = [t for t in self.records if t.curve and t.epochs > 0]
+        # A report waits for the end of its batch, so that long curves tell it best.
+        longest = max(known, key=lambda t: t.curve[-1][0], default=None)
+        return None if longest is None else longest.epochs / longest.curve[-1][0]
+
+    @cached_property
+    def scores(self) -> pd.DataFrame | None:
+        """The winner's probabilities on the rows it was judged on (part, label, probability, rival,
+        group); None before the verdict."""
+        path = self.folder.path / "scores.parquet"
+        return pd.read_parquet(path) if path.exists() else None
+
+    def load(self) -> Predictor:
+        """The best model, ready to predict; raises CheckpointError where there is none yet."""
+        from jamba_ray.inference import load
+
+        return load(self.folder.path)
+
+    def figures(self) -> dict[str, Figure]:
+        """Every figure that this run has something for, by name."""
+        from jamba_ray.reports.figures import study_figures
+        from jamba_ray.reports.quality import quality_figures
+
+        return {**study_figures(self), **quality_figures(self)}
+
+    def _repr_html_(self) -> str:
+        best = self.best
+        words = "no complete trial yet" if best is None else f"best: trial {best.number}"
+        table: str = (
+            self.trials.sort_values("value", ascending=not self.maximize)
+            .head(10)
+            .to_html(index=False)
+        )
+        return f"<b>{self.name}</b> ({len(self.records)} trials, {words}){table}"
+
+
+def open_run(path: str | Path) -> Run:
+    """The run at ``path``, for a notebook: ``.trials``, ``.curves``, ``.figures()``, ``.load()``.
+
+    Raises:
+        StorageError: No run lies there.
+    """
+    return Run(path)
+
+
+def _single(run: Run) -> tuple[TrialRecord, ...]:
+    """The one trial of a ``train`` run, from its ``summary.json``; nothing while it runs."""
+    summary = run.summary
+    rows = list(read_rows(run.folder.path))
+    objective = f"val/{run.objective}"
+    curve = tuple((r["step"], r["metrics"][objective]) for r in rows if objective in r["metrics"])
+    best = summary.get("best")
+    if not best and not rows:
+        return ()
+    last = rows[-1] if rows else {}
+    metrics = {f"val/{k}": v["value"] for k, v in (best or {}).get("val", {}).items()}
+    trial = TrialRecord(
+        number=0,
+        state="complete" if best else "failed" if summary else "running",
+        params={},
+        value=metrics.get(objective),
+        metrics=metrics,
+        best_step=(best or {}).get("step", 0),
+        rows_seen=(best or last).get("rows_seen", 0),
+        epochs=(best or {}).get("epochs", last.get("epoch", 0.0)),
+        seconds=last.get("seconds", 0.0),
+        goodput_s=last.get("goodput_s", 0.0),
+        reason=next((f["reason"] for f in summary.get("failures", [])), None),
+        checkpoint=(best or {}).get("checkpoint"),
+        curve=curve or tuple((int(s), float(v)) for s, v in summary.get("curve", [])),
+    )
+    return (trial,)

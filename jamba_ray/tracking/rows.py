@@ -1,0 +1,120 @@
+"""The local rows: every report of every trial as a line of JSON, before anybody else is told.
+
+One file per trial, ``rows/trial-0007.jsonl``, appended by the process that trains it. A trial that
+is continued elsewhere repeats reports made since its last checkpoint; readers keep the last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+FOLDER = "rows"
+
+
+class RowLog:
+    """Appends rows below ``run_folder``; a full disk costs rows, never a trial."""
+
+    def __init__(self, run_folder: Path) -> None:
+        self._folder = run_folder / FOLDER
+        self._files: dict[int, IO[str]] = {}
+        self._cpu = _Cpu()
+
+    def write(
+        self,
+        trial: int,
+        step: int,
+        metrics: Mapping[str, float],
+        **counts: float,
+    ) -> None:
+        """One report; ``counts``: rows_seen, epoch, seconds, goodput_s. NaN becomes null."""
+        row = {
+            "trial": trial,
+            "step": step,
+            **{k: _finite(v) for k, v in counts.items()},
+            "metrics": {k: _finite(v) for k, v in metrics.items()},
+            "system": {"peak_rss_mb": round(_peak_rss_mb(), 1), "cpu": self._cpu.share()},
+            "time": time.time(),
+        }
+        with contextlib.suppress(OSError):
+            file = self._file(trial)
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+            file.flush()
+
+    def close(self, trial: int) -> None:
+        """The trial has ended."""
+        if (file := self._files.pop(trial, None)) is not None:
+            with contextlib.suppress(OSError):
+                file.close()
+
+    def _file(self, trial: int) -> IO[str]:
+        if trial not in self._files:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path = row_file(self._folder.parent, trial)
+            torn = path.exists() and not (path.read_bytes() or b"\n").endswith(b"\n")
+            file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (kept open for the trial)
+            if torn:
+                file.write("\n")
+            self._files[trial] = file
+        return self._files[trial]
+
+
+def row_file(run_folder: Path, trial: int) -> Path:
+    """Where the rows of a trial lie."""
+    return run_folder / FOLDER / f"trial-{trial:04d}.jsonl"
+
+
+def read_rows(run_folder: Path) -> Iterator[dict[str, Any]]:
+    """Every whole row, by trial and step."""
+    for path in sorted((run_folder / FOLDER).glob("trial-*.jsonl")):
+        yield from rows_of(path)
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of one trial by step, of repeated ones the last; a torn line is passed over."""
+    found: dict[int, dict[str, Any]] = {}
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    for line in text.splitlines():
+        try:
+            row = json.loads(line)
+            found[int(row["step"])] = row
+        except (ValueError, KeyError, TypeError):
+            continue
+    return [found[step] for step in sorted(found)]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _peak_rss_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class _Cpu:
+    """Cores' worth of work of this process since the last look."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._wall, self._cpu = clock(), _cpu_s()
+
+    def share(self) -> float:
+        wall, cpu = self._clock(), _cpu_s()
+        share = (cpu - self._cpu) / max(1e-3, wall - self._wall)
+        self._wall, self._cpu = wall, cpu
+        return round(share, 3)
+
+
+def _cpu_s() -> float:
+    times = os.times()
+    return times.user + times.system
