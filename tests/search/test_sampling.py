@@ -117,7 +117,7 @@ def test_no_warning_and_no_value_beyond_the_last_step():
 @pytest.mark.parametrize(
     ("section", "rungs"),
     [
-        (PrunerSection(), [2, 6]),
+        (PrunerSection(), [3, 9]),
         (PrunerSection(min_rows=450, reduction_factor=2), [5, 10]),
         (PrunerSection(min_rows=1), [1, 3, 9]),
         (PrunerSection(name="none"), []),
