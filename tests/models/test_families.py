@@ -131,6 +131,16 @@ class TestFamily:
         assert "(7), but is 20" in mistake
         assert models.build(FAMILIES[family](input_dim=7), SCHEMAS["mixed"]) is not None
 
+    def test_it_is_one_graph_for_a_compiler(self, family):
+        """No graph break: no Python branch on values, no step that a compiler cannot see."""
+        schema = SCHEMAS["mixed"]
+        x_num, x_cat, _ = rows_of(schema)
+        model = models.build(FAMILIES[family](dropout_rate=0.3), schema)
+        expected = model(x_num, x_cat)
+        torch.compiler.reset()
+        compiled = torch.compile(model, backend="eager", fullgraph=True)
+        torch.testing.assert_close(compiled(x_num, x_cat), expected)
+
     def test_learns_an_interaction(self, family):
         """XOR of two features, which no sum over features solves."""
         schema = schema_of(n_numeric=4, cardinalities=(3,))
