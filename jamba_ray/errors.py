@@ -19,6 +19,8 @@ class ExitCode(IntEnum):
     """The sweep has a winner, but some trials failed."""
     NONE_SUCCEEDED = 4
     """No trial succeeded, so there is no winner."""
+    WORSE = 5
+    """There is a winner, but it is worse than the champion by more than the margin."""
     CONFIG = 64
     """The configuration is wrong; nothing was started."""
     DATA = 65

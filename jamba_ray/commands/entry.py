@@ -35,30 +35,39 @@ class Command(Generic[S]):
 
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Run the command as ``python -m jamba_ray.<name>`` does; returns the exit code."""
-        out, err = Console(), Console(stderr=True)
-        try:
-            flags, overrides = split_flags(sys.argv[1:] if argv is None else argv)
-            if flags.help:
-                print_help(out, self.about, self.examples, self.section)
-                return ExitCode.OK
-            config = compose_section(self.section, self.primary, overrides)
-            if flags.cfg_job:
-                out.print(to_yaml(config), highlight=False, markup=False, end="", soft_wrap=True)
-                return ExitCode.OK
-            return self.run(config, out)
-        except JambaError as error:
-            show_error(err, error)
-            return error.exit_code
-        except KeyboardInterrupt:
-            err.print("Interrupted before anything was started.")
-            return ExitCode.INTERRUPTED
-        except BrokenPipeError:
-            # The reader of a pipe went away (`| head`): not a fault; keep the interpreter quiet.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        arguments = sys.argv[1:] if argv is None else argv
+        return guarded(lambda out: self._main(arguments, out))
+
+    def _main(self, arguments: Sequence[str], out: Console) -> int:
+        flags, overrides = split_flags(arguments)
+        if flags.help:
+            print_help(out, self.about, self.examples, self.section)
             return ExitCode.OK
-        except Exception as error:
-            _show_defect(err, error)
-            return ExitCode.INTERNAL
+        config = compose_section(self.section, self.primary, overrides)
+        if flags.cfg_job:
+            out.print(to_yaml(config), highlight=False, markup=False, end="", soft_wrap=True)
+            return ExitCode.OK
+        return self.run(config, out)
+
+
+def guarded(command: Callable[[Console], int]) -> int:
+    """Run a command so that whatever happens ends in a sentence and an exit code."""
+    err = Console(stderr=True)
+    try:
+        return command(Console())
+    except JambaError as error:
+        show_error(err, error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        err.print("Interrupted before anything was started.")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe went away (`| head`): not a fault; keep the interpreter quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except Exception as error:
+        _show_defect(err, error)
+        return ExitCode.INTERNAL
 
 
 def default_run_name(what: str) -> str:

@@ -23,8 +23,10 @@ _OPEN_SECTIONS: dict[str, Mapping[str, type[Section]]] = {
 """Settings whose ``name`` picks the section."""
 
 
-def print_help(console: Console, about: str, examples: str, section: type[Section]) -> None:
-    """Print the help of a command whose settings are ``section``."""
+def print_help(
+    console: Console, about: str, examples: str, section: type[Section], prefix: str = ""
+) -> None:
+    """Print the help of a command whose settings are ``section``, each behind ``prefix``."""
     console.print(f"{about}\n", highlight=False, markup=False)
     console.print("[bold]Examples[/]")
     console.print(f"{examples.rstrip()}\n", highlight=False, markup=False)
@@ -39,7 +41,7 @@ def print_help(console: Console, about: str, examples: str, section: type[Sectio
     table.add_column(no_wrap=True, style="cyan")
     table.add_column(no_wrap=True, style="dim")
     table.add_column(overflow="fold")
-    for path, default, meaning in _settings(section, ""):
+    for path, default, meaning in _settings(section, prefix):
         table.add_row(escape(path), escape(default), escape(meaning))
     console.print(table)
     console.print("\n[bold]Flags[/]\n  --help, -h\n  --cfg job    print the configuration and stop")

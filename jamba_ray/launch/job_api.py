@@ -97,9 +97,9 @@ def require_access(address: str, *, insecure_local: bool) -> None:
             os.environ["RAY_AUTH_MODE"] = "disabled"
             return
         raise UnavailableError(
-            f"the cluster at {address} must ask for a token, but runs code for anybody. Start it with "
-            "RAY_AUTH_MODE=token (the files in cluster/ do); for a cluster on this machine that nobody "
-            "else can reach there is --insecure-local."
+            f"the cluster at {address} must ask for a token, but runs code for anybody. "
+            "Start it with RAY_AUTH_MODE=token (the files in cluster/ do); for a cluster on this "
+            "machine that nobody else can reach there is --insecure-local."
         )
     os.environ["RAY_AUTH_MODE"] = "token"
     if mistake := token_mistake():
@@ -113,14 +113,15 @@ class Jobs:
         """Raises UnavailableError where the cluster refuses the token or speaks another version."""
         from ray.job_submission import JobSubmissionClient
 
-        for name in ("ray", "ray.dashboard", "ray._private.runtime_env"):
-            logging.getLogger(name).setLevel(logging.ERROR)
         try:
             self._client: Any = JobSubmissionClient(address)
+            for module in ("dashboard_sdk", "job.sdk"):
+                logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.ERROR)
         except Exception as error:
             raise UnavailableError(
                 f"the cluster at {address} must accept this client, but does not "
-                f"({type(error).__name__}: {_first_line(error)}). Check the token and Ray's version."
+                f"({type(error).__name__}: {_first_line(error)}). "
+                "Check the token and Ray's version."
             ) from error
 
     def submit(
@@ -187,8 +188,8 @@ class Jobs:
                 state = None
                 if time.monotonic() - silent_since > _GIVE_UP_S:
                     raise UnavailableError(
-                        f"the cluster must answer, but has not for {_GIVE_UP_S:.0f} s; job {name!r} may "
-                        "still run. Submit again to follow it."
+                        f"the cluster must answer, but has not for {_GIVE_UP_S:.0f} s; job "
+                        f"{name!r} may still run. Submit again to follow it."
                     ) from None
             if state is not None and state.ended:
                 # The connection may have closed before the last lines.

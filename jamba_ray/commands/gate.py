@@ -1,0 +1,76 @@
+"""The metric gate: is the winner worse than the champion by more than a stated margin?"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jamba_ray.config.search import DIRECTIONS
+from jamba_ray.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says."""
+
+    passed: bool
+    sentence: str
+
+
+def read_champion(path: str) -> dict[str, Any]:
+    """The champion's ``summary.json``.
+
+    Raises:
+        ConfigError: It is no summary of a run with a winner.
+    """
+    try:
+        summary = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(summary["best"]["val"], dict):
+            raise TypeError("`best.val` is no mapping")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            [
+                f"`submit.champion` must be the `summary.json` of a run with a winner, but "
+                f"{path!r} is not ({type(error).__name__}: {error}). Copy one from a run folder."
+            ]
+        ) from None
+    plain: dict[str, Any] = summary
+    return plain
+
+
+def judge(winner: Mapping[str, Any], champion: Mapping[str, Any], margin: float) -> Verdict:
+    """Hold two summaries against each other: on the test where both have one, else on validation.
+
+    The metric is the winner's objective. Pure.
+    """
+    objective = winner["objective"]
+    part = "test" if winner["best"].get("test") and champion["best"].get("test") else "val"
+    ours = _value(winner, part, objective)
+    theirs = _value(champion, part, objective)
+    name = f"{part}/{objective}"
+    if ours is None or theirs is None:
+        whose = "winner" if ours is None else "champion"
+        return Verdict(False, f"{name} must be known of both, but the {whose} has none.")
+    lead = ours - theirs if DIRECTIONS[objective] == "maximize" else theirs - ours
+    sentence = f"{name}: winner {ours:.5f}, champion {theirs:.5f}, margin {margin:g}: "
+    if lead < -margin:
+        sentence += f"worse by {-lead:.5f}, which is more than the margin."
+    elif lead < 0:
+        sentence += f"worse by {-lead:.5f}, which is within the margin."
+    else:
+        sentence += f"not worse (ahead by {lead:.5f})."
+    if winner.get("data_fingerprint") != champion.get("data_fingerprint"):
+        sentence += " The two were measured on different data."
+    return Verdict(lead >= -margin, sentence)
+
+
+def _value(summary: Mapping[str, Any], part: str, metric: str) -> float | None:
+    try:
+        value = float(summary["best"][part][metric]["value"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) else None
