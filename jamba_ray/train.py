@@ -76,7 +76,8 @@ def _train(
 ) -> LaneOutcome:
     machine = this_machine(torch.cuda.device_count())
     plan = plan_lanes(machine, max_concurrent=1)
-    lane = Lane(folder, data, threads=plan.threads, device=plan.device)
+    rows = config.tracking.name != "none"
+    lane = Lane(folder, data, threads=plan.threads, device=plan.device, rows=rows)
     (outcome,) = lane.train([Job(0, {}, resumed=config.resume)], config.trial(), curve.report)
     return outcome
 

@@ -13,6 +13,7 @@ from jamba_ray.config.mistakes import NestedMistakes
 from jamba_ray.config.names import nearest, run_name
 from jamba_ray.config.search import Objective, PrunerSection, SamplerSection
 from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section
+from jamba_ray.config.tracking import TrackingSection
 from jamba_ray.config.training import Precision, TrainingSection
 
 DATA_SECTIONS: dict[str, type[DataSection]] = {
@@ -63,6 +64,9 @@ class ExperimentConfig(TrialConfig):
     data: SerializeAsAny[DataSection]
     rival: bool = True
     """Train LightGBM with its defaults on the same rows, for comparison."""
+    tracking: TrackingSection = Field(
+        default=TrackingSection(), json_schema_extra=NOT_IN_FINGERPRINT
+    )
     store: str = Field(default="runs", json_schema_extra=NOT_IN_FINGERPRINT)
     """Folder that holds the run folders."""
     run: str | None = Field(default=None, json_schema_extra=NOT_IN_FINGERPRINT)

@@ -22,6 +22,7 @@ from jamba_ray.config.space import Params
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import ConfigError, JambaError
 from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.tracking.rows import RowLog
 from jamba_ray.training import Decision, Member, Outcome, Report, fit
 
 SAVE_EVERY_S = 2.0
@@ -79,8 +80,11 @@ class Lane:
         threads: int = 1,
         device: str = "cpu",
         fit: Fit = fit,
+        rows: bool = True,
     ) -> None:
+        """``rows``: whether each report is written to the run's local rows."""
         torch.set_num_threads(threads)
+        self._rows = RowLog(folder.path) if rows else None
         self._data, self._device = data, device
         self._fit = fit
         self._store = CheckpointStore(folder.checkpoints)
@@ -118,7 +122,7 @@ class Lane:
     ) -> dict[int, Outcome | BaseException]:
         if not members:
             return {}
-        saver = _Saver(self._store, report)
+        saver = _Saver(self._store, self._written(report))
         snapshots = {n: found for n in resume if (found := self._newest(n)) is not None}
         outcomes = self._fit(
             members,
@@ -129,6 +133,27 @@ class Lane:
             resume=snapshots or None,
         )
         return {o.trial: o for o in outcomes}
+
+    def _written(self, report: Reporter) -> Reporter:
+        """``report``, with each report in the local rows before anybody else is told."""
+        rows = self._rows
+        if rows is None:
+            return report
+
+        def write(reports: Sequence[Report]) -> Sequence[Decision]:
+            for r in reports:
+                rows.write(
+                    r.trial,
+                    r.step,
+                    r.metrics,
+                    rows_seen=r.rows_seen,
+                    epoch=r.epoch,
+                    seconds=r.seconds,
+                    goodput_s=r.goodput_s,
+                )
+            return report(reports)
+
+        return write
 
     def _after_fault(
         self,

@@ -174,7 +174,11 @@ def parallel(
                 plot.text(at + 4, plot.py(place) + 4, label, "dim halo")
     inner = "".join(plot.parts)
     return Figure(
-        "Parallel coordinates", inner, width, height, "Darker is better; the best trial is bold."
+        "Parallel coordinates",
+        inner,
+        width,
+        height,
+        "The stronger the colour, the better; the best trial is bold.",
     )
 
 
@@ -212,7 +216,7 @@ def slice_of(
             f"<title>{escape(_tip(run, trial))}</title></circle>"
         )
     name = path.rpartition(".")[2]
-    note = "Darker: later trials; grey: pruned."
+    note = "Stronger colour: later trials; grey: pruned."
     return plot.figure(f"Slice: {name}", path, label_of(run), note)
 
 

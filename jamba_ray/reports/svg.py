@@ -227,7 +227,7 @@ class Plot:
             f'x2="{self.width - self.right}"/>'
         )
         if label:
-            self.text(self.width - self.right - 2, at - 4, label, "dim r")
+            self.text(self.width - self.right - 2, at - 5, label, "dim r halo")
 
     def text(self, x: float, y: float, words: str, style: str = "") -> None:
         """Words at a place of the picture."""

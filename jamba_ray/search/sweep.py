@@ -206,6 +206,7 @@ class _Running:
                 base=base_config(self._config, len(self._data.train)).model_dump(mode="json"),
                 threads=self._plan.threads,
                 device=self._plan.device,
+                rows=self._config.tracking.name != "none",
                 fit=self._fit,
             ),
             data=dataclasses.replace(self._data, tests={}),

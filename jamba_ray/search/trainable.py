@@ -33,6 +33,8 @@ class LaneSettings:
     """The base ``TrialConfig`` as JSON: families are registered before it is read."""
     threads: int
     device: str
+    rows: bool = True
+    """Whether lanes write the local rows."""
     fit: Fit | None = None
     """Stands in for ``jamba_ray.training.fit``."""
 
@@ -51,6 +53,7 @@ class LaneTrainable(tune.Trainable):
             data,
             threads=settings.threads,
             device=settings.device,
+            rows=settings.rows,
             fit=settings.fit or fit,
         )
         self.reset_config(config)

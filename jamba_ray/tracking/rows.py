@@ -24,7 +24,7 @@ class RowLog:
 
     def __init__(self, run_folder: Path) -> None:
         self._folder = run_folder / FOLDER
-        self._files: dict[int, IO[str]] = {}
+        self._begun: set[int] = set()
         self._cpu = _Cpu()
 
     def write(
@@ -43,27 +43,21 @@ class RowLog:
             "system": {"peak_rss_mb": round(_peak_rss_mb(), 1), "cpu": self._cpu.share()},
             "time": time.time(),
         }
-        with contextlib.suppress(OSError):
-            file = self._file(trial)
+        # Opened for each row: a lane trains many trials, and a row takes well under a millisecond.
+        with contextlib.suppress(OSError), self._opened(trial) as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
-            file.flush()
 
-    def close(self, trial: int) -> None:
-        """The trial has ended."""
-        if (file := self._files.pop(trial, None)) is not None:
-            with contextlib.suppress(OSError):
-                file.close()
-
-    def _file(self, trial: int) -> IO[str]:
-        if trial not in self._files:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            path = row_file(self._folder.parent, trial)
-            torn = path.exists() and not (path.read_bytes() or b"\n").endswith(b"\n")
-            file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (kept open for the trial)
-            if torn:
-                file.write("\n")
-            self._files[trial] = file
-        return self._files[trial]
+    def _opened(self, trial: int) -> IO[str]:
+        path = row_file(self._folder.parent, trial)
+        if trial in self._begun:
+            return open(path, "a", encoding="utf-8")
+        self._begun.add(trial)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        torn = path.exists() and not (path.read_bytes() or b"\n").endswith(b"\n")
+        file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (the caller closes it)
+        if torn:  # the process that wrote it was killed in the middle of a row
+            file.write("\n")
+        return file
 
 
 def row_file(run_folder: Path, trial: int) -> Path:

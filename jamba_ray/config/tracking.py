@@ -1,0 +1,44 @@
+"""``tracking``: who is told of a run as it goes on; the study and the local rows are the truth."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from jamba_ray.config.section import Section
+
+_PROJECT = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class TrackingSection(Section):
+    """Chosen by ``tracking=local``, ``tracking=wandb`` or ``tracking=none``.
+
+    No key is ever a setting: W&B's client finds it in ``WANDB_API_KEY`` or in ``~/.netrc``, where
+    ``wandb login`` puts it.
+    """
+
+    name: Literal["local", "wandb", "none"] = "local"
+    """``local``: every report as a line of JSON in the run folder; ``wandb``: that, and a follower
+    that sends it to Weights & Biases; ``none``: the study alone."""
+    mode: Literal["offline", "online"] = "offline"
+    """``wandb`` only. ``offline`` writes runs that `python -m jamba_ray.sync` or `wandb sync` sends
+    later and needs no network; ``online`` sends them as they come."""
+    project: str = "jamba_ray"
+    """W&B project."""
+    entity: str | None = None
+    """W&B user or team; None: the default one of the key."""
+    close_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 60.0
+    """Seconds after its end that a run waits for its follower; an interrupted one waits at most 5.
+    What is not sent by then `python -m jamba_ray.sync run=<run>` sends."""
+
+    @field_validator("project")
+    @classmethod
+    def _project_is_a_name(cls, value: str) -> str:
+        if not _PROJECT.fullmatch(value):
+            raise ValueError(
+                "`tracking.project` must be 1-128 letters, digits, '.', '_' or '-', but is "
+                f"{value!r}. Choose a plain name such as 'threats'"
+            )
+        return value
