@@ -53,13 +53,15 @@ class Display:
 
     def __call__(self, progress: SweepProgress) -> None:
         """Show how the sweep stands."""
-        for trial in progress.finished:
+        # A resumed sweep counts on from what finished before it was stopped.
+        before = progress.n_finished - len(progress.finished)
+        for done, trial in enumerate(progress.finished, before + 1):
             self._finished.append(trial)
             line = trial_line(trial, self._label)
             self._log.write(line)
             if self._live is None:
-                done = f"{len(self._finished)}/{progress.n_trials} "
-                self._console.print(done + line, highlight=False, markup=False, soft_wrap=True)
+                line = f"{done}/{progress.n_trials} {line}"
+                self._console.print(line, highlight=False, markup=False, soft_wrap=True)
         if self._live is not None:
             self._live.update(self._table(progress))
 
