@@ -1,0 +1,133 @@
+"""Every command of the README runs: a README that has drifted fails here.
+
+A block that sets up an environment or runs the tests themselves is run by the slow test below, in a
+fresh virtual environment, as a newcomer would.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jamba_ray.data import generate
+from tests.integration.conftest import SMALL
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
+
+
+def commands(language="bash"):
+    lines = "".join(blocks(language)).splitlines()
+    return [line.partition("   #")[0].strip() for line in lines if line.strip()]
+
+
+def is_ours(line):
+    return line.startswith("python -m jamba_ray.")
+
+
+OURS = [line for line in commands() if is_ours(line)]
+SETUP = [line for line in commands() if not is_ours(line)]
+
+
+def test_nothing_in_the_readme_escapes_these_tests():
+    known = ("python -m venv", "pip install", "pytest", "ruff format")
+    assert [line for line in SETUP if not line.startswith(known)] == []
+    assert len(OURS) >= 8
+
+
+@pytest.fixture(scope="module")
+def newcomer(tmp_path_factory):
+    """A folder with the files that the README's examples name."""
+    from jamba_ray.config.data import SyntheticSection
+
+    folder = tmp_path_factory.mktemp("newcomer")
+    frame = generate(SyntheticSection(n_samples=1200, n_features=6))
+    frame = frame.drop(columns=["bayes", "family"])
+    frame.to_csv(folder / "flows.csv", index=False)
+    frame.to_parquet(folder / "flows.parquet", index=False)
+    return folder
+
+
+def smaller(line):
+    """The same command on fewer rows, so that all of them take a minute; the first keeps its
+    promise of time in the slow test."""
+    words = shlex.split(line)
+    small = list(SMALL)
+    if "data=table" in words:
+        small = [s for s in small if not s.startswith("data.")]
+    if "evaluate" in words[2]:
+        small = [s for s in small if s.startswith("data.")]
+    if "sweep" in words[2] and not any(w.startswith("n_trials") for w in words):
+        small.append("n_trials=2")
+    if "--help" in words:
+        small = []
+    given = {w.partition("=")[0] for w in words}
+    return [sys.executable, *words[1:], *(s for s in small if s.partition("=")[0] not in given)]
+
+
+@pytest.mark.timeout(600)
+def test_every_command_of_ours_runs_in_the_order_of_the_readme(newcomer):
+    for line in OURS:
+        done = subprocess.run(
+            smaller(line), cwd=newcomer, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+def test_the_python_of_the_readme_runs(newcomer):
+    (code,) = blocks("python")
+    train = smaller("python -m jamba_ray.train data=table data.path=flows.csv run=one rival=false")
+    if not (newcomer / "runs" / "one").exists():
+        subprocess.run(train, cwd=newcomer, check=True, capture_output=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=newcomer, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_yaml_of_the_readme_is_a_sweep(newcomer, monkeypatch):
+    from jamba_ray.commands.composition import compose_section
+    from jamba_ray.config.run import SweepConfig
+    from jamba_ray.config.sweep_space import parse_space
+
+    (text,) = blocks("yaml")
+    (newcomer / "sweeps").mkdir(exist_ok=True)
+    (newcomer / "sweeps" / "mine.yaml").write_text(text)
+    monkeypatch.chdir(newcomer)
+    config = compose_section(SweepConfig, "config", ["+sweep=mine"])
+    assert len(parse_space(config).parameters) == 4
+
+
+def test_exit_codes_are_those_of_the_code():
+    from jamba_ray.errors import ExitCode
+
+    documented = {int(n) for n in re.findall(r"^\| (\d+) \| ", README, flags=re.M)}
+    assert documented == {int(code) for code in ExitCode}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_two_commands_in_a_fresh_environment(tmp_path):
+    """The first block as a stranger runs it, from a copy of the checkout."""
+    copy = tmp_path / "checkout"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(copy)], check=True)
+    first = blocks("bash")[0]
+    environment = {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", first],
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        timeout=3000,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Winner: trial" in done.stdout
