@@ -26,7 +26,7 @@ from jamba_ray.launch.resources import plan_lanes, this_machine
 from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
 from jamba_ray.reports.words import LABELS
 from jamba_ray.search.records import TrialRecord
-from jamba_ray.search.signals import Signalled, Signals
+from jamba_ray.search.signals import Signals
 from jamba_ray.search.table import write_trials
 from jamba_ray.training import Decision, Report
 
@@ -56,12 +56,16 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
     write_bytes(folder.config, to_yaml(config).encode())
     log = RunLog(folder.log)
     begun = time.monotonic()
+    signals = Signals()
     try:
-        with Signals(), _Curve(console, config, len(data.train), log) as curve:
+        with signals, _Curve(console, config, len(data.train), log) as curve:
             outcome = _train(config, data, folder, curve)
-    except Signalled as signalled:
+    except BaseException:
+        # Compiled code may turn a signal's exception into another: ask which signal came.
+        if signals.name is None:
+            raise
         raise InterruptedRunError(
-            f"{signalled} stopped training. Continue it with `resume=true run={config.run}`."
+            f"{signals.name} stopped training. Continue it with `resume=true run={config.run}`."
         ) from None
     record = _record(outcome, curve.points)
     write_trials(folder, [record])
