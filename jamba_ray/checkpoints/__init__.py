@@ -1,6 +1,8 @@
 """Checkpoints without pickle: safetensors, strict JSON and a SHA-256 manifest written last."""
 
 from jamba_ray.checkpoints.manifest import Kind, Manifest
+from jamba_ray.checkpoints.remote_folder import Patience, RemoteFolder
+from jamba_ray.checkpoints.remote_store import RemoteCheckpointStore
 from jamba_ray.checkpoints.retention import Entry, deletable
 from jamba_ray.checkpoints.snapshot import Snapshot
 from jamba_ray.checkpoints.store import CheckpointStore, Loaded, read_checkpoint
@@ -11,6 +13,9 @@ __all__ = [
     "Kind",
     "Loaded",
     "Manifest",
+    "Patience",
+    "RemoteCheckpointStore",
+    "RemoteFolder",
     "Snapshot",
     "deletable",
     "read_checkpoint",

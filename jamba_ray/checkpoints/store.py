@@ -86,7 +86,7 @@ class CheckpointStore:
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             files={name: record(data) for name, data in files.items()},
         )
-        path = f"{_trial_name(trial)}/{kind}-{step:06d}"
+        path = f"{trial_name(trial)}/{kind}-{step:06d}"
         target = self.root / path
         if trial not in self._known_trials:
             try:
@@ -133,7 +133,7 @@ class CheckpointStore:
         for entry in reversed([e for e in self.entries(trial) if e.kind == kind]):
             try:
                 manifest, snapshot = read_checkpoint(self.root / entry.path)
-                _check_place(manifest, entry)
+                check_place(manifest, entry)
             except CheckpointError as error:
                 warnings.append(f"Passed over a damaged checkpoint: {error}")
                 continue
@@ -163,15 +163,7 @@ class CheckpointStore:
         """
         _, raw, files = _read(self._folder(path))
         destination = Path(destination)
-        if destination.is_symlink() or (
-            destination.exists()
-            and not (destination / MANIFEST).exists()
-            and not (destination.is_dir() and not any(destination.iterdir()))
-        ):
-            raise StorageError(
-                f"{destination} must be a checkpoint to be replaced by one, but is something else. "
-                "Move it away."
-            )
+        refuse_other_content(destination)
         sweep_scratch(destination.parent, older_than_s=3600.0)
         commit_folder(destination, {**files, MANIFEST: raw})
 
@@ -240,7 +232,21 @@ def _entries(trial: int, name: str, folder: Path) -> list[Entry]:
     return found
 
 
-def _check_place(manifest: Manifest, entry: Entry) -> None:
+def refuse_other_content(destination: Path) -> None:
+    """Raise ``StorageError`` where a checkpoint would replace something that is none."""
+    if destination.is_symlink() or (
+        destination.exists()
+        and not (destination / MANIFEST).exists()
+        and not (destination.is_dir() and not any(destination.iterdir()))
+    ):
+        raise StorageError(
+            f"{destination} must be a checkpoint to be replaced by one, but is something else. "
+            "Move it away."
+        )
+
+
+def check_place(manifest: Manifest, entry: Entry) -> None:
+    """Raise ``CheckpointError`` where a manifest belongs to another place."""
     if (manifest.trial, manifest.step, manifest.kind) != (entry.trial, entry.step, entry.kind):
         raise CheckpointError(
             f"{entry.path}: the manifest says trial {manifest.trial}, step {manifest.step}, kind "
@@ -248,5 +254,6 @@ def _check_place(manifest: Manifest, entry: Entry) -> None:
         )
 
 
-def _trial_name(trial: int) -> str:
+def trial_name(trial: int) -> str:
+    """The folder of a trial's checkpoints."""
     return f"trial-{trial:04d}"

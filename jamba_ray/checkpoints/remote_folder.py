@@ -1,0 +1,197 @@
+"""A place in a bucket: whole objects in and out, and what to do when the store says 'not now'.
+
+An object store has no rename, but a single object appears whole or not at all: everything else here
+is built on that.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pyarrow.fs as fs  # type: ignore[import-untyped]
+
+from jamba_ray.config.store_uri import StoreUri
+from jamba_ray.errors import StorageError
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S = 10.0
+REQUEST_TIMEOUT_S = 60.0
+_PERMANENT = re.compile(
+    r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY|SIGNATURE|UNRECOGNIZED_CLIENT|EXPIRED|"
+    r"INVALID_CLIENT_TOKEN|HTTP status (400|401|403|404)|bucket.{0,80}(not exist|not found)",
+    flags=re.I,
+)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to go on asking a store that throttles or fails.
+
+    Full jitter (Brooker 2015, "Exponential backoff and jitter"): lanes refused at the same moment
+    do not come back at the same moment.
+    """
+
+    deadline_s: float = 120.0
+    first_s: float = 0.2
+    longest_s: float = 15.0
+
+    def pause_s(self, attempt: int, chance: float) -> float:
+        """Seconds before attempt number ``attempt`` + 1 (from 1), ``chance`` being from [0, 1)."""
+        return chance * min(self.longest_s, self.first_s * 2.0 ** min(attempt, 30))
+
+
+class RemoteFolder:
+    """Reads and writes objects below ``uri``.
+
+    Args:
+        uri: Bucket and prefix.
+        endpoint: Address of a store that is not Amazon's or Google's own; None: AWS_ENDPOINT_URL,
+            else the cloud's.
+        patience: How long each call goes on.
+        sleep, chance: Stand in for time and luck in tests.
+    """
+
+    def __init__(
+        self,
+        uri: StoreUri,
+        endpoint: str | None = None,
+        *,
+        patience: Patience = Patience(),
+        sleep: Callable[[float], None] = time.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.uri = uri
+        self._files = _filesystem(uri, endpoint)
+        self._patience, self._sleep, self._chance = patience, sleep, chance
+
+    def write(self, name: str, data: bytes) -> None:
+        """Make ``name`` an object of this content; readers see the old one or the whole new one.
+
+        Raises:
+            StorageError: The store refuses, or did until patience ended.
+        """
+
+        def put() -> None:
+            with self._files.open_output_stream(self._path(name)) as stream:
+                stream.write(data)
+
+        self._insist(f"write {self.uri}/{name}", put)
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        """At most ``limit`` bytes of an object; None: there is none.
+
+        Raises:
+            StorageError: See ``write``.
+        """
+
+        def get() -> bytes:
+            with self._files.open_input_stream(self._path(name)) as stream:
+                content: bytes = stream.read(limit)
+                return content
+
+        try:
+            return self._insist(f"read {self.uri}/{name}", get)
+        except FileNotFoundError:
+            return None
+
+    def names(self, below: str = "") -> list[str]:
+        """Objects below a prefix, relative to this folder, sorted.
+
+        Raises:
+            StorageError: See ``write``.
+        """
+        base = self._path(below) if below else self.uri.path
+        selector = fs.FileSelector(base, recursive=True, allow_not_found=True)
+        infos = self._insist(
+            f"list {self.uri}/{below}", lambda: self._files.get_file_info(selector)
+        )
+        skip = len(self.uri.path) + 1
+        return sorted(info.path[skip:] for info in infos if info.type == fs.FileType.File)
+
+    def delete(self, name: str) -> None:
+        """Remove an object, if it is there.
+
+        Raises:
+            StorageError: See ``write``.
+        """
+        try:
+            self._insist(
+                f"delete {self.uri}/{name}", lambda: self._files.delete_file(self._path(name))
+            )
+        except FileNotFoundError:
+            return
+
+    def _path(self, name: str) -> str:
+        return f"{self.uri.path}/{name}"
+
+    def _insist(self, what: str, call: Callable[[], T]) -> T:
+        """Call until it works, a refusal is final, or patience ends."""
+        begun, attempt = time.monotonic(), 0
+        while True:
+            attempt += 1
+            try:
+                return call()
+            except FileNotFoundError as error:
+                if _PERMANENT.search(str(error)):
+                    raise _refused(what, error) from error
+                raise
+            except OSError as error:
+                pause = self._patience.pause_s(attempt, self._chance())
+                late = time.monotonic() - begun + pause > self._patience.deadline_s
+                if late or _PERMANENT.search(str(error)):
+                    raise _refused(what, error, attempt) from error
+                self._sleep(pause)
+
+
+def _refused(what: str, error: OSError, attempts: int = 1) -> StorageError:
+    lines = str(error).strip().splitlines()
+    often = f", tried {attempts} times" if attempts > 1 else ""
+    return StorageError(
+        f"Cannot {what}: {(lines or [type(error).__name__])[0]}{often}. Check the bucket, the "
+        "nodes' rights to it and `store_endpoint`; `resume=true` continues."
+    )
+
+
+def _filesystem(uri: StoreUri, endpoint: str | None) -> Any:
+    if uri.scheme == "s3":
+        endpoint = (
+            endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        )
+        scheme, _, host = (endpoint or "https://").partition("://")
+        return fs.S3FileSystem(
+            endpoint_override=host or None,
+            scheme=scheme,
+            region=_region(uri, endpoint),
+            connect_timeout=CONNECT_TIMEOUT_S,
+            request_timeout=REQUEST_TIMEOUT_S,
+            # Small objects go in one request, so there are no parts of an upload to be left behind.
+            allow_delayed_open=True,
+            background_writes=False,
+            # Ours are the retries: these two only bridge a connection that was reset.
+            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=2),
+        )
+    scheme, _, host = (endpoint or "https://").partition("://")
+    return fs.GcsFileSystem(
+        endpoint_override=host or None,
+        scheme=scheme,
+        retry_time_limit=datetime.timedelta(seconds=REQUEST_TIMEOUT_S),
+    )
+
+
+def _region(uri: StoreUri, endpoint: str | None) -> str | None:
+    named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if named or endpoint:
+        return named or "us-east-1"
+    try:
+        found: str = fs.resolve_s3_region(uri.path.partition("/")[0])
+        return found
+    except OSError as error:
+        raise _refused(f"find {uri}", error) from error
