@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -36,6 +37,8 @@ class Live:
     """The report at which the pruner said no."""
     losses: int = 0
     """How often its lane was lost."""
+    heard: float = math.inf
+    """When its lane was last heard of; unknown after the server was restarted."""
     spoilt: str | None = None
     """Why it can only fail: it reported a value that is no number."""
     latest: ReportLine | None = None

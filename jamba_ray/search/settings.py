@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from jamba_ray.config.search import PrunerSection, SamplerSection
 from jamba_ray.config.space import Params, SearchSpace
@@ -27,5 +28,15 @@ class StudySettings:
     lanes: int = 1
     config_fingerprint: str = ""
     data_fingerprint: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted path -> value of everything in ``config_fingerprint``, to say what changed."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """What the rows look like, to say what changed."""
+    allow_config_change: bool = False
+    allow_data_change: bool = False
+    hang_timeout_s: float | None = None
+    """A trial whose lane died after so long without a report is said to have hung."""
+    patience_s: float = 60.0
+    """A disk that refuses is tried again for so long."""
     first: tuple[Params, ...] = ()
     """Tried first, when the study is new."""

@@ -3,130 +3,193 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 import time
+import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import optuna
-from optuna.storages import RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
-from sqlalchemy.pool import QueuePool
 
-from jamba_ray.errors import StorageError
+from jamba_ray.errors import ConfigError, StorageError
+from jamba_ray.search import lease, recovery, rows
+from jamba_ray.search.memory import StudyMemory
+from jamba_ray.search.rows import STUDY_NAME, Row
 
-STUDY_NAME = "jamba_ray"
-"""The one study in a run's database."""
+PATIENCE_S = 60.0
+"""A disk that refuses is tried again for so long before the study is given up as lost."""
+COPY_EVERY_S = 5.0
+"""A changed study is copied at least so often, while it is written or looked at."""
+
+__all__ = ["STUDY_NAME", "StudyDatabase"]
 
 
 class StudyDatabase:
     """Opens ``study.db`` for its one writer; close it to leave a single, complete file.
 
+    Changes are made to ``storage`` (in memory) and become true with ``commit``. Without ``epoch``
+    (see ``lease.take``) it takes the lease itself and gives it back when it is closed. ``waiting``
+    is called with a sentence while the disk refuses.
+
     Raises:
-        StorageError: Another process writes this study, or the file is damaged or not writable.
+        RunExistsError: Another process writes this study.
+        StorageError: The file is damaged beyond repair or not writable.
     """
 
     def __init__(
-        self, path: Path, direction: Literal["maximize", "minimize"], *, wait_s: float = 10.0
+        self,
+        path: Path,
+        direction: Literal["maximize", "minimize"],
+        *,
+        epoch: int | None = None,
+        patience_s: float = PATIENCE_S,
+        waiting: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        self._path = path
-        self._lock = _lock(path.with_name(f".{path.name}.lock"), wait_s)
-        # Optuna announces each study on stderr.
+        self._path, self._patience_s, self._waiting = path, patience_s, waiting
+        self.notes: tuple[str, ...] = ()
+        """What was found damaged and how it was made good."""
+        self._own = epoch is None
+        if epoch is None:
+            epoch, self.notes = recovery.open_for_writing(path, direction)
+        self._epoch, self._writer = epoch, uuid.uuid4().hex
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        with contextlib.ExitStack() as undo:
+            contents = self._open(undo)
+            self._commits = contents.commits
+            self._redo = recovery.Redo(path)
+            undo.callback(self._redo.close)
+            self._copied_at, self._copied = time.monotonic(), -1
+            self.storage = StudyMemory(contents)
+            self.study = optuna.load_study(study_name=STUDY_NAME, storage=self.storage)
+            self._check_direction(direction)
+            undo.pop_all()
+
+    def _open(self, undo: contextlib.ExitStack) -> rows.Contents:
+        path = self._path
         try:
-            verify(path)
-            backend = RDBStorage(
-                "sqlite://", engine_kwargs={"creator": self._connect, "poolclass": QueuePool}
+            self._connection = lease.connect(path)
+            undo.callback(self._connection.close)
+            self._inode = _inode(path)
+            # The newest server of a session is its writer, should Ray ever run two.
+            self._connection.execute(
+                "UPDATE jamba_ray_lease SET writer = ? WHERE epoch = ?", (self._writer, self._epoch)
             )
-            self._backend = backend
-            # The cache spares re-reading finished trials: suggestions stay fast in long studies.
-            self.storage = _CachedStorage(backend)
-            self.study = optuna.create_study(
-                study_name=STUDY_NAME,
-                storage=self.storage,
-                direction=direction,
-                load_if_exists=True,
+            self._fence()
+            contents = rows.read(self._connection)
+            if contents is None:
+                raise rows.DamagedError("it holds no study")
+            return contents
+        except (sqlite3.Error, OSError, rows.DamagedError) as error:
+            if recovery.is_refusal(error):
+                raise _refused(path, error, 0.0) from error
+            raise recovery.unreadable(path, str(error)) from error
+
+    def _check_direction(self, direction: str) -> None:
+        if self.study.direction.name.lower() != direction:
+            raise ConfigError(
+                [
+                    f"the study must {direction}, but was begun to "
+                    f"{self.study.direction.name.lower()}. Use the same `objective`, or another "
+                    "`run=`."
+                ]
             )
-        except StorageError:
-            self._lock.close()
-            raise
-        except Exception as error:
-            self._lock.close()
-            raise StorageError(
-                f"the study must be readable, but {str(path)!r} is not "
-                f"({type(error).__name__}: {str(error).splitlines()[0]}). "
-                "Restore it from a copy, or start a new run."
-            ) from error
+
+    def commit(self) -> None:
+        """Make all changes to ``storage`` true, in one transaction; returns once they are durable.
+
+        Raises:
+            LeaseLostError: Another driver writes this study now; nothing was written.
+            StorageError: The disk refused for ``patience_s``. What was committed before is intact;
+                the changes in memory are not: open the study anew.
+        """
+        changed = self.storage.take_rows()
+        if not changed:
+            return
+        changed.append(("commits", [self._commits + 1]))
+        deadline, pause = time.monotonic() + self._patience_s, 0.1
+        while True:
+            try:
+                self._commit_once(changed)
+                break
+            except (sqlite3.Error, OSError) as error:
+                if not recovery.is_refusal(error):
+                    raise recovery.unreadable(self._path, str(error)) from error
+                if time.monotonic() + pause > deadline:
+                    raise _refused(self._path, error, self._patience_s) from error
+                self._waiting(f"{self._path} cannot be written ({error}); trying again.")
+                time.sleep(pause)
+                pause = min(2 * pause, 5.0)
+                self._reconnect()
+        self._commits += 1
+        self._redo.append(self._commits, changed)
+        self.copy_if_due()
+
+    def copy_if_due(self) -> None:
+        """Keep ``study.copy.db`` at most some seconds behind; a copy that fails is made later."""
+        if time.monotonic() - self._copied_at >= COPY_EVERY_S and self._copied != self._commits:
+            self._copy()
 
     def close(self) -> None:
-        """Fold the write-ahead log into the file and release it."""
-        engine = self._backend.engine
-        self._backend.remove_session()
-        engine.dispose()
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(self._connect()) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._lock.close()
+        """Copy it a last time, fold the write-ahead log into the file and release it."""
+        with contextlib.suppress(sqlite3.Error):
+            if self._own:
+                self._connection.execute(
+                    "UPDATE jamba_ray_lease SET holder = '', renewed = 0 "
+                    "WHERE epoch = ? AND writer = ?",
+                    (self._epoch, self._writer),
+                )
+        if self._copied != self._commits:
+            self._copy()
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.close()
+        self._redo.close()
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=30.0, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        # FULL: the log is fsynced at each commit, so an acknowledged trial survives power loss.
-        connection.execute("PRAGMA synchronous=FULL")
-        return connection
-
-
-def verify(path: Path) -> None:
-    """Check a study that exists.
-
-    Raises:
-        StorageError: The file is damaged.
-    """
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    try:
-        with contextlib.closing(sqlite3.connect(path, timeout=30.0)) as connection:
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.Error as error:
-        verdict = str(error)
-    if verdict != "ok":
-        raise StorageError(
-            f"the study must be intact, but {str(path)!r} is damaged ({verdict}). "
-            "Restore it from a copy, or start a new run."
-        )
-
-
-def _lock(path: Path, wait_s: float) -> IO[str]:
-    """Hold ``path`` until closed; the system releases it when the process dies, however it dies.
-
-    Waits a little, because the writer of a driver killed a moment ago may not be gone yet.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (held until close)
-    except OSError as error:
-        raise StorageError(
-            f"{str(path.parent)!r} must be writable, but is not ({error.strerror}). "
-            "Choose another `store=`."
-        ) from error
-    deadline = time.monotonic() + wait_s
-    while True:
+    def _commit_once(self, changed: list[Row]) -> None:
+        # A file that was deleted, or whose disk went away, would be written to without an error.
+        if _inode(self._path) != self._inode:
+            raise OSError(f"{self._path.name} was replaced by another file")
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError:
-            if time.monotonic() >= deadline:
-                file.seek(0)
-                holder = file.read().strip() or "unknown"
-                file.close()
-                raise StorageError(
-                    f"a run must have one writer, but {str(path.parent)!r} is in use by process "
-                    f"{holder}. Wait for it, end it, or choose another `run=`."
-                ) from None
-            time.sleep(0.1)
-    file.seek(0)
-    file.truncate()
-    file.write(f"{os.getpid()} on {os.uname().nodename}")
-    file.flush()
-    return file
+            self._fence()
+            for name, given in changed:
+                connection.execute(rows.STATEMENTS[name], given)
+            connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            raise
+
+    def _fence(self) -> None:
+        """The lease is read in the transaction that it guards: nobody can come in between."""
+        found = self._connection.execute("SELECT epoch, writer FROM jamba_ray_lease").fetchone()
+        if found != (self._epoch, self._writer):
+            raise lease.lost_lease(self._path)
+
+    def _reconnect(self) -> None:
+        with contextlib.suppress(sqlite3.Error, OSError):
+            self._connection.close()
+        with contextlib.suppress(sqlite3.Error, OSError):
+            self._connection = lease.connect(self._path)
+
+    def _copy(self) -> None:
+        self._copied_at = time.monotonic()
+        with contextlib.suppress(sqlite3.Error, OSError, rows.DamagedError):
+            recovery.copy(self._connection, self._path)
+            self._copied = self._commits
+            self._redo.clear()
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _refused(path: Path, error: Exception, patience_s: float) -> StorageError:
+    return StorageError(
+        f"{str(path)!r} must be writable, but was not for {patience_s:g} s ({error}). "
+        "What was acknowledged is intact; free or mount the disk, then `resume=true`."
+    )

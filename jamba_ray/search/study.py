@@ -19,8 +19,7 @@ import optuna
 from optuna.trial import TrialState
 
 from jamba_ray.config.space import Params, Scalar
-from jamba_ray.errors import ConfigError
-from jamba_ray.search import rules, sampling
+from jamba_ray.search import identity, rules, sampling
 from jamba_ray.search.ledger import Ledger, Live, record
 from jamba_ray.search.overlay import view
 from jamba_ray.search.proposal import whole_trial
@@ -40,6 +39,7 @@ from jamba_ray.search.suggestions import Suggestions
 Decision = Literal["continue", "prune", "stop"]
 _MAX_LOSSES = 1
 """A trial whose lane is lost is continued elsewhere so often, then it fails."""
+_OUTDATED = "the run went on with other settings or data than this trial was begun with"
 
 
 class StudyBook:
@@ -58,15 +58,20 @@ class StudyBook:
         settings: StudySettings,
         *,
         session: str = "",
+        epoch: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings, self._session, self._clock = settings, session, clock
-        self._db = StudyDatabase(path, settings.direction)
+        self._db = StudyDatabase(
+            path, settings.direction, epoch=epoch, patience_s=settings.patience_s
+        )
+        self._notes = list(self._db.notes)
+        self._spoilt: str | None = None
         try:
             self._storage, self._study = self._db.storage, self._db.study
             self._study.pruner = sampling.make_pruner(settings.pruner, settings.report_rows)
             self._suggestions = Suggestions(self._study, settings)
-            self._check_identity()
+            changed = self._check_identity()
             self._ledger = Ledger(settings.direction)
             trials = self._study.get_trials(deepcopy=False)
             self._ledger.load(trials, session)
@@ -74,6 +79,9 @@ class StudyBook:
                 self._suggestions.tried(dict(trial.params))
             self._begun, self._earlier_s = self._begin_session()
             self._ended: str | None = None
+            for number in list(self._ledger.live) if changed else []:
+                self._finish(Finish(number, "failed", reason=_OUTDATED))
+            self._db.commit()
         except BaseException:
             self._db.close()
             raise
@@ -82,6 +90,11 @@ class StudyBook:
 
     def ask(self, ticket: str) -> Answer:
         """A trial for the lane that holds ``ticket``, or why there is none."""
+        answer = self._ask(ticket)
+        self._db.commit()
+        return answer
+
+    def _ask(self, ticket: str) -> Answer:
         for number in self._ledger.holders(ticket):
             return self._answer(number, resumed=self._ledger.live[number].step > 0)
         ended = self._why_no_more()
@@ -105,26 +118,44 @@ class StudyBook:
         """The lane of ``ticket`` died: each of its trials is continued once, then failed."""
         for number in self._ledger.holders(ticket):
             live = self._ledger.live[number]
+            if hung := self._hung(live):
+                self._finish(Finish(number=number, state="failed", reason=hung))
+                continue
             if live.losses >= _MAX_LOSSES:
-                self.finish(Finish(number=number, state="failed", reason=why))
+                self._finish(Finish(number=number, state="failed", reason=why))
                 continue
             self._storage.set_trial_user_attr(live.trial_id, "losses", live.losses + 1)
             live.losses += 1
             self._set_ticket(live, "")
             self._ledger.waiting.append(number)
+        self._db.commit()
+
+    def spoil(self, why: str) -> None:
+        """No more trials, and those that run fail at their next report: their data changed."""
+        self._ended = self._ended or why
+        self._spoilt = why
+        for live in self._ledger.live.values():
+            live.spoilt = live.spoilt or why
 
     def enqueue(self, params: Mapping[str, Scalar]) -> None:
         """See ``Suggestions.enqueue``."""
         self._suggestions.enqueue(params)
+        self._db.commit()
 
     # -- told by the lanes -------------------------------------------------------------------
 
     def report(self, reports: Sequence[ReportLine]) -> list[Decision]:
         """Note one report each of some trials; what each is to do now."""
-        return [self._report_one(report) for report in reports]
+        decisions = [self._report_one(report) for report in reports]
+        self._db.commit()
+        return decisions
 
     def finish(self, finish: Finish) -> None:
         """Note how a trial ended. A value that is no finite number makes a complete trial fail."""
+        self._finish(finish)
+        self._db.commit()
+
+    def _finish(self, finish: Finish) -> None:
         live = self._ledger.live.get(finish.number)
         if live is None:
             return
@@ -142,6 +173,7 @@ class StudyBook:
 
     def progress(self, after: int = 0) -> SweepProgress:
         """The sweep now; ``finished`` holds those after the first ``after`` to finish."""
+        self._db.copy_if_due()
         ledger, n = self._ledger, self._settings.n_trials
         return SweepProgress(
             n_trials=min(n, self._suggestions.n_combinations or n),
@@ -167,7 +199,12 @@ class StudyBook:
     def give_up(self, why: str) -> None:
         """Fail the trials that never ended."""
         for number in list(self._ledger.live):
-            self.finish(Finish(number=number, state="failed", reason=why))
+            self._finish(Finish(number=number, state="failed", reason=why))
+        self._db.commit()
+
+    def notes(self) -> list[str]:
+        """Sentences a user should read: what was found damaged, what was changed on resume."""
+        return list(self._notes)
 
     def close(self) -> None:
         """Release the file."""
@@ -175,28 +212,23 @@ class StudyBook:
 
     # -- opening -----------------------------------------------------------------------------
 
-    def _check_identity(self) -> None:
+    def _check_identity(self) -> bool:
+        """Whether the run goes on with other settings or data than it was begun with."""
         s = self._settings
-        mine = {
-            "objective": s.objective,
-            "direction": s.direction,
-            "config_fingerprint": s.config_fingerprint,
-            "data_fingerprint": s.data_fingerprint,
-        }
+        mine = identity.identity(s)
         known = self._study.user_attrs.get("identity")
         if known is None:
             for params in s.first:
                 self._suggestions.enqueue(params)
             self._study.set_user_attr("identity", mine)
-            return
-        mistakes = [
-            f"`{name}` must be that of the run being resumed ({known.get(name)!r}), "
-            f"but is {value!r}. Use the same settings and data, or another `run=`."
-            for name, value in mine.items()
-            if known.get(name) != value
-        ]
-        if mistakes:
-            raise ConfigError(mistakes)
+            return False
+        changes = identity.accepted_changes(known, mine, s)
+        if changes:
+            self._notes += [identity.note(change) for change in changes]
+            earlier = self._study.user_attrs.get("changes", [])
+            self._study.set_user_attr("changes", [*earlier, [c.text for c in changes]])
+            self._study.set_user_attr("identity", mine)
+        return bool(changes)
 
     def _begin_session(self) -> tuple[float, float]:
         """When this session began, and the seconds that earlier ones ran: a budget spans all."""
@@ -216,6 +248,8 @@ class StudyBook:
 
     def _why_no_more(self) -> str | None:
         s = self._settings
+        if self._spoilt is not None:
+            return self._spoilt
         if failed := rules.too_many_failed(self._ledger.states(), s.max_failed_trials):
             return failed
         if late := self._out_of_time():
@@ -232,16 +266,24 @@ class StudyBook:
         trial = whole_trial(params, self._settings.space, attrs, datetime.datetime.now())
         trial_id = self._storage.create_new_trial(self._study._study_id, trial)
         self._suggestions.tried(params)
-        self._ledger.live[number] = Live(trial_id, params, str(attrs["ticket"]))
+        self._ledger.live[number] = Live(
+            trial_id, params, str(attrs["ticket"]), heard=self._clock()
+        )
 
     def _set_ticket(self, live: Live, ticket: str) -> None:
         self._storage.set_trial_user_attr(live.trial_id, "ticket", ticket)
-        live.ticket = ticket
+        live.ticket, live.heard = ticket, self._clock()
 
     def _answer(self, number: int, *, resumed: bool) -> Answer:
         params = self._ledger.live[number].params
         shape = self._settings.space.shape(params)
         return Answer(spec=TrialSpec(number, dict(params), shape, resumed))
+
+    def _hung(self, live: Live) -> str | None:
+        limit = self._settings.hang_timeout_s
+        if limit is None or not live.ticket or self._clock() - live.heard < limit:
+            return None
+        return f"it reported nothing for `hang_timeout_s` ({limit:g} s) and was ended"
 
     # -- reporting ---------------------------------------------------------------------------
 
@@ -249,6 +291,9 @@ class StudyBook:
         live = self._ledger.live.get(report.number)
         if live is None:
             # It ended (its lane was given up for lost): whoever still trains it should not.
+            return "stop"
+        live.heard = self._clock()
+        if live.spoilt is not None:
             return "stop"
         if live.latest is None and live.step > 0:
             live.goodput_before = report.goodput_s

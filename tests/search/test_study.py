@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import sqlite3
+import os
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from jamba_ray.errors import ConfigError, StorageError
+from jamba_ray.errors import ConfigError, RunExistsError
 from jamba_ray.search.records import Finish
 from jamba_ray.search.storage import STUDY_NAME
-from jamba_ray.search.study import StudyBook
-from tests.search.studies import curve, line, open_book, run_to_end, settings, train
+from tests.search.studies import curve, line, open_book, run_to_end, train
 
 SMALL = {"model": {"width": {"type": "categorical", "choices": [1, 2, 3]}}}
 
@@ -211,44 +210,63 @@ def test_too_many_failures_end_the_sweep(tmp_path):
     book.close()
 
 
-def test_another_configuration_is_refused(tmp_path):
-    open_book(tmp_path, config_fingerprint="a", data_fingerprint="d").close()
-    with pytest.raises(ConfigError, match="config_fingerprint"):
-        open_book(tmp_path, config_fingerprint="b", data_fingerprint="d")
-    open_book(tmp_path, config_fingerprint="a", data_fingerprint="d").close()
+def test_what_changed_is_refused_in_words(tmp_path):
+    begun = {
+        "config_fingerprint": "a",
+        "data_fingerprint": "d",
+        "config": {"training.epochs": 4.0, "data.path": "a.csv"},
+        "data": {"training rows": 1000},
+    }
+    changed = {
+        "config_fingerprint": "b",
+        "data_fingerprint": "e",
+        "config": {"training.epochs": 8.0, "data.path": "b.csv"},
+        "data": {"training rows": 1001},
+    }
+    book = open_book(tmp_path, **begun)
+    spec = book.ask("s/a").spec
+    book.close()
+    with pytest.raises(ConfigError) as error:
+        open_book(tmp_path, **changed)
+    epochs, path, rows = error.value.mistakes
+    assert epochs.startswith("`training.epochs` must be 4.0 as in the run being resumed, but is 8")
+    assert "`allow_config_change=true`" in epochs
+    assert "`allow_data_change=true`" in path
+    assert "`allow_data_change=true`" in rows
+    with pytest.raises(ConfigError, match=r"training\.epochs"):
+        open_book(tmp_path, **changed, allow_data_change=True)
+    open_book(tmp_path, **begun).close()
+    both = {"allow_data_change": True, "allow_config_change": True}
+    book = open_book(tmp_path, **changed, **both, session="t")
+    assert any("training.epochs: 4.0 -> 8.0" in note for note in book.notes())
+    # What was half trained with the old settings is no trial of the new ones.
+    assert book.records()[spec.number].state == "failed"
+    book.close()
+    open_book(tmp_path, **changed).close()
+
+
+def test_other_choices_are_another_parameter_and_never_accepted(tmp_path):
+    path = "search_space.model.width.choices"
+    open_book(tmp_path, config_fingerprint="a", config={path: [8, 16]}).close()
+    with pytest.raises(ConfigError, match="choose another `run=`"):
+        open_book(tmp_path, config_fingerprint="b", config={path: [8]}, allow_config_change=True)
 
 
 def test_a_study_has_one_writer(tmp_path):
     book = open_book(tmp_path)
-    from jamba_ray.search.storage import StudyDatabase
-
-    with pytest.raises(StorageError, match="one writer"):
-        StudyDatabase(tmp_path / "study.db", "maximize", wait_s=0.0)
+    with pytest.raises(RunExistsError, match=rf"one writer.*process {os.getpid()} on"):
+        open_book(tmp_path)
     book.close()
     open_book(tmp_path).close()
 
 
 def test_commits_are_durable_and_the_closed_file_is_whole(tmp_path):
     book = open_book(tmp_path)
-    with sqlite3.connect(tmp_path / "study.db") as reader:
-        assert reader.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    raw = book._db._connect()
-    assert raw.execute("PRAGMA synchronous").fetchone() == (2,)
-    raw.close()
-    reader.close()
+    assert book._db._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert book._db._connection.execute("PRAGMA synchronous").fetchone() == (2,)
     train(book, book.ask("s/a").spec)
     book.close()
     assert not list(tmp_path.glob("study.db-*"))
-
-
-@pytest.mark.parametrize("damage", [b"not a database at all" * 100, None])
-def test_a_damaged_study_is_refused_in_one_sentence(tmp_path, damage):
-    open_book(tmp_path).close()
-    path = tmp_path / "study.db"
-    content = path.read_bytes()
-    path.write_bytes(damage if damage is not None else content[: len(content) // 2])
-    with pytest.raises(StorageError, match=r"study\.db.*damaged"):
-        StudyBook(path, settings(), session="s")
 
 
 def test_progress_tells_each_finished_trial_once(tmp_path):
