@@ -1,5 +1,10 @@
 """``python -m jamba_ray.train`` and ``evaluate`` as a user runs them."""
 
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
 from tests.integration.conftest import SMALL, summary_of
@@ -36,3 +41,32 @@ def test_the_same_seed_gives_the_same_model(command, workplace):
 def test_a_missing_checkpoint_is_one_sentence(command):
     done = command("evaluate", "checkpoint=runs/nothing", "data=synthetic", expect=74)
     assert done.stderr.startswith("error: ")
+
+
+def test_a_signal_stops_and_the_same_command_goes_on(workplace, command):
+    """SIGTERM in the middle: exit 75, then `resume=true` ends as an undisturbed run does."""
+    settings = [*SMALL, "training.epochs=20", "seed=5", "rival=false"]
+    command("train", *settings, "run=undisturbed")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jamba_ray.train", *settings, "run=stopped"],
+        cwd=workplace,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    checkpoints = workplace / "runs" / "stopped" / "checkpoints"
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("trial-*/step-*")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert "resume=true run=stopped" in stderr
+    assert "Traceback" not in stderr
+    command("train", *settings, "run=stopped", "resume=true")
+    a, b = (summary_of(workplace / "runs" / name) for name in ("undisturbed", "stopped"))
+    assert a["best"]["test"] == b["best"]["test"]
+    assert b["curve"] == a["curve"][-len(b["curve"]) :]
+    assert len(b["curve"]) < len(a["curve"])
