@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from jamba_ray.config.section import FUSIBLE, Section
 
@@ -37,6 +37,10 @@ class TrainingSection(Section):
     )
     batch_size: Annotated[int, Field(ge=1, le=1_048_576)] = 256
     """Rows per optimizer step (the global batch, whatever the number of workers)."""
+    accumulate: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Parts into which each worker cuts its share of a batch, run one after the other, so that
+    large batches fit a small device; same result, except that batch norm sees one part at a
+    time."""
     epochs: Annotated[float, Field(gt=0.0, le=100_000)] = 10.0
     """Passes over the training rows; may be a fraction."""
     report_rows: Annotated[int, Field(ge=1)] | None = None
@@ -47,3 +51,13 @@ class TrainingSection(Section):
     val_rows: Annotated[int, Field(ge=100)] = 8192
     """A report judges at most so many validation rows (one fixed stratified sample, the same for
     all trials); a trial's final value always comes from all of them."""
+
+    @model_validator(mode="after")
+    def _parts_have_rows(self) -> TrainingSection:
+        # The last batch may have half the rows, and a batch norm needs two.
+        if self.accumulate > 1 and self.batch_size < 4 * self.accumulate:
+            raise ValueError(
+                f"`training.accumulate` must be at most a quarter of `training.batch_size` "
+                f"({self.batch_size}), but is {self.accumulate}. Lower it"
+            )
+        return self

@@ -47,15 +47,15 @@ def step_keys(seeds: Sequence[int], step: int, device: torch.device | str = "cpu
     return torch.tensor([step_key(s, step) for s in seeds], dtype=torch.int32, device=device)
 
 
-def hash_bits(key: Tensor, layer: int, n: int) -> Tensor:
-    """[n] int32, uniform over all int32, from a 0-d int32 ``key``.
+def hash_bits(key: Tensor, layer: int, n: int, start: int = 0) -> Tensor:
+    """[n] int32, uniform over all int32, from a 0-d int32 ``key``: elements ``start`` and on.
 
     int32 ``>>`` keeps the sign, which loses one bit in a xorshift; so each is followed by a
     multiply, the last step too: the high bits, which ``keep`` compares, are the well-mixed ones.
     """
     first = (key ^ _signed(layer * _GOLDEN)) * _M1
     second = ((first ^ (first >> 15)) * _M2) ^ (first >> 16)
-    x = (torch.arange(n, dtype=torch.int32, device=key.device) * _M1) ^ second
+    x = (torch.arange(start, start + n, dtype=torch.int32, device=key.device) * _M1) ^ second
     x = (x ^ (x >> 15)) * _M2 + first
     return (x ^ (x >> 16)) * _M3
 
@@ -75,12 +75,15 @@ class Dropout(nn.Module):
         if not 0.0 <= rate < 1.0:
             raise ValueError(f"a dropout rate must be in [0, 1), but is {rate}")
         self.layer = 0
+        self.first_row = 0
+        """Where the rows stand in their batch: parts of a batch get the masks of the whole."""
         self.register_buffer("rate", torch.tensor(rate, dtype=torch.float32), persistent=False)
         self.register_buffer("key", torch.zeros((), dtype=torch.int32), persistent=False)
 
     def keep(self, shape: torch.Size) -> Tensor:
         """Boolean mask of ``shape``, True with probability 1 - rate (to 2**-24)."""
-        bits = hash_bits(self.key, self.layer, shape.numel())
+        first = self.first_row * shape[1:].numel()
+        bits = hash_bits(self.key, self.layer, shape.numel(), first)
         # rate 0 gives the smallest int32, below which nothing lies: all is kept, exactly.
         threshold = (self.rate * 2.0**32 - 2.0**31).to(torch.int32)
         return (bits >= threshold).view(shape)

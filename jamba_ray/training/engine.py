@@ -20,6 +20,8 @@ from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import JambaError, TrialError
 from jamba_ray.models import build
 from jamba_ray.training.failure import divergence, raised
+from jamba_ray.training.global_batch import GlobalBatch
+from jamba_ray.training.global_norm import with_global_batch_norm
 from jamba_ray.training.loss import Criterion
 from jamba_ray.training.member import (
     Decision,
@@ -36,6 +38,7 @@ from jamba_ray.training.optimizer import StackedAdamW, clip_
 from jamba_ray.training.order import Order
 from jamba_ray.training.precision import LossScaler, has_native_bf16, resolve
 from jamba_ray.training.progress import Progress
+from jamba_ray.training.ranks import ALONE, Ranks
 from jamba_ray.training.rates import Interval, interval
 from jamba_ray.training.schedule import Timetable
 from jamba_ray.training.snapshot_io import check_belongs, documents, put, take
@@ -61,20 +64,24 @@ def fit_gradient(
     save: Save | None = None,
     finish: Finish | None = None,
     resume: Mapping[int, Snapshot] | None = None,
+    ranks: Ranks = ALONE,
 ) -> list[Outcome]:
-    """``training.fit`` for networks; members that resume from other positions train one by one."""
+    """``training.fit`` for networks; members train one by one where they resume from different
+    positions, or where one member has several processes.
+    """
     resume = dict(resume or {})
     for member in members:
         if member.trial in resume:
             check_belongs(resume[member.trial], member, data, "gradient")
-    cohorts: dict[int, list[Member]] = {}
+    cohorts: dict[tuple[int, int], list[Member]] = {}
     for member in members:
         snapshot = resume.get(member.trial)
         position = 0 if snapshot is None else int(snapshot.documents["state"]["batches"])
-        cohorts.setdefault(position, []).append(member)
+        alone = member.trial if ranks.size > 1 else 0
+        cohorts.setdefault((position, alone), []).append(member)
     outcomes: dict[int, Outcome] = {}
     for cohort in cohorts.values():
-        outcomes |= Engine(cohort, data, report, device, save, finish, resume).run()
+        outcomes |= Engine(cohort, data, report, device, save, finish, resume, ranks).run()
     return [outcomes[member.trial] for member in members]
 
 
@@ -90,12 +97,14 @@ class Engine:
         save: Save | None,
         finish: Finish | None,
         resume: Mapping[int, Snapshot],
+        ranks: Ranks,
     ) -> None:
         configs = [member.config for member in members]
         training = [config.training for config in configs]
         self._live = list(members)
-        self._data, self._device = data, device
-        self._report, self._save, self._finish = report, save, finish
+        self._data, self._device, self._ranks = data, device, ranks
+        self._report = report
+        self._save, self._finish = (save, finish) if ranks.rank == 0 else (None, None)
         self._objective = configs[0].objective
         self._patience = training[0].patience
         self._train = ResidentRows.of(data.train, device)
@@ -108,12 +117,23 @@ class Engine:
         )
         # Built on the CPU from the member's seed alone: equal weights on every device.
         modules = [build(c.model, data.schema, seed=c.seed) for c in configs]
+        if ranks.size > 1:
+            modules = [with_global_batch_norm(module, ranks) for module in modules]
         self._stack = Stack(modules, device)
         layout = self._stack.layout
         self._optimizer = StackedAdamW(len(members), layout.n_parameters, layout.n_decayed, device)
         self._scaler = LossScaler(len(members), device) if self._format.name == "fp16" else None
         self._order = Order([config.seed for config in configs], len(data.train), device)
         self._criterion = Criterion(training, float(data.train.y.mean(dtype=np.float64)), device)
+        self._batch = GlobalBatch(
+            self._stack,
+            self._train,
+            self._criterion,
+            self._format,
+            self._scaler,
+            ranks,
+            training[0].accumulate,
+        )
         self._progress = [self._restored(k, resume) for k in range(len(members))]
         self._outcomes: dict[int, Outcome] = {}
 
@@ -127,7 +147,7 @@ class Engine:
             reports = self._judge(losses)
             if not reports:
                 continue
-            decisions = self._report(reports)
+            decisions = self._ranks.agree(self._report(reports) if self._ranks.rank == 0 else [])
             self._act(decisions)
         return self._outcomes
 
@@ -156,23 +176,18 @@ class Engine:
 
     def _train_batch(self, plan: Interval, i: int, index: Tensor) -> Tensor:
         """One optimizer step of every member on its own rows ``index`` [K, B]; losses [K]."""
-        x_num, x_cat, y = self._train.gather(index)
         self._stack.step_keys.copy_(plan.keys[i])
         self._watch.begin_step()
-        with self._format.autocast(x_num.device.type):
-            logits = self._stack.forward(x_num, x_cat)
-        losses = self._criterion(logits, y)
+        losses, gradients = self._batch.gradients(index)
         sound = None
-        if self._scaler is None:
-            gradients = self._stack.gradients(losses.sum())
-        else:
-            gradients = self._stack.gradients((losses * self._scaler.scale[:, 0]).sum())
+        if self._scaler is not None:
             sound = self._scaler.unscale_(gradients)
             self._scaler.update(sound)
         clip_(gradients, plan.clip)
         self._optimizer.step(self._stack.flat, gradients, plan.lr[i], plan.decay[i], sound)
         self._watch.end_step()
-        return losses.detach()
+        self._ranks.pulse.beat()
+        return losses
 
     def _give_up(self, error: Exception) -> None:
         """A batch raised. All members run the same code, so none can be told from the others:
@@ -195,7 +210,7 @@ class Engine:
         if not self._live:
             return []
         self._stack.train(False)
-        logits = predict(self._stack.forward_shared, self._sample, len(self._live))
+        logits = predict(self._stack.forward_shared, self._sample, len(self._live), self._ranks)
         train_losses = losses.cpu().numpy().astype(np.float64)
         self._clock()
         failed = self._diverged(train_losses, logits)
@@ -206,10 +221,12 @@ class Engine:
 
     def _report_of(self, k: int, train_loss: float, logits: npt.NDArray[np.float64]) -> Report:
         progress, member = self._progress[k], self._live[k]
-        metrics = {
-            "train/loss": train_loss,
-            **judge(self._objective, self._judged.y, probabilities(logits)),
-        }
+        metrics = self._ranks.agree(
+            {
+                "train/loss": train_loss,
+                **judge(self._objective, self._judged.y, probabilities(logits)),
+            }
+        )
         if progress.judge(self._objective, metrics):
             progress.best = self._stack.state(k)
         return Report(
@@ -282,7 +299,9 @@ class Engine:
         if state != "failed":
             self._stack.train(False)
             best = progress.best
-            logits = predict(lambda n, c: self._stack.forward_one(best, n, c), self._val, 1)
+            (logits,) = predict(
+                lambda n, c: self._stack.forward_one(best, n, c), self._val, 1, self._ranks
+            )
             p = probabilities(logits)
             threshold, metrics = final_metrics(self._data.val.y, p)
             value = objective_value(self._objective, self._data.val.y, p)

@@ -10,6 +10,7 @@ from jamba_ray.data.prepared import PreparedData
 from jamba_ray.training.boosting import fit_boosting
 from jamba_ray.training.engine import fit_gradient
 from jamba_ray.training.member import Finish, Member, Outcome, Reporter, Save, common_shape
+from jamba_ray.training.ranks import ALONE, Ranks
 
 
 def fit(
@@ -21,6 +22,7 @@ def fit(
     save: Save | None = None,
     finish: Finish | None = None,
     resume: Mapping[int, Snapshot] | None = None,
+    ranks: Ranks = ALONE,
 ) -> list[Outcome]:
     """Train members of one shape, together where they are networks.
 
@@ -34,6 +36,8 @@ def fit(
             same values.
         finish: Given each outcome when its member ends, before ``fit`` returns them all.
         resume: Snapshots by trial from which to go on instead of from the start.
+        ranks: The processes that train these members together, each calling this with equal
+            arguments; members then train one by one. Rank 0 alone reports, saves and finishes.
 
     Returns:
         One outcome per member, in order.
@@ -57,5 +61,12 @@ def fit(
             finish(outcome)
         return [outcome]
     return fit_gradient(
-        members, data, report, device=device, save=save, finish=finish, resume=resume
+        members,
+        data,
+        report,
+        device=device,
+        save=save,
+        finish=finish,
+        resume=resume,
+        ranks=ranks,
     )

@@ -46,13 +46,14 @@ class Criterion:
         self._weighted = any(weight != 1.0 for weight in weights)
         self._smoothed = any(s != 0.0 for s in smoothing)
 
-    def __call__(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Mean weighted loss of each member."""
+    def __call__(self, logits: Tensor, y: Tensor, batch_rows: int | None = None) -> Tensor:
+        """Mean weighted loss of each member; of a part of a batch of ``batch_rows`` rows its share
+        in the mean, so that the losses of all parts sum to that of the batch."""
         # Skipping a weight of 1 or a smoothing of 0 changes no bit of the result, only its cost.
         target = torch.addcmul(self._low, self._span, y) if self._smoothed else y
         weight = torch.addcmul(self._benign, self._extra, y) if self._weighted else None
         loss = F.binary_cross_entropy_with_logits(logits.float(), target, weight, reduction="none")
-        return loss.mean(dim=1)
+        return loss.mean(dim=1) if batch_rows is None else loss.sum(dim=1) / batch_rows
 
     def keep(self, members: Sequence[int]) -> None:
         """Drop all members but these."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from jamba_ray.models.dropout import key_names
+from jamba_ray.models.dropout import Dropout, key_names
 
 _ALIGN = 16
 """Parameters start at multiples of 16 floats (64 bytes), as fresh tensors would."""
@@ -72,6 +72,7 @@ class Stack:
         self.flat = torch.zeros(len(modules), self.layout.n_parameters, device=device)
         """float32 [K, P]."""
         self._keys = key_names(self._template)
+        self._dropouts = [m for m in self._template.modules() if isinstance(m, Dropout)]
         self._persistent = set(self._template.state_dict())
         members = [dict(module.named_buffers()) for module in modules]
         self.buffers: dict[str, Tensor] = {}
@@ -97,6 +98,11 @@ class Stack:
     def train(self, mode: bool = True) -> None:
         """Training or evaluation behaviour of the layers."""
         self._template.train(mode)
+
+    def start_at(self, row: int) -> None:
+        """Say where in the batch the rows of the next forward pass stand (masks depend on it)."""
+        for dropout in self._dropouts:
+            dropout.first_row = row
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """Each member on its own rows: [K, B, F_n], [K, B, F_c] -> logits [K, B]."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from jamba_ray.config.search import DIRECTIONS, Objective
 from jamba_ray.data.prepared import Rows
 from jamba_ray.evaluation import choose_threshold, score, value_of
+from jamba_ray.training.ranks import ALONE, Ranks
 
 Floats = npt.NDArray[np.float64]
 
@@ -77,17 +78,34 @@ def sample(rows: Rows, limit: int) -> Rows:
 
 
 def predict(
-    forward: Callable[[Tensor, Tensor], Tensor], rows: ResidentRows, n_members: int
+    forward: Callable[[Tensor, Tensor], Tensor],
+    rows: ResidentRows,
+    n_members: int,
+    ranks: Ranks = ALONE,
 ) -> Floats:
-    """Logits on all rows in one pass; ``forward([N, F_n], [N, F_c])`` gives [N] or [K, N]."""
+    """Logits on all rows in one pass, [K, N]; ``forward([N, F_n], [N, F_c])`` gives [N] or [K, N].
+
+    Ranks take turns with the chunks, and each gets the logits of all rows: metrics come from these,
+    never from averages over ranks.
+    """
     size = max(CHUNK_ROWS.get(rows.y.device.type, 4096) // n_members, 64)
+    size = min(size, max(-(-len(rows) // ranks.size), 1))
     with torch.inference_mode():
-        pieces = [
-            forward(rows.x_num[i : i + size], rows.x_cat[i : i + size])
-            for i in range(0, len(rows), size)
-        ]
-        logits = torch.cat(pieces, dim=-1).float().cpu().numpy()
-    return logits.astype(np.float64)
+        starts = range(0, len(rows), size)
+        pieces: dict[int, Tensor] = {}
+        for i in starts[ranks.rank :: ranks.size]:
+            piece = forward(rows.x_num[i : i + size], rows.x_cat[i : i + size])
+            pieces[i] = piece.float().view(n_members, -1)
+            ranks.pulse.beat()
+        if ranks.size == 1:
+            logits = torch.cat(list(pieces.values()), dim=1)
+        else:
+            # Each row is filled by one rank and zero on the others, so the sum is exact.
+            logits = torch.zeros((n_members, len(rows)), device=rows.y.device)
+            for i, piece in pieces.items():
+                logits[:, i : i + size] = piece
+            ranks.sum_(logits)
+    return logits.cpu().numpy().astype(np.float64)
 
 
 def judge(objective: Objective, y: npt.NDArray[np.float32], p: Floats) -> dict[str, float]:

@@ -37,7 +37,7 @@ def test_all_rows_are_taken_where_they_fit():
 
 def test_one_pass_in_chunks_equals_one_batch():
     rows = ResidentRows.of(make_rows(2 * CHUNK_ROWS["cpu"] + 7, 4), "cpu")
-    got = predict(lambda x_num, x_cat: x_num.sum(1) + x_cat.sum(1), rows, 1)
+    (got,) = predict(lambda x_num, x_cat: x_num.sum(1) + x_cat.sum(1), rows, 1)
     expected = rows.x_num.sum(1) + rows.x_cat.sum(1)
     np.testing.assert_allclose(got, expected.numpy(), rtol=1e-6)
 

@@ -1,0 +1,60 @@
+"""The gradient of one global batch, whatever the number of ranks and of parts it is cut into."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from jamba_ray.training.loss import Criterion
+from jamba_ray.training.precision import Format, LossScaler
+from jamba_ray.training.ranks import Ranks, pieces
+from jamba_ray.training.stack import Stack
+from jamba_ray.training.validation import ResidentRows
+
+
+class GlobalBatch:
+    """Forward and backward of a stack over the training rows.
+
+    A part's loss is divided by the rows of the whole batch and its dropout masks are those of its
+    rows in the whole batch, so the sum over parts and ranks is what one process computes at once.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        rows: ResidentRows,
+        criterion: Criterion,
+        number_format: Format,
+        scaler: LossScaler | None,
+        ranks: Ranks,
+        accumulate: int,
+    ) -> None:
+        self._stack, self._rows, self._criterion = stack, rows, criterion
+        self._format, self._scaler = number_format, scaler
+        self._ranks, self._accumulate = ranks, accumulate
+
+    def gradients(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses [K] of the batch of rows ``index`` [K, B], and gradients [K, P] times the loss
+        scale; equal on all ranks."""
+        if self._ranks.size == 1 and self._accumulate == 1:
+            return self._part(index, 0, None)
+        parts = [
+            self._part(index[:, first:last], first, index.shape[1])
+            for first, last in pieces(index.shape[1], self._ranks, self._accumulate)
+        ]
+        losses, gradients = (torch.stack(tensors).sum(0) for tensors in zip(*parts, strict=True))
+        if self._ranks.size == 1:
+            return losses, gradients
+        # One message a step: latency, not bandwidth, is what small models pay.
+        row = torch.cat([gradients, losses[:, None]], dim=1)
+        self._ranks.sum_(row)
+        return row[:, -1], row[:, :-1]
+
+    def _part(self, index: Tensor, first: int, batch_rows: int | None) -> tuple[Tensor, Tensor]:
+        x_num, x_cat, y = self._rows.gather(index)
+        self._stack.start_at(first)
+        with self._format.autocast(x_num.device.type):
+            logits = self._stack.forward(x_num, x_cat)
+        losses = self._criterion(logits, y, batch_rows)
+        scaled = losses if self._scaler is None else losses * self._scaler.scale[:, 0]
+        return losses.detach(), self._stack.gradients(scaled.sum())
