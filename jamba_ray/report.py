@@ -14,7 +14,7 @@ from jamba_ray.reports import answer
 from jamba_ray.reports.compare import get_best_runs, runs_in
 from jamba_ray.reports.files import write_comparison, write_report
 from jamba_ray.reports.page import get_ranked
-from jamba_ray.reports.run import Run
+from jamba_ray.reports.run import Run, find_run
 
 ABOUT = "Write the report of a run, or compare runs: one HTML file each, readable anywhere."
 EXAMPLES = """\
@@ -28,7 +28,7 @@ EXAMPLES = """\
 def run(config: ReportConfig, console: Console) -> ExitCode:
     """Write the report and say where it is; works while the run goes on and after a crash."""
     if config.run is not None:
-        one = Run(find(config.run, config.store))
+        one = Run(find_run(config.run, config.store))
         path = write_report(one)
         _say(console, answer.headline(one), path)
         return ExitCode.OK
@@ -44,16 +44,10 @@ def run(config: ReportConfig, console: Console) -> ExitCode:
                 "Say `store=`."
             ]
         )
-    chosen = [Run(find(name, config.store)) for name in names]
+    chosen = [Run(find_run(name, config.store)) for name in names]
     path = write_comparison(chosen, Path(config.store) / "comparison.html")
     _say(console, get_ranked(chosen), path)
     return ExitCode.OK
-
-
-def find(name: str, store: str) -> Path:
-    """The folder of a run given by name or by folder."""
-    inside = Path(store) / name
-    return inside if inside.exists() or not Path(name).exists() else Path(name)
 
 
 def _say(console: Console, sentence: str, path: Path) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from jamba_ray.commands import summary, verdict
+from jamba_ray.commands import following, storing, summary, verdict
 from jamba_ray.commands.composition import to_yaml
 from jamba_ray.commands.display import Display
 from jamba_ray.commands.entry import Command, default_run_name
+from jamba_ray.commands.following import Following
 from jamba_ray.commands.importance import importance
 from jamba_ray.commands.log import RunLog
 from jamba_ray.commands.plan import print_plan
@@ -49,29 +49,41 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
             ["`search_space` must have a parameter, but is empty. Add `+sweep=attention_heads`."]
         )
     config = config.model_copy(update={"run": config.run or default_run_name(config.sweep_name)})
-    folder = RunFolder(Path(config.store) / str(config.run))
+    folder = storing.folder_of(config)
     if config.dry_run:
         print_plan(console, config, space, prepare(config.data), folder)
         return ExitCode.OK
-    folder.refuse_if_used(resume=config.resume, overwrite=config.overwrite)
+    following.check_tracking(config.tracking)
+    storing.refuse_if_used(folder, config)
     data = prepare(config.data)
-    folder.create(resume=config.resume, overwrite=config.overwrite)
+    fetched = storing.create(folder, config)
     write_bytes(folder.config, to_yaml(config).encode())
     log = RunLog(folder.log)
     log.write(f"sweep {config.sweep_name}: {len(data.train)} training rows, {space.paths}")
+    if fetched is not None:
+        log.write(fetched)
+        console.print(fetched, highlight=False, markup=False, soft_wrap=True)
     begun = time.monotonic()
     budget_rows = round(config.training.epochs * len(data.train))
-    try:
-        with Display(console, config, budget_rows, log) as display:
-            result = run_sweep(config, space, data, folder, display)
-    except InterruptedRunError as error:
-        log.write(error.message)
-        write_json(folder.summary, _interrupted(config, data, folder, error.exit_code, begun))
-        raise
-    report = _summary(config, space, data, folder, result, begun)
-    write_json(folder.summary, report)
-    log.write(f"ended: {result.ended}; status {report['status']}")
-    print_summary(console, report)
+    shape = [p.path for p in space.parameters if not p.fusible]
+    with (
+        storing.stored(folder, log),
+        Following(folder, config.tracking, shape) as follower,
+    ):
+        try:
+            with Display(console, config, budget_rows, log) as display:
+                result = run_sweep(config, space, data, folder, display)
+        except InterruptedRunError as error:
+            log.write(error.message)
+            write_json(folder.summary, _interrupted(config, data, folder, error.exit_code, begun))
+            raise
+        report = _summary(config, space, data, folder, result, begun)
+        write_json(folder.summary, report)
+        log.write(f"ended: {result.ended}; status {report['status']}")
+        notes = following.report(folder, log)
+    if (unsent := follower.verdict()) is not None:
+        notes.append(unsent)
+    print_summary(console, {**report, "notes": [*report["notes"], *notes]})
     return summary.exit_code(result)
 
 
@@ -95,6 +107,7 @@ def _summary(
         "notes": [*data.notes, *result.notes],
         "goodput": result.goodput,
         "folder": str(folder.path),
+        "report": str(folder.report),
         "next": _next_commands(folder, result),
     }
     if result.best is not None:
@@ -122,6 +135,7 @@ def _next_commands(folder: RunFolder, result: SweepResult) -> list[str]:
     return [
         f"python -m jamba_ray.evaluate checkpoint={folder.path} data.path=<labelled rows>",
         f"python -c \"import jamba_ray; print(jamba_ray.load('{folder.path}'))\"",
+        f"optuna-dashboard --host 127.0.0.1 sqlite:///{folder.study}",
     ]
 
 

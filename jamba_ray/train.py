@@ -12,9 +12,10 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jamba_ray.commands import summary, verdict
+from jamba_ray.commands import following, summary, verdict
 from jamba_ray.commands.composition import to_yaml
 from jamba_ray.commands.entry import Command, default_run_name
+from jamba_ray.commands.following import Following
 from jamba_ray.commands.log import RunLog
 from jamba_ray.commands.summary_text import print_summary
 from jamba_ray.config.run import TrainConfig
@@ -50,6 +51,7 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
         console.print(to_yaml(config), highlight=False, markup=False, end="")
         console.print(f"Results would go to {folder.path}. Nothing was started.", highlight=False)
         return ExitCode.OK
+    following.check_tracking(config.tracking)
     folder.refuse_if_used(resume=config.resume, overwrite=config.overwrite)
     data = prepare(config.data)
     folder.create(resume=config.resume, overwrite=config.overwrite)
@@ -57,21 +59,25 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
     log = RunLog(folder.log)
     begun = time.monotonic()
     signals = Signals()
-    try:
-        with signals, _Curve(console, config, len(data.train), log) as curve:
-            outcome = _train(config, data, folder, curve)
-    except BaseException:
-        # Compiled code may turn a signal's exception into another: ask which signal came.
-        if signals.name is None:
-            raise
-        raise InterruptedRunError(
-            f"{signals.name} stopped training. Continue it with `resume=true run={config.run}`."
-        ) from None
-    record = _record(outcome, curve.points)
-    write_trials(folder, [record])
-    report = _summary(config, data, folder, record, begun)
-    write_json(folder.summary, report)
-    print_summary(console, report)
+    with Following(folder, config.tracking) as follower:
+        try:
+            with signals, _Curve(console, config, len(data.train), log) as curve:
+                outcome = _train(config, data, folder, curve)
+        except BaseException:
+            # Compiled code may turn a signal's exception into another: ask which signal came.
+            if signals.name is None:
+                raise
+            raise InterruptedRunError(
+                f"{signals.name} stopped training. Continue it with `resume=true run={config.run}`."
+            ) from None
+        record = _record(outcome, curve.points)
+        write_trials(folder, [record])
+        report = _summary(config, data, folder, record, begun)
+        write_json(folder.summary, report)
+        notes = following.report(folder, log)
+    if (unsent := follower.verdict()) is not None:
+        notes.append(unsent)
+    print_summary(console, {**report, "notes": [*report["notes"], *notes]})
     return ExitCode(report["exit_code"])
 
 
@@ -119,6 +125,7 @@ def _summary(
         "notes": list(data.notes),
         "goodput": record.goodput_s / max(1e-9, record.seconds),
         "folder": str(folder.path),
+        "report": str(folder.report),
         "next": [
             f"python -m jamba_ray.evaluate checkpoint={folder.path} data.path=<labelled rows>"
         ],

@@ -115,6 +115,8 @@ def _print_whereabouts(console: Console, summary: Mapping[str, Any]) -> None:
     console.print(
         f"  Everything is in {summary['folder']}", style="dim", highlight=False, soft_wrap=True
     )
+    if report := summary.get("report"):
+        console.print(f"  The report is [bold]{escape(report)}[/]", highlight=False, soft_wrap=True)
     for command in summary.get("next", []):
         console.print(
             f"  [bold]next:[/] [cyan]{escape(command)}[/]", highlight=False, soft_wrap=True

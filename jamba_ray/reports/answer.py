@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import fcntl
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -16,12 +16,12 @@ Table = list[list[str]]
 
 def status_of(run: Run) -> str:
     """``finished``, ``running``, ``interrupted`` or ``stopped without an end`` (crash, kill -9)."""
+    if _writer_lives(run):
+        return "running"
     status = run.summary.get("status")
     if status == "interrupted":
         return "interrupted"
-    if status is not None:
-        return "finished"
-    return "running" if _writer_lives(run) else "stopped without an end"
+    return "finished" if status is not None else "stopped without an end"
 
 
 def headline(run: Run) -> str:
@@ -296,13 +296,12 @@ def _some(numbers: list[int], most: int = 8) -> str:
 
 
 def _writer_lives(run: Run) -> bool:
-    """Whether the process that the study's lock names is alive; on another machine it may be."""
+    """Whether a process holds the study's lock."""
     try:
-        text = run.folder.study.with_name(".study.db.lock").read_text(encoding="utf-8")
-        pid, _, node = text.partition(" on ")
-        if node.strip() != os.uname().nodename:
-            return False
-        os.kill(int(pid), 0)
-    except (OSError, ValueError):
+        with open(run.folder.study.with_name(".study.db.lock"), encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
         return False
-    return True
+    return False

@@ -186,6 +186,12 @@ def open_run(path: str | Path) -> Run:
     return Run(path)
 
 
+def find_run(name: str, store: str) -> Path:
+    """The folder of a run given by its name in ``store``, or by its folder."""
+    inside = Path(store) / name
+    return inside if inside.exists() or not Path(name).exists() else Path(name)
+
+
 def _single(run: Run) -> tuple[TrialRecord, ...]:
     """The one trial of a ``train`` run, from its ``summary.json``; nothing while it runs."""
     summary = run.summary

@@ -1,0 +1,82 @@
+"""Follows runs into a tracking service: what is new goes there, each row once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from jamba_ray.tracking.cursor import Cursor
+from jamba_ray.tracking.tracked import Row, TrackedRun
+
+
+class OutageError(Exception):
+    """The service takes nothing now; the message is one sentence without its full stop."""
+
+
+class Channel(Protocol):
+    """An open run in the service."""
+
+    next_step: int
+    """The first step that the service does not have."""
+
+    def log(self, rows: Sequence[Row]) -> None:
+        """Send rows from ``next_step`` on."""
+        ...
+
+    def close(self, run: TrackedRun | None) -> None:
+        """Send the rest of a run that ended (None: it goes on another day) and wait until all is
+        acknowledged; raises OutageError where it is not."""
+        ...
+
+
+class Service(Protocol):
+    """Where runs are sent."""
+
+    how: str
+    """'online' or 'offline'."""
+    live: bool
+    """Whether a run may be opened before its end."""
+
+    def open(self, run: TrackedRun) -> Channel:
+        """Begin or continue a run; raises OutageError."""
+        ...
+
+
+class Follower:
+    """Sends what the cursor does not know; ask it again whenever there is more."""
+
+    def __init__(self, service: Service, cursor: Cursor) -> None:
+        self._service, self._cursor = service, cursor
+        self._open: dict[str, Channel] = {}
+
+    def follow(self, runs: Sequence[TrackedRun]) -> int:
+        """One look at all runs; how many are not sent whole.
+
+        Raises:
+            OutageError: The service took nothing more; what it acknowledged is in the cursor.
+        """
+        pending = [r for r in runs if not self._cursor.has(self._service.how, r.id, r.state)]
+        for run in pending:
+            if run.ended or (self._service.live and run.rows):
+                self._send(run)
+        left = sum(1 for r in runs if not self._cursor.has(self._service.how, r.id, r.state))
+        self._cursor.stand(
+            left, None, complete=bool(runs) and not left and all(r.ended for r in runs)
+        )
+        return left
+
+    def close(self) -> None:
+        """Close runs that have not ended; raises OutageError."""
+        while self._open:
+            _, channel = self._open.popitem()
+            channel.close(None)
+
+    def _send(self, run: TrackedRun) -> None:
+        channel = self._open.get(run.id)
+        if channel is None:
+            channel = self._open[run.id] = self._service.open(run)
+        channel.log([row for row in run.rows if row.step >= channel.next_step])
+        if run.ended:
+            del self._open[run.id]
+            channel.close(run)
+            self._cursor.note(self._service.how, run.id, run.state)
