@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from jamba_ray.checkpoints import CheckpointStore, Snapshot
+from jamba_ray.checkpoints import Snapshot
 from jamba_ray.config.params import with_params
 from jamba_ray.config.run import ExperimentConfig, TrialConfig
 from jamba_ray.data.prepared import PreparedData, Rows
@@ -59,7 +59,7 @@ def of_winner(
         CheckpointError: The winner's checkpoint is gone or damaged.
         StorageError: The disk does not take ``best/``.
     """
-    store = CheckpointStore(folder.checkpoints)
+    store = folder.checkpoint_store()
     judged = judge(store.load(winner.checkpoint or ""), data)
     store.publish(winner.checkpoint or "", folder.best)
     trial = with_params(config.trial(), winner.params)

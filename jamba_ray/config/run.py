@@ -13,6 +13,7 @@ from jamba_ray.config.mistakes import NestedMistakes
 from jamba_ray.config.names import nearest, run_name
 from jamba_ray.config.search import Objective, PrunerSection, SamplerSection
 from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section
+from jamba_ray.config.store_uri import checked_endpoint, parse_store
 from jamba_ray.config.tracking import TrackingSection
 from jamba_ray.config.training import Precision, TrainingSection
 
@@ -68,7 +69,9 @@ class ExperimentConfig(TrialConfig):
         default=TrackingSection(), json_schema_extra=NOT_IN_FINGERPRINT
     )
     store: str = Field(default="runs", json_schema_extra=NOT_IN_FINGERPRINT)
-    """Folder that holds the run folders."""
+    """Folder that holds the run folders; of a sweep also a bucket: s3://bucket/prefix, gs://..."""
+    store_endpoint: str | None = Field(default=None, json_schema_extra=NOT_IN_FINGERPRINT)
+    """Address of an S3 store that is not Amazon's; None: AWS_ENDPOINT_URL, else Amazon's."""
     run: str | None = Field(default=None, json_schema_extra=NOT_IN_FINGERPRINT)
     """Name of the run folder; None: made from the sweep's name and the time."""
     resume: bool = Field(default=False, json_schema_extra=NOT_IN_FINGERPRINT)
@@ -90,18 +93,13 @@ class ExperimentConfig(TrialConfig):
 
     @field_validator("store")
     @classmethod
-    def _store_is_local(cls, value: str) -> str:
-        scheme, separator, rest = value.partition("://")
-        if separator and scheme != "file":
-            raise ValueError(
-                f"`store` must be a folder, but is {value!r}: remote stores are not supported yet. "
-                "Give a folder that every node can write"
-            )
-        if not value.strip():
-            raise ValueError(
-                "`store` must name a folder, but is empty. Give one, or drop it for 'runs'"
-            )
-        return rest if separator else value
+    def _store_is_known(cls, value: str) -> str:
+        return str(parse_store(value))
+
+    @field_validator("store_endpoint")
+    @classmethod
+    def _endpoint_is_plain(cls, value: str | None) -> str | None:
+        return None if value is None else checked_endpoint(value)
 
     def trial(self) -> TrialConfig:
         """The part that a lane needs."""
@@ -116,6 +114,16 @@ class ExperimentConfig(TrialConfig):
 
 class TrainConfig(ExperimentConfig):
     """``python -m jamba_ray.train``."""
+
+    @field_validator("store")
+    @classmethod
+    def _store_is_local(cls, value: str) -> str:
+        if "://" in value:
+            raise ValueError(
+                f"`store` must be a folder for one training, but is {value!r}. Give a folder; "
+                "sweeps also write to a bucket"
+            )
+        return value
 
 
 class SweepConfig(ExperimentConfig):

@@ -87,7 +87,7 @@ class Lane:
         self._rows = RowLog(folder.path) if rows else None
         self._data, self._device = data, device
         self._fit = fit
-        self._store = CheckpointStore(folder.checkpoints)
+        self._store = folder.checkpoint_store()
         self._log = folder.logs / f"lane-{os.uname().nodename}-{os.getpid()}.log"
 
     def train(self, jobs: Sequence[Job], base: TrialConfig, report: Reporter) -> list[LaneOutcome]:

@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jamba_ray.checkpoints import CheckpointStore, RemoteCheckpointStore, RemoteFolder
+from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.errors import RunExistsError, StorageError
+
+SCRATCH = "runs"
+"""Where a run whose store is remote lies on the machine that drives it."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,24 @@ class RunFolder:
     """Names the files of one run; makes nothing until ``create`` is called."""
 
     path: Path
+    remote: StoreUri | None = None
+    """The run in its remote store: checkpoints are written there, the rest is copied there."""
+    endpoint: str | None = None
+    """Address of that store, where it is not the cloud's own."""
+
+    @classmethod
+    def of(cls, store: str, run: str, endpoint: str | None = None) -> RunFolder:
+        """The folder of a run in ``store``: a local folder or a bucket."""
+        place = parse_store(store)
+        if isinstance(place, str):
+            return cls(Path(place) / run)
+        return cls(Path(SCRATCH) / run, place.child(run), endpoint)
+
+    def checkpoint_store(self) -> CheckpointStore:
+        """The checkpoints of this run, wherever they lie."""
+        if self.remote is None:
+            return CheckpointStore(self.checkpoints)
+        return RemoteCheckpointStore(RemoteFolder(self.remote.child("checkpoints"), self.endpoint))
 
     @property
     def name(self) -> str:

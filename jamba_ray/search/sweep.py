@@ -13,7 +13,6 @@ from typing import Any
 
 from ray import tune
 
-from jamba_ray.checkpoints import CheckpointStore
 from jamba_ray.config.fingerprint import fingerprint
 from jamba_ray.config.run import SweepConfig, TrialConfig
 from jamba_ray.config.search import DIRECTIONS
@@ -21,6 +20,7 @@ from jamba_ray.config.space import Params, SearchSpace
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import InterruptedRunError, JambaError, StorageError
 from jamba_ray.launch.lane import Fit
+from jamba_ray.launch.mirror import mirror_of
 from jamba_ray.launch.ray_session import RaySession, ray_session
 from jamba_ray.launch.resources import LanePlan, plan_lanes
 from jamba_ray.launch.run_folder import RunFolder
@@ -202,7 +202,7 @@ class _Running:
             LaneTrainable,
             settings=LaneSettings(
                 server=self._name,
-                folder=str(self._folder.path.resolve()),
+                folder=dataclasses.replace(self._folder, path=self._folder.path.resolve()),
                 base=base_config(self._config, len(self._data.train)).model_dump(mode="json"),
                 threads=self._plan.threads,
                 device=self._plan.device,
@@ -264,7 +264,7 @@ class _Poll:
         self, server: Any, folder: RunFolder, keep: int, watch: Watch | None, seen: int
     ) -> None:
         self._server, self._keep, self._watch = server, keep, watch
-        self._store = CheckpointStore(folder.checkpoints)
+        self._store, self._mirror = folder.checkpoint_store(), mirror_of(folder)
         self._seen = seen
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="jamba_ray-poll", daemon=True)
@@ -293,6 +293,8 @@ class _Poll:
         while not self._stop.wait(_POLL_S):
             try:
                 self.look()
+                if self._mirror is not None:
+                    self._mirror.push_study_if_due()
             except StorageError as error:
                 # Lanes and searcher meet the same trouble and end the sweep; deleting can wait.
                 self._note(error.message)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -28,7 +27,8 @@ class LaneSettings:
 
     server: str
     """Name of the StudyServer."""
-    folder: str
+    folder: RunFolder
+    """The run; on other machines than the driver's its path is a scratch folder."""
     base: dict[str, Any]
     """The base ``TrialConfig`` as JSON: families are registered before it is read."""
     threads: int
@@ -48,8 +48,10 @@ class LaneTrainable(tune.Trainable):
         """Start the lane: data and modules are loaded once, for all stacks to come."""
         self._server = server_of(settings.server)
         self._base = settings.base
+        if settings.folder.remote is not None:
+            settings.folder.logs.mkdir(parents=True, exist_ok=True)
         self._lane = Lane(
-            RunFolder(Path(settings.folder)),
+            settings.folder,
             data,
             threads=settings.threads,
             device=settings.device,

@@ -1,0 +1,143 @@
+"""The copy of a run in its remote store: what survives the loss of the driver's machine.
+
+Lanes write checkpoints there themselves. The driver adds the study, copied while it runs, and at
+the end the results. The local files stay the truth while their machine lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import tempfile
+import time
+from pathlib import Path
+
+from jamba_ray.checkpoints import Patience, RemoteFolder
+from jamba_ray.checkpoints.manifest import MANIFEST
+from jamba_ray.config.store_uri import StoreUri
+from jamba_ray.errors import StorageError
+from jamba_ray.launch.run_folder import RunFolder, write_bytes
+
+COPY_EVERY_S = 10.0
+"""What the loss of the head costs: trials are known as they were at most so long ago."""
+_RESULTS = ("config.yaml", "trials.parquet", "summary.json", "log.txt", "report.html")
+_MAX_STUDY_BYTES = 2_000_000_000
+_TABLES = ("trials", "trial_intermediate_values", "trial_user_attributes")
+
+
+class Mirror:
+    """Copies one run to ``folder.remote`` and, on another machine, back."""
+
+    def __init__(self, folder: RunFolder, uri: StoreUri, patience: Patience | None = None) -> None:
+        self._folder = folder
+        self._remote = RemoteFolder(
+            uri, folder.endpoint, patience=patience or Patience(deadline_s=30.0)
+        )
+        self._copied_at = -COPY_EVERY_S
+        self._copied_size = (-1, -1, -1)
+
+    def fetch(self) -> str | None:
+        """Before a resume: take the store's study where it is further than the local one, as after
+        the loss of the machine that wrote it. Returns a sentence for the log.
+
+        Raises:
+            StorageError: The store does not answer.
+        """
+        found = self._remote.read("study.db", _MAX_STUDY_BYTES)
+        if found is None:
+            return None
+        local = self._folder.study
+        with tempfile.TemporaryDirectory() as scratch:
+            copy = Path(scratch) / "study.db"
+            copy.write_bytes(found)
+            theirs, ours = _size(copy), _size(local)
+        if theirs <= ours:
+            return None
+        for leftover in local.parent.glob("study.*"):
+            leftover.unlink()
+        write_bytes(local, found)
+        return f"continuing the study in {self._remote.uri} ({theirs[0]} trials begun)"
+
+    def push_study_if_due(self) -> None:
+        """Copy the study where it has changed, not too often.
+
+        Raises:
+            StorageError: The store does not take it; the next call tries again.
+        """
+        if time.monotonic() - self._copied_at >= COPY_EVERY_S:
+            self._copied_at = time.monotonic()
+            self.push_study()
+
+    def push_study(self) -> None:
+        """Copy the study as of its last commit, if it has changed since the last copy.
+
+        Raises:
+            StorageError: See ``push_study_if_due``.
+        """
+        size = _size(self._folder.study)
+        if size == self._copied_size or size[0] < 0:
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            copy = Path(scratch) / "study.db"
+            with (
+                contextlib.closing(sqlite3.connect(self._folder.study, timeout=30.0)) as source,
+                contextlib.closing(sqlite3.connect(copy)) as target,
+            ):
+                source.backup(target)
+                target.execute("PRAGMA journal_mode=DELETE")
+            self._remote.write("study.db", copy.read_bytes())
+        self._copied_size = size
+
+    def push_results(self) -> None:
+        """Copy the study, the result files, lane logs and ``best/``, whose manifest goes last.
+
+        Raises:
+            StorageError: The store does not take one of them.
+        """
+        self.push_study()
+        path = self._folder.path
+        files = [path / name for name in _RESULTS]
+        for file in [*files, *sorted(self._folder.logs.glob("*.log"))]:
+            if file.is_file():
+                self._remote.write(file.relative_to(path).as_posix(), file.read_bytes())
+        manifest = self._folder.best / MANIFEST
+        if manifest.is_file():
+            # Between the two there is no `best/`, rather than a mixture of old and new.
+            self._remote.delete(f"best/{MANIFEST}")
+            for file in sorted(self._folder.best.iterdir()):
+                if file.name != MANIFEST:
+                    self._remote.write(f"best/{file.name}", file.read_bytes())
+            self._remote.write(f"best/{MANIFEST}", manifest.read_bytes())
+
+    def exists(self) -> bool:
+        """Whether the store holds something of this run."""
+        return bool(self._remote.names())
+
+    def delete(self) -> None:
+        """Remove the run from the store: manifests first, so that no checkpoint is left half."""
+        names = self._remote.names()
+        for name in sorted(names, key=lambda n: not n.endswith(MANIFEST)):
+            self._remote.delete(name)
+
+
+def mirror_of(folder: RunFolder) -> Mirror | None:
+    """The mirror of a run whose store is remote."""
+    return None if folder.remote is None else Mirror(folder, folder.remote)
+
+
+def _size(path: Path) -> tuple[int, int, int]:
+    """Rows of a study, (-1, -1, -1) where there is none: a study only grows."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return (-1, -1, -1)
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=30.0)) as connection:
+            counts = [
+                int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+                for table in _TABLES
+            ]
+    except sqlite3.Error as error:
+        raise StorageError(
+            f"the study must be readable, but {str(path)!r} is not ({error}). "
+            "Restore it from a copy, or start a new run."
+        ) from error
+    return counts[0], counts[1], counts[2]
