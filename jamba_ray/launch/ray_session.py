@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jamba_ray.errors import UnavailableError
+from jamba_ray.launch.nodes import cluster_machine
 from jamba_ray.launch.resources import Machine, this_machine
 
 _QUIET = {
@@ -99,9 +100,8 @@ def ray_session(
                 "Check `ray status`, or unset RAY_ADDRESS to run on this machine."
             ) from error
         try:
-            total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
             yield RaySession(
-                machine=Machine(max(1, int(total.get("CPU", 1))), int(total.get("GPU", 0))),
+                machine=cluster_machine(),
                 local=local,
                 scratch=scratch,
                 node_id=ray.get_runtime_context().get_node_id(),

@@ -114,18 +114,20 @@ class StudyBook:
         self._ended = self._ended or ended
         return Answer(ended=self._ended)
 
-    def lost(self, ticket: str, why: str) -> None:
-        """The lane of ``ticket`` died: each of its trials is continued once, then failed."""
+    def lost(self, ticket: str, why: str, *, charged: bool = True) -> None:
+        """The lane of ``ticket`` died: each of its trials is continued once, then failed; not
+        ``charged`` (its node went, which is no trial's fault): always continued."""
         for number in self._ledger.holders(ticket):
             live = self._ledger.live[number]
-            if hung := self._hung(live):
+            if charged and (hung := self._hung(live)):
                 self._finish(Finish(number=number, state="failed", reason=hung))
                 continue
-            if live.losses >= _MAX_LOSSES:
+            if charged and live.losses >= _MAX_LOSSES:
                 self._finish(Finish(number=number, state="failed", reason=why))
                 continue
-            self._storage.set_trial_user_attr(live.trial_id, "losses", live.losses + 1)
-            live.losses += 1
+            if charged:
+                self._storage.set_trial_user_attr(live.trial_id, "losses", live.losses + 1)
+                live.losses += 1
             self._set_ticket(live, "")
             self._ledger.waiting.append(number)
         self._db.commit()
