@@ -152,6 +152,18 @@ class SweepConfig(ExperimentConfig):
         default=None, json_schema_extra=NOT_IN_FINGERPRINT
     )
     """Stop after so many failed trials; None: when more than half of the first 20 fail."""
+    hang_timeout_s: Annotated[float, Field(gt=0.0)] | None = Field(
+        default=1800.0, json_schema_extra=NOT_IN_FINGERPRINT
+    )
+    """A trial that reports nothing for so long is ended as failed; None: wait for ever."""
+    store_patience_s: Annotated[float, Field(ge=0.0)] = Field(
+        default=60.0, json_schema_extra=NOT_IN_FINGERPRINT
+    )
+    """A store that refuses is tried again for so long, with everything paused; then exit 74."""
+    allow_config_change: bool = Field(default=False, json_schema_extra=NOT_IN_FINGERPRINT)
+    """With ``resume``: go on although settings differ from those the run was begun with."""
+    allow_data_change: bool = Field(default=False, json_schema_extra=NOT_IN_FINGERPRINT)
+    """With ``resume``: go on although the rows differ from those the run was begun with."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = Field(
         default=3, json_schema_extra=NOT_IN_FINGERPRINT
     )

@@ -15,13 +15,15 @@ from typing import Literal
 
 import torch
 
-from jamba_ray.checkpoints import CheckpointStore, Snapshot
+from jamba_ray.checkpoints import Kind, Snapshot
 from jamba_ray.config.params import with_params
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.config.space import Params
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.errors import ConfigError, JambaError
+from jamba_ray.errors import ConfigError, JambaError, StorageError
+from jamba_ray.launch.reports import by_trial, checked, is_number
 from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.launch.watchdog import Watchdog
 from jamba_ray.tracking.rows import RowLog
 from jamba_ray.training import Decision, Member, Outcome, Report, fit
 
@@ -81,14 +83,20 @@ class Lane:
         device: str = "cpu",
         fit: Fit = fit,
         rows: bool = True,
+        hang_timeout_s: float | None = None,
+        patience_s: float = 60.0,
     ) -> None:
-        """``rows``: whether each report is written to the run's local rows."""
+        """``rows``: whether each report is written to the run's local rows. ``hang_timeout_s``: a
+        stack that reports nothing for so long ends this process. ``patience_s``: a store that
+        refuses is tried again for so long."""
         torch.set_num_threads(threads)
         self._rows = RowLog(folder.path) if rows else None
         self._data, self._device = data, device
         self._fit = fit
         self._store = folder.checkpoint_store()
+        self._patience_s = patience_s
         self._log = folder.logs / f"lane-{os.uname().nodename}-{os.getpid()}.log"
+        self._watchdog = Watchdog(hang_timeout_s, self._log)
 
     def train(self, jobs: Sequence[Job], base: TrialConfig, report: Reporter) -> list[LaneOutcome]:
         """Train one stack to its end, one outcome per job, in order. Whatever a trial does, it ends
@@ -106,10 +114,12 @@ class Lane:
             except Exception as error:
                 ended[job.number] = self._failed(job, error)
         resume = {j.number for j in jobs if j.resumed and j.number not in ended}
-        try:
-            outcomes = self._fit_all(members, resume, report)
-        except (Exception, SystemExit) as error:
-            outcomes = self._after_fault(members, resume, report, error)
+        with self._watchdog:
+            report = self._watchdog.around(report)
+            try:
+                outcomes = self._fit_all(members, resume, report)
+            except (Exception, SystemExit) as error:
+                outcomes = self._after_fault(members, resume, report, error)
         ended |= {
             job.number: self._settled(job, outcomes[job.number])
             for job in jobs
@@ -122,7 +132,8 @@ class Lane:
     ) -> dict[int, Outcome | BaseException]:
         if not members:
             return {}
-        saver = _Saver(self._store, self._written(report))
+        report = checked(self._written(report), self.objective_key)
+        saver = _Saver(self._save, report)
         snapshots = {n: found for n in resume if (found := self._newest(n)) is not None}
         outcomes = self._fit(
             members,
@@ -132,7 +143,21 @@ class Lane:
             save=saver.save,
             resume=snapshots or None,
         )
-        return {o.trial: o for o in outcomes}
+        return by_trial(members, outcomes)
+
+    def _save(self, trial: int, step: int, snapshot: Snapshot, kind: Kind) -> str:
+        """Save, again and again while the store refuses; a store that is lost is no fault of the
+        trial. Raises DetachedError after ``patience_s``."""
+        deadline, pause = time.monotonic() + self._patience_s, 0.2
+        while True:
+            try:
+                return self._store.save(trial, step, snapshot, kind)
+            except StorageError as error:
+                if time.monotonic() + pause > deadline:
+                    raise DetachedError(error.message) from error
+                self._write(f"trial {trial}: {error.message} Trying again.")
+                time.sleep(pause)
+                pause = min(2 * pause, 5.0)
 
     def _written(self, report: Reporter) -> Reporter:
         """``report``, with each report in the local rows before anybody else is told."""
@@ -185,7 +210,7 @@ class Lane:
         path = None
         if outcome.checkpoint is not None and sound and outcome.state in ("complete", "stopped"):
             try:
-                path = self._store.save(job.number, outcome.best_step, outcome.checkpoint, "best")
+                path = self._save(job.number, outcome.best_step, outcome.checkpoint, "best")
             except Exception as error:
                 return self._failed(job, error)
         return LaneOutcome(
@@ -193,7 +218,7 @@ class Lane:
             state=outcome.state,
             reason=outcome.reason,
             value=value,
-            metrics=dict(outcome.metrics),
+            metrics={k: float(v) for k, v in outcome.metrics.items() if is_number(v)},
             best_step=outcome.best_step,
             rows_seen=outcome.rows_seen,
             epochs=outcome.epochs,
@@ -228,8 +253,8 @@ class Lane:
 class _Saver:
     """Saves resumable snapshots under the step last reported, not too often."""
 
-    def __init__(self, store: CheckpointStore, report: Reporter) -> None:
-        self._store, self._report = store, report
+    def __init__(self, save: Callable[[int, int, Snapshot, Kind], str], report: Reporter) -> None:
+        self._save, self._report = save, report
         self._steps: dict[int, int] = {}
         self._saved_at: dict[int, float] = {}
 
@@ -242,7 +267,7 @@ class _Saver:
         now = time.monotonic()
         if now - self._saved_at.get(trial, -SAVE_EVERY_S) < SAVE_EVERY_S:
             return
-        self._store.save(trial, self._steps.get(trial, 0), snapshot, "step")
+        self._save(trial, self._steps.get(trial, 0), snapshot, "step")
         self._saved_at[trial] = now
 
 

@@ -107,6 +107,10 @@ class Lease:
         self.lost = False
         """Whether another driver took over."""
 
+    def __reduce__(self) -> tuple[type[Lease], tuple[Path, int]]:
+        # Tune serialises what it is given; only this process renews.
+        return Lease, (self._path, self._epoch)
+
     def __enter__(self) -> Lease:
         self._thread.start()
         return self

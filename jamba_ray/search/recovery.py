@@ -13,8 +13,10 @@ import os
 import sqlite3
 import time
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
 from optuna.storages import RDBStorage
@@ -48,12 +50,20 @@ def redo_of(path: Path) -> Path:
     return path.with_name(f"{path.stem}.redo")
 
 
-def open_for_writing(
-    path: Path, direction: Literal["maximize", "minimize"]
-) -> tuple[int, tuple[str, ...]]:
-    """Make or check the study, make it good if need be, and take its lease.
+@dataclass(frozen=True)
+class Opened:
+    """A study that is whole and whose lease was taken."""
 
-    Returns the lease's epoch and sentences on what was damaged.
+    epoch: int
+    """Of the lease, by which every commit is judged."""
+    notes: tuple[str, ...]
+    """What was damaged and how it was made good."""
+    identity: Mapping[str, Any]
+    """What the run was begun with; empty where it has not begun."""
+
+
+def open_for_writing(path: Path, direction: Literal["maximize", "minimize"]) -> Opened:
+    """Make or check the study, make it good if need be, and take its lease.
 
     Raises:
         RunExistsError: Another driver holds the lease.
@@ -67,7 +77,11 @@ def open_for_writing(
         elif not _is_there(path):
             _create(path, direction)
         with contextlib.closing(lease.connect(path, timeout_s=1.5)) as connection:
-            return lease.take(connection, path), notes
+            epoch = lease.take(connection, path)
+            known = connection.execute(
+                "SELECT value_json FROM study_user_attributes WHERE key = 'identity'"
+            ).fetchone()
+            return Opened(epoch, notes, json.loads(known[0]) if known else {})
     except (OSError, sqlite3.Error) as error:
         if not is_refusal(error):
             raise unreadable(path, str(error)) from error

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from jamba_ray.errors import JambaError, StorageError
+from jamba_ray.errors import ConfigError, JambaError, StorageError
 from jamba_ray.search.records import Answer, Finish, ReportLine, SweepProgress, TrialRecord
 from jamba_ray.search.settings import StudySettings
 from jamba_ray.search.study import Decision, StudyBook
 
 NAMESPACE = "jamba_ray"
+T = TypeVar("T")
 
 
 class StudyServer:
@@ -23,46 +26,60 @@ class StudyServer:
     Made by ``start_server``. Errors of the study travel as they are.
     """
 
-    def __init__(self, path: str, settings: StudySettings, session: str) -> None:
+    def __init__(self, path: str, settings: StudySettings, session: str, epoch: int) -> None:
         self._path, self._settings, self._session = Path(path), settings, session
+        self._epoch = epoch
         self._book: StudyBook | None = None
+        self._gone: JambaError | None = None
 
     def open(self) -> int:
         """Open the study now, so that its errors come before any trial; how many have finished."""
-        return self._opened().progress().n_finished
+        return self._on(lambda book: book.progress().n_finished)
 
     def ask(self, ticket: str) -> Answer:
         """See ``StudyBook.ask``."""
-        return self._opened().ask(ticket)
+        return self._on(lambda book: book.ask(ticket))
 
     def report(self, reports: Sequence[ReportLine]) -> list[Decision]:
         """See ``StudyBook.report``."""
-        return self._opened().report(reports)
+        return self._on(lambda book: book.report(reports))
 
     def finish(self, finishes: Sequence[Finish]) -> None:
         """See ``StudyBook.finish``."""
         for finish in finishes:
-            self._opened().finish(finish)
+            self._on(partial(StudyBook.finish, finish=finish))
 
-    def lost(self, ticket: str, why: str) -> None:
+    def lost(self, ticket: str, why: str, charged: bool = True) -> None:
         """See ``StudyBook.lost``."""
-        self._opened().lost(ticket, why)
+        self._on(lambda book: book.lost(ticket, why, charged=charged))
+
+    def spoil(self, why: str) -> None:
+        """See ``StudyBook.spoil``."""
+        self._on(lambda book: book.spoil(why))
+
+    def storage_lost(self, why: str) -> None:
+        """A lane could not write its checkpoints for long: the sweep ends here, for all."""
+        self._gone = self._gone or StorageError(why)
 
     def progress(self, after: int = 0) -> SweepProgress:
         """See ``StudyBook.progress``."""
-        return self._opened().progress(after)
+        return self._on(lambda book: book.progress(after))
 
     def standing(self, keep: int) -> tuple[list[int], list[int]]:
         """See ``StudyBook.standing``."""
-        return self._opened().standing(keep)
+        return self._on(lambda book: book.standing(keep))
 
     def give_up(self, why: str) -> None:
         """See ``StudyBook.give_up``."""
-        self._opened().give_up(why)
+        self._on(lambda book: book.give_up(why))
 
     def records(self) -> list[TrialRecord]:
         """See ``StudyBook.records``."""
-        return self._opened().records()
+        return self._on(StudyBook.records)
+
+    def notes(self) -> list[str]:
+        """See ``StudyBook.notes``."""
+        return self._on(StudyBook.notes)
 
     def close(self) -> None:
         """See ``StudyBook.close``; the next call opens the study again."""
@@ -70,13 +87,30 @@ class StudyServer:
             book, self._book = self._book, None
             book.close()
 
-    def _opened(self) -> StudyBook:
-        if self._book is None:
-            self._book = StudyBook(self._path, self._settings, session=self._session)
-        return self._book
+    def _on(self, act: Callable[[StudyBook], T]) -> T:
+        """Act on the study. After an error what it holds in memory may be ahead of the disk, so it
+        is dropped; after the store or the lease was lost every call says so at once."""
+        if self._gone is not None:
+            raise self._gone
+        try:
+            if self._book is None:
+                self._book = StudyBook(
+                    self._path, self._settings, session=self._session, epoch=self._epoch
+                )
+            return act(self._book)
+        except ConfigError:
+            raise
+        except BaseException as error:
+            if isinstance(error, JambaError):
+                self._gone = error
+            with contextlib.suppress(Exception):
+                self.close()
+            raise
 
 
-def start_server(name: str, path: Path, settings: StudySettings, session: str, node_id: str) -> Any:
+def start_server(
+    name: str, path: Path, settings: StudySettings, session: str, epoch: int, node_id: str
+) -> Any:
     """Start the named actor on the driver's node, where the study lies. Returns its handle.
 
     ``max_task_retries``: a call whose reply was lost is made again; every method bears that.
@@ -89,7 +123,7 @@ def start_server(name: str, path: Path, settings: StudySettings, session: str, n
         max_restarts=-1,
         max_task_retries=-1,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
-    ).remote(str(path), settings, session)
+    ).remote(str(path.absolute()), settings, session, epoch)
 
 
 def server_of(name: str) -> Any:

@@ -52,7 +52,8 @@ class StudyDatabase:
         """What was found damaged and how it was made good."""
         self._own = epoch is None
         if epoch is None:
-            epoch, self.notes = recovery.open_for_writing(path, direction)
+            opened = recovery.open_for_writing(path, direction)
+            epoch, self.notes = opened.epoch, opened.notes
         self._epoch, self._writer = epoch, uuid.uuid4().hex
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with contextlib.ExitStack() as undo:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from jamba_ray.config.fingerprint import fingerprint
+from jamba_ray.config.fingerprint import fingerprint, fingerprinted
+from jamba_ray.config.params import flatten
 from jamba_ray.config.run import SweepConfig, TrialConfig
 from jamba_ray.config.search import DIRECTIONS
 from jamba_ray.config.space import Params, SearchSpace
@@ -21,10 +23,14 @@ from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import InterruptedRunError, JambaError, StorageError
 from jamba_ray.launch.lane import Fit
 from jamba_ray.launch.mirror import mirror_of
+from jamba_ray.launch.nodes import NodeWatch
 from jamba_ray.launch.ray_session import RaySession, ray_session
 from jamba_ray.launch.resources import LanePlan, plan_lanes
 from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.search import identity
+from jamba_ray.search.lease import Lease, lost_lease
 from jamba_ray.search.records import SweepProgress, SweepResult
+from jamba_ray.search.recovery import Opened, open_for_writing
 from jamba_ray.search.searcher import StudySearcher
 from jamba_ray.search.server import call, start_server
 from jamba_ray.search.settings import StudySettings
@@ -36,6 +42,7 @@ N_REPORTS = 16
 """Reports of a trial of the base configuration's ``epochs``, where ``report_rows`` is not given."""
 _POLL_S = 0.5
 _CLOSE_S = 5.0
+_LOOK_AT_DATA_S = 2.0
 
 Watch = Callable[[SweepProgress], None]
 
@@ -50,6 +57,8 @@ def run_sweep(
     first: Sequence[Params] = (),
     address: str | None = None,
     fit: Fit | None = None,
+    accepted: Callable[[], None] = lambda: None,
+    changed: Callable[[], Sequence[str]] = lambda: (),
 ) -> SweepResult:
     """Run the sweep, or what is left of it where ``folder`` holds a study; prints nothing.
 
@@ -62,8 +71,12 @@ def run_sweep(
         first: Parameters to try first; those not given are sampled.
         address: A Ray cluster; None: ``RAY_ADDRESS``, else one started on this machine.
         fit: Stands in for ``jamba_ray.training.fit``.
+        accepted: Called once the run is known to be this driver's to write and to continue.
+        changed: Asked every few seconds; a sentence for each data file that is no longer what was
+            read. The trials that run then fail with it, and no more are begun.
 
     Raises:
+        RunExistsError: Another driver writes this run.
         InterruptedRunError: SIGINT or SIGTERM; everything acknowledged is in the study.
         UnavailableError: Ray cannot be had, or has too little for one lane.
         ConfigError: The study was begun with other settings or data.
@@ -71,8 +84,15 @@ def run_sweep(
     """
     begun = time.monotonic()
     signals = Signals()
+    settings = study_settings(config, space, data, lanes=1, first=tuple(first))
+    opened = open_for_writing(folder.study, settings.direction)
     try:
-        with signals, ray_session(address=address, verbose=config.verbose) as session:
+        with (
+            Lease(folder.study, opened.epoch) as lease,
+            signals,
+            _accepted(opened, settings, accepted),
+            ray_session(address=address, verbose=config.verbose) as session,
+        ):
             signals.install()
             plan = plan_lanes(
                 session.machine,
@@ -80,17 +100,19 @@ def run_sweep(
                 workers_per_trial=config.workers_per_trial,
                 n_trials=config.n_trials,
             )
-            settings = study_settings(config, space, data, lanes=plan.lanes, first=tuple(first))
             running = _Running(
                 config,
                 data,
                 folder,
                 session,
                 plan,
-                settings,
+                dataclasses.replace(settings, lanes=plan.lanes),
                 watch,
                 fit,
-                lambda: bool(signals.name),
+                lambda: bool(signals.name) or lease.lost,
+                lease,
+                opened,
+                changed,
             )
             return running.run(begun)
     except BaseException:
@@ -125,8 +147,36 @@ def study_settings(
         lanes=lanes,
         config_fingerprint=fingerprint(config),
         data_fingerprint=data.fingerprint,
+        config=flatten(fingerprinted(config)),
+        data=_data_in_words(data),
+        allow_config_change=config.allow_config_change,
+        allow_data_change=config.allow_data_change,
+        hang_timeout_s=config.hang_timeout_s,
+        patience_s=config.store_patience_s,
         first=first,
     )
+
+
+def _data_in_words(data: PreparedData) -> dict[str, Any]:
+    """What a user can compare where the rows are not the same."""
+    schema = data.schema
+    return {
+        "data: training rows": len(data.train),
+        "data: validation rows": len(data.val),
+        "data: features": ", ".join([*schema.numeric, *schema.categorical]),
+        "data: content": data.fingerprint,
+    }
+
+
+@contextlib.contextmanager
+def _accepted(
+    opened: Opened, settings: StudySettings, accepted: Callable[[], None]
+) -> Iterator[None]:
+    """Refuse a run that was begun with other settings before Ray is started."""
+    if known := opened.identity:
+        identity.accepted_changes(known, identity.identity(settings), settings)
+    accepted()
+    yield
 
 
 def report_rows(base: TrialConfig, n_train: int) -> int:
@@ -157,34 +207,49 @@ class _Running:
         watch: Watch | None,
         fit: Fit | None,
         stopping: Callable[[], bool],
+        lease: Lease,
+        opened: Opened,
+        changed: Callable[[], Sequence[str]],
     ) -> None:
+        self._lease, self._opened, self._changed = lease, opened, changed
         self._config, self._data, self._folder = config, data, folder
         self._session, self._plan, self._watch, self._fit = session, plan, watch, fit
         self._stopping = stopping
         self._id = uuid.uuid4().hex[:8]
         self._name = f"study-{folder.name}-{self._id}"
-        self._server = start_server(self._name, folder.study, settings, self._id, session.node_id)
+        self._server = start_server(
+            self._name, folder.study, settings, self._id, opened.epoch, session.node_id
+        )
 
     def run(self, begun: float) -> SweepResult:
         """From the first trial to the table of all."""
         seen = call(self._server.open)
         # Tune serialises its searcher: it may hold the server's handle, never the whole sweep.
-        server = self._server
+        server, nodes = self._server, NodeWatch()
         searcher = StudySearcher(
             lambda ticket: call(server.ask, ticket),
-            lambda ticket, why: call(server.lost, ticket, why),
+            lambda ticket, why: call(server.lost, ticket, why, not nodes.node_died()),
             lanes=self._plan.lanes,
             session=self._id,
             stopping=self._stopping,
         )
-        poll = _Poll(self._server, self._folder, self._config.keep_checkpoints, self._watch, seen)
+        poll = _Poll(
+            self._server,
+            self._folder,
+            self._config.keep_checkpoints,
+            self._watch,
+            seen,
+            self._changed,
+        )
         poll.start()
         try:
             self._tune(searcher)
-            if self._stopping():
-                raise Signalled
             if searcher.error is not None:
                 raise searcher.error
+            if self._lease.lost:
+                raise lost_lease(self._folder.study)
+            if self._stopping():
+                raise Signalled
             return self._result(poll, searcher, begun)
         except BaseException:
             # What was acknowledged is committed; this only folds the log into the one file.
@@ -207,6 +272,8 @@ class _Running:
                 threads=self._plan.threads,
                 device=self._plan.device,
                 rows=self._config.tracking.name != "none",
+                hang_timeout_s=self._config.hang_timeout_s,
+                patience_s=self._config.store_patience_s,
                 fit=self._fit,
             ),
             data=dataclasses.replace(self._data, tests={}),
@@ -242,6 +309,7 @@ class _Running:
             call(self._server.give_up, "its lane was lost and the sweep ended")
         last = poll.look()
         records = call(self._server.records)
+        notes = call(self._server.notes)
         call(self._server.close)
         write_trials(self._folder, records)
         return SweepResult(
@@ -253,7 +321,7 @@ class _Running:
             wall_s=time.monotonic() - begun,
             goodput=last.goodput,
             lanes=self._plan.lanes,
-            notes=(*self._plan.notes, *poll.notes),
+            notes=(*self._plan.notes, *self._opened.notes, *notes, *poll.notes),
         )
 
 
@@ -261,8 +329,15 @@ class _Poll:
     """Looks at the study twice a second: for the display, and to delete checkpoints that lost."""
 
     def __init__(
-        self, server: Any, folder: RunFolder, keep: int, watch: Watch | None, seen: int
+        self,
+        server: Any,
+        folder: RunFolder,
+        keep: int,
+        watch: Watch | None,
+        seen: int,
+        changed: Callable[[], Sequence[str]],
     ) -> None:
+        self._changed, self._looked_at = changed, time.monotonic()
         self._server, self._keep, self._watch = server, keep, watch
         self._store, self._mirror = folder.checkpoint_store(), mirror_of(folder)
         self._seen = seen
@@ -293,6 +368,7 @@ class _Poll:
         while not self._stop.wait(_POLL_S):
             try:
                 self.look()
+                self._look_at_data()
                 if self._mirror is not None:
                     self._mirror.push_study_if_due()
             except StorageError as error:
@@ -303,6 +379,13 @@ class _Poll:
             except Exception as error:
                 self._note(f"the display failed ({type(error).__name__}: {error}).")
                 self._watch = None
+
+    def _look_at_data(self) -> None:
+        if time.monotonic() - self._looked_at < _LOOK_AT_DATA_S:
+            return
+        self._looked_at = time.monotonic()
+        if sentences := self._changed():
+            call(self._server.spoil, sentences[0].removesuffix("."), timeout_s=30.0)
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.notes:

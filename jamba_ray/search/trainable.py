@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,10 @@ class LaneSettings:
     device: str
     rows: bool = True
     """Whether lanes write the local rows."""
+    hang_timeout_s: float | None = None
+    """A trial that reports nothing for so long ends this process."""
+    patience_s: float = 60.0
+    """A store that refuses is tried again for so long."""
     fit: Fit | None = None
     """Stands in for ``jamba_ray.training.fit``."""
 
@@ -56,6 +61,8 @@ class LaneTrainable(tune.Trainable):
             threads=settings.threads,
             device=settings.device,
             rows=settings.rows,
+            hang_timeout_s=settings.hang_timeout_s,
+            patience_s=settings.patience_s,
             fit=settings.fit or fit,
         )
         self.reset_config(config)
@@ -72,6 +79,10 @@ class LaneTrainable(tune.Trainable):
         try:
             outcomes = self._lane.train(jobs, base, self._report)
         except DetachedError as error:
+            # The sweep ends for all lanes: what one cannot store is lost. Already told if it came
+            # from the study itself.
+            with contextlib.suppress(JambaError):
+                call(self._server.storage_lost, str(error))
             # Ray would take a BaseException for the end of the process.
             raise RuntimeError(str(error)) from error
         finishes = [Finish(**dataclasses.asdict(outcome)) for outcome in outcomes]

@@ -14,6 +14,8 @@ from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.training import Outcome, Report
 from tests.search.trials import data
 
+METRICS = {"val/average_precision": 0.5}
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -91,7 +93,7 @@ def test_progress_is_saved_and_taken_up_again(folder, base, monkeypatch):
     def fit(members, data, report, *, device, save, resume):
         resumed.update(resume or {})
         for step in (1, 2, 3):
-            report([Report(members[0].trial, step, step, 0.1, 0.1, {}, 0.0)])
+            report([Report(members[0].trial, step, step, 0.1, 0.1, METRICS, 0.0)])
             save(members[0].trial, Snapshot(documents={"state": {"step": step}}))
         raise MemoryError
 
@@ -110,7 +112,7 @@ def test_progress_is_saved_and_taken_up_again(folder, base, monkeypatch):
 def test_saving_is_not_done_at_every_report(folder, base):
     def fit(members, data, report, *, save, **_):
         for step in range(1, 6):
-            report([Report(0, step, step, 0.1, 0.1, {}, 0.0)])
+            report([Report(0, step, step, 0.1, 0.1, METRICS, 0.0)])
             save(0, Snapshot(documents={"state": {"step": step}}))
         return [outcome(members[0])]
 
@@ -128,6 +130,49 @@ def test_pruned_trials_leave_no_checkpoint(folder, base):
     (end,) = lane(folder, fit).train([Job(0, {})], base, carry_on)
     assert (end.state, end.checkpoint) == ("pruned", None)
     assert CheckpointStore(folder.checkpoints).entries() == []
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (None, "the training code reported None, which is no report"),
+        ({}, "the training code reported no `val/average_precision`"),
+        ({"val/average_precision": "0.5"}, "`val/average_precision` was reported as '0.5'"),
+        ({"val/average_precision": None}, "`val/average_precision` was reported as None"),
+        ({"val/average_precision": True}, "`val/average_precision` was reported as True"),
+        ("silence", "the training code ended without saying how the trial did"),
+        ("word", "the training code gave 'good' as value, which is no number"),
+    ],
+)
+def test_nonsense_fails_the_trial_that_says_it(folder, base, said, reason):
+    def fit(members, data, report, **_):
+        if said == "silence":
+            return None
+        if said == "word":
+            return [outcome(members[0], value="good")]
+        report([said if said is None else Report(0, 1, 1, 0.1, 0.1, said, 0.0)])
+        return [outcome(members[0])]
+
+    (end,) = lane(folder, fit).train([Job(0, {})], base, carry_on)
+    assert end.state == "failed"
+    assert end.reason.startswith(reason)
+
+
+def test_a_store_that_refuses_for_long_is_no_fault_of_the_trial(folder, base, monkeypatch):
+    def fit(members, *_, **__):
+        return [outcome(members[0])]
+
+    refused = []
+
+    def full(*_):
+        refused.append(1)
+        raise StorageError("Disk full.")
+
+    unlucky = Lane(folder, data(), fit=fit, patience_s=0.5)
+    monkeypatch.setattr(unlucky._store, "save", full)
+    with pytest.raises(DetachedError, match="Disk full"):
+        unlucky.train([Job(0, {})], base, carry_on)
+    assert len(refused) > 1
 
 
 def _chained() -> BaseException:

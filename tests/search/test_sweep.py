@@ -41,7 +41,9 @@ def study_of(folder: RunFolder) -> optuna.Study:
 def processes():
     import psutil
 
-    return psutil.process_iter(["cmdline"])
+    return [
+        p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE
+    ]
 
 
 @contextlib.contextmanager
@@ -163,7 +165,7 @@ def test_the_study_server_may_die(tmp_path):
 
     def kill_once(progress):
         if progress.n_finished and not killed:
-            names = {p.pid: " ".join(p.info["cmdline"] or []) for p in processes()}
+            names = {p.pid: " ".join(p.cmdline()) for p in processes()}
             killed.extend(pid for pid, name in names.items() if name.startswith("ray::StudyServer"))
             os.kill(killed[0], signal.SIGKILL)
 
