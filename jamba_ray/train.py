@@ -22,8 +22,8 @@ from jamba_ray.config.run import TrainConfig
 from jamba_ray.data import prepare
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import ExitCode, InterruptedRunError
-from jamba_ray.launch.lane import Job, Lane, LaneOutcome
-from jamba_ray.launch.resources import plan_lanes, this_machine
+from jamba_ray.launch.group_lane import open_lane
+from jamba_ray.launch.lane import Job, LaneOutcome
 from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
 from jamba_ray.reports.words import LABELS
 from jamba_ray.search.records import TrialRecord
@@ -62,7 +62,7 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
     with Following(folder, config.tracking) as follower:
         try:
             with signals, _Curve(console, config, len(data.train), log) as curve:
-                outcome = _train(config, data, folder, curve)
+                outcome = _train(config, data, folder, curve, signals)
         except BaseException:
             # Compiled code may turn a signal's exception into another: ask which signal came.
             if signals.name is None:
@@ -82,14 +82,19 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
 
 
 def _train(
-    config: TrainConfig, data: PreparedData, folder: RunFolder, curve: _Curve
+    config: TrainConfig, data: PreparedData, folder: RunFolder, curve: _Curve, signals: Signals
 ) -> LaneOutcome:
-    machine = this_machine(torch.cuda.device_count())
-    plan = plan_lanes(machine, max_concurrent=1)
-    rows = config.tracking.name != "none"
-    lane = Lane(folder, data, threads=plan.threads, device=plan.device, rows=rows)
-    (outcome,) = lane.train([Job(0, {}, resumed=config.resume)], config.trial(), curve.report)
-    return outcome
+    with open_lane(
+        folder,
+        data,
+        workers=config.workers,
+        gpus=torch.cuda.device_count(),
+        rows=config.tracking.name != "none",
+        verbose=config.verbose,
+        started=signals.install,
+    ) as lane:
+        (outcome,) = lane.train([Job(0, {}, resumed=config.resume)], config.trial(), curve.report)
+        return outcome
 
 
 def _record(outcome: LaneOutcome, points: Sequence[tuple[int, float]]) -> TrialRecord:

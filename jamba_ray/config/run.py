@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, SerializeAsAny, ValidationError, field_validator
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
-from jamba_ray.config.family import FAMILIES, ModelSection
+from jamba_ray.config.family import FAMILIES, TRAINERS, ModelSection
 from jamba_ray.config.mistakes import NestedMistakes
 from jamba_ray.config.names import nearest, run_name
 from jamba_ray.config.search import Objective, PrunerSection, SamplerSection
@@ -114,6 +114,21 @@ class ExperimentConfig(TrialConfig):
 
 class TrainConfig(ExperimentConfig):
     """``python -m jamba_ray.train``."""
+
+    workers: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=1, json_schema_extra=NOT_IN_FINGERPRINT
+    )
+    """Processes that share each batch (data-parallel, by Ray Train), one GPU or CPU each; the
+    result is that of one process. 1: this process, without Ray."""
+
+    @model_validator(mode="after")
+    def _trees_have_one_worker(self) -> TrainConfig:
+        if self.workers > 1 and TRAINERS[self.model.name] == "boosting":
+            raise ValueError(
+                f"`workers` must be 1 for `model.name={self.model.name}`, but is {self.workers}: "
+                "trees train in one process. Drop it"
+            )
+        return self
 
     @field_validator("store")
     @classmethod

@@ -61,13 +61,14 @@ def plan_lanes(
     max_concurrent: int | None = None,
     workers_per_trial: int = 1,
     n_trials: int | None = None,
+    setting: str = "workers_per_trial",
 ) -> LanePlan:
     """Divide ``machine`` into lanes: one per GPU, or one per CPU where there is none.
 
     One thread per lane on CPUs because lanes that spin on each other's barriers are many times
     slower than lanes that do not share (36x measured on a busy 2-core machine); a lane gets more
     only when there are CPUs to spare. Where GPUs are, ``max_concurrent`` may ask for several lanes
-    per GPU.
+    per GPU. ``setting`` is what the user calls ``workers_per_trial``.
 
     Raises:
         UnavailableError: Not even one lane fits.
@@ -75,7 +76,7 @@ def plan_lanes(
     unit, units = ("GPU", machine.gpus) if machine.gpus else ("CPU", machine.cpus)
     if workers_per_trial > units:
         raise UnavailableError(
-            f"`workers_per_trial` must be at most {units}, but is {workers_per_trial}: "
+            f"`{setting}` must be at most {units}, but is {workers_per_trial}: "
             f"there are {machine.words} and each worker needs one {unit}. Lower it."
         )
     fitting = units // workers_per_trial

@@ -1,0 +1,297 @@
+"""A group: several processes that train one trial together, as a Ray Train V2 ``TorchTrainer``.
+
+The group outlives a trial: it takes jobs from a desk, so that its start (some ten seconds) is paid
+once per lane and not once per trial. Its ``fit`` stands in for ``jamba_ray.training.fit``; reports
+come back to the lane, which alone talks to the study, and rank 0 writes checkpoints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import ray
+from ray import train
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks.placement_group_callback import (
+    PlacementGroupCleanerCallback,
+)
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from jamba_ray.checkpoints import Snapshot
+from jamba_ray.config.family import TRAINERS
+from jamba_ray.data.prepared import PreparedData
+from jamba_ray.errors import TrialError
+from jamba_ray.launch.group_desk import Desk
+from jamba_ray.launch.group_faults import Faults
+from jamba_ray.launch.group_rank import run_rank
+from jamba_ray.launch.lane import DetachedError
+from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.training import Finish, Member, Outcome, Report, Reporter, Save
+from jamba_ray.training import fit as fit_alone
+
+_ENVIRONMENT = {
+    # A rank that died is noticed within a second.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
+    "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+}
+_POLL_S = 1.0
+_CLOSE_S = 20.0
+
+
+class _Trainer(TorchTrainer):
+    """Without Ray Train's cleaner of placement groups: it asks the State API, which needs the
+    dashboard and finds the wrong cluster where two share a host, and then stays behind. Our groups
+    end by themselves, and a controller that dies takes its placement group along."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]
+        return [c for c in callbacks if not isinstance(c, PlacementGroupCleanerCallback)]
+
+
+class Group:
+    """``workers`` ranks; started by the first ``fit``, ended by ``close``."""
+
+    def __init__(
+        self, folder: RunFolder, *, workers: int, threads: int = 1, gpus: float = 0.0
+    ) -> None:
+        self._folder, self._workers, self._threads, self._gpus = folder, workers, threads, gpus
+        self._desk: Any = None
+        self._data: tuple[PreparedData, Any] | None = None
+        self._trainer: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self._jobs = 0
+        self.starts = 0
+        """How often ranks were started; 1 as long as nothing died."""
+
+    def fit(
+        self,
+        members: Sequence[Member],
+        data: PreparedData,
+        report: Reporter,
+        *,
+        device: str = "cpu",
+        save: Save | None = None,
+        finish: Finish | None = None,
+        resume: Mapping[int, Snapshot] | None = None,
+    ) -> list[Outcome]:
+        """``jamba_ray.training.fit`` on all ranks; ``save`` is not called, rank 0 saves in the run
+        folder. Ranks that die are replaced, and training goes on from the newest checkpoint.
+
+        Raises:
+            TrialError: A rank failed by the trial's own fault, hung, or died again and again at the
+                same place.
+        """
+        if TRAINERS[members[0].config.model.name] == "boosting":
+            # Trees train in one process; its threads are the lane's.
+            return fit_alone(
+                members, data, report, device=device, save=save, finish=finish, resume=resume
+            )
+        faults, relay = Faults(), _Relay(report)
+        found = dict(resume or {})
+        try:
+            while True:
+                outcomes = self._attempt(members, data, relay, found, faults)
+                if outcomes is not None:
+                    return outcomes
+                if not self._was_preempted():
+                    faults.died(relay.told)
+                found = {**found, **self._newest(members, found)}
+        except TrialError:
+            self._forget()
+            raise
+        except BaseException:
+            self.abort()
+            raise
+
+    def close(self) -> None:
+        """End the ranks and delete what Ray Train wrote; nothing of the group is left."""
+        if self._trainer is not None:
+            if self._trainer.is_alive() and self._desk is not None:
+                with contextlib.suppress(ray.exceptions.RayError):
+                    ray.get(self._desk.close.remote(), timeout=_CLOSE_S)
+            self._trainer.join(_CLOSE_S)
+        self.abort()
+
+    def abort(self) -> None:
+        """End the ranks at their next report, whatever they do."""
+        if self._desk is not None:
+            # Ranks that ask a desk that is gone end with an error, and Ray Train ends the rest.
+            with contextlib.suppress(Exception):
+                ray.kill(self._desk)
+        self._desk = None
+        self._forget()
+
+    # --- one attempt --------------------------------------------------------------------------
+
+    def _attempt(
+        self,
+        members: Sequence[Member],
+        data: PreparedData,
+        relay: _Relay,
+        resume: Mapping[int, Snapshot],
+        faults: Faults,
+    ) -> list[Outcome] | None:
+        """Outcomes, or None where ranks died without anybody's fault."""
+        self._start(data)
+        self._jobs += 1
+        payload = {
+            "members": [(m.trial, m.config.model_dump(mode="json")) for m in members],
+            "resume": dict(resume),
+        }
+        self._call(self._desk.submit, self._jobs, [ray.put(payload)])
+        for event in self._events():
+            if event["kind"] == "report":
+                decisions = relay([Report(**line) for line in event["reports"]])
+                self._call(self._desk.answer, event["number"], list(decisions))
+            elif event["kind"] == "ended":
+                try:
+                    outcomes: list[Outcome] = ray.get(event["outcomes"][0])
+                except ray.exceptions.RayError:
+                    break  # rank 0 died with them
+                return outcomes
+            elif event["kind"] == "fault":
+                faults.fault(event)
+            else:
+                faults.hung(event)
+            for number in faults.to_leave(time.monotonic()):
+                self._call(self._desk.answer, number, "leave")
+        self._forget()
+        faults.blame()
+        return None
+
+    def _events(self) -> Iterator[dict[str, Any]]:
+        """What the ranks of this job tell, until the group has ended."""
+        alive = True
+        while alive:
+            alive = self._trainer is not None and self._trainer.is_alive()
+            collected = self._call(self._desk.collect, _POLL_S if alive else 0.1)
+            for event in collected or [{"kind": "none", "job": self._jobs}]:
+                if event["job"] == self._jobs:
+                    yield event
+
+    def _newest(
+        self, members: Sequence[Member], found: Mapping[int, Snapshot]
+    ) -> dict[int, Snapshot]:
+        """What the dead ranks saved last, where it is newer than what they began from."""
+        store = self._folder.checkpoint_store()
+        newest = {}
+        for member in members:
+            loaded, _ = store.latest(member.trial)
+            if loaded is not None:
+                newest[member.trial] = loaded.snapshot
+        return {n: s for n, s in newest.items() if _step(s) >= _step(found.get(n))}
+
+    def _was_preempted(self) -> bool:
+        """Whether the cloud took the machine, which it may do as often as it likes."""
+        error = self._error
+        if isinstance(error, train.WorkerGroupError):
+            return any(getattr(e, "preempted", False) for e in error.worker_failures.values())
+        return isinstance(error, train.PreemptionError)
+
+    # --- the ranks ----------------------------------------------------------------------------
+
+    def _start(self, data: PreparedData) -> None:
+        if self._desk is None:
+            here = NodeAffinitySchedulingStrategy(
+                ray.get_runtime_context().get_node_id(), soft=False
+            )
+            actor: Any = ray.remote(Desk)
+            self._desk = actor.options(num_cpus=0, scheduling_strategy=here).remote()
+        if self._data is None or self._data[0] is not data:
+            self._data = (data, ray.put(data))
+        if self._trainer is not None and self._trainer.is_alive():
+            return
+        self.starts += 1
+        self._error = None
+        self._trainer = threading.Thread(
+            target=self._run, name="jamba_ray-group", args=(self._jobs,), daemon=True
+        )
+        self._trainer.start()
+
+    def _run(self, after: int) -> None:
+        """In a thread: Ray Train sets no signal handlers there."""
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        scratch = tempfile.mkdtemp(prefix="jr-group-")
+        data = self._data
+        try:
+            _Trainer(
+                run_rank,
+                train_loop_config={
+                    "desk": self._desk,
+                    "data": [None if data is None else data[1]],
+                    "folder": self._folder,
+                    "threads": self._threads,
+                    "after": after,
+                },
+                torch_config=TorchConfig(backend="nccl" if self._gpus else "gloo"),
+                scaling_config=train.ScalingConfig(
+                    num_workers=self._workers,
+                    use_gpu=self._gpus > 0,
+                    resources_per_worker={
+                        "CPU": self._threads,
+                        **({"GPU": self._gpus} if self._gpus else {}),
+                    },
+                ),
+                run_config=train.RunConfig(
+                    name="group",
+                    storage_path=scratch,
+                    # Restarts are ours: only we know whether a trial or a machine is to blame.
+                    failure_config=train.FailureConfig(  # type: ignore[call-arg]
+                        max_failures=0, max_preemption_failures=0, controller_failure_limit=0
+                    ),
+                ),
+            ).fit()
+        except BaseException as error:
+            self._error = error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _forget(self) -> None:
+        """Wait for the end of ranks that are ending, so that the next find their place free."""
+        if self._trainer is not None:
+            self._trainer.join(_CLOSE_S)
+        self._trainer = None
+
+    def _call(self, method: Any, *args: Any) -> Any:
+        try:
+            return ray.get(method.remote(*args))
+        except ray.exceptions.RayError as error:
+            raise DetachedError(f"the group's desk is gone ({type(error).__name__})") from error
+
+
+class _Relay:
+    """Passes each report on once: ranks that start again from a checkpoint report steps again."""
+
+    def __init__(self, report: Reporter) -> None:
+        self._report = report
+        self._decisions: dict[tuple[int, int], Any] = {}
+
+    @property
+    def told(self) -> int:
+        """Reports passed on so far."""
+        return len(self._decisions)
+
+    def __call__(self, reports: Sequence[Report]) -> list[Any]:
+        new = [r for r in reports if (r.trial, r.step) not in self._decisions]
+        if new:
+            answers = self._report(new)
+            for r, decision in zip(new, answers, strict=True):
+                self._decisions[r.trial, r.step] = decision
+        return [self._decisions[r.trial, r.step] for r in reports]
+
+
+def _step(snapshot: Snapshot | None) -> int:
+    return 0 if snapshot is None else int(snapshot.documents["state"]["step"])
