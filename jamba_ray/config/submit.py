@@ -63,6 +63,8 @@ class DoctorSection(Section):
     """How many nodes there must be."""
     free_gb: Annotated[float, Field(gt=0.0)] = 5.0
     """Free disk that every node must have."""
+    make_token: bool = False
+    """Make ~/.ray/auth_token, the secret of the clusters to come, and do nothing else."""
     python: str = "python"
     """The Python of the cluster's nodes."""
 

@@ -1,0 +1,185 @@
+"""``python -m jamba_ray.doctor``: would a sweep run here, or on that cluster, and if not, why?"""
+
+from __future__ import annotations
+
+import json
+import netrc
+import os
+import secrets
+import shlex
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from jamba_ray.commands import diagnosis, upload
+from jamba_ray.commands.composition import compose_section, split_flags
+from jamba_ray.commands.diagnosis import Line
+from jamba_ray.commands.doctor_job import MARK
+from jamba_ray.commands.entry import guarded
+from jamba_ray.commands.help import print_help
+from jamba_ray.commands.node_facts import Facts, facts
+from jamba_ray.commands.prefixed import split_settings
+from jamba_ray.config.data import TableSection
+from jamba_ray.config.run import SweepConfig
+from jamba_ray.config.submit import DoctorSection
+from jamba_ray.errors import ExitCode, JambaError, UnavailableError
+from jamba_ray.launch.job_api import Jobs, is_loopback, require_access, token_path
+
+ABOUT = """\
+Check that a sweep would run: versions, GPUs, authentication, store, data, clocks, disk, W&B. Every
+line is ok, warn or fix; it exits 69 when a sweep would fail. What does not begin with `doctor.` are
+the settings of the sweep that is meant."""
+EXAMPLES = """\
+  python -m jamba_ray.doctor
+  python -m jamba_ray.doctor store=s3://bucket/sweeps doctor.address=http://127.0.0.1:8265 \\
+      doctor.nodes=3
+  python -m jamba_ray.doctor doctor.make_token=true
+"""
+INSECURE = "--insecure-local"
+_STYLES = {"ok": "green", "warn": "yellow", "fix": "bold red"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command as ``python -m jamba_ray.doctor`` does; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda out: _main(arguments, out))
+
+
+def _main(arguments: list[str], out: Console) -> int:
+    insecure = INSECURE in arguments
+    flags, settings = split_flags([a for a in arguments if a != INSECURE])
+    if flags.help:
+        print_help(out, ABOUT, EXAMPLES, DoctorSection, prefix="doctor.")
+        out.print(f"  {INSECURE}    accept a cluster without a token at a loopback address")
+        return ExitCode.OK
+    own, overrides = split_settings(DoctorSection, "doctor", settings)
+    if own.make_token:
+        out.print(_make_token(token_path()), highlight=False, markup=False, soft_wrap=True)
+        return ExitCode.OK
+    config = compose_section(SweepConfig, "config", overrides)
+    if own.address is None:
+        lines = _local_lines(config, own)
+    else:
+        lines = _cluster_lines(config, own, own.address, insecure)
+    lines.append(_tracking_line(config))
+    for line in lines:
+        out.print(f"[{_STYLES[line.level]}]{line.level:>4}[/] ", end="")
+        out.print(f"{line.what}: {line.text}", highlight=False, markup=False, soft_wrap=True)
+    return ExitCode.UNAVAILABLE if diagnosis.failed(lines) else ExitCode.OK
+
+
+def _local_lines(config: SweepConfig, own: DoctorSection) -> list[Line]:
+    here = facts(config.store, config.store_endpoint, data_paths(config))
+    return [
+        *diagnosis.versions(here, []),
+        *diagnosis.hardware([here]),
+        *diagnosis.disks([here], own.free_gb),
+        *diagnosis.store([here], config.store),
+        *diagnosis.data([here], data_paths(config)),
+    ]
+
+
+def _cluster_lines(
+    config: SweepConfig, own: DoctorSection, address: str, insecure: bool
+) -> list[Line]:
+    try:
+        require_access(address, insecure_local=insecure)
+    except UnavailableError as error:
+        return [Line("fix", "access", error.message)]
+    lines = [Line("ok", "access", f"{address} asks for the token and takes ours")]
+    if insecure and os.environ.get("RAY_AUTH_MODE") == "disabled":
+        lines = [Line("warn", "access", f"{address} runs code for anybody on this machine")]
+    elif not is_loopback(address) and not address.startswith("https://"):
+        text = f"{address} is not this machine: the token travels in the clear; use an SSH tunnel"
+        lines.append(Line("warn", "access", text))
+    here = facts(str(Path.cwd()), None, [])
+    try:
+        nodes, skews = _ask(config, own, address)
+    except JambaError as error:
+        return [*lines, Line("fix", "job API", error.message)]
+    return [
+        *lines,
+        *diagnosis.count(nodes, own.nodes),
+        *diagnosis.versions(here, nodes),
+        *diagnosis.hardware(nodes),
+        *diagnosis.clocks(nodes, skews),
+        *diagnosis.disks(nodes, own.free_gb),
+        *diagnosis.store(nodes, config.store),
+        *diagnosis.data(nodes, data_paths(config)),
+    ]
+
+
+def _ask(
+    config: SweepConfig, own: DoctorSection, address: str
+) -> tuple[list[Facts], dict[str, float]]:
+    """(every node's facts, host -> seconds that its clock is ahead of the head's)."""
+    question = json.dumps(
+        {
+            "store": config.store,
+            "endpoint": config.store_endpoint,
+            "data_paths": data_paths(config),
+        }
+    )
+    entrypoint = shlex.join([own.python, "-m", "jamba_ray.commands.doctor_job", question])
+    jobs = Jobs(address)
+    name = f"doctor-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+    jobs.submit(name, entrypoint, Path.cwd(), upload.EXCLUDES, {})
+    tail: list[str] = []
+    ended = jobs.follow(name, tail.append)
+    answers = [line.removeprefix(MARK) for line in tail if line.startswith(MARK)]
+    if not answers:
+        last = next((line for line in reversed(tail) if line.strip()), ended.message)
+        raise UnavailableError(
+            f"every node must answer, but the job {name} ended as {ended.status}: {last.strip()}. "
+            "Are jamba_ray's packages installed on the nodes?"
+        )
+    found = json.loads(answers[-1])
+    skews = {
+        one["facts"]["host"]: one["facts"]["clock_s"] - one["clock_of_head_s"] for one in found
+    }
+    return [one["facts"] for one in found], skews
+
+
+def data_paths(config: SweepConfig) -> list[str]:
+    """Files that the sweep reads."""
+    data = config.data
+    if not isinstance(data, TableSection):
+        return []
+    return [path for path in (data.path, data.test, *data.extra_tests.values()) if path]
+
+
+def _tracking_line(config: SweepConfig) -> Line:
+    if config.tracking.name != "wandb" or config.tracking.mode == "offline":
+        return Line("ok", "tracking", f"{config.tracking.name}: no login needed")
+    if os.environ.get("WANDB_API_KEY") or _has_netrc_login():
+        return Line("ok", "W&B", "a key is here; it is not tried")
+    return Line("fix", "W&B", "no login: run `wandb login`, or set tracking.mode=offline")
+
+
+def _has_netrc_login() -> bool:
+    try:
+        logins = netrc.netrc()
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return any("wandb" in host for host in logins.hosts)
+
+
+def _make_token(path: Path) -> str:
+    """A new token file, readable by its owner alone; one that exists is kept."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        path.chmod(0o600)
+        return f"{path} exists and is kept (0600)."
+    with os.fdopen(handle, "w") as file:
+        file.write(secrets.token_hex(32))
+    return f"{path} holds a new token (0600): `ray up` copies it to every node."
+
+
+if __name__ == "__main__":
+    sys.exit(main())
