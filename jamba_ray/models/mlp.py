@@ -37,12 +37,13 @@ class MlpSection(ModelSection):
         default=0.1, json_schema_extra=FUSIBLE
     )
     feature_masking: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
-        default=0.0, json_schema_extra=FUSIBLE
+        default=0.1, json_schema_extra=FUSIBLE
     )
-    """Rate at which whole features are hidden in training, which helps against shifts."""
+    """Rate at which a whole feature is hidden in training, against leaning on a few of them. See
+    ``attention``."""
     embedding: Embedding = "ple"
     """How a number becomes a vector: piecewise-linear, periodic or linear."""
-    norm: Norm = "batch"
+    norm: Norm = "layer"
 
 
 class Mlp(nn.Module):
