@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -20,10 +22,18 @@ from jamba_ray.commands.summary_text import print_summary
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
 from jamba_ray.config.sweep_space import parse_space
-from jamba_ray.data import prepare
+from jamba_ray.data import changed_files, prepare, source_files
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.errors import ConfigError, ExitCode, InterruptedRunError
+from jamba_ray.errors import (
+    ConfigError,
+    DataError,
+    ExitCode,
+    JambaError,
+    RunExistsError,
+    StorageError,
+)
 from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
+from jamba_ray.search.lease import LeaseLostError, check_free
 from jamba_ray.search.records import SweepResult
 from jamba_ray.search.sweep import run_sweep
 
@@ -55,9 +65,13 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
         return ExitCode.OK
     following.check_tracking(config.tracking)
     storing.refuse_if_used(folder, config)
+    # Before the data are read, so that a second driver is told at once.
+    check_free(folder.study)
+    files = source_files(config.data)
     data = prepare(config.data)
+    if changed := changed_files(files):
+        raise DataError(changed[0])
     fetched = storing.create(folder, config)
-    write_bytes(folder.config, to_yaml(config).encode())
     log = RunLog(folder.log)
     log.write(f"sweep {config.sweep_name}: {len(data.train)} training rows, {space.paths}")
     if fetched is not None:
@@ -65,6 +79,13 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
         console.print(fetched, highlight=False, markup=False, soft_wrap=True)
     begun = time.monotonic()
     budget_rows = round(config.training.epochs * len(data.train))
+    frame = summary.frame("sweep", config, data) | {"folder": str(folder.path)}
+
+    def accepted() -> None:
+        """The run is ours: from here on the files say that it is under way."""
+        write_bytes(folder.config, to_yaml(config).encode())
+        write_json(folder.summary, {**frame, "status": "running", "exit_code": None})
+
     shape = [p.path for p in space.parameters if not p.fusible]
     with (
         storing.stored(folder, log),
@@ -72,10 +93,23 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
     ):
         try:
             with Display(console, config, budget_rows, log) as display:
-                result = run_sweep(config, space, data, folder, display)
-        except InterruptedRunError as error:
+                result = run_sweep(
+                    config,
+                    space,
+                    data,
+                    folder,
+                    display,
+                    accepted=accepted,
+                    changed=partial(changed_files, files),
+                )
+        except (RunExistsError, ConfigError, LeaseLostError):
+            # Not, or no longer, ours to write.
+            raise
+        except JambaError as error:
             log.write(error.message)
-            write_json(folder.summary, _interrupted(config, data, folder, error.exit_code, begun))
+            wall_s = time.monotonic() - begun
+            with contextlib.suppress(StorageError):
+                write_json(folder.summary, _ended_early(frame, folder, error, wall_s))
             raise
         report = _summary(config, space, data, folder, result, begun)
         write_json(folder.summary, report)
@@ -117,16 +151,21 @@ def _summary(
     return plain
 
 
-def _interrupted(
-    config: SweepConfig, data: PreparedData, folder: RunFolder, code: ExitCode, begun: float
+def _ended_early(
+    frame: dict[str, Any], folder: RunFolder, error: JambaError, wall_s: float
 ) -> dict[str, Any]:
-    return {
-        **summary.frame("sweep", config, data),
-        "status": "interrupted",
-        "exit_code": int(code),
-        "wall_s": time.monotonic() - begun,
-        "folder": str(folder.path),
+    """The summary of a sweep that a signal, the store or the machine ended."""
+    words = {ExitCode.INTERRUPTED: "interrupted", ExitCode.STORAGE: "storage_lost"}
+    report: dict[str, Any] = {
+        **frame,
+        **summary.so_far(folder),
+        "status": words.get(error.exit_code, "failed"),
+        "exit_code": int(error.exit_code),
+        "ended": error.message,
+        "wall_s": wall_s,
     }
+    plain: dict[str, Any] = summary.finite(report)
+    return plain
 
 
 def _next_commands(folder: RunFolder, result: SweepResult) -> list[str]:

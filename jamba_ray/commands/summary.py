@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import platform
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -12,7 +14,9 @@ from jamba_ray import __version__
 from jamba_ray.config.fingerprint import fingerprint
 from jamba_ray.config.run import ExperimentConfig
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.errors import ExitCode
+from jamba_ray.errors import ExitCode, StorageError
+from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.search.reading import read_study
 from jamba_ray.search.records import SweepResult, TrialRecord
 
 _PACKAGES = ("ray", "optuna", "torch", "lightgbm", "numpy", "pandas", "pyarrow", "scikit-learn")
@@ -46,16 +50,47 @@ def count_states(counts: Mapping[Any, int]) -> dict[str, int]:
 
 
 def failures(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
-    """Failed trials grouped by reason, the most frequent first."""
-    by_reason: dict[str, list[int]] = {}
+    """Failed trials grouped by root cause, the most frequent first; ``reason`` is the first one's.
+
+    Reasons that differ in numbers only (a step, a loss, an address) are one cause.
+    """
+    by_cause: dict[str, list[TrialRecord]] = {}
     for trial in trials:
         if trial.state == "failed":
-            by_reason.setdefault(trial.reason or "no reason given", []).append(trial.number)
+            by_cause.setdefault(_cause(trial.reason), []).append(trial)
     groups = [
-        {"reason": reason, "count": len(numbers), "trials": numbers}
-        for reason, numbers in by_reason.items()
+        {
+            "reason": failed[0].reason or "no reason given",
+            "count": len(failed),
+            "trials": [trial.number for trial in failed],
+        }
+        for failed in by_cause.values()
     ]
     return sorted(groups, key=lambda group: -len(group["trials"]))
+
+
+def _cause(reason: str | None) -> str:
+    return re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?(e[+-]?\d+)?", "#", reason or "")
+
+
+def so_far(folder: RunFolder) -> dict[str, Any]:
+    """What the study says of a sweep that did not end by itself: its trials by state, how the
+    failed ones failed, and the best so far (which was not judged on any test)."""
+    try:
+        reading = read_study(folder.study)
+    except StorageError:
+        return {"trials": None, "failures": [], "best_so_far": None}
+    trials = reading.trials
+    sign = 1.0 if reading.identity.get("direction") == "minimize" else -1.0
+    done = [t for t in trials if t.state == "complete" and t.value is not None]
+    best = min(done, key=lambda t: (sign * (t.value or 0.0), t.number), default=None)
+    return {
+        "trials": count_states(Counter(t.state for t in trials)),
+        "failures": failures(trials),
+        "best_so_far": None
+        if best is None
+        else {"trial": best.number, "value": best.value, "params": dict(best.params)},
+    }
 
 
 def frame(command: str, config: ExperimentConfig, data: PreparedData) -> dict[str, Any]:

@@ -1,0 +1,167 @@
+"""The checker: what a chaos run promised, judged by its history and by the raw study file.
+
+It reads ``study.db`` with plain SQL and uses none of the code that is under test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sqlite3
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from jamba_ray.chaos.history import Event
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trial as it lies in the study."""
+
+    state: str
+    value: float | None
+    params: tuple[tuple[str, float], ...]
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found."""
+
+    broken: tuple[str, ...]
+    """A sentence for each promise that was not kept."""
+    redone: int
+    """Steps that were acknowledged more than once."""
+    most_redone: int
+    """The most steps that one restart of one trial had to do again."""
+
+
+def check(events: list[Event], study: Path, n_trials: int, interval_steps: int) -> Verdict:
+    """Judge a sweep that ended. ``interval_steps``: what lies between two checkpoints."""
+    rows = read_rows(study)
+    broken = [*_all_there(rows, n_trials), *_nothing_lost(events, rows), *_no_twins(rows)]
+    broken += [*_curves(events, rows), *_not_run_again(events), *_same_trial(events)]
+    redone, most = _redone(events)
+    if most > interval_steps:
+        broken.append(f"{most} steps of one trial were done again, more than {interval_steps}")
+    return Verdict(tuple(broken), redone, most)
+
+
+def read_rows(study: Path) -> dict[int, Row]:
+    """Every trial in the file."""
+    uri = f"{study.absolute().as_uri()}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+        trials = connection.execute("SELECT trial_id, number, state FROM trials").fetchall()
+        found = {}
+        for trial_id, number, state in trials:
+            reports = connection.execute(
+                "SELECT step, intermediate_value FROM trial_intermediate_values "
+                "WHERE trial_id = ? ORDER BY step",
+                (trial_id,),
+            ).fetchall()
+            params = connection.execute(
+                "SELECT param_name, param_value FROM trial_params WHERE trial_id = ? ORDER BY 1",
+                (trial_id,),
+            ).fetchall()
+            value = connection.execute(
+                "SELECT value FROM trial_values WHERE trial_id = ?", (trial_id,)
+            ).fetchone()
+            found[number] = Row(
+                state=state,
+                value=value[0] if value else None,
+                params=tuple(params),
+                steps=tuple(step for step, _ in reports),
+                values=tuple(v for _, v in reports),
+            )
+    return found
+
+
+def _all_there(rows: dict[int, Row], n_trials: int) -> list[str]:
+    broken = []
+    if sorted(rows) != list(range(n_trials)):
+        broken.append(f"there are {len(rows)} trials, not {n_trials}")
+    unfinished = [n for n, row in rows.items() if row.state in ("RUNNING", "WAITING")]
+    if unfinished:
+        broken.append(f"trials {unfinished} never ended")
+    return broken
+
+
+def _nothing_lost(events: list[Event], rows: dict[int, Row]) -> list[str]:
+    """What the driver was told is finished is finished in the study, with the same value."""
+    broken = []
+    states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
+    for event in events:
+        if event.name != "finished" or event.trial is None:
+            continue
+        row = rows.get(event.trial)
+        told = (states[event.more["state"]], event.more["value"])
+        if row is None or (row.state, row.value) != told:
+            broken.append(f"trial {event.trial} was acknowledged as {told}, but is {row}")
+    return broken
+
+
+def _no_twins(rows: dict[int, Row]) -> list[str]:
+    seen: dict[tuple[tuple[str, float], ...], int] = {}
+    broken = []
+    for number, row in sorted(rows.items()):
+        if row.params in seen:
+            broken.append(f"trials {seen[row.params]} and {number} have the same parameters")
+        seen.setdefault(row.params, number)
+    return broken
+
+
+def _curves(events: list[Event], rows: dict[int, Row]) -> list[str]:
+    """Steps are consecutive and hold what was acknowledged."""
+    broken = []
+    told: dict[int, dict[int, float]] = defaultdict(dict)
+    for event in events:
+        if event.name == "step" and event.trial is not None:
+            told[event.trial][event.more["step"]] = event.more["value"]
+    for number, row in rows.items():
+        if row.steps != tuple(range(1, len(row.steps) + 1)):
+            broken.append(f"trial {number} has the steps {row.steps}")
+        held = dict(zip(row.steps, row.values, strict=True))
+        if any(v is None or not math.isfinite(v) for v in row.values):
+            broken.append(f"trial {number} holds a value that is no number")
+        wrong = [s for s, v in told[number].items() if held.get(s) != v]
+        if wrong:
+            broken.append(f"trial {number} lacks or changed the acknowledged steps {wrong}")
+    return broken
+
+
+def _not_run_again(events: list[Event]) -> list[str]:
+    finished: set[int] = set()
+    broken = []
+    for event in events:
+        if event.name == "finished" and event.trial is not None:
+            if event.trial in finished:
+                broken.append(f"trial {event.trial} was told finished twice")
+            finished.add(event.trial)
+        elif event.name == "begin" and event.trial in finished:
+            broken.append(f"trial {event.trial} was run again after it had finished")
+    return broken
+
+
+def _same_trial(events: list[Event]) -> list[str]:
+    """A trial that is begun again is the same trial."""
+    rates: dict[int, set[float]] = defaultdict(set)
+    for event in events:
+        if event.name == "begin" and event.trial is not None:
+            rates[event.trial].add(event.more["rate"])
+    return [f"trial {n} was begun with {len(r)} settings" for n, r in rates.items() if len(r) > 1]
+
+
+def _redone(events: list[Event]) -> tuple[int, int]:
+    reached: dict[int, int] = defaultdict(int)
+    redone, most = 0, 0
+    for event in events:
+        if event.trial is None:
+            continue
+        if event.name == "begin":
+            again = max(0, reached[event.trial] - event.more["step"])
+            redone, most = redone + again, max(most, again)
+        elif event.name == "step":
+            reached[event.trial] = max(reached[event.trial], event.more["step"])
+    return redone, most

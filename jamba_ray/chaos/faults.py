@@ -1,0 +1,163 @@
+"""The faults: each does something real to a running sweep or to what it left on the disk."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault."""
+
+    name: str
+    inject: Callable[[int, Path, random.Random], None]
+    """Called with the driver's process number, the run folder and seeded randomness."""
+    driver_survives: bool = False
+    """Whether the sweep must go on by itself, without ``resume=true``."""
+    exit_codes: tuple[int, ...] = (-signal.SIGKILL,)
+    """How the driver may end, where it does not survive."""
+    hangs: bool = False
+    """Whether some trials hang by themselves."""
+    said: str | None = None
+    """What the run that recovers has to say."""
+
+
+def kill_driver(pid: int, folder: Path, rng: random.Random) -> None:
+    """SIGKILL to the driver; Ray ends what it had started."""
+    os.kill(pid, signal.SIGKILL)
+
+
+def kill_child(*names: str) -> Callable[[int, Path, random.Random], None]:
+    """SIGKILL to one process below the driver whose command line holds one of ``names``."""
+
+    def kill(pid: int, folder: Path, rng: random.Random) -> None:
+        found = [p for p, line in descendants(pid) if any(name in line for name in names)]
+        if not found:
+            raise LookupError(f"no process called {names} below {pid}")
+        os.kill(rng.choice(sorted(found)), signal.SIGKILL)
+
+    return kill
+
+
+def terminate(pid: int, folder: Path, rng: random.Random) -> None:
+    """SIGTERM, as spot drains and ``ray job stop`` do."""
+    os.kill(pid, signal.SIGTERM)
+
+
+def pause_driver(pid: int, folder: Path, rng: random.Random) -> None:
+    """SIGSTOP: a machine that sleeps, or a network that is cut."""
+    os.kill(pid, signal.SIGSTOP)
+
+
+def after_kill(
+    damage: Callable[[Path, random.Random], None],
+) -> Callable[[int, Path, random.Random], None]:
+    """SIGKILL to the driver, then damage to the files."""
+
+    def inject(pid: int, folder: Path, rng: random.Random) -> None:
+        below = [p for p, _ in descendants(pid)]
+        os.kill(pid, signal.SIGKILL)
+        # Ray's processes end with their driver; a writer must not mend what is damaged here.
+        deadline = time.monotonic() + 30
+        while any(_is_alive(p) for p in below) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        damage(folder, rng)
+
+    return inject
+
+
+def truncate_study(folder: Path, rng: random.Random) -> None:
+    """A torn file: half of it is gone, and its log too."""
+    study = folder / "study.db"
+    os.truncate(study, study.stat().st_size // 2)
+    for suffix in ("-wal", "-shm"):
+        Path(f"{study}{suffix}").unlink(missing_ok=True)
+
+
+def flip_study(folder: Path, rng: random.Random) -> None:
+    """One flipped bit in the middle of a value that SQLite itself does not check."""
+    study = folder / "study.db"
+    import sqlite3
+
+    with sqlite3.connect(study) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    content = bytearray(study.read_bytes())
+    # Attributes are JSON text: the digit after a point is a value, wherever it lies.
+    places = [i for i in range(len(content) - 1) if content[i : i + 2] == b"0."]
+    content[rng.choice(places) + 2] ^= 1
+    study.write_bytes(content)
+
+
+def remove_newest_checkpoint(folder: Path, rng: random.Random) -> None:
+    """The newest resumable checkpoint of each trial is deleted."""
+    for newest in newest_checkpoints(folder):
+        shutil.rmtree(newest)
+
+
+def flip_newest_checkpoint(folder: Path, rng: random.Random) -> None:
+    """A flipped bit in the weights of the newest resumable checkpoint of each trial."""
+    for newest in newest_checkpoints(folder):
+        weights = newest / "model.safetensors"
+        content = bytearray(weights.read_bytes())
+        content[rng.randrange(len(content) // 2, len(content))] ^= 1 << rng.randrange(8)
+        weights.write_bytes(content)
+
+
+def newest_checkpoints(folder: Path) -> list[Path]:
+    """The newest ``step-*`` of each trial that has one."""
+    trials = (folder / "checkpoints").glob("trial-*")
+    steps = [sorted(trial.glob("step-*")) for trial in trials]
+    return [found[-1] for found in steps if found]
+
+
+FAULTS = (
+    Fault("driver SIGKILL", kill_driver),
+    Fault("StudyServer SIGKILL", kill_child("ray::StudyServer"), driver_survives=True),
+    Fault("lane SIGKILL", kill_child("ray::LaneTrainable", "ray::ImplicitFunc"), True),
+    Fault("raylet SIGKILL", kill_child("/raylet/raylet"), exit_codes=(69, 70, 74, 75, 1, -6, -9)),
+    Fault("head SIGKILL", kill_child("gcs_server"), exit_codes=(69, 70, 74, 75, 1, -6, -9)),
+    Fault("driver SIGTERM", terminate, exit_codes=(75,)),
+    Fault("driver paused, another takes over", pause_driver, exit_codes=(74,)),
+    Fault("study.db torn in half", after_kill(truncate_study), said="was restored from"),
+    Fault("study.db, one bit flipped", after_kill(flip_study), said="was restored from"),
+    Fault("newest checkpoint deleted", after_kill(remove_newest_checkpoint)),
+    Fault("newest checkpoint, one bit flipped", after_kill(flip_newest_checkpoint)),
+    Fault("trials that hang", lambda *_: None, driver_survives=True, hangs=True),
+)
+
+
+def descendants(pid: int) -> list[tuple[int, str]]:
+    """(process number, command line) of everything below ``pid``."""
+    parents: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (path / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] != "Z":
+            parents.setdefault(int(fields[1]), []).append(int(path.name))
+    found, queue = [], [pid]
+    while queue:
+        for child in parents.get(queue.pop(), []):
+            queue.append(child)
+            try:
+                line = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except (OSError, UnicodeDecodeError):
+                line = ""
+            found.append((child, line))
+    return found
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
