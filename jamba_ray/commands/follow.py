@@ -23,7 +23,7 @@ from jamba_ray.tracking.cursor import Cursor
 from jamba_ray.tracking.follower import Follower, OutageError
 from jamba_ray.tracking.rows import FOLDER
 from jamba_ray.tracking.tracked import TrackedRun
-from jamba_ray.tracking.wandb_client import Wandb
+from jamba_ray.tracking.wandb_client import PATIENCE_S, Wandb
 
 _POLL_S = 3.0
 _FIRST_WAIT_S = 5.0
@@ -42,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--online", action="store_true")
     parser.add_argument("--once", action="store_true")
     parser.add_argument("--shape", action="append", default=[])
+    parser.add_argument("--patience", type=float, default=PATIENCE_S)
     parser.add_argument("--wait", type=float, default=_FIRST_WAIT_S)
     options = parser.parse_args(argv)
     with contextlib.suppress(OSError):
@@ -55,6 +56,7 @@ def main(argv: Sequence[str]) -> int:
             project=options.project,
             entity=options.entity,
             online=options.online,
+            patience_s=options.patience,
         )
         follower = Follower(service, cursor)
         seen = None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.words import LABELS, difference_in_words, duration, short
+from jamba_ray.search.reading import is_being_written
 
 Table = list[list[str]]
 """Rows of cells, the heading first."""
@@ -16,7 +16,7 @@ Table = list[list[str]]
 
 def status_of(run: Run) -> str:
     """``finished``, ``running``, ``interrupted`` or ``stopped without an end`` (crash, kill -9)."""
-    if _writer_lives(run):
+    if run.folder.study.exists() and is_being_written(run.folder.study):
         return "running"
     status = run.summary.get("status")
     if status == "interrupted":
@@ -293,15 +293,3 @@ def _saved_by_pruning(run: Run) -> float | None:
 
 def _some(numbers: list[int], most: int = 8) -> str:
     return ", ".join(map(str, numbers[:most])) + (", …" if len(numbers) > most else "")
-
-
-def _writer_lives(run: Run) -> bool:
-    """Whether a process holds the study's lock."""
-    try:
-        with open(run.folder.study.with_name(".study.db.lock"), encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False

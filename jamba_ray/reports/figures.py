@@ -34,8 +34,7 @@ def study_figures(run: Run) -> dict[str, Figure]:
     if run.study is None:
         return found
     distributions = run.study.distributions
-    complete = [t for t in scored if t.state == "complete"]
-    if len(distributions) > 1 and len(complete) > 1:
+    if len(distributions) > 1 and len(scored) > 1:
         found["parallel"] = parallel(run, scored, distributions)
     shares = importances(run)
     if shares:

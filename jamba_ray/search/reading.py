@@ -15,10 +15,11 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from sqlalchemy.pool import NullPool
 
-from jamba_ray.errors import StorageError
+from jamba_ray.errors import JambaError, RunExistsError, StorageError
+from jamba_ray.search import lease
 from jamba_ray.search.ledger import record
 from jamba_ray.search.records import TrialRecord
-from jamba_ray.search.storage import STUDY_NAME
+from jamba_ray.search.rows import STUDY_NAME
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,18 @@ def read_study(path: Path) -> StudyReading:
         identity=dict(attributes.get("identity", {})),
         sessions=dict(attributes.get("sessions", {})),
     )
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a driver holds the study's lease."""
+    try:
+        with contextlib.closing(_connect(path)) as connection:
+            lease.refuse_if_held(connection, path)
+    except RunExistsError:
+        return True
+    except (sqlite3.Error, JambaError):
+        return False
+    return False
 
 
 def _connect(path: Path) -> sqlite3.Connection:

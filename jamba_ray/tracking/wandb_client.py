@@ -12,8 +12,9 @@ from typing import Any
 from jamba_ray.tracking.follower import OutageError
 from jamba_ray.tracking.tracked import Row, TrackedRun
 
-INIT_TIMEOUT_S = 15.0
-FINISH_TIMEOUT_S = 20.0
+PATIENCE_S = 15.0
+"""How long W&B may take to answer before it counts as away (its own defaults: 90 s to begin, and
+no limit at all to end)."""
 
 
 class Wandb:
@@ -23,11 +24,20 @@ class Wandb:
     ``WANDB_API_KEY`` or ``~/.netrc``; nothing here reads or passes it.
     """
 
-    def __init__(self, run_folder: Path, *, project: str, entity: str | None, online: bool) -> None:
+    def __init__(
+        self,
+        run_folder: Path,
+        *,
+        project: str,
+        entity: str | None,
+        online: bool,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         """Raises OutageError where W&B's client is not installed."""
         self.how = "online" if online else "offline"
         self.live = online
         self._project, self._entity = project, entity
+        self._patience_s = patience_s
         self._home = run_folder.resolve() / "wandb"
         self._home.mkdir(exist_ok=True)
         self._scratch = Path(tempfile.mkdtemp(prefix=".partial-", dir=self._home))
@@ -49,8 +59,8 @@ class Wandb:
             silent=True,
             disable_git=True,
             disable_code=True,
-            init_timeout=INIT_TIMEOUT_S,
-            finish_timeout=FINISH_TIMEOUT_S,
+            init_timeout=self._patience_s,
+            finish_timeout=self._patience_s,
             finish_timeout_raises=True,
             x_disable_stats=True,
             x_disable_machine_info=True,
@@ -144,5 +154,9 @@ class _Channel:
 
 
 def _sentence(error: BaseException) -> str:
+    """Why, in one line. W&B's messages name addresses and files, never keys."""
     lines = str(error).strip().splitlines()
-    return f"W&B did not answer as it should ({type(error).__name__}: {lines[0] if lines else ''})"
+    said = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    if "401" in said or "api_key" in said or "API key" in said or "login" in said:
+        return f"W&B does not accept the key, or there is none: run `wandb login` ({said})"
+    return f"W&B did not answer as it should ({said})"

@@ -1,0 +1,214 @@
+"""The report: one file that says the answer first, at any time in a run's life."""
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+
+import jamba_ray
+from jamba_ray import report
+from jamba_ray.errors import StorageError
+from jamba_ray.reports import markdown, page
+from jamba_ray.reports.compare import analyze_parameter_impact, get_best_runs
+from jamba_ray.reports.files import write_comparison, write_report
+from jamba_ray.reports.run import Run
+from tests.tracking.folders import make_run
+
+VOID = {"meta", "link", "br"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs") / "night-1", n_trials=30)[0]
+
+
+class Outline(HTMLParser):
+    """Checks that tags close, and keeps what could reach outside."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.links, self.headings, self.captions = [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.links += [v for k, v in attributes if k in {"src", "href"}]
+        self.links += re.findall(r"url\(([^)]*)\)", str(attributes))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.links += [v for k, v in attributes if k in {"src", "href"}]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] == ["h2"]:
+            self.headings.append(data)
+        if self.open[-1:] == ["figcaption"]:
+            self.captions.append(data)
+
+
+def outline(html):
+    found = Outline()
+    found.feed(html)
+    assert found.open == []
+    return found
+
+
+def test_the_whole_report_in_one_file(finished):
+    html = write_report(Run(finished.path)).read_text()
+    found = outline(html)
+    assert found.links == ["data:,"]
+    assert "<script" not in html
+    assert len(html) < 400_000
+    for words in ("What the winner does", "The search", "Failures", "Cost", "Configuration"):
+        assert words in found.headings
+    for words in (
+        "Optimisation history",
+        "Learning curves",
+        "Parallel coordinates",
+        "Slice: rate",
+        "ROC",
+        "Precision and recall",
+        "Calibration",
+        "Confusion",
+        "Recall by group",
+    ):
+        assert words in found.captions
+    best = Run(finished.path).best
+    assert html.index(f"Trial {best.number} wins") < html.index("<h2>")
+    assert "better than LightGBM with its defaults" in html
+    assert "the loss became nan" in html
+    assert "NaN" not in html
+    assert ">nan<" not in html
+
+
+def test_what_a_user_wrote_cannot_become_markup(tmp_path):
+    evil = "<script>alert(1)</script> & <b>"
+    folder, _ = make_run(tmp_path / "run", name_of_cause=evil)
+    html = write_report(Run(folder.path)).read_text()
+    outline(html)
+    assert "<script" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &lt;b&gt;" in html
+
+
+def test_markdown_says_the_same(finished):
+    text = markdown.render(Run(finished.path))
+    assert text.splitlines()[2].startswith("**Trial ")
+    assert "| test |" in text
+    assert "python -m jamba_ray.train" in text
+
+
+def test_while_it_runs_and_after_a_crash(tmp_path):
+    folder, book = make_run(tmp_path / "run", ended=False)
+    before = sorted(p.name for p in folder.path.iterdir())
+    html = page.render(Run(folder.path))
+    outline(html)
+    assert sorted(p.name for p in folder.path.iterdir()) == before  # it leaves no trace
+    assert "run · " in html
+    assert "leads" in html
+    assert "resume=true" in html or "still running" in html
+    assert "Learning curves" in html
+    book.close()
+    assert "has no end" in page.render(Run(folder.path))
+
+
+def test_before_the_first_trial_has_ended(tmp_path):
+    folder, book = make_run(tmp_path / "run", n_trials=1, ended=False)
+    assert "No trial has completed yet" in page.render(Run(folder.path))
+    book.close()
+
+
+def test_a_folder_that_is_no_run_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(StorageError, match=r"must be a run folder .* is no run"):
+        Run(tmp_path)
+    with pytest.raises(StorageError, match="does not exist"):
+        Run(tmp_path / "nothing")
+
+
+def test_a_notebook_gets_tables_and_figures(finished):
+    run = jamba_ray.open_run(finished.path)
+    assert len(run.trials) == 30
+    assert set(run.trials["state"]) == {"complete", "pruned", "failed"}
+    curve = run.curves[run.curves["trial"] == run.best.number]
+    assert list(curve["value"]) == [value for _, value in run.best.curve]
+    assert list(curve["train/loss"]) == [1.0 / step for step in curve["step"]]
+    figure = run.figures()["curves"]
+    assert figure._repr_html_().count("<svg") == 1
+    assert "trials" in run._repr_html_()
+
+
+def test_a_figure_saves_itself(finished, tmp_path):
+    jamba_ray.open_run(finished.path).figures()["roc"].save(tmp_path / "roc.svg")
+    import xml.etree.ElementTree as xml
+
+    assert xml.parse(tmp_path / "roc.svg").getroot().tag.endswith("svg")
+
+
+def test_runs_beside_each_other(finished, tmp_path):
+    other, _ = make_run(tmp_path / "night-2", n_trials=10)
+    runs = [Run(finished.path), Run(other.path)]
+    html = write_comparison(runs, tmp_path / "comparison.html").read_text()
+    outline(html)
+    assert "night-1" in html
+    assert "night-2" in html
+    best = get_best_runs(runs, metric="average_precision", top_n=1)
+    values = {run.name: run.best.value for run in runs}
+    assert list(best["run"]) == [max(values, key=values.get)]
+    impact = analyze_parameter_impact(runs)
+    assert "training.rate" in set(impact["parameter"])
+    assert (impact["spread"] >= 0).all()
+
+
+def test_the_command(finished, capsys):
+    store = finished.path.parent
+    assert report.COMMAND.main(["run=night-1", f"store={store}"]) == 0
+    assert f"The report is {finished.report}" in capsys.readouterr().out.replace("\n", "")
+    assert report.COMMAND.main(["run=night-9", f"store={store}"]) == 74
+    assert "does not exist" in capsys.readouterr().err
+    assert report.COMMAND.main(["run=night-1", "top_n=3"]) == 64
+    assert "one of `run`, `runs` and `top_n` must be given" in capsys.readouterr().err
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--hide-scrollbars", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-sync", "--enable-logging=stderr", "--v=0"),
+    # The browser's own calls home go nowhere.
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+]
+
+
+def shown(uri, folder, width):
+    """(what the page complained of, what it asked for, the screenshot's size)."""
+    shot, log = folder / "shot.png", folder / "net.json"
+    where = [f"--user-data-dir={folder / 'home'}", f"--window-size={max(500, width)},4000"]
+    line = [str(CHROMIUM), *FLAGS, *where, f"--screenshot={shot}", f"--log-net-log={log}", uri]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=200)
+    asked = set(re.findall(r'"url":"(https?://[^"]*)"', log.read_text(errors="replace")))
+    own = {url for url in asked if re.match(r"https?://[\w.]*\.google(apis)?\.com/", url)}
+    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return said, asked - own, shot.stat().st_size
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium: apt-get install chromium")
+@pytest.mark.parametrize("width", [500, 1200])
+def test_chromium_shows_it_without_a_complaint_or_a_request(finished, tmp_path, width):
+    write_report(Run(finished.path))
+    said, asked, size = shown(finished.report.as_uri(), tmp_path, width)
+    assert said == []
+    assert asked == set()
+    assert size > 50_000
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium: apt-get install chromium")
+def test_a_page_that_complains_and_fetches_is_noticed(tmp_path):
+    """The sabotage twin of the test above."""
+    bad = tmp_path / "bad.html"
+    bad.write_text('<!doctype html><img src="http://127.0.0.1:45999/x"><script>nope()</script>')
+    said, asked, _ = shown(bad.as_uri(), tmp_path, 500)
+    assert said
+    assert asked == {"http://127.0.0.1:45999/x"}
