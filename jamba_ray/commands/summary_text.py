@@ -23,7 +23,7 @@ def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
         _print_winner(console, summary, best)
     _print_failures(console, summary.get("failures", []))
     for note in summary.get("notes", []):
-        console.print(Text("note: ", style="yellow"), Text(note), sep="")
+        console.print(Text("note: ", style="yellow"), Text(note), sep="", soft_wrap=True)
     _print_whereabouts(console, summary)
 
 
@@ -34,7 +34,7 @@ def _print_winner(console: Console, summary: Mapping[str, Any], best: Mapping[st
         f"[bold green]{title}:[/] [bold]{escape(what)}[/]  {escape(_params(best['params']))}"
     )
     console.print(f"  {escape(_chosen_on(summary, best))}", highlight=False, soft_wrap=True)
-    console.print(_metric_table(summary, best))
+    console.print(_metric_table(summary, best, console.width))
     if comparison := summary.get("comparison"):
         key = summary["objective"] if summary["objective"] in comparison else "average_precision"
         words = difference_in_words(comparison[key], "LightGBM with its defaults")
@@ -65,7 +65,7 @@ def _chosen_on(summary: Mapping[str, Any], best: Mapping[str, Any]) -> str:
     return f"Chosen by {label} on validation rows ({epoch}){tested}."
 
 
-def _metric_table(summary: Mapping[str, Any], best: Mapping[str, Any]) -> Table:
+def _metric_table(summary: Mapping[str, Any], best: Mapping[str, Any], width: int) -> Table:
     columns: list[tuple[str, Mapping[str, Any]]] = []
     if best.get("val"):
         columns.append(("validation", best["val"]))
@@ -78,20 +78,25 @@ def _metric_table(summary: Mapping[str, Any], best: Mapping[str, Any]) -> Table:
     if bayes := summary.get("bayes"):
         where = "test" if bayes.get("test") else "val"
         columns.append(("limit", {key: {"value": value} for key, value in bayes[where].items()}))
+    # With many columns on a narrow terminal only the decisive ones keep their intervals.
+    is_narrow = width < 20 + 18 * sum("low" in next(iter(s.values()), {}) for _, s in columns)
+    bare = {"validation", *best.get("extra_tests", {})} if is_narrow and best.get("test") else set()
     table = Table(box=None, padding=(0, 1, 0, 1))
     table.add_column("95 % interval", style="dim", no_wrap=True)
     for name, _ in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for key, label in LABELS.items():
         if any(key in scores for _, scores in columns):
-            table.add_row(label, *(_interval(scores.get(key)) for _, scores in columns))
+            table.add_row(
+                label, *(_cell(scores.get(key), name in bare) for name, scores in columns)
+            )
     return table
 
 
-def _interval(metric: Mapping[str, float] | None) -> str:
+def _cell(metric: Mapping[str, float] | None, is_bare: bool) -> str:
     if metric is None:
         return "-"
-    if "low" not in metric:
+    if is_bare or "low" not in metric:
         return f"{metric['value']:.4f}"
     low, high = (f"{metric[end]:.3f}".removeprefix("0") for end in ("low", "high"))
     return f"{metric['value']:.4f} [dim]{low}-{high}[/]"
