@@ -158,9 +158,11 @@ class SweepConfig(ExperimentConfig):
         default=None, json_schema_extra=NOT_IN_FINGERPRINT
     )
     """Lanes at a time; None: one per GPU, or one per CPU core where there is none."""
-    workers_per_trial: Annotated[int, Field(ge=1)] = Field(
+    workers_per_trial: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=1, json_schema_extra=NOT_IN_FINGERPRINT
     )
+    """Processes that share each batch of a trial, one GPU or CPU each; see ``train``'s ``workers``.
+    """
     sampler: SamplerSection = SamplerSection()
     pruner: PrunerSection = PrunerSection()
     max_failed_trials: Annotated[int, Field(ge=1)] | None = Field(
@@ -188,16 +190,6 @@ class SweepConfig(ExperimentConfig):
     @classmethod
     def _sweep_is_a_name(cls, value: str) -> str:
         return run_name(value)
-
-    @field_validator("workers_per_trial")
-    @classmethod
-    def _one_worker(cls, value: int) -> int:
-        if value != 1:
-            raise ValueError(
-                f"`workers_per_trial` must be 1 in this version, but is {value}: "
-                "data-parallel trials are not supported yet"
-            )
-        return value
 
 
 class EvaluateConfig(Section):

@@ -263,6 +263,10 @@ class _Running:
     def _tune(self, searcher: StudySearcher) -> None:
         verbose = self._config.verbose
         lane = {"CPU": self._plan.threads, "GPU": self._plan.gpus}
+        if self._plan.workers > 1:
+            # The lane only leads: CPUs and GPUs go to its workers, which Ray Train places. Tune
+            # takes no empty bundle.
+            lane = {"memory": 1_000_000}
         trainable = tune.with_parameters(
             LaneTrainable,
             settings=LaneSettings(
@@ -274,6 +278,8 @@ class _Running:
                 rows=self._config.tracking.name != "none",
                 hang_timeout_s=self._config.hang_timeout_s,
                 patience_s=self._config.store_patience_s,
+                workers=self._plan.workers,
+                gpus=self._plan.gpus,
                 fit=self._fit,
             ),
             data=dataclasses.replace(self._data, tests={}),

@@ -13,6 +13,7 @@ from ray import tune
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import JambaError
+from jamba_ray.launch.group import Group
 from jamba_ray.launch.lane import DetachedError, Fit, Job, Lane
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.search.records import Finish, ReportLine
@@ -40,6 +41,10 @@ class LaneSettings:
     """A trial that reports nothing for so long ends this process."""
     patience_s: float = 60.0
     """A store that refuses is tried again for so long."""
+    workers: int = 1
+    """Processes per trial; more than one are a group that this lane starts and leads."""
+    gpus: float = 0.0
+    """GPUs of each worker of a group."""
     fit: Fit | None = None
     """Stands in for ``jamba_ray.training.fit``."""
 
@@ -55,6 +60,8 @@ class LaneTrainable(tune.Trainable):
         self._base = settings.base
         if settings.folder.remote is not None:
             settings.folder.logs.mkdir(parents=True, exist_ok=True)
+        self._group = _group_of(settings)
+        alone = fit if self._group is None else self._group.fit
         self._lane = Lane(
             settings.folder,
             data,
@@ -63,9 +70,14 @@ class LaneTrainable(tune.Trainable):
             rows=settings.rows,
             hang_timeout_s=settings.hang_timeout_s,
             patience_s=settings.patience_s,
-            fit=settings.fit or fit,
+            fit=settings.fit or alone,
         )
         self.reset_config(config)
+
+    def cleanup(self) -> None:
+        """End the group: nothing may outlive its lane."""
+        if self._group is not None:
+            self._group.close()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next stack (``reuse_actors``)."""
@@ -108,3 +120,11 @@ class LaneTrainable(tune.Trainable):
         except JambaError as error:
             raise DetachedError(error.message) from error
         return decisions
+
+
+def _group_of(settings: LaneSettings) -> Group | None:
+    if settings.workers == 1:
+        return None
+    return Group(
+        settings.folder, workers=settings.workers, threads=settings.threads, gpus=settings.gpus
+    )
