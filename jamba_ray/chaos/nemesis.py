@@ -76,7 +76,7 @@ def torment(folder: Path, fault: Fault, *, times: int, n_trials: int, seed: int)
             broken.append(str(error))
             break
         broken += problem
-        if (wait := _next_step(sweep, running, since)) is not None:
+        if (wait := _next_step(sweep, running, since, survived=fault.driver_survives)) is not None:
             recovered += 1
             waits.append(wait)
     broken += _to_the_end(sweep, running, folder)
@@ -140,14 +140,23 @@ def _taken_over(
     return second, wrong
 
 
-def _next_step(sweep: Sweep, running: subprocess.Popen[bytes], since: float) -> float | None:
-    """Seconds from ``since`` to the first step acknowledged after the recovery."""
-    now = time.time()
+def _next_step(
+    sweep: Sweep, running: subprocess.Popen[bytes], since: float, *, survived: bool
+) -> float | None:
+    """Seconds from ``since`` to the first step acknowledged after the recovery.
+
+    Where the driver died its lanes may live for a moment: only what comes after the next driver is
+    up counts.
+    """
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
-        later = [at for at in _steps(sweep) if at > now]
-        if later:
-            return later[0] - since
+        events = sweep.history.events()
+        up = since if survived else None
+        for event in events:
+            if not survived and event.name == "up" and event.at > since:
+                up = event.at
+            if up is not None and event.name == "step" and event.at > up:
+                return event.at - since
         if running.poll() is not None:
             return time.time() - since if running.returncode in _GOOD else None
         time.sleep(0.05)

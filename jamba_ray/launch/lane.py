@@ -153,10 +153,10 @@ class Lane:
             try:
                 return self._store.save(trial, step, snapshot, kind)
             except StorageError as error:
-                if time.monotonic() + pause > deadline:
+                if time.monotonic() >= deadline:
                     raise DetachedError(error.message) from error
                 self._write(f"trial {trial}: {error.message} Trying again.")
-                time.sleep(pause)
+                time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
                 pause = min(2 * pause, 5.0)
 
     def _written(self, report: Reporter) -> Reporter:

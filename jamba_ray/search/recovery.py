@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import optuna
 from optuna.storages import RDBStorage
@@ -124,18 +124,17 @@ class Redo:
     """Appends commits; a line that is torn or damaged ends what can be done again."""
 
     def __init__(self, path: Path) -> None:
-        self._path = redo_of(path)
-        self._file = None
+        self._file: IO[bytes] | None = None
         with contextlib.suppress(OSError):
-            self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (kept open)
+            # Unbuffered: what a full disk refuses must not come back when the file is closed.
+            self._file = open(redo_of(path), "ab", buffering=0)  # noqa: SIM115 (kept open)
 
     def append(self, number: int, changed: list[Row]) -> None:
         """Note commit ``number``. The database is the truth: a disk that refuses costs only the
         chance to make it good."""
         if self._file is not None:
             with contextlib.suppress(OSError, ValueError):
-                self._file.write(_line(number, changed))
-                self._file.flush()
+                self._file.write(_line(number, changed).encode())
 
     def clear(self) -> None:
         """Forget what the copy holds by now."""

@@ -117,10 +117,10 @@ class StudyDatabase:
             except (sqlite3.Error, OSError) as error:
                 if not recovery.is_refusal(error):
                     raise recovery.unreadable(self._path, str(error)) from error
-                if time.monotonic() + pause > deadline:
+                if time.monotonic() >= deadline:
                     raise _refused(self._path, error, self._patience_s) from error
                 self._waiting(f"{self._path} cannot be written ({error}); trying again.")
-                time.sleep(pause)
+                time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
                 pause = min(2 * pause, 5.0)
                 self._reconnect()
         self._commits += 1

@@ -1,0 +1,287 @@
+"""Damage to the study's files, done for real: detected, made good from the copy, and said."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from jamba_ray.errors import StorageError
+from jamba_ray.search import recovery, rows
+from jamba_ray.search.records import Finish
+from tests.search.studies import line, open_book, train
+
+
+def contents(folder: Path):
+    book = open_book(folder, session="reader")
+    found, notes = [r for r in book.records() if r.state != "running"], book.notes()
+    book.close()
+    return found, notes
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """A study of six trials, closed; its copy beside it."""
+    folder = tmp_path_factory.mktemp("ended")
+    book = open_book(folder, n_trials=6)
+    for n in range(6):
+        train(book, book.ask(f"s/{n}").spec)
+    records = book.records()
+    book.close()
+    return folder, records
+
+
+@pytest.fixture
+def killed(tmp_path, monkeypatch):
+    """A study whose writer died after six trials, the copy being of its third commit."""
+    folder = tmp_path / "killed"
+    book = open_book(folder, n_trials=7)
+    for n in range(6):
+        train(book, book.ask(f"s/{n}").spec)
+        if n == 0:
+            book._db._copy()
+            monkeypatch.setattr(book._db, "copy_if_due", lambda: None)
+    records = book.records()
+    # The process is gone, nothing is closed: as the files lie after SIGKILL.
+    left = tmp_path / "left"
+    shutil.copytree(folder, left)
+    book.close()
+    with sqlite3.connect(left / "study.db") as connection:
+        connection.execute("UPDATE jamba_ray_lease SET holder = ''")
+    with sqlite3.connect(left / "study.copy.db") as connection:
+        connection.execute("UPDATE jamba_ray_lease SET holder = ''")
+    return left, records
+
+
+def flip_a_bit(path: Path, rng: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
+
+
+def flips_that_change_a_trial(ended, tmp_path) -> int:
+    """How many of 60 seeded bit flips end in a study that silently says something else."""
+    source, records = ended
+    silent = 0
+    for seed in range(60):
+        folder = tmp_path / str(seed)
+        shutil.copytree(source, folder)
+        flip_a_bit(folder / "study.db", random.Random(seed))
+        found, notes = contents(folder)
+        silent += found != records and not notes
+    return silent
+
+
+def test_a_flipped_bit_never_changes_a_trial_silently(ended, tmp_path):
+    assert flips_that_change_a_trial(ended, tmp_path) == 0
+
+
+def test_without_the_digests_flipped_bits_would_pass(ended, tmp_path, monkeypatch):
+    """Sabotage twin: SQLite's own check does not see them."""
+    digests = {}
+
+    def unchecked(connection):
+        found = rows._read(connection)
+        digests.update(dict(connection.execute("SELECT * FROM jamba_ray_digests")))
+        return found
+
+    monkeypatch.setattr(rows, "read", unchecked)
+    source, records = ended
+    folder = tmp_path / "flipped"
+    shutil.copytree(source, folder)
+    with sqlite3.connect(folder / "study.db") as connection:
+        connection.execute(
+            "UPDATE trial_values SET value = value * 1.0000001 WHERE trial_value_id = 1"
+        )
+    found, notes = contents(folder)
+    assert found != records
+    assert not notes
+
+
+@pytest.mark.parametrize("damage", ["torn", "zeros", "emptied", "deleted", "text", "log gone"])
+def test_everything_acknowledged_comes_back(killed, damage):
+    folder, records = killed
+    study, log = folder / "study.db", folder / "study.db-wal"
+    size = study.stat().st_size
+    if damage == "torn":
+        os.truncate(study, size // 2 + 100)
+    elif damage == "zeros":
+        study.write_bytes(bytes(size))
+    elif damage == "emptied":
+        study.write_bytes(b"")
+    elif damage == "deleted":
+        study.unlink()
+    elif damage == "text":
+        study.write_text("no database")
+    if damage == "log gone":
+        # The newest commits were only in the log: SQLite alone would open without a word.
+        book_before = sqlite3.connect(study)
+        book_before.close()
+        shutil.copy(folder / "study.copy.db", study)
+    log.unlink(missing_ok=True)
+    found, notes = contents(folder)
+    assert found == records
+    assert any("was restored from study.copy.db" in note for note in notes)
+    again, notes = contents(folder)
+    assert again == records
+    assert notes == []
+
+
+def test_a_line_of_the_redo_that_is_torn_is_said(killed):
+    folder, records = killed
+    (folder / "study.db").unlink()
+    (folder / "study.db-wal").unlink(missing_ok=True)
+    redo = folder / "study.redo"
+    lines = redo.read_text().splitlines(keepends=True)
+    redo.write_text("".join(lines[:5]) + lines[5][:40] + "\n" + "".join(lines[6:]))
+    found, notes = contents(folder)
+    assert any("commits after it are lost and their work is done again" in n for n in notes)
+    assert found == records[: len(found)]
+
+
+@pytest.mark.parametrize("what", ["no copy", "damaged copy", "checkpoints only"])
+def test_what_cannot_be_made_good_is_refused(ended, tmp_path, what):
+    folder = tmp_path / "run"
+    shutil.copytree(ended[0], folder)
+    (folder / "study.db").write_bytes(b"broken" * 1000)
+    if what == "damaged copy":
+        (folder / "study.copy.db").write_bytes(b"broken" * 1000)
+    else:
+        (folder / "study.copy.db").unlink()
+    (folder / "study.redo").unlink()
+    if what == "checkpoints only":
+        (folder / "study.db").unlink()
+        (folder / "checkpoints" / "trial-0000").mkdir(parents=True)
+    with pytest.raises(StorageError, match=r"study\.db.*no good copy.*Restore it"):
+        open_book(folder)
+
+
+def test_a_commit_whose_reply_was_lost_may_be_made_again(tmp_path):
+    book = open_book(tmp_path)
+    spec = book.ask("s/a").spec
+    book.report([line(spec.number, 1, 0.5)])
+    memory = book._db.storage
+    memory.set_trial_user_attr(spec.number, "x", 1)
+    changed = [*memory.take_rows(), ("commits", [book._db._commits + 1])]
+    book._db._commit_once(changed)
+    book._db._commit_once(changed)
+    book._db._commits += 1
+    book.finish(Finish(spec.number, "complete", value=0.5))
+    records = book.records()
+    book.close()
+    assert contents(tmp_path)[0] == records
+
+
+@contextmanager
+def small_disk(folder: Path, kilobytes: int):
+    folder.mkdir()
+    options = f"size={kilobytes}k"
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(path: Path) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        while True:
+            os.write(descriptor, bytes(4096))
+    except OSError:
+        os.close(descriptor)
+
+
+def test_a_full_disk_is_waited_for_and_nothing_acknowledged_is_lost(tmp_path):
+    with small_disk(tmp_path / "disk", 1500) as disk:
+        book = open_book(disk / "run", n_trials=500, patience_s=1.5)
+        acknowledged = []
+
+        def go_on_for_ever():
+            for n in range(500):
+                began.append(time.monotonic())
+                train(book, book.ask(f"s/{n}").spec)
+                acknowledged[:] = book.records()
+
+        began = []
+        with pytest.raises(StorageError, match=r"must be writable.*What was acknowledged is int"):
+            go_on_for_ever()
+        assert time.monotonic() - began[-1] > 1.5, "it did not wait"
+        assert len(acknowledged) > 5
+        book._db._connection.close()
+        book._db._redo.close()
+        subprocess.run(["mount", "-o", "remount,size=8M", str(disk)], check=True)
+        with sqlite3.connect(disk / "run" / "study.db") as connection:
+            connection.execute("UPDATE jamba_ray_lease SET holder = ''")
+        again = open_book(disk / "run", n_trials=500, session="t")
+        assert again.records()[: len(acknowledged)] == acknowledged
+        again.close()
+
+
+def test_space_that_comes_back_in_time_ends_the_wait(tmp_path):
+    import threading
+
+    with small_disk(tmp_path / "disk", 3000) as disk:
+        book = open_book(disk / "run", patience_s=30.0)
+        spec = book.ask("s/a").spec
+        ballast = disk / "ballast"
+        fill(ballast)
+        timer = threading.Timer(1.5, ballast.unlink)
+        timer.start()
+        for step in range(1, 200):
+            book.report([line(spec.number, step, 0.1)])
+        timer.join()
+        assert len(book.records()[0].curve) >= 1
+        book.close()
+
+
+def test_a_read_only_disk_is_said(tmp_path):
+    with small_disk(tmp_path / "disk", 3000) as disk:
+        book = open_book(disk / "run", patience_s=0.5)
+        spec = book.ask("s/a").spec
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=False)
+        if os.access(disk, os.W_OK) and not _is_read_only(disk):
+            # Open files keep it writable: remounting was refused.
+            book.close()
+            pytest.skip("the file system cannot be made read-only while it is in use")
+        with pytest.raises(StorageError, match="must be writable"):
+            book.report([line(spec.number, 1, 0.1)])
+
+
+def _is_read_only(folder: Path) -> bool:
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+
+
+def test_a_folder_that_vanishes_is_noticed(tmp_path):
+    """SQLite alone would go on writing to the deleted file without an error."""
+    book = open_book(tmp_path / "run", patience_s=0.5)
+    spec = book.ask("s/a").spec
+    os.rename(tmp_path / "run", tmp_path / "gone")
+    with pytest.raises(StorageError, match="must be writable"):
+        book.report([line(spec.number, 1, 0.1)])
+    book._db._connection.close()
+    book._db._redo.close()
+
+
+def test_the_copy_is_whole_verified_and_never_replaced_by_a_damaged_one(tmp_path):
+    book = open_book(tmp_path)
+    train(book, book.ask("s/a").spec)
+    book._db._copy()
+    copy = recovery.copy_of(tmp_path / "study.db")
+    before = copy.read_bytes()
+    book._db._connection.execute("UPDATE trial_values SET value = 0.125")
+    train(book, book.ask("s/b").spec)
+    book._db._copy()
+    assert copy.read_bytes() == before
+    book.close()

@@ -1,0 +1,85 @@
+"""A stack that hangs ends its process, whatever it hangs in; one that reports does not."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+from jamba_ray.search.records import Finish
+from tests.search.studies import line, open_book
+
+HUNG = """
+import sys, time
+from pathlib import Path
+from jamba_ray.launch.watchdog import Watchdog
+hang, log = sys.argv[1], Path(sys.argv[2])
+with Watchdog(1.0, log) as dog:
+    report = dog.around(lambda reports: ["continue"])
+    for _ in range(4):
+        time.sleep(0.6)
+        report([])
+    print("reported", flush=True)
+    if hang == "sleep":
+        time.sleep(600)
+    if hang == "native":
+        # Holds the interpreter's lock all the while: no Python thread would ever run.
+        import ctypes
+        ctypes.PyDLL(None).sleep(600)
+print("ended", flush=True)
+"""
+
+
+def hung(tmp_path, how):
+    log = tmp_path / "lane.log"
+    done = subprocess.run(
+        [sys.executable, "-c", HUNG, how, str(log)], capture_output=True, text=True, timeout=120
+    )
+    return done, log
+
+
+def test_a_hang_ends_the_process_and_says_where(tmp_path):
+    for how in ("sleep", "native"):
+        done, log = hung(tmp_path, how)
+        assert done.stdout == "reported\n", done.stderr
+        assert done.returncode == 1
+        assert "most recent call first" in log.read_text()
+
+
+def test_a_stack_that_reports_is_left_alone(tmp_path):
+    done, log = hung(tmp_path, "not at all")
+    assert done.stdout == "reported\nended\n", done.stderr
+    assert done.returncode == 0
+    assert not log.exists()
+
+
+def test_the_study_tells_a_hang_from_a_kill(tmp_path):
+    now = [1000.0]
+    book = open_book(tmp_path, hang_timeout_s=60.0, clock=lambda: now[0])
+    hangs, killed = book.ask("s/a").spec, book.ask("s/b").spec
+    now[0] += 50
+    book.report([line(killed.number, 1, 0.5)])
+    now[0] += 15
+    book.lost("s/a", "the lane's process was killed")
+    book.lost("s/b", "the lane's process was killed")
+    records = {r.number: r for r in book.records()}
+    assert records[hangs.number].state == "failed"
+    assert "reported nothing for `hang_timeout_s` (60 s)" in records[hangs.number].reason
+    assert records[killed.number].state == "running", "a kill is forgiven once"
+    book.close()
+
+
+def test_data_that_changed_fail_the_trials_that_run_and_no_more_are_begun(tmp_path):
+    book = open_book(tmp_path)
+    done, running = book.ask("s/a").spec, book.ask("s/b").spec
+    book.finish(Finish(done.number, "complete", value=0.5))
+    book.spoil("flows.csv changed after it was read")
+    assert book.report([line(running.number, 1, 0.6)]) == ["stop"]
+    book.finish(Finish(running.number, "stopped", value=math.pi))
+    assert "flows.csv changed" in book.ask("s/c").ended
+    states = {r.number: (r.state, r.reason) for r in book.records()}
+    assert states == {
+        done.number: ("complete", None),
+        running.number: ("failed", "flows.csv changed after it was read"),
+    }
+    book.close()
