@@ -107,7 +107,7 @@ class Group:
                     return outcomes
                 if not self._was_preempted():
                     faults.died(relay.told)
-                found = {**found, **self._newest(members, found)}
+                found = {**found, **self._newest(members, relay, found)}
         except TrialError:
             self._forget()
             raise
@@ -182,16 +182,18 @@ class Group:
                     yield event
 
     def _newest(
-        self, members: Sequence[Member], found: Mapping[int, Snapshot]
+        self, members: Sequence[Member], relay: _Relay, found: Mapping[int, Snapshot]
     ) -> dict[int, Snapshot]:
-        """What the dead ranks saved last, where it is newer than what they began from."""
+        """What the dead ranks saved last; what they were writing when they died is swept away."""
         store = self._folder.checkpoint_store()
+        store.sweep_orphans()
         newest = {}
         for member in members:
             loaded, _ = store.latest(member.trial)
             if loaded is not None:
                 newest[member.trial] = loaded.snapshot
-        return {n: s for n, s in newest.items() if _step(s) >= _step(found.get(n))}
+        # Not past what was reported: that would be of another run, and leave a gap in the curve.
+        return {n: s for n, s in newest.items() if _step(found.get(n)) <= _step(s) <= relay.last(n)}
 
     def _was_preempted(self) -> bool:
         """Whether the cloud took the machine, which it may do as often as it likes."""
@@ -283,6 +285,10 @@ class _Relay:
     def told(self) -> int:
         """Reports passed on so far."""
         return len(self._decisions)
+
+    def last(self, trial: int) -> int:
+        """The last step of ``trial`` that was passed on."""
+        return max((step for number, step in self._decisions if number == trial), default=0)
 
     def __call__(self, reports: Sequence[Report]) -> list[Any]:
         new = [r for r in reports if (r.trial, r.step) not in self._decisions]

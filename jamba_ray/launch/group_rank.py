@@ -107,7 +107,7 @@ class _Saver:
     def __init__(self, store: CheckpointStore, job: int, ranks: TorchRanks, desk: Any) -> None:
         self._store, self._job, self._ranks, self._desk = store, job, ranks, desk
         self._steps: dict[int, int] = {}
-        self._due = 0.0
+        self._pace = Pace()
 
     def report(self, reports: Sequence[Report]) -> Sequence[Decision]:
         """Ask the lane."""
@@ -121,12 +121,27 @@ class _Saver:
     def save(self, trial: int, snapshot: Snapshot) -> None:
         """Write what training goes on from, as often as ``SAVE_SHARE`` allows, and always when the
         cloud has said that it will take a machine away."""
-        begun = time.monotonic()
-        if begun < self._due and not _is_preempted():
-            return
-        self._store.save(trial, self._steps[trial], snapshot, "step")
+        if self._pace.is_due() or _is_preempted():
+            with self._pace:
+                self._store.save(trial, self._steps[trial], snapshot, "step")
+
+
+class Pace:
+    """Enter it to write; it is due again when that is a small enough share of the time."""
+
+    def __init__(self) -> None:
+        self._begun = self._due = 0.0
+
+    def is_due(self) -> bool:
+        """Whether another checkpoint may be written."""
+        return time.monotonic() >= self._due
+
+    def __enter__(self) -> None:
+        self._begun = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
         ended = time.monotonic()
-        self._due = ended + (ended - begun) / SAVE_SHARE
+        self._due = ended + (ended - self._begun) / SAVE_SHARE
 
 
 def _is_preempted() -> bool:

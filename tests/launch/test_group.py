@@ -175,6 +175,7 @@ def test_more_workers_than_there_are_is_refused_before_anything_starts(tmp_path,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_ten_sigkills_of_any_rank_at_any_time(group, data, expected):
     chance = random.Random(3)
     for number in range(10):
