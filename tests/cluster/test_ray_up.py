@@ -128,10 +128,16 @@ def test_a_sweep_survives_a_pulled_cable(tmp_path: Path, environment: dict[str, 
             down = _ray("down", "-y", str(config), environment=environment)
         assert down.returncode == 0, down.stdout + down.stderr
         for machine in network.machines:
-            left = [
-                line for line in machine.processes() if "raylet" in line or "gcs_server" in line
-            ]
-            assert left == [], machine.name
+            try:
+                wait_for("Ray to be gone", lambda m=machine: _ray_processes(m) == [], 60)
+            except AssertionError:
+                pytest.fail(
+                    f"{machine.name}: {_ray_processes(machine)}: {down.stdout}{down.stderr}"
+                )
+
+
+def _ray_processes(machine: Machine) -> list[str]:
+    return [line for line in machine.processes() if "raylet/raylet" in line or "gcs_server" in line]
 
 
 def _up(config: Path, environment: dict[str, str]) -> None:

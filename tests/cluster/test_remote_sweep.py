@@ -1,0 +1,122 @@
+"""A sweep whose store is a bucket: killed with its machine, continued elsewhere from there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import jamba_ray
+from jamba_ray.checkpoints import RemoteFolder
+from jamba_ray.config.store_uri import StoreUri
+from jamba_ray.errors import ExitCode
+from tests.checkpoints.s3_server import s3_server
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SWEEP = [
+    *("+sweep=attention_heads", "n_trials=5", "data.n_samples=4000", "training.epochs=30"),
+    *("model.hidden_dim=16", "rival=false", "pruner.name=none", "tracking.name=none"),
+    *("store=s3://bucket/sweeps", "run=night"),
+]
+
+
+@pytest.fixture
+def environment(monkeypatch) -> dict[str, str]:
+    for name in [n for n in os.environ if n.startswith(("RAY_", "AWS_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return dict(os.environ)
+
+
+def _sweep(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "jamba_ray.sweep", *SWEEP, *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_the_loss_of_the_drivers_machine_is_survived(tmp_path, environment):
+    with s3_server() as (endpoint, faults):
+        run = RemoteFolder(StoreUri("s3", "bucket/sweeps/night"), endpoint)
+        where = f"store_endpoint={endpoint}"
+        first = _sweep(tmp_path / "first", environment, where)
+        assert first.stdout is not None
+        seen = []
+        for line in first.stdout:
+            seen.append(line)
+            if line.startswith("1/5"):
+                break
+        else:
+            pytest.fail("".join(seen))
+        finished = int(line.split("trial ")[1].split()[0])
+        # The study's copy is at most 10 s behind.
+        deadline = time.monotonic() + 120
+        before = [r for r in faults.requests if r[0] == "PUT" and r[1].endswith("study.db")]
+        while True:
+            copies = [r for r in faults.requests if r[0] == "PUT" and r[1].endswith("study.db")]
+            if len(copies) > len(before):
+                break
+            assert time.monotonic() < deadline, "the study is not copied"
+            time.sleep(0.2)
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait(60)
+        first.stdout.close()
+        _end_children(tmp_path / "first")
+        shutil.rmtree(tmp_path / "first")
+
+        again = _sweep(tmp_path / "second", environment, where)
+        out, _ = again.communicate(timeout=300)
+        assert again.returncode == ExitCode.RUN_EXISTS, out
+
+        second = _sweep(tmp_path / "second", environment, where, "resume=true")
+        out, _ = second.communicate(timeout=500)
+        assert second.returncode == 0, out
+        assert "continuing the study in s3://bucket/sweeps/night" in out
+        assert f"trial {finished} complete" not in out, "a finished trial was trained again"
+        summary = json.loads(run.read("summary.json", 10**7) or b"")
+        assert summary["trials"] == {"complete": 5, "pruned": 0, "failed": 0, "running": 0}
+        names = run.names("best")
+        assert "best/manifest.json" in names
+        for name in names:
+            target = tmp_path / name
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(run.read(name, 10**8) or b"")
+        assert jamba_ray.load(tmp_path / "best").config.model.name == "attention"
+
+
+def _end_children(folder: Path) -> None:
+    """Ray's processes of the killed driver: they end by themselves when they notice; wait."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        left = [
+            p
+            for p in Path("/proc").iterdir()
+            if p.name.isdigit() and _cwd(p).startswith(str(folder))
+        ]
+        if not left:
+            return
+        time.sleep(0.5)
+
+
+def _cwd(process: Path) -> str:
+    try:
+        return os.readlink(process / "cwd")
+    except OSError:
+        return ""
