@@ -148,6 +148,8 @@ def graphql(stub, request):
     match = re.search(r"(?:query|mutation)\s+(\w+)", query)
     operation = match[1] if match else ""
     answer = ANSWERS.get(operation)
+    if answer is None and "internalId" in query:
+        return {"data": {"project": {"id": "p1", "internalId": "UHJvamVjdDox"}}}
     if answer is None:
         stub.unknown.append((operation, query, variables))
         return {"data": {}}
@@ -302,7 +304,22 @@ def _viewer(stub, v):
     }
 
 
+def _projects(stub, v):
+    node = {
+        "__typename": "Project",
+        "id": "p1",
+        "name": "jamba_ray",
+        "entityName": "tester",
+        "createdAt": "2026-01-01T00:00:00Z",
+        "isBenchmark": False,
+        "user": None,
+    }
+    page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+    return {"models": {"pageInfo": page, "edges": [{"node": node}]}}
+
+
 ANSWERS = {
+    "GetProjects": _projects,
     "UpsertBucket": _upsert,
     "RunResumeStatus": _resume,
     "Viewer": _viewer,
@@ -320,4 +337,6 @@ ANSWERS = {
     "CreateArtifactFiles": _artifact_files,
     "CommitArtifact": _commit,
     "UpsertView": _view,
+    "UpsertView2": _view,
+    "upsertView": _view,
 }

@@ -199,7 +199,7 @@ def test_offline_runs_hold_what_the_study_holds_and_sync_once(stub, folder, tmp_
     folders = [str(path.parent) for path in written.values()]
     sync = [sys.executable, "-m", "wandb", "sync", *folders]
     env = environment(tmp_path, **stub.environment())
-    done = subprocess.run(sync, env=env, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(sync, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_exactly_once(stub, folder)
     # Ours after theirs: W&B has it all, so nothing is sent again.

@@ -1,0 +1,81 @@
+"""``python -m jamba_ray.dashboard run=<run>``: W&B dashboards of a run's best trials, as code."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+
+from jamba_ray.commands.entry import Command
+from jamba_ray.config.dashboard import DashboardConfig
+from jamba_ray.errors import ConfigError, ExitCode, UnavailableError
+from jamba_ray.launch.run_folder import write_json
+from jamba_ray.reports.answer import headline
+from jamba_ray.reports.run import Run, find_run
+from jamba_ray.tracking.follower import OutageError
+from jamba_ray.tracking.workspace import Dashboard, as_json, publish
+
+ABOUT = "Make a W&B workspace and a W&B report about a sweep's best trials."
+EXAMPLES = """\
+  python -m jamba_ray.dashboard run=night-1
+  python -m jamba_ray.dashboard run=night-1 publish=true entity=blue-team
+"""
+
+
+def run(config: DashboardConfig, console: Console) -> ExitCode:
+    """Write ``dashboard.json``; with ``publish`` save both in W&B.
+
+    Raises:
+        UnavailableError: W&B did not take them.
+        StorageError: There is no such run.
+    """
+    found = Run(find_run(config.run, config.store))
+    if found.study is None:
+        raise ConfigError(
+            [f"`run` must name a sweep, but {found.name!r} has no study. Give a sweep's run."]
+        )
+    tracking = found.config.get("tracking", {})
+    board = Dashboard(
+        run=found.name,
+        project=config.project or tracking.get("project") or "jamba_ray",
+        entity=config.entity or tracking.get("entity"),
+        objective=found.objective,
+        maximize=found.maximize,
+        parameters=[
+            (path, bool(getattr(distribution, "log", False)))
+            for path, distribution in found.study.distributions.items()
+        ],
+        answer=headline(found),
+    )
+    path = found.folder.path / "dashboard.json"
+    try:
+        write_json(path, as_json(board))
+        addresses = publish(board) if config.publish else []
+    except OutageError as error:
+        raise UnavailableError(f"{error}. The run itself is whole.") from None
+    for address in addresses:
+        console.print(address, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Written to {path}", markup=False, highlight=False, soft_wrap=True)
+    if not config.publish:
+        console.print(
+            "Publish it: python -m jamba_ray.sync "
+            f"run={found.folder.path} && python -m jamba_ray.dashboard run={found.folder.path} "
+            "publish=true",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    return ExitCode.OK
+
+
+COMMAND = Command(
+    name="dashboard",
+    about=ABOUT,
+    examples=EXAMPLES,
+    section=DashboardConfig,
+    primary="dashboard",
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(COMMAND.main())
