@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from jamba_ray.launch.resources import Machine
 
+BOOTSTRAP = "ray_bootstrap_config.yaml"
+"""What `ray up` leaves in the head's home folder."""
+MAX_RESOURCES = "JAMBA_RAY_MAX_RESOURCES"
 _BLAME_S = 120.0
 """Lanes that are lost so soon after a node is noticed dead went with it: Ray declares the node dead
 and then each actor on it."""
 
 
-def cluster_machine() -> Machine:
-    """What the cluster has, or can have where an autoscaler starts workers on demand."""
+def cluster_machine(*, local: bool) -> Machine:
+    """What the cluster has, or can have where an autoscaler starts workers on demand.
+
+    ``local``: this process started it, so it is this machine and no more.
+    """
     import ray
-    from ray._private.state import state
 
     now: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return machine_from(now, {} if local else most_resources(Path.home() / BOOTSTRAP, os.environ))
+
+
+def most_resources(bootstrap: Path, environment: Mapping[str, str]) -> dict[str, float]:
+    """What an autoscaler may start: of ``ray up`` by the file that it leaves on the head, elsewhere
+    (KubeRay) by JAMBA_RAY_MAX_RESOURCES, such as '{"CPU": 32, "GPU": 4}'; empty where unknown.
+
+    Ray itself does not tell a driver: a cluster scaled to 0 looks like one without GPUs.
+    """
     try:
-        most: Mapping[str, float] = state.get_max_resources_from_cluster_config() or {}
-    except Exception:
-        # Private to Ray, and only known where an autoscaler runs.
-        most = {}
-    return machine_from(now, most)
+        if said := environment.get(MAX_RESOURCES):
+            return {str(name): float(n) for name, n in json.loads(said).items()}
+        kinds = yaml.safe_load(bootstrap.read_text(encoding="utf-8"))["available_node_types"]
+        most: dict[str, float] = {}
+        for kind in kinds.values():
+            for name, n in kind.get("resources", {}).items():
+                most[name] = most.get(name, 0.0) + float(n) * float(kind.get("max_workers", 0))
+        return most
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
+        return {}
 
 
 def machine_from(now: Mapping[str, float], most: Mapping[str, float]) -> Machine:

@@ -101,7 +101,7 @@ def ray_session(
             ) from error
         try:
             yield RaySession(
-                machine=cluster_machine(),
+                machine=cluster_machine(local=local),
                 local=local,
                 scratch=scratch,
                 node_id=ray.get_runtime_context().get_node_id(),
