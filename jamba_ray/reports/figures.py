@@ -43,8 +43,17 @@ def study_figures(run: Run) -> dict[str, Figure]:
         order = [*shares, *(p for p in distributions if p not in shares)][:_MAX_SLICES]
         for path in order:
             found[f"slice {path}"] = slice_of(run, scored, path, distributions[path])
-        if len(order) > 1 and len(scored) >= MIN_TRIALS:
-            found["contour"] = contour(run, scored, order[0], order[1], distributions)
+        # Conditional parameters may never occur together.
+        pair = next(
+            (
+                (a, b)
+                for a, b in itertools.combinations(order, 2)
+                if sum(1 for t in scored if a in t.params and b in t.params) >= MIN_TRIALS
+            ),
+            None,
+        )
+        if pair is not None:
+            found["contour"] = contour(run, scored, *pair, distributions)
     return found
 
 
