@@ -149,3 +149,17 @@ def test_every_file_has_its_commands_in_the_readme() -> None:
     readme = (files.CLUSTER / "README.md").read_text(encoding="utf-8")
     for name in files.ALL:
         assert f"cluster/{name}.yaml" in readme, name
+
+
+def test_the_workflow_submits_with_a_gate_and_runs_nobodys_input() -> None:
+    import yaml
+
+    path = files.ROOT / ".github" / "workflows" / "sweep.yml"
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert workflow["permissions"] == {"contents": "read"}
+    scripts = [step["run"] for step in workflow["jobs"]["sweep"]["steps"] if "run" in step]
+    # What a person typed reaches a shell as a variable, never as part of the script.
+    assert not any("${{" in script for script in scripts)
+    (submits,) = [script for script in scripts if "jamba_ray.submit" in script]
+    assert "submit.champion=$CHAMPION" in submits
+    assert "submit.margin=$MARGIN" in submits
