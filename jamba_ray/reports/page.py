@@ -39,7 +39,7 @@ text-wrap:balance}
 figure{margin:0;break-inside:avoid;min-width:0}
 figure.wide{grid-column:1/-1;overflow-x:auto}
 figure svg.jr{width:100%}
-figure.wide svg.jr{min-width:560px}
+figure.wide svg.jr{min-width:560px;max-width:800px}
 figcaption{font-weight:600;font-size:.95rem;margin-bottom:2px}
 figure p{margin:2px 0 0;font-size:.82rem;color:var(--dim)}
 .scroll{overflow-x:auto;overflow-wrap:normal}

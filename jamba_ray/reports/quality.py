@@ -88,7 +88,8 @@ def precision_recall(
     """Precision over recall."""
     plot = Plot(Scale(0.0, 1.02), Scale(0.0, 1.04))
     base = float(y.mean())
-    plot.horizontal(base, f"all flagged: {base:.3f}")
+    plot.horizontal(base)
+    plot.text(plot.px(0.5), plot.py(base) - 5, f"all flagged: {base:.3f}", "dim c halo")
     for scores, style in ((rival, "s1 thin"), (p, "s0 bold")):
         if scores is None:
             continue
@@ -101,7 +102,8 @@ def precision_recall(
     if tp + fp > 0:
         tip = f"chosen threshold {threshold:.4f}: precision {tp / (tp + fp):.3f}"
         plot.dot(at_recall, tp / (tp + fp), "s4", tip, radius=5)
-    plot.legend(_legend(rival), x=plot.left + 10, y=plot.height - plot.bottom - 40)
+    # Below the curves of a good model, and not on the line of the base rate.
+    plot.legend(_legend(rival), x=plot.left + 10, y=plot.py(0.45 if base < 0.3 else 0.2))
     note = f"{_rows(part, y)}. Red: the chosen threshold."
     return plot.figure("Precision and recall", "recall", "precision", note)
 
