@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from ray import tune
 
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.errors import JambaError
+from jamba_ray.errors import JambaError, StorageError
 from jamba_ray.launch.group import Group
 from jamba_ray.launch.lane import DetachedError, Fit, Job, Lane
 from jamba_ray.launch.run_folder import RunFolder
@@ -60,6 +61,14 @@ class LaneTrainable(tune.Trainable):
         self._base = settings.base
         if settings.folder.remote is not None:
             settings.folder.logs.mkdir(parents=True, exist_ok=True)
+        elif not settings.folder.path.is_dir():
+            # Another node's disk: trials would fail one after the other for no fault of theirs.
+            why = (
+                f"the run folder must be the same on every node, but {settings.folder.path} is not "
+                f"on {os.uname().nodename}. Give `store=s3://...`, `gs://...`, or a shared folder."
+            )
+            call(self._server.storage_lost, why)
+            raise StorageError(why)
         self._group = _group_of(settings)
         alone = fit if self._group is None else self._group.fit
         self._lane = Lane(

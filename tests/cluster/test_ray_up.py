@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
+from jamba_ray.errors import ExitCode
 from tests.checkpoints.s3_server import s3_server
 from tests.cluster import files
 from tests.cluster.machines import GATEWAY, Machine, Network, why_impossible
@@ -34,7 +35,7 @@ BIN = Path(sys.executable).parent
 PORT = 18265
 """Where the head's job API is here, through the tunnel."""
 SWEEP = [
-    *("+sweep=attention_heads", "n_trials=6", "data.n_samples=8000", "training.epochs=40"),
+    *("+sweep=attention_heads", "n_trials=6", "data.n_samples=6000", "training.epochs=30"),
     *("model.hidden_dim=16", "rival=false", "tracking.name=none", "pruner.name=none"),
 ]
 CREDENTIALS = "AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_EC2_METADATA_DISABLED=true"
@@ -123,6 +124,7 @@ def test_a_sweep_survives_a_pulled_cable(tmp_path: Path, environment: dict[str, 
             _is_closed_to_strangers(network)
             wait_for("two workers", lambda: _nodes(network) == 3)
             with tunnel(network, environment) as address:
+                _a_folder_of_the_heads_own_is_refused(environment, address)
                 _sweep_with_a_pulled_cable(network, environment, address, endpoint, tmp_path)
         finally:
             down = _ray("down", "-y", str(config), environment=environment)
@@ -167,6 +169,23 @@ def _is_closed_to_strangers(network: Network) -> None:
         )
         refused = network.ssh(worker, f"RAY_AUTH_MODE=token {join}", ok=False)
         assert "in\n" not in refused.stdout, f"the GCS let in a driver with {mode} token"
+
+
+def _a_folder_of_the_heads_own_is_refused(environment: dict[str, str], address: str) -> None:
+    """Without a store lanes on other machines have nowhere to write: said once, not per trial."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "jamba_ray.submit", *SWEEP, "submit.key=no-store"),
+            *(f"submit.address={address}", f"submit.results={environment['HOME']}/results"),
+        ],
+        cwd=files.ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == ExitCode.STORAGE, done.stdout + done.stderr
+    assert "must be the same on every node" in done.stdout + done.stderr
 
 
 def _sweep_with_a_pulled_cable(
