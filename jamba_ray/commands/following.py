@@ -20,7 +20,7 @@ from jamba_ray.reports.files import write_report
 from jamba_ray.reports.run import Run
 from jamba_ray.tracking.cursor import Cursor
 
-INTERRUPTED_S = 5.0
+INTERRUPTED_S = 3.0
 """What an interrupted run waits for its follower."""
 
 

@@ -30,7 +30,7 @@ class TrackingSection(Section):
     entity: str | None = None
     """W&B user or team; None: the default one of the key."""
     close_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 60.0
-    """Seconds after its end that a run waits for its follower; an interrupted one waits at most 5.
+    """Seconds after its end that a run waits for its follower; an interrupted one waits at most 3.
     What is not sent by then `python -m jamba_ray.sync run=<run>` sends."""
 
     @field_validator("project")

@@ -45,7 +45,7 @@ def test_it_sends_all_and_leaves_no_process(stub, tmp_path):
     assert not group_lives(pid)
 
 
-def test_an_interrupted_run_waits_five_seconds_for_a_server_that_hangs(stub, tmp_path):
+def test_an_interrupted_run_waits_three_seconds_for_a_server_that_hangs(stub, tmp_path):
     stub.fault = "hanging"
     folder, _ = make_run(tmp_path / "night-1", n_trials=2)
     follower = Following(folder, ONLINE)
