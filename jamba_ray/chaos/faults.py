@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,8 +85,6 @@ def truncate_study(folder: Path, rng: random.Random) -> None:
 def flip_study(folder: Path, rng: random.Random) -> None:
     """One flipped bit in the middle of a value that SQLite itself does not check."""
     study = folder / "study.db"
-    import sqlite3
-
     with sqlite3.connect(study) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
@@ -118,12 +117,15 @@ def newest_checkpoints(folder: Path) -> list[Path]:
     return [found[-1] for found in steps if found]
 
 
+_RAY_GONE = (0, 3, 1, -signal.SIGABRT, -signal.SIGKILL, 69, 70, 74, 75)
+"""Without its Ray a driver may end in many ways, or reach its end before it notices."""
+
 FAULTS = (
     Fault("driver SIGKILL", kill_driver),
     Fault("StudyServer SIGKILL", kill_child("ray::StudyServer"), driver_survives=True),
     Fault("lane SIGKILL", kill_child("ray::LaneTrainable", "ray::ImplicitFunc"), True),
-    Fault("raylet SIGKILL", kill_child("/raylet/raylet"), exit_codes=(69, 70, 74, 75, 1, -6, -9)),
-    Fault("head SIGKILL", kill_child("gcs_server"), exit_codes=(69, 70, 74, 75, 1, -6, -9)),
+    Fault("raylet SIGKILL", kill_child("/raylet/raylet"), exit_codes=_RAY_GONE),
+    Fault("head SIGKILL", kill_child("gcs_server"), exit_codes=_RAY_GONE),
     Fault("driver SIGTERM", terminate, exit_codes=(75,)),
     Fault("driver paused, another takes over", pause_driver, exit_codes=(74,)),
     Fault("study.db torn in half", after_kill(truncate_study), said="was restored from"),

@@ -165,7 +165,7 @@ def without_ray(folder: RunFolder, **changes: Any) -> list[TrialRecord]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """``python -m tests.search.trials <run folder>``: a slow sweep to be interrupted."""
+    """``python -m tests.search.trials <run folder> [n_trials]``: a slow sweep to be interrupted."""
     from jamba_ray.errors import JambaError
 
     folder = RunFolder(Path(argv[0])).create(resume=True)
@@ -174,7 +174,8 @@ def main(argv: Sequence[str]) -> None:
         print("finished", *sorted(r.number for r in progress.finished), flush=True)
 
     try:
-        result = sweep(folder, slow, watch, n_trials=6, max_concurrent=1)
+        n_trials = int(argv[1]) if argv[1:] else 6
+        result = sweep(folder, slow, watch, n_trials=n_trials, max_concurrent=1)
     except JambaError as error:
         print("error:", error, flush=True)
         sys.exit(error.exit_code)

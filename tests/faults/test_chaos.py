@@ -1,0 +1,176 @@
+"""``python -m jamba_ray.chaos`` as a user runs it, and proof that its checker can fail."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from jamba_ray.chaos.checker import check
+from jamba_ray.chaos.faults import FAULTS
+from jamba_ray.chaos.history import History
+from tests.search.studies import N_REPORTS, open_book, train
+
+SABOTAGE = """
+import sys
+from importlib.abc import Loader, MetaPathFinder
+from importlib.util import find_spec
+class Patch(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name != TARGET:
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(name)
+        run = spec.loader.exec_module
+        def patched(module):
+            run(module)
+            sabotage(module)
+        spec.loader.exec_module = patched
+        return spec
+sys.meta_path.insert(0, Patch())
+"""
+
+NO_COMMIT = """
+TARGET = "jamba_ray.search.storage"
+def sabotage(module):
+    # Acknowledges at once and commits now and then.
+    commit, calls = module.StudyDatabase.commit, [0]
+    def lazily(self):
+        calls[0] += 1
+        if calls[0] % 12 == 0 or not self.storage._studies[0].trials:
+            commit(self)
+    module.StudyDatabase.commit = lazily
+"""
+
+NO_DIGESTS = """
+TARGET = "jamba_ray.search.rows"
+def sabotage(module):
+    module.read = lambda connection: module._read(connection)
+"""
+
+
+def chaos(*args: str, sabotage: str | None = None, tmp_path=None) -> subprocess.CompletedProcess:
+    env = {**os.environ, "COLUMNS": "120"}
+    if sabotage is not None:
+        (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(sabotage) + SABOTAGE)
+        env["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{env.get('PYTHONPATH', '')}"
+    return subprocess.run(
+        [sys.executable, "-m", "jamba_ray.chaos", *args],
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        env=env,
+    )
+
+
+@pytest.mark.timeout(900)
+def test_three_kills_of_the_driver_lose_and_repeat_nothing():
+    done = chaos("--faults", "driver SIGKILL", "--times", "3", "--trials", "4", "--seed", "7")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "every promise was kept" in done.stdout
+    row = next(line for line in done.stdout.splitlines() if line.startswith("driver SIGKILL"))
+    assert row.split()[2:4] == ["3", "3"], row
+
+
+def test_the_faults_are_listed():
+    done = chaos("--list")
+    assert done.stdout.splitlines() == [fault.name for fault in FAULTS]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("fault", [fault.name for fault in FAULTS])
+def test_every_fault_is_recovered_from(fault):
+    done = chaos("--faults", fault, "--seed", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(5))
+def test_twenty_kills_of_the_driver(seed):
+    """Four kills each in five sweeps of 16 trials."""
+    args = ("--faults", "driver SIGKILL", "--times", "4", "--trials", "16", "--seed", str(seed))
+    done = chaos(*args)
+    assert done.returncode == 0, done.stdout + done.stderr
+    row = next(line for line in done.stdout.splitlines() if line.startswith("driver SIGKILL"))
+    assert row.split()[2:4] == ["4", "4"], row
+    print(row)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("guard", "fault"), [(NO_COMMIT, "driver SIGKILL"), (NO_DIGESTS, "one bit flipped")]
+)
+def test_without_its_guard_chaos_fails(tmp_path, guard, fault):
+    done = chaos("--faults", fault, "--times", "1", sabotage=guard, tmp_path=tmp_path)
+    assert done.returncode == 70, done.stdout + done.stderr
+    assert "BROKEN" in done.stdout
+
+
+# -- the checker itself: each promise, broken by hand, is seen ---------------------------------
+
+
+@pytest.fixture
+def ended(tmp_path):
+    """A study of three trials and a history that agrees with it."""
+    history = History(tmp_path / "history.jsonl")
+    book = open_book(tmp_path, n_trials=3)
+    for n in range(3):
+        spec = book.ask(f"s/{n}").spec
+        history.note("begin", n, rate=spec.params["training.rate"], step=0)
+        train(book, spec)
+        (record,) = [r for r in book.records() if r.number == n]
+        for step, value in record.curve:
+            history.note("step", n, step=step, value=value)
+        history.note("finished", n, state=record.state, value=record.value)
+    book.close()
+    return tmp_path / "study.db", history
+
+
+def broken(ended, *, n_trials=3):
+    study, history = ended
+    return check(history.events(), study, n_trials, interval_steps=2).broken
+
+
+def test_a_sound_history_is_accepted(ended):
+    assert broken(ended) == ()
+
+
+def test_a_lost_trial_is_seen(ended):
+    ended[1].note("finished", 3, state="complete", value=0.5)
+    assert any("trial 3 was acknowledged" in b for b in broken(ended))
+    assert any("there are 3 trials" in b for b in broken(ended, n_trials=4))
+
+
+def test_a_changed_value_is_seen(ended):
+    ended[1].note("step", 0, step=1, value=0.123)
+    assert any("lacks or changed the acknowledged steps [1]" in b for b in broken(ended))
+
+
+def test_a_lost_step_is_seen(ended):
+    ended[1].note("step", 0, step=N_REPORTS + 1, value=0.5)
+    assert any("lacks or changed" in b for b in broken(ended))
+
+
+def test_a_trial_that_runs_again_is_seen(ended):
+    ended[1].note("begin", 0, rate=0.5, step=0)
+    found = broken(ended)
+    assert any("run again after it had finished" in b for b in found)
+    assert any("begun with 2 settings" in b for b in found)
+    assert any("steps of one trial were done again" in b for b in found)
+
+
+def test_twins_and_unfinished_trials_are_seen(ended):
+    import sqlite3
+
+    with sqlite3.connect(ended[0]) as connection:
+        connection.execute("UPDATE trials SET state = 'RUNNING' WHERE number = 1")
+        connection.execute("UPDATE trial_params SET param_value = 1.0")
+    found = broken(ended)
+    assert any("never ended" in b for b in found)
+    assert any("have the same parameters" in b for b in found)
