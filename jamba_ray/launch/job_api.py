@@ -21,6 +21,10 @@ from jamba_ray.errors import UnavailableError
 Access = Literal["token", "open", "unreachable"]
 """``token``: requests without one are refused. ``open``: anybody may run code there."""
 _TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
+_CHATTY = (
+    *("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk"),
+    *("_private.runtime_env.packaging", "_private.runtime_env.working_dir"),
+)
 _RECONNECT_S = 2.0
 _GIVE_UP_S = 300.0
 
@@ -115,8 +119,8 @@ class Jobs:
 
         try:
             self._client: Any = JobSubmissionClient(address)
-            for module in ("dashboard_sdk", "job.sdk"):
-                logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.ERROR)
+            for module in _CHATTY:
+                logging.getLogger(f"ray.{module}").setLevel(logging.ERROR)
         except Exception as error:
             raise UnavailableError(
                 f"the cluster at {address} must accept this client, but does not "
