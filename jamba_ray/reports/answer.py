@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from jamba_ray.config.params import flatten
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.words import LABELS, difference_in_words, duration, short
 from jamba_ray.search.reading import is_being_written
@@ -216,17 +217,16 @@ def reproduce_command(run: Run) -> str | None:
     choices.append(f"data={data.get('name', 'synthetic')}")
     settings: dict[str, Any] = {}
     for section, tree in (("data", data), ("training", config.get("training", {}))):
-        settings |= {f"{section}.{k}": v for k, v in tree.items() if k != "name" and v is not None}
+        settings |= flatten({k: v for k, v in tree.items() if k != "name"}, f"{section}.")
     if same_family:
-        settings |= {
-            f"model.{k}": v for k, v in config["model"].items() if k != "name" and v is not None
-        }
+        own = {k: v for k, v in config["model"].items() if k != "name"}
+        settings |= flatten(own, "model.")
     if (report_rows := _report_rows(run)) is not None:
         settings["training.report_rows"] = report_rows
     for key in ("precision", "objective"):
         settings[key] = config.get(key)
     settings |= given
-    words = [f"{key}={_quoted(value)}" for key, value in settings.items()]
+    words = [f"{key}={_quoted(value)}" for key, value in settings.items() if value is not None]
     return " ".join(
         ["python -m jamba_ray.train", *choices, *words, f"run={run.name}-trial-{best.number}"]
     )

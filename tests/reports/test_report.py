@@ -1,19 +1,26 @@
 """The report: one file that says the answer first, at any time in a run's life."""
 
 import re
+import shlex
 import shutil
 import subprocess
+from functools import partial
 from html.parser import HTMLParser
 
 import pytest
 
 import jamba_ray
 from jamba_ray import report
+from jamba_ray.commands.composition import compose_section
+from jamba_ray.config.params import with_params
+from jamba_ray.config.run import SweepConfig, TrainConfig
 from jamba_ray.errors import StorageError
-from jamba_ray.reports import markdown, page
+from jamba_ray.reports import answer, markdown, page
 from jamba_ray.reports.compare import analyze_parameter_impact, get_best_runs
 from jamba_ray.reports.files import write_comparison, write_report
 from jamba_ray.reports.run import Run
+from tests.search.studies import open_book
+from tests.tracking import folders
 from tests.tracking.folders import make_run
 
 VOID = {"meta", "link", "br"}
@@ -170,6 +177,24 @@ def test_the_command(finished, capsys):
     assert "does not exist" in capsys.readouterr().err
     assert report.COMMAND.main(["run=night-1", "top_n=3"]) == 64
     assert "one of `run`, `runs` and `top_n` must be given" in capsys.readouterr().err
+
+
+def test_the_command_that_trains_the_best_trial_again_means_that_very_trial(tmp_path, monkeypatch):
+    config = compose_section(SweepConfig, "config", ["+sweep=attention_heads", "seed=5"])
+    tree = {
+        "model": {"n_heads": {"type": "categorical", "choices": [2, 8]}},
+        "training": {"learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}},
+    }
+    monkeypatch.setattr(folders, "CONFIG", config.model_dump(mode="json"))
+    monkeypatch.setattr(folders, "open_book", partial(open_book, tree=tree))
+    monkeypatch.setattr(folders, "curve", lambda params, seed: [0.1 * i for i in range(1, 10)])
+    run = Run(make_run(tmp_path / "night-1", n_trials=3)[0].path)
+    words = shlex.split(answer.reproduce_command(run))
+    assert words[:3] == ["python", "-m", "jamba_ray.train"]
+    again = compose_section(TrainConfig, "config", words[3:])
+    expected = with_params(config.trial(), run.best.params)
+    assert again.trial() == expected.model_copy(update={"seed": 5 + run.best.number})
+    assert again.data == config.data
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
