@@ -1,0 +1,122 @@
+"""Nothing that lies in a run folder is ever un-pickled, by any process of a resumed sweep.
+
+Ray pickles what it sends between its own processes; that never touches the folder. So every process
+is watched by an audit hook: it notes each file of the folder that is opened, and each un-pickling
+that does not begin in Ray's own code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from jamba_ray.launch.run_folder import RunFolder
+from tests.search import trials
+
+WATCH = """
+import os, sys
+_folder, _log = os.environ["JAMBA_RAY_AUDITED"], os.environ["JAMBA_RAY_AUDIT_LOG"]
+def _note(*words):
+    descriptor = os.open(_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, (" ".join(words) + "\\n").encode())
+    os.close(descriptor)
+def _hook(event, args):
+    if event == "open" and isinstance(args[0], str) and args[0].startswith(_folder):
+        _note("open", args[0])
+    elif event == "pickle.find_class":
+        frame = sys._getframe(1)
+        files = []
+        while frame is not None:
+            files.append(frame.f_code.co_filename)
+            frame = frame.f_back
+        if "/ray/" not in (files[0] if files else "") and not any("/ray/" in f for f in files[:3]):
+            _note("unpickled", str(args), *files[:6])
+sys.addaudithook(_hook)
+"""
+
+PLANTED = ("tuner.pkl", "searcher-state.pkl", "checkpoint.pkl", "data_checkpoint.ckpt", "model.pt")
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_resumed_sweep_unpickles_nothing_of_its_folder(tmp_path):
+    path = tmp_path / "run"
+    folder = RunFolder(path).create()
+    trials.without_ray(folder, n_trials=6)
+    canary, log = tmp_path / "canary", tmp_path / "audit.log"
+    bomb = pickle.dumps(Bomb(canary))
+    checkpoint = next(folder.checkpoints.glob("trial-*/*"))
+    for place in (path, folder.checkpoints, checkpoint, checkpoint.parent, folder.logs):
+        for name in PLANTED:
+            (place / name).write_bytes(bomb)
+        (place / "experiment_state-2026.json").write_bytes(bomb)
+    (tmp_path / "sitecustomize.py").write_text(WATCH)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.search.trials", str(path), "9"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}",
+            "JAMBA_RAY_AUDITED": str(path),
+            "JAMBA_RAY_AUDIT_LOG": str(log),
+        },
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = log.read_text().splitlines()
+    opened = {line.split(" ", 1)[1] for line in lines if line.startswith("open ")}
+    assert any(name.startswith(str(folder.checkpoints)) for name in opened), "nothing was watched"
+    assert not [n for n in opened if n.endswith((*PLANTED, "experiment_state-2026.json"))]
+    assert not [line for line in lines if line.startswith("unpickled")]
+    assert not canary.exists()
+
+
+def test_the_audit_would_see_it(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(WATCH)
+    (tmp_path / "run").mkdir()
+    bomb = tmp_path / "run" / "model.pt"
+    bomb.write_bytes(pickle.dumps(Bomb(tmp_path / "canary")))
+    code = "import pickle, sys; pickle.load(open(sys.argv[1], 'rb'))"
+    log = tmp_path / "audit.log"
+    subprocess.run(
+        [sys.executable, "-c", code, str(bomb)],
+        check=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(tmp_path),
+            "JAMBA_RAY_AUDITED": str(tmp_path / "run"),
+            "JAMBA_RAY_AUDIT_LOG": str(log),
+        },
+    )
+    assert (tmp_path / "canary").exists()
+    assert "open " in log.read_text()
+    assert "unpickled" in log.read_text()
+
+
+def test_all_json_of_the_study_is_strict(tmp_path):
+    import sqlite3
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    folder = RunFolder(tmp_path / "run").create()
+    trials.without_ray(folder, n_trials=3)
+    with sqlite3.connect(folder.study) as connection:
+        for table in ("study_user", "study_system", "trial_user", "trial_system"):
+            for (text,) in connection.execute(f"SELECT value_json FROM {table}_attributes"):
+                json.loads(text, parse_constant=refuse)
+    connection.close()
