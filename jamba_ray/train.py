@@ -27,7 +27,7 @@ from jamba_ray.launch.lane import Job, LaneOutcome
 from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
 from jamba_ray.reports.words import LABELS
 from jamba_ray.search.records import TrialRecord
-from jamba_ray.search.signals import Signals
+from jamba_ray.search.signals import Signalled, Signals
 from jamba_ray.search.table import write_trials
 from jamba_ray.training import Decision, Report
 
@@ -63,6 +63,9 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
         try:
             with signals, _Curve(console, config, len(data.train), log) as curve:
                 outcome = _train(config, data, folder, curve, signals)
+                if signals.name is not None and outcome.state == "failed":
+                    # Ray's compiled code made another exception of it, and the trial bore it.
+                    raise Signalled(signals.name)
         except BaseException:
             # Compiled code may turn a signal's exception into another: ask which signal came.
             if signals.name is None:

@@ -22,6 +22,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.placement_group_callback import (
     PlacementGroupCleanerCallback,
 )
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jamba_ray.checkpoints import Snapshot
@@ -48,12 +49,28 @@ _ENVIRONMENT = {
 }
 _POLL_S = 1.0
 _CLOSE_S = 20.0
+_ABORT_S = 2.0
+
+
+class _Scaling(FixedScalingPolicy):
+    """Without the actor that divides a cluster between Ray Train and Ray Data: it costs seconds to
+    start and stays on the cluster for ever. Waiting placement groups ask the autoscaler as well."""
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """Nothing to register with."""
+
+    def _maybe_send_resource_request(self) -> None:
+        """Nobody to ask."""
 
 
 class _Trainer(TorchTrainer):
-    """Without Ray Train's cleaner of placement groups: it asks the State API, which needs the
-    dashboard and finds the wrong cluster where two share a host, and then stays behind. Our groups
-    end by themselves, and a controller that dies takes its placement group along."""
+    """Leaves nothing behind. Ray Train's cleaner of placement groups does: it asks the State API,
+    which needs the dashboard and finds the wrong cluster where two share a host. Our groups end by
+    themselves, and a controller that dies takes its placement group along."""
+
+    def _initialize_and_run_controller(self, **parts: Any) -> Any:
+        parts["scaling_policy"] = _Scaling(self.scaling_config)  # type: ignore[arg-type]
+        return super()._initialize_and_run_controller(**parts)  # type: ignore[misc]
 
     def _create_default_callbacks(self) -> list[Any]:
         callbacks: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]
@@ -72,6 +89,8 @@ class Group:
         self._trainer: threading.Thread | None = None
         self._error: BaseException | None = None
         self._jobs = 0
+        self._scratch: str | None = None
+        """Where Ray Train writes its few files, on this machine."""
         self.starts = 0
         """How often ranks were started; 1 as long as nothing died."""
 
@@ -131,7 +150,7 @@ class Group:
             with contextlib.suppress(Exception):
                 ray.kill(self._desk)
         self._desk = None
-        self._forget()
+        self._forget(_ABORT_S)
 
     # --- one attempt --------------------------------------------------------------------------
 
@@ -144,11 +163,13 @@ class Group:
         faults: Faults,
     ) -> list[Outcome] | None:
         """Outcomes, or None where ranks died without anybody's fault."""
-        self._start(data)
+        self._start()
         self._jobs += 1
         payload = {
             "members": [(m.trial, m.config.model_dump(mode="json")) for m in members],
             "resume": dict(resume),
+            # By reference: ranks on one machine share one copy of the rows.
+            "data": [self._shared(data)],
         }
         self._call(self._desk.submit, self._jobs, [ray.put(payload)])
         for event in self._events():
@@ -204,19 +225,24 @@ class Group:
 
     # --- the ranks ----------------------------------------------------------------------------
 
-    def _start(self, data: PreparedData) -> None:
+    def _shared(self, data: PreparedData) -> Any:
+        if self._data is None or self._data[0] is not data:
+            self._data = (data, ray.put(data))
+        return self._data[1]
+
+    def _start(self) -> None:
         if self._desk is None:
             here = NodeAffinitySchedulingStrategy(
                 ray.get_runtime_context().get_node_id(), soft=False
             )
             actor: Any = ray.remote(Desk)
             self._desk = actor.options(num_cpus=0, scheduling_strategy=here).remote()
-        if self._data is None or self._data[0] is not data:
-            self._data = (data, ray.put(data))
         if self._trainer is not None and self._trainer.is_alive():
             return
         self.starts += 1
         self._error = None
+        self._forget()
+        self._scratch = tempfile.mkdtemp(prefix="jr-group-")
         self._trainer = threading.Thread(
             target=self._run, name="jamba_ray-group", args=(self._jobs,), daemon=True
         )
@@ -226,14 +252,11 @@ class Group:
         """In a thread: Ray Train sets no signal handlers there."""
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        scratch = tempfile.mkdtemp(prefix="jr-group-")
-        data = self._data
         try:
             _Trainer(
                 run_rank,
                 train_loop_config={
                     "desk": self._desk,
-                    "data": [None if data is None else data[1]],
                     "folder": self._folder,
                     "threads": self._threads,
                     "after": after,
@@ -249,7 +272,7 @@ class Group:
                 ),
                 run_config=train.RunConfig(
                     name="group",
-                    storage_path=scratch,
+                    storage_path=self._scratch,
                     # Restarts are ours: only we know whether a trial or a machine is to blame.
                     failure_config=train.FailureConfig(  # type: ignore[call-arg]
                         max_failures=0, max_preemption_failures=0, controller_failure_limit=0
@@ -258,14 +281,15 @@ class Group:
             ).fit()
         except BaseException as error:
             self._error = error
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
 
-    def _forget(self) -> None:
+    def _forget(self, patience_s: float = _CLOSE_S) -> None:
         """Wait for the end of ranks that are ending, so that the next find their place free."""
         if self._trainer is not None:
-            self._trainer.join(_CLOSE_S)
+            self._trainer.join(patience_s)
         self._trainer = None
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch = None
 
     def _call(self, method: Any, *args: Any) -> Any:
         try:

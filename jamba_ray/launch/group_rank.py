@@ -44,7 +44,6 @@ def run_rank(config: dict[str, Any]) -> None:
     folder: RunFolder = config["folder"]
     device = str(get_device())
     ranks = TorchRanks(device)
-    data: PreparedData = ray.get(config["data"][0])
     while True:
         job = ray.get(desk.next_job.remote(after))
         if job == END:
@@ -52,7 +51,7 @@ def run_rank(config: dict[str, Any]) -> None:
         after, (payload,) = job
         with _Watchdog(ranks, desk, after):
             try:
-                _train(after, ray.get(payload), data, device, ranks, desk, folder)
+                _train(after, ray.get(payload), device, ranks, desk, folder)
             except RankLostError as error:
                 raise RuntimeError(f"another rank was lost: {error}") from None
             except Exception as error:
@@ -64,12 +63,12 @@ def run_rank(config: dict[str, Any]) -> None:
 def _train(
     job: int,
     payload: dict[str, Any],
-    data: PreparedData,
     device: str,
     ranks: TorchRanks,
     desk: Any,
     folder: RunFolder,
 ) -> None:
+    data: PreparedData = ray.get(payload["data"][0])
     members = [Member(n, TrialConfig.model_validate(c)) for n, c in payload["members"]]
     saver = _Saver(folder.checkpoint_store(), job, ranks, desk) if ranks.rank == 0 else None
     outcomes = fit(
