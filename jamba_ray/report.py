@@ -45,8 +45,9 @@ def run(config: ReportConfig, console: Console) -> ExitCode:
             ]
         )
     chosen = [Run(find_run(name, config.store)) for name in names]
-    path = write_comparison(chosen, Path(config.store) / "comparison.html")
-    _say(console, get_ranked(chosen), path)
+    metric = None if config.runs else config.metric
+    path = write_comparison(chosen, Path(config.store) / "comparison.html", metric)
+    _say(console, get_ranked(chosen, metric), path)
     return ExitCode.OK
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from jamba_ray.config.search import Objective
 from jamba_ray.config.section import Section
 
 
@@ -18,7 +19,7 @@ class ReportConfig(Section):
     """Runs to compare, by name or folder."""
     top_n: Annotated[int, Field(ge=1)] | None = None
     """Compare the best so many runs of the store."""
-    metric: str = "average_precision"
+    metric: Objective | Literal["accuracy", "ece"] = "average_precision"
     """The validation metric that ranks runs for ``top_n``."""
     store: str = "runs"
     """Folder that holds the run folders."""

@@ -21,8 +21,8 @@ def write_report(run: Run) -> Path:
     return run.folder.report
 
 
-def write_comparison(runs: Sequence[Run], path: Path) -> Path:
+def write_comparison(runs: Sequence[Run], path: Path, metric: str | None = None) -> Path:
     """Write the runs beside each other as one HTML file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, page.render_comparison(runs).encode())
+    write_bytes(path, page.render_comparison(runs, metric).encode())
     return path

@@ -89,17 +89,17 @@ def render(run: Run) -> str:
     return _page(f"{run.name}: {answer.headline(run)}", parts)
 
 
-def render_comparison(runs: Sequence[Run]) -> str:
-    """Several runs beside each other."""
+def render_comparison(runs: Sequence[Run], metric: str | None = None) -> str:
+    """Several runs beside each other, by ``metric`` or each by its own objective."""
     chosen = opened(runs)
-    found = runs_table(chosen)
-    best = get_ranked(chosen)
-    impact = analyze_parameter_impact(chosen)
+    found = runs_table(chosen, metric)
+    best = get_ranked(chosen, metric)
+    impact = analyze_parameter_impact(chosen, metric)
     columns = ["run", "command", "model", "metric", "value", "test", "trials", "seconds"]
     rows = [[_cell(row[c]) for c in columns] for _, row in found.iterrows()]
     impact_rows = [[_cell(v) for v in row] for row in impact.itertuples(index=False)]
     figures = {
-        "comparison": plot_run_comparison(chosen),
+        "comparison": plot_run_comparison(chosen, metric),
         "curves": plot_learning_curves(chosen),
     }
     parts = [
@@ -115,9 +115,9 @@ def render_comparison(runs: Sequence[Run]) -> str:
     return _page(best, parts)
 
 
-def get_ranked(runs: Sequence[Run]) -> str:
+def get_ranked(runs: Sequence[Run], metric: str | None = None) -> str:
     """Which of the runs is ahead, in one sentence."""
-    found = runs_table(runs).dropna(subset=["value"])
+    found = runs_table(runs, metric).dropna(subset=["value"])
     metrics = sorted(set(found["metric"]))
     if found.empty:
         return "None of these runs has a result yet."
