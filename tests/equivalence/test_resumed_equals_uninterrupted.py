@@ -44,7 +44,7 @@ FIELDS = {"epochs": 6, "learning_rate": 1e-2}
 
 
 def members_of(size, precision="fp32"):
-    model = {"name": "mlp", "hidden_dim": 16, "token_dim": 4, "dropout_rate": 0.2}
+    model = {"name": "mlp", "hidden_dim": 16, "token_dim": 4, "dropout_rate": 0.2, "norm": "batch"}
     return [member(t, model, precision=precision, **FIELDS) for t in range(size)]
 
 
@@ -87,7 +87,13 @@ def test_from_a_snapshot(data, size, precision, step):
 
 def test_when_the_best_step_was_before_the_interruption():
     """Best weights, patience and its count are part of the state."""
-    model = {"name": "mlp", "hidden_dim": 16, "token_dim": 4}
+    model = {
+        "name": "mlp",
+        "hidden_dim": 16,
+        "token_dim": 4,
+        "norm": "batch",
+        "feature_masking": 0.0,
+    }
     worse = [member(0, model, learning_rate=0.3, patience=4, epochs=20)]
     data = make_data(600, 200)
     whole = Recorder()
