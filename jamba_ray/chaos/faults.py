@@ -47,6 +47,16 @@ def kill_child(*names: str) -> Callable[[int, Path, random.Random], None]:
     return kill
 
 
+def kill_lane(pid: int, folder: Path, rng: random.Random) -> None:
+    """SIGKILL to one lane: a worker of Ray that is neither idle nor the study's server."""
+    others = ("ray::IDLE", "ray::StudyServer")
+    below = [(p, line) for p, line in descendants(pid) if line.startswith("ray::")]
+    lanes = [p for p, line in below if not line.startswith(others)]
+    if not lanes:
+        raise LookupError(f"no lane below {pid}")
+    os.kill(rng.choice(sorted(lanes)), signal.SIGKILL)
+
+
 def terminate(pid: int, folder: Path, rng: random.Random) -> None:
     """SIGTERM, as spot drains and ``ray job stop`` do."""
     os.kill(pid, signal.SIGTERM)
@@ -123,7 +133,7 @@ _RAY_GONE = (0, 3, 1, -signal.SIGABRT, -signal.SIGKILL, 69, 70, 74, 75)
 FAULTS = (
     Fault("driver SIGKILL", kill_driver),
     Fault("StudyServer SIGKILL", kill_child("ray::StudyServer"), driver_survives=True),
-    Fault("lane SIGKILL", kill_child("ray::LaneTrainable", "ray::ImplicitFunc"), True),
+    Fault("lane SIGKILL", kill_lane, driver_survives=True),
     Fault("raylet SIGKILL", kill_child("/raylet/raylet"), exit_codes=_RAY_GONE),
     Fault("head SIGKILL", kill_child("gcs_server"), exit_codes=_RAY_GONE),
     Fault("driver SIGTERM", terminate, exit_codes=(75,)),
