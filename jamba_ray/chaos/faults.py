@@ -49,7 +49,7 @@ def kill_child(*names: str) -> Callable[[int, Path, random.Random], None]:
 
 def kill_lane(pid: int, folder: Path, rng: random.Random) -> None:
     """SIGKILL to one lane: a worker of Ray that is neither idle nor the study's server."""
-    others = ("ray::IDLE", "ray::StudyServer")
+    others = ("ray::IDLE", "ray::StudyServer", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
     below = [(p, line) for p, line in descendants(pid) if line.startswith("ray::")]
     lanes = [p for p, line in below if not line.startswith(others)]
     if not lanes:
