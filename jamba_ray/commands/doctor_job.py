@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 import uuid
@@ -24,7 +25,7 @@ def main(question: str) -> int:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     asked = json.loads(question)
-    ray.init(log_to_driver=False, logging_level="ERROR")
+    ray.init(log_to_driver=False, logging_level=logging.ERROR)
     store, endpoint, paths = asked["store"], asked["endpoint"], asked["data_paths"]
     marker = None
     if "://" not in store:

@@ -74,11 +74,8 @@ def test_heads_must_divide_the_width():
             "`training.learning_rate` must be a finite number, but is nan.",
         ),
         ({"lr": 1}, "`lr` is not a setting."),
-        (
-            {"store": "s3://bucket/x"},
-            "`store` must be a folder, but is 's3://bucket/x': remote stores are not supported yet. "
-            "Give a folder that every node can write.",
-        ),
+        ({"store": "ftp://bucket/x"}, "`store`"),
+        ({"store": "s3://key:secret@bucket/x"}, "`store`"),
     ],
 )
 def test_sentences(settings, sentence):
