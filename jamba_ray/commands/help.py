@@ -34,14 +34,16 @@ def print_help(
     for group, options in groups().items():
         if group == "sweep" and "search_space" not in section.model_fields:
             continue
-        prefix = "+" if group == "sweep" else ""
-        console.print(f"  {prefix}{group}=", escape(" | ".join(options)), sep="", highlight=False)
+        plus = "+" if group == "sweep" else ""
+        console.print(f"  {plus}{group}=", escape(" | ".join(options)), sep="", highlight=False)
     console.print("\n[bold]Settings[/] (name=value)")
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 2), expand=False)
-    table.add_column(no_wrap=True, style="cyan")
-    table.add_column(no_wrap=True, style="dim")
+    rows = list(_settings(section, prefix))
+    # On a narrow terminal the meaning wraps; the name of a setting is never cut.
+    table.add_column(no_wrap=True, style="cyan", min_width=max(len(path) for path, _, _ in rows))
+    table.add_column(no_wrap=True, style="dim", max_width=12, overflow="ellipsis")
     table.add_column(overflow="fold")
-    for path, default, meaning in _settings(section, prefix):
+    for path, default, meaning in rows:
         table.add_row(escape(path), escape(default), escape(meaning))
     console.print(table)
     console.print("\n[bold]Flags[/]\n  --help, -h\n  --cfg job    print the configuration and stop")

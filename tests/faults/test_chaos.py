@@ -68,7 +68,7 @@ def chaos(*args: str, sabotage: str | None = None, tmp_path=None) -> subprocess.
 
 @pytest.mark.timeout(900)
 def test_three_kills_of_the_driver_lose_and_repeat_nothing():
-    done = chaos("--faults", "driver SIGKILL", "--times", "3", "--trials", "4", "--seed", "7")
+    done = chaos("--faults", "driver SIGKILL", "--times", "3", "--trials", "16", "--seed", "7")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "every promise was kept" in done.stdout
     row = next(line for line in done.stdout.splitlines() if line.startswith("driver SIGKILL"))
