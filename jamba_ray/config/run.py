@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.family import FAMILIES, TRAINERS, ModelSection
@@ -39,6 +47,15 @@ def _by_name(what: str, value: Any, known: Mapping[str, type[Section]]) -> Any:
         raise NestedMistakes(error, known[name]) from None
 
 
+RunName = Annotated[str, AfterValidator(run_name)]
+"""A name that becomes a folder."""
+AnyData = Annotated[
+    SerializeAsAny[DataSection],
+    BeforeValidator(lambda value: _by_name("data", value, DATA_SECTIONS)),
+]
+"""The data section that its ``name`` picks."""
+
+
 class TrialConfig(Section):
     """All that decides one trial's result, given the data: what a lane and a checkpoint get."""
 
@@ -62,7 +79,7 @@ class TrialConfig(Section):
 class ExperimentConfig(TrialConfig):
     """What ``train`` and ``sweep`` share."""
 
-    data: SerializeAsAny[DataSection]
+    data: AnyData
     rival: bool = True
     """Train LightGBM with its defaults on the same rows, for comparison."""
     tracking: TrackingSection = Field(
@@ -72,7 +89,7 @@ class ExperimentConfig(TrialConfig):
     """Folder that holds the run folders; of a sweep also a bucket: s3://bucket/prefix, gs://..."""
     store_endpoint: str | None = Field(default=None, json_schema_extra=NOT_IN_FINGERPRINT)
     """Address of an S3 store that is not Amazon's; None: AWS_ENDPOINT_URL, else Amazon's."""
-    run: str | None = Field(default=None, json_schema_extra=NOT_IN_FINGERPRINT)
+    run: RunName | None = Field(default=None, json_schema_extra=NOT_IN_FINGERPRINT)
     """Name of the run folder; None: made from the sweep's name and the time."""
     resume: bool = Field(default=False, json_schema_extra=NOT_IN_FINGERPRINT)
     overwrite: bool = Field(default=False, json_schema_extra=NOT_IN_FINGERPRINT)
@@ -80,16 +97,6 @@ class ExperimentConfig(TrialConfig):
     """Print what would happen and start nothing."""
     verbose: bool = Field(default=False, json_schema_extra=NOT_IN_FINGERPRINT)
     """Let Ray and the libraries print what they like."""
-
-    @field_validator("data", mode="before")
-    @classmethod
-    def _data_by_name(cls, value: Any) -> Any:
-        return _by_name("data", value, DATA_SECTIONS)
-
-    @field_validator("run")
-    @classmethod
-    def _run_is_a_name(cls, value: str | None) -> str | None:
-        return None if value is None else run_name(value)
 
     @field_validator("store")
     @classmethod
@@ -144,7 +151,7 @@ class TrainConfig(ExperimentConfig):
 class SweepConfig(ExperimentConfig):
     """``python -m jamba_ray.sweep``."""
 
-    sweep_name: str = Field(default="sweep", json_schema_extra=NOT_IN_FINGERPRINT)
+    sweep_name: RunName = Field(default="sweep", json_schema_extra=NOT_IN_FINGERPRINT)
     search_space: dict[str, Any] = Field(default_factory=dict)
     """Shadow tree of the configuration (see ``jamba_ray.config.space``)."""
     n_trials: Annotated[int, Field(ge=1, le=100_000)] = Field(
@@ -186,33 +193,18 @@ class SweepConfig(ExperimentConfig):
     )
     """Checkpoints of finished trials kept: the best so many."""
 
-    @field_validator("sweep_name")
-    @classmethod
-    def _sweep_is_a_name(cls, value: str) -> str:
-        return run_name(value)
-
 
 class EvaluateConfig(Section):
     """``python -m jamba_ray.evaluate``."""
 
     checkpoint: str
     """A run folder, its ``best/``, or any checkpoint folder."""
-    data: SerializeAsAny[DataSection]
+    data: AnyData
     """Labelled rows: of a table, its ``test`` if there is one, else ``path``; of ``synthetic``, the
     test share."""
     store: str = "runs"
     """Folder that holds the run folders."""
-    run: str | None = None
+    run: RunName | None = None
     """Name of the folder for the result; None: made from the time."""
     overwrite: bool = False
     verbose: bool = False
-
-    @field_validator("data", mode="before")
-    @classmethod
-    def _data_by_name(cls, value: Any) -> Any:
-        return _by_name("data", value, DATA_SECTIONS)
-
-    @field_validator("run")
-    @classmethod
-    def _run_is_a_name(cls, value: str | None) -> str | None:
-        return None if value is None else run_name(value)
