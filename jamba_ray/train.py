@@ -23,7 +23,8 @@ from jamba_ray.data import prepare
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import ExitCode, InterruptedRunError
 from jamba_ray.launch.group_lane import open_lane
-from jamba_ray.launch.lane import Job, LaneOutcome
+from jamba_ray.launch.lane import Job
+from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
 from jamba_ray.reports.words import LABELS
 from jamba_ray.search.records import TrialRecord

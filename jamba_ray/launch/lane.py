@@ -9,9 +9,8 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -21,6 +20,7 @@ from jamba_ray.config.run import TrialConfig
 from jamba_ray.config.space import Params
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import ConfigError, JambaError, StorageError
+from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.launch.reports import by_trial, checked, is_number
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.launch.watchdog import Watchdog
@@ -49,23 +49,6 @@ class Job:
     number: int
     params: Params
     resumed: bool = False
-
-
-@dataclass(frozen=True)
-class LaneOutcome:
-    """How a trial ended, in plain values."""
-
-    number: int
-    state: Literal["complete", "pruned", "failed", "stopped"]
-    reason: str | None = None
-    value: float | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    best_step: int = 0
-    rows_seen: int = 0
-    epochs: float = 0.0
-    seconds: float = 0.0
-    goodput_s: float = 0.0
-    checkpoint: str | None = None
 
 
 class Lane:

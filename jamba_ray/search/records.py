@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from jamba_ray.config.space import Params
+from jamba_ray.launch.outcome import LaneOutcome
 
 State = Literal["complete", "pruned", "failed", "running"]
 
@@ -45,24 +46,6 @@ class ReportLine:
     epoch: float = 0.0
     seconds: float = 0.0
     goodput_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Finish:
-    """How a trial ended, told by its lane."""
-
-    number: int
-    state: Literal["complete", "pruned", "failed", "stopped"]
-    reason: str | None = None
-    value: float | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    best_step: int = 0
-    rows_seen: int = 0
-    epochs: float = 0.0
-    seconds: float = 0.0
-    goodput_s: float = 0.0
-    checkpoint: str | None = None
-    """Path of the best weights relative to the run folder's ``checkpoints/``."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +149,8 @@ class SweepResult:
         return "some_failed" if self.counts.get("failed", 0) else "ok"
 
 
-def attributes(finish: Finish) -> dict[str, Any]:
-    """A ``Finish`` as the strict JSON kept in the study."""
+def attributes(finish: LaneOutcome) -> dict[str, Any]:
+    """A trial's end as the strict JSON kept in the study."""
     return {
         "metrics": dict(finish.metrics),
         "best_step": finish.best_step,

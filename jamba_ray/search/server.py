@@ -12,7 +12,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jamba_ray.errors import ConfigError, JambaError, StorageError
-from jamba_ray.search.records import Answer, Finish, ReportLine, SweepProgress, TrialRecord
+from jamba_ray.launch.outcome import LaneOutcome
+from jamba_ray.search.records import Answer, ReportLine, SweepProgress, TrialRecord
 from jamba_ray.search.settings import StudySettings
 from jamba_ray.search.study import Decision, StudyBook
 
@@ -44,7 +45,7 @@ class StudyServer:
         """See ``StudyBook.report``."""
         return self._on(lambda book: book.report(reports))
 
-    def finish(self, finishes: Sequence[Finish]) -> None:
+    def finish(self, finishes: Sequence[LaneOutcome]) -> None:
         """See ``StudyBook.finish``."""
         for finish in finishes:
             self._on(partial(StudyBook.finish, finish=finish))

@@ -19,13 +19,13 @@ import optuna
 from optuna.trial import TrialState
 
 from jamba_ray.config.space import Params, Scalar
+from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.search import identity, rules, sampling
 from jamba_ray.search.ledger import Ledger, Live, record
 from jamba_ray.search.overlay import view
 from jamba_ray.search.proposal import whole_trial
 from jamba_ray.search.records import (
     Answer,
-    Finish,
     ReportLine,
     SweepProgress,
     TrialRecord,
@@ -80,7 +80,7 @@ class StudyBook:
             self._begun, self._earlier_s = self._begin_session()
             self._ended: str | None = None
             for number in list(self._ledger.live) if changed else []:
-                self._finish(Finish(number, "failed", reason=_OUTDATED))
+                self._finish(LaneOutcome(number, "failed", reason=_OUTDATED))
             self._db.commit()
         except BaseException:
             self._db.close()
@@ -120,10 +120,10 @@ class StudyBook:
         for number in self._ledger.holders(ticket):
             live = self._ledger.live[number]
             if charged and (hung := self._hung(live)):
-                self._finish(Finish(number=number, state="failed", reason=hung))
+                self._finish(LaneOutcome(number=number, state="failed", reason=hung))
                 continue
             if charged and live.losses >= _MAX_LOSSES:
-                self._finish(Finish(number=number, state="failed", reason=why))
+                self._finish(LaneOutcome(number=number, state="failed", reason=why))
                 continue
             if charged:
                 self._storage.set_trial_user_attr(live.trial_id, "losses", live.losses + 1)
@@ -152,12 +152,12 @@ class StudyBook:
         self._db.commit()
         return decisions
 
-    def finish(self, finish: Finish) -> None:
+    def finish(self, finish: LaneOutcome) -> None:
         """Note how a trial ended. A value that is no finite number makes a complete trial fail."""
         self._finish(finish)
         self._db.commit()
 
-    def _finish(self, finish: Finish) -> None:
+    def _finish(self, finish: LaneOutcome) -> None:
         live = self._ledger.live.get(finish.number)
         if live is None:
             return
@@ -201,7 +201,7 @@ class StudyBook:
     def give_up(self, why: str) -> None:
         """Fail the trials that never ended."""
         for number in list(self._ledger.live):
-            self._finish(Finish(number=number, state="failed", reason=why))
+            self._finish(LaneOutcome(number=number, state="failed", reason=why))
         self._db.commit()
 
     def notes(self) -> list[str]:
@@ -330,7 +330,7 @@ class StudyBook:
 
     # -- finishing ---------------------------------------------------------------------------
 
-    def _judged(self, finish: Finish, live: Live) -> Finish:
+    def _judged(self, finish: LaneOutcome, live: Live) -> LaneOutcome:
         """``finish`` as the study sees it: what is no finite number cannot be complete."""
         state, reason = finish.state, finish.reason
         if live.spoilt is not None:
@@ -345,7 +345,7 @@ class StudyBook:
         return replace(finish, state=state, reason=reason, metrics=sound)
 
 
-def _optuna_end(finish: Finish, live: Live) -> tuple[TrialState, float | None]:
+def _optuna_end(finish: LaneOutcome, live: Live) -> tuple[TrialState, float | None]:
     if finish.state == "complete":
         return TrialState.COMPLETE, finish.value
     if finish.state == "pruned":

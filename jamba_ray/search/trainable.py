@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from jamba_ray.errors import JambaError, StorageError
 from jamba_ray.launch.group import Group
 from jamba_ray.launch.lane import DetachedError, Fit, Job, Lane
 from jamba_ray.launch.run_folder import RunFolder
-from jamba_ray.search.records import Finish, ReportLine
+from jamba_ray.search.records import ReportLine
 from jamba_ray.search.searcher import from_text
 from jamba_ray.search.server import call, server_of
 from jamba_ray.search.study import Decision
@@ -106,8 +105,7 @@ class LaneTrainable(tune.Trainable):
                 call(self._server.storage_lost, str(error))
             # Ray would take a BaseException for the end of the process.
             raise RuntimeError(str(error)) from error
-        finishes = [Finish(**dataclasses.asdict(outcome)) for outcome in outcomes]
-        call(self._server.finish, finishes)
+        call(self._server.finish, outcomes)
         return {"done": True}
 
     def _report(self, reports: Sequence[Report]) -> list[Decision]:

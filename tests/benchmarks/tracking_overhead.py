@@ -22,8 +22,9 @@ import yaml
 
 from jamba_ray.commands.following import Following
 from jamba_ray.config.tracking import TrackingSection
+from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.launch.run_folder import RunFolder, write_bytes
-from jamba_ray.search.records import Finish, ReportLine
+from jamba_ray.search.records import ReportLine
 from jamba_ray.tracking.rows import RowLog
 from tests.search.studies import N_REPORTS, curve, open_book
 from tests.tracking.folders import CONFIG, judge
@@ -61,9 +62,9 @@ def _train(book, rows, spec, trial_s):
         rows.write(spec.number, step, {"val/average_precision": values[step - 1]}, epoch=step)
         (decision,) = book.report([ReportLine(spec.number, step, values[step - 1])])
         if decision == "prune":
-            book.finish(Finish(spec.number, "pruned", value=values[step - 1]))
+            book.finish(LaneOutcome(spec.number, "pruned", value=values[step - 1]))
             return
-    book.finish(Finish(spec.number, "complete", value=values[-1], rows_seen=900, epochs=9.0))
+    book.finish(LaneOutcome(spec.number, "complete", value=values[-1], rows_seen=900, epochs=9.0))
 
 
 def _products_per_s() -> float:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from jamba_ray.errors import StorageError
+from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.search import recovery, rows
-from jamba_ray.search.records import Finish
 from tests.search.studies import line, open_book, train
 
 
@@ -173,7 +173,7 @@ def test_a_commit_whose_reply_was_lost_may_be_made_again(tmp_path):
     book._db._commit_once(changed)
     book._db._commit_once(changed)
     book._db._commits += 1
-    book.finish(Finish(spec.number, "complete", value=0.5))
+    book.finish(LaneOutcome(spec.number, "complete", value=0.5))
     records = book.records()
     book.close()
     assert contents(tmp_path)[0] == records

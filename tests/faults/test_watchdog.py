@@ -6,7 +6,7 @@ import math
 import subprocess
 import sys
 
-from jamba_ray.search.records import Finish
+from jamba_ray.launch.outcome import LaneOutcome
 from tests.search.studies import line, open_book
 
 HUNG = """
@@ -72,10 +72,10 @@ def test_the_study_tells_a_hang_from_a_kill(tmp_path):
 def test_data_that_changed_fail_the_trials_that_run_and_no_more_are_begun(tmp_path):
     book = open_book(tmp_path)
     done, running = book.ask("s/a").spec, book.ask("s/b").spec
-    book.finish(Finish(done.number, "complete", value=0.5))
+    book.finish(LaneOutcome(done.number, "complete", value=0.5))
     book.spoil("flows.csv changed after it was read")
     assert book.report([line(running.number, 1, 0.6)]) == ["stop"]
-    book.finish(Finish(running.number, "stopped", value=math.pi))
+    book.finish(LaneOutcome(running.number, "stopped", value=math.pi))
     assert "flows.csv changed" in book.ask("s/c").ended
     states = {r.number: (r.state, r.reason) for r in book.records()}
     assert states == {

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from jamba_ray.config.space import Parameter, Params, SearchSpace, in_order, parse_leaves
-from jamba_ray.search.records import Finish, ReportLine, TrialSpec
+from jamba_ray.launch.outcome import LaneOutcome
+from jamba_ray.search.records import ReportLine, TrialSpec
 from jamba_ray.search.settings import StudySettings
 from jamba_ray.search.study import StudyBook
 
@@ -59,12 +60,12 @@ def train(book: StudyBook, spec: TrialSpec, *, start: int = 1, stop: int = N_REP
     for step in range(start, stop + 1):
         (decision,) = book.report([line(spec.number, step, values[step - 1])])
         if decision == "prune":
-            book.finish(Finish(spec.number, "pruned", value=values[step - 1]))
+            book.finish(LaneOutcome(spec.number, "pruned", value=values[step - 1]))
             return True
     if stop < N_REPORTS:
         return False
     book.finish(
-        Finish(
+        LaneOutcome(
             spec.number,
             "complete",
             value=values[-1],

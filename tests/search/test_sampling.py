@@ -6,9 +6,9 @@ import pytest
 
 from jamba_ray.config.search import PrunerSection, SamplerSection
 from jamba_ray.errors import ConfigError
+from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.search import sampling
 from jamba_ray.search.proposal import distribution
-from jamba_ray.search.records import Finish
 from tests.search.studies import open_book, space_of
 
 SAMPLERS = ["tpe", "random", "qmc", "gp"]
@@ -41,7 +41,7 @@ def asked(tmp_path, n: int, **changes):
     found = []
     while (spec := book.ask(f"s/{len(found)}").spec) is not None:
         found.append(spec.params)
-        book.finish(Finish(spec.number, "complete", value=0.1 + 0.01 * (len(found) * 7 % 11)))
+        book.finish(LaneOutcome(spec.number, "complete", value=0.1 + 0.01 * (len(found) * 7 % 11)))
     book.close()
     return found
 
@@ -78,7 +78,7 @@ def test_tpe_learns(tmp_path):
     found = []
     while (spec := book.ask(f"s/{len(found)}").spec) is not None:
         found.append(float(spec.params["training.rate"]))
-        book.finish(Finish(spec.number, "complete", value=-abs(found[-1] - 0.3)))
+        book.finish(LaneOutcome(spec.number, "complete", value=-abs(found[-1] - 0.3)))
     book.close()
     assert sum(abs(x - 0.3) < 0.1 for x in found[12:]) >= 15
 

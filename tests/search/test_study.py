@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from jamba_ray.errors import ConfigError, RunExistsError
-from jamba_ray.search.records import Finish
+from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.search.storage import STUDY_NAME
 from tests.search.studies import curve, line, open_book, run_to_end, train
 
@@ -62,12 +62,12 @@ def test_asha_decides_as_optuna_would(tmp_path):
                 told[spec.number, step] = decision
                 assert (decision == "prune") == trial.should_prune(), (spec.number, step)
                 if decision == "prune":
-                    book.finish(Finish(spec.number, "pruned"))
+                    book.finish(LaneOutcome(spec.number, "pruned"))
                     reference.tell(trial, state=TrialState.PRUNED)
                     del asked[spec.number]
         for spec in [s for s in specs if s.number in asked]:
             value = curve(spec.params, spec.number)[-1]
-            book.finish(Finish(spec.number, "complete", value=value))
+            book.finish(LaneOutcome(spec.number, "complete", value=value))
             reference.tell(asked[spec.number], value)
     assert {"prune", "continue"} == set(told.values())
     book.close()
@@ -88,7 +88,9 @@ def test_a_decision_is_the_same_when_it_is_asked_for_again(tmp_path):
             for step in range(len(decisions))
         ]
         assert again == decisions
-        book.finish(Finish(spec.number, "pruned" if "prune" in decisions else "complete", value=1))
+        book.finish(
+            LaneOutcome(spec.number, "pruned" if "prune" in decisions else "complete", value=1)
+        )
     book.close()
 
 
@@ -96,9 +98,9 @@ def test_calls_made_twice_change_nothing(tmp_path):
     book = open_book(tmp_path)
     spec = book.ask("s/a").spec
     assert book.ask("s/a").spec == spec
-    finish = Finish(spec.number, "complete", value=0.5)
+    finish = LaneOutcome(spec.number, "complete", value=0.5)
     book.finish(finish)
-    book.finish(Finish(spec.number, "failed", reason="late"))
+    book.finish(LaneOutcome(spec.number, "failed", reason="late"))
     (record,) = book.records()
     assert (record.state, record.value) == ("complete", 0.5)
     assert book.report([line(spec.number, 1, 0.1)]) == ["stop"]
@@ -109,8 +111,8 @@ def test_calls_made_twice_change_nothing(tmp_path):
 def test_what_is_no_number_fails_and_is_never_best(tmp_path, value):
     book = open_book(tmp_path)
     good, bad = book.ask("s/a").spec, book.ask("s/b").spec
-    book.finish(Finish(good.number, "complete", value=0.1))
-    book.finish(Finish(bad.number, "complete", value=value, metrics={"val/f1": math.nan}))
+    book.finish(LaneOutcome(good.number, "complete", value=0.1))
+    book.finish(LaneOutcome(bad.number, "complete", value=value, metrics={"val/f1": math.nan}))
     book.close()
     study = reopened(tmp_path)
     assert study.trials[bad.number].state == TrialState.FAIL
@@ -123,7 +125,7 @@ def test_a_report_that_is_no_number_fails_the_trial_with_the_reason(tmp_path):
     spec = book.ask("s/a").spec
     book.report([line(spec.number, 1, 0.5)])
     assert book.report([line(spec.number, 2, math.nan)]) == ["stop"]
-    book.finish(Finish(spec.number, "stopped", value=0.5))
+    book.finish(LaneOutcome(spec.number, "stopped", value=0.5))
     (record,) = book.records()
     assert record.state == "failed"
     assert "nan" in record.reason
@@ -134,7 +136,7 @@ def test_a_report_that_is_no_number_fails_the_trial_with_the_reason(tmp_path):
 def test_minimising_picks_the_smallest(tmp_path):
     book = open_book(tmp_path, direction="minimize", objective="log_loss")
     for i, value in enumerate([0.3, 0.1, 0.2]):
-        book.finish(Finish(book.ask(f"s/{i}").spec.number, "complete", value=value))
+        book.finish(LaneOutcome(book.ask(f"s/{i}").spec.number, "complete", value=value))
     progress = book.progress()
     assert progress.best.value == 0.1
     assert book.standing(2) == ([1, 2], [0, 1, 2])
@@ -146,7 +148,7 @@ def test_a_finite_space_is_tried_once_and_the_end_is_said(tmp_path):
     seen = []
     while (answer := book.ask(f"s/{len(seen)}")).spec is not None:
         seen.append(answer.spec.params["model.width"])
-        book.finish(Finish(answer.spec.number, "complete", value=0.5))
+        book.finish(LaneOutcome(answer.spec.number, "complete", value=0.5))
     assert sorted(seen) == [1, 2, 3]
     assert "all 3 parameter sets" in answer.ended
     assert book.progress().n_trials == 3
@@ -190,7 +192,7 @@ def test_a_time_budget_stops_trials_and_keeps_their_results(tmp_path):
     assert book.report([line(spec.number, 1, 0.5)]) == ["continue"]
     now[0] += 61
     assert book.report([line(spec.number, 2, 0.6)]) == ["stop"]
-    book.finish(Finish(spec.number, "stopped", value=0.6))
+    book.finish(LaneOutcome(spec.number, "stopped", value=0.6))
     answer = book.ask("s/b")
     assert answer.spec is None
     assert "`time_budget_s` (60 s)" in answer.ended
@@ -203,7 +205,7 @@ def test_a_time_budget_stops_trials_and_keeps_their_results(tmp_path):
 def test_too_many_failures_end_the_sweep(tmp_path):
     book = open_book(tmp_path, n_trials=50)
     for i in range(11):
-        book.finish(Finish(book.ask(f"s/{i}").spec.number, "failed", reason="broken"))
+        book.finish(LaneOutcome(book.ask(f"s/{i}").spec.number, "failed", reason="broken"))
     answer = book.ask("s/x")
     assert answer.ended == "11 of the first 20 trials failed"
     assert book.progress().failures == {"broken": 11}
@@ -276,9 +278,9 @@ def test_progress_tells_each_finished_trial_once(tmp_path):
     progress = book.progress()
     assert [(r.number, r.step, r.value) for r in progress.running] == [(0, 1, 0.4), (1, 1, 0.3)]
     assert progress.goodput_s == pytest.approx(0.2)
-    book.finish(Finish(b.number, "complete", value=0.3))
+    book.finish(LaneOutcome(b.number, "complete", value=0.3))
     assert [r.number for r in book.progress(0).finished] == [1]
-    book.finish(Finish(a.number, "failed", reason="x"))
+    book.finish(LaneOutcome(a.number, "failed", reason="x"))
     assert [r.number for r in book.progress(1).finished] == [0]
     assert book.progress().n_finished == 2
     book.close()

@@ -12,7 +12,7 @@ from jamba_ray.config.params import with_params
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import parse_leaves
 from jamba_ray.config.sweep_space import parse_space
-from jamba_ray.search.records import Finish
+from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.search.study import StudyBook
 from jamba_ray.search.sweep import study_settings
 from tests.search.trials import data
@@ -41,7 +41,7 @@ def test_a_sweep_file_is_sound(path, tmp_path):
     n = 0
     while (spec := book.ask(f"s/{n}").spec) is not None:
         with_params(config.trial(), spec.params)
-        book.finish(Finish(spec.number, "complete", value=0.5 + n / 100))
+        book.finish(LaneOutcome(spec.number, "complete", value=0.5 + n / 100))
         n += 1
     assert n == config.n_trials
     book.close()

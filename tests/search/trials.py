@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import signal
@@ -20,7 +19,7 @@ from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
 from jamba_ray.launch.lane import Job, Lane
 from jamba_ray.launch.run_folder import RunFolder
-from jamba_ray.search.records import Finish, ReportLine, SweepResult, TrialRecord
+from jamba_ray.search.records import ReportLine, SweepResult, TrialRecord
 from jamba_ray.search.study import StudyBook
 from jamba_ray.search.sweep import base_config, run_sweep, study_settings
 from jamba_ray.training import Member, Outcome, Report
@@ -157,7 +156,7 @@ def without_ray(folder: RunFolder, **changes: Any) -> list[TrialRecord]:
     while (spec := book.ask(f"/{n}").spec) is not None:
         base = base_config(chosen, len(rows.train))
         (outcome,) = lane.train([Job(spec.number, spec.params)], base, report)
-        book.finish(Finish(**dataclasses.asdict(outcome)))
+        book.finish(outcome)
         n += 1
     records = book.records()
     book.close()

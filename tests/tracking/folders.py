@@ -9,10 +9,11 @@ import pandas as pd
 import yaml
 
 from jamba_ray.evaluation import by_group, choose_threshold, compare, intervals
+from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
 from jamba_ray.reports.files import write_report
 from jamba_ray.reports.run import Run
-from jamba_ray.search.records import Finish, ReportLine
+from jamba_ray.search.records import ReportLine
 from jamba_ray.tracking.rows import RowLog
 from tests.search.studies import N_REPORTS, curve, open_book
 
@@ -59,16 +60,16 @@ def _train(book, rows, spec, stop, cause):
         rows.write(spec.number, step, metrics, goodput_s=0.1 * step, **counts)
         line = ReportLine(spec.number, step, values[step - 1], goodput_s=0.1 * step, **counts)
         if spec.number == 1 and step == 3:
-            book.finish(Finish(spec.number, "failed", reason=cause))
+            book.finish(LaneOutcome(spec.number, "failed", reason=cause))
             return
         (decision,) = book.report([line])
         if decision == "prune":
             ended = {"rows_seen": 100 * step, "epochs": float(step), "seconds": 0.5 * step}
-            book.finish(Finish(spec.number, "pruned", value=values[step - 1], **ended))
+            book.finish(LaneOutcome(spec.number, "pruned", value=values[step - 1], **ended))
             return
     if stop == N_REPORTS:
         book.finish(
-            Finish(
+            LaneOutcome(
                 spec.number,
                 "complete",
                 value=values[-1],
