@@ -15,6 +15,10 @@ from jamba_ray.chaos.faults import FAULTS
 from jamba_ray.chaos.nemesis import Round, torment
 from jamba_ray.errors import ExitCode
 
+_LEGEND = """\
+seconds: from the fault to the next acknowledged step, the slowest; after Ray: of them since Ray was
+up again; redone: steps that were done twice, at most one checkpoint interval a trial and fault"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Torment a sweep with each chosen fault; 0 if every promise was kept, else 70."""
@@ -52,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 )
             )
     console.print(_table(rounds))
+    console.print(_LEGEND, highlight=False, soft_wrap=True)
     broken = [sentence for r in rounds for sentence in r.verdict.broken]
     for sentence in broken:
         console.print(f"BROKEN: {sentence}", style="red", highlight=False, markup=False)
@@ -65,18 +70,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _table(rounds: Sequence[Round]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("fault", "injected", "recovered", "seconds", "steps redone", "verdict"):
-        table.add_column(name, justify="left" if name in ("fault", "verdict") else "right")
+    words = ("fault", "verdict")
+    for name in ("fault", "injected", "recovered", "seconds", "after Ray", "redone", "verdict"):
+        table.add_column(name, justify="left" if name in words else "right")
     for r in rounds:
         table.add_row(
             r.fault,
             str(r.injected),
             str(r.recovered),
-            "-" if r.seconds is None else f"{r.seconds:.1f}",
+            _seconds(r.seconds),
+            _seconds(r.of_them_ours),
             str(r.verdict.redone),
             "[red]broken[/]" if r.verdict.broken else "[green]kept[/]",
         )
     return table
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 if __name__ == "__main__":

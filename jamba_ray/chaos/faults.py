@@ -137,11 +137,11 @@ FAULTS = (
     Fault("raylet SIGKILL", kill_child("/raylet/raylet"), exit_codes=_RAY_GONE),
     Fault("head SIGKILL", kill_child("gcs_server"), exit_codes=_RAY_GONE),
     Fault("driver SIGTERM", terminate, exit_codes=(75,)),
-    Fault("driver paused, another takes over", pause_driver, exit_codes=(74,)),
+    Fault("driver paused while another takes over", pause_driver, exit_codes=(74,)),
     Fault("study.db torn in half", after_kill(truncate_study), said="was restored from"),
-    Fault("study.db, one bit flipped", after_kill(flip_study), said="was restored from"),
+    Fault("study.db with one bit flipped", after_kill(flip_study), said="was restored from"),
     Fault("newest checkpoint deleted", after_kill(remove_newest_checkpoint)),
-    Fault("newest checkpoint, one bit flipped", after_kill(flip_newest_checkpoint)),
+    Fault("newest checkpoint with one bit flipped", after_kill(flip_newest_checkpoint)),
     Fault("trials that hang", lambda *_: None, driver_survives=True, hangs=True),
 )
 

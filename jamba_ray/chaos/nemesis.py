@@ -34,7 +34,18 @@ class Round:
     recovered: int
     seconds: float | None
     """From the fault to the next acknowledged step; the slowest."""
+    of_them_ours: float | None
+    """From Ray being up again to that step; the slowest. None where Ray was not restarted."""
     verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Wait:
+    """How long one fault kept the sweep from going on."""
+
+    seconds: float
+    since_ray: float | None = None
+    """Of them after Ray was up again, where it was restarted."""
 
 
 class Sweep:
@@ -59,7 +70,7 @@ def torment(folder: Path, fault: Fault, *, times: int, n_trials: int, seed: int)
     rng = random.Random(f"{seed} {fault.name}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     sweep = Sweep(folder, n_trials, seed, fault)
-    waits: list[float] = []
+    waits: list[Wait] = []
     broken: list[str] = []
     running = sweep.start()
     injected = recovered = 0
@@ -85,7 +96,14 @@ def torment(folder: Path, fault: Fault, *, times: int, n_trials: int, seed: int)
     interval = INTERVAL_STEPS * (2 if "newest checkpoint" in fault.name else 1)
     verdict = check(sweep.history.events(), folder / "study.db", n_trials, interval)
     verdict = Verdict((*broken, *verdict.broken), verdict.redone, verdict.most_redone)
-    return Round(fault.name, injected, recovered, max(waits, default=None), verdict)
+    return Round(
+        fault.name,
+        injected,
+        recovered,
+        max((w.seconds for w in waits), default=None),
+        max((w.since_ray for w in waits if w.since_ray is not None), default=None),
+        verdict,
+    )
 
 
 def _wait_for_work(
@@ -142,23 +160,26 @@ def _taken_over(
 
 def _next_step(
     sweep: Sweep, running: subprocess.Popen[bytes], since: float, *, survived: bool
-) -> float | None:
-    """Seconds from ``since`` to the first step acknowledged after the recovery.
+) -> Wait | None:
+    """What passed from ``since`` to the first step acknowledged after the recovery.
 
     Where the driver died its lanes may live for a moment: only what comes after the next driver is
     up counts.
     """
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
-        events = sweep.history.events()
-        up = since if survived else None
-        for event in events:
-            if not survived and event.name == "up" and event.at > since:
+        up, ray_up = since if survived else None, None
+        for event in sweep.history.events():
+            if event.at <= since:
+                continue
+            if event.name == "ray up":
+                ray_up = event.at
+            if not survived and event.name == "up":
                 up = event.at
             if up is not None and event.name == "step" and event.at > up:
-                return event.at - since
+                return Wait(event.at - since, None if ray_up is None else event.at - ray_up)
         if running.poll() is not None:
-            return time.time() - since if running.returncode in _GOOD else None
+            return Wait(time.time() - since) if running.returncode in _GOOD else None
         time.sleep(0.05)
     return None
 

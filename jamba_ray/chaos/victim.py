@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import ray
 
 import jamba_ray.models  # noqa: F401  (registers the families)
 from jamba_ray.chaos.history import History
@@ -124,6 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     history = History(given.folder.parent / "history.jsonl")
     config = sweep_config(given.trials, given.seed)
     up = False
+    _note_when_ray_is_up(history)
 
     def watch(progress: SweepProgress) -> None:
         nonlocal up
@@ -150,6 +153,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"note: {note}", flush=True)
     print(f"ended: {result.ended}; {dict(result.counts)}; {dict(result.failures)}", flush=True)
     return {"ok": 0, "some_failed": 3, "none_succeeded": 4}[result.status]
+
+
+def _note_when_ray_is_up(history: History) -> None:
+    """Recovery is promised from that moment on: how long Ray itself takes is not ours to say."""
+    init: Callable[..., Any] = ray.init
+
+    def noting(*args: Any, **options: Any) -> Any:
+        context = init(*args, **options)
+        history.note("ray up")
+        return context
+
+    ray.init = noting
 
 
 if __name__ == "__main__":

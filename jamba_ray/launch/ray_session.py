@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 from jamba_ray.errors import UnavailableError
 from jamba_ray.launch.nodes import cluster_machine
 from jamba_ray.launch.resources import Machine, this_machine
+from jamba_ray.launch.scratch import scratch_folder
 
 _QUIET = {
     # Tune's own loggers and display cost more than small trials.
@@ -79,8 +79,7 @@ def ray_session(
     auto_init_hook.enable_auto_connect = False
     address = address or os.environ.get("RAY_ADDRESS")
     local = address in (None, "", "local")
-    scratch = Path(tempfile.mkdtemp(prefix="jr-"))
-    with _silence(verbose):
+    with scratch_folder() as scratch, _silence(verbose):
         try:
             if local:
                 _start(machine or this_machine(_count_gpus()), scratch, verbose)
@@ -92,7 +91,7 @@ def ray_session(
                     configure_logging=verbose,
                 )
         except Exception as error:
-            _end(scratch)
+            _end()
             where = "on this machine" if local else f"at {address!r}"
             raise UnavailableError(
                 f"Ray must be reachable {where}, but is not "
@@ -107,7 +106,7 @@ def ray_session(
                 node_id=ray.get_runtime_context().get_node_id(),
             )
         finally:
-            _end(scratch)
+            _end()
 
 
 def _start(machine: Machine, scratch: Path, verbose: bool) -> None:
@@ -129,12 +128,11 @@ def _start(machine: Machine, scratch: Path, verbose: bool) -> None:
     )
 
 
-def _end(scratch: Path) -> None:
+def _end() -> None:
     import ray
 
     with contextlib.suppress(Exception):
         ray.shutdown()
-    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _object_store_bytes() -> int:

@@ -104,7 +104,7 @@ def test_twenty_kills_of_the_driver(seed):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
-    ("guard", "fault"), [(NO_COMMIT, "driver SIGKILL"), (NO_DIGESTS, "one bit flipped")]
+    ("guard", "fault"), [(NO_COMMIT, "driver SIGKILL"), (NO_DIGESTS, "study.db with one bit")]
 )
 def test_without_its_guard_chaos_fails(tmp_path, guard, fault):
     done = chaos("--faults", fault, "--times", "1", sabotage=guard, tmp_path=tmp_path)

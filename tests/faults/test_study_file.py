@@ -246,23 +246,6 @@ def test_space_that_comes_back_in_time_ends_the_wait(tmp_path):
         book.close()
 
 
-def test_a_read_only_disk_is_said(tmp_path):
-    with small_disk(tmp_path / "disk", 3000) as disk:
-        book = open_book(disk / "run", patience_s=0.5)
-        spec = book.ask("s/a").spec
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=False)
-        if os.access(disk, os.W_OK) and not _is_read_only(disk):
-            # Open files keep it writable: remounting was refused.
-            book.close()
-            pytest.skip("the file system cannot be made read-only while it is in use")
-        with pytest.raises(StorageError, match="must be writable"):
-            book.report([line(spec.number, 1, 0.1)])
-
-
-def _is_read_only(folder: Path) -> bool:
-    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
-
-
 def test_a_folder_that_vanishes_is_noticed(tmp_path):
     """SQLite alone would go on writing to the deleted file without an error."""
     book = open_book(tmp_path / "run", patience_s=0.5)

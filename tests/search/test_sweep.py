@@ -61,18 +61,8 @@ def printed_to(path: Path):
                 os.close(descriptor)
 
 
-def ray_folders():
-    return set(Path(tempfile.gettempdir()).glob("jr-*"))
-
-
 @pytest.fixture(scope="module")
-def folders_before():
-    """What killed drivers of other tests left, who could not tidy up."""
-    return ray_folders()
-
-
-@pytest.fixture(scope="module")
-def faulty(tmp_path_factory, folders_before):
+def faulty(tmp_path_factory):
     """Twelve trials of which the first six are at fault, each in its own way."""
     path = tmp_path_factory.mktemp("sweep")
     os.environ["JAMBA_RAY_TEST_FLAG"] = str(path / "flag")
@@ -160,13 +150,14 @@ def test_progress_told_every_finished_trial_once(faulty):
     assert 0 < seen[-1].goodput <= 1
 
 
-def test_nothing_is_left_behind(faulty, folders_before):
+def test_nothing_is_left_behind(faulty):
     import ray
 
     assert not ray.is_initialized()
     # The poll and every other thread of ours has ended.
     assert not [t.name for t in threading.enumerate() if t.name.startswith("jamba_ray")]
-    assert ray_folders() <= folders_before, "Ray's folder was not deleted"
+    mine = Path(tempfile.gettempdir()).glob(f"jr-{os.getpid()}-*")
+    assert not list(mine), "Ray's folder was not deleted"
 
 
 def test_the_study_server_may_die(tmp_path):
