@@ -43,7 +43,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.optimize import brentq  # type: ignore[import-untyped]
 from scipy.special import ndtr  # type: ignore[import-untyped]
 
 from jamba_ray.config.data import SyntheticSection
@@ -142,6 +141,9 @@ def threat_probability(
     gates = sorted({family.gate for family in families if not family.late})
     score = _unit(evidence.sum(axis=1)) + _LINEAR * _unit(z[:, gates].sum(axis=1))
     score = score * (_BOUNDARY / max(section.noise, 0.01))
+
+    # It takes half a second to import, which those who train on a table need not pay.
+    from scipy.optimize import brentq  # type: ignore[import-untyped]
 
     def excess(t: float) -> float:
         return float(ndtr(score - t).mean()) - section.threat_ratio

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from jamba_ray.checkpoints.snapshot import Snapshot
 from jamba_ray.config.family import TRAINERS
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.training.boosting import fit_boosting
 from jamba_ray.training.engine import fit_gradient
 from jamba_ray.training.member import Finish, Member, Outcome, Reporter, Save, common_shape
 from jamba_ray.training.ranks import ALONE, Ranks
@@ -51,6 +50,9 @@ def fit(
     """
     common_shape(members)
     if TRAINERS[members[0].config.model.name] == "boosting":
+        # LightGBM takes half a second to import, which networks need not pay.
+        from jamba_ray.training.boosting import fit_boosting
+
         if len(members) > 1:
             raise ValueError(
                 f"trees do not stack: `members` must hold one trial, but holds {len(members)}; "
