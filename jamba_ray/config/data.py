@@ -10,6 +10,7 @@ from jamba_ray.config.names import run_name
 from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+RowsIn = Literal["auto", "device", "host", "disk"]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
@@ -62,6 +63,11 @@ class DataSection(Section):
     name: str
     split: SplitSection = SplitSection()
     preprocessing: PreprocessingSection = PreprocessingSection()
+    rows_in: RowsIn = Field(default="auto", json_schema_extra=NOT_IN_FINGERPRINT)
+    """Where prepared rows lie while training: ``device`` (a GPU's memory), ``host`` (this machine's
+    memory) or ``disk`` (files of ``cache``); ``auto``: the first of these that they fit."""
+    cache: str = Field(default="~/.cache/jamba_ray", json_schema_extra=NOT_IN_FINGERPRINT)
+    """Folder for rows that lie on disk; lanes on other machines must find it by the same name."""
 
 
 class SyntheticSection(DataSection):

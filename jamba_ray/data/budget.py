@@ -33,11 +33,17 @@ class Budget:
         memory = memory_bytes()
         fits = memory // _CELL_BYTES
         if fits < max_cells:
-            why = f"this machine's {memory / 1e9:.0f} GB of memory; read fewer rows or columns"
+            why = f"this machine's {memory / 1e9:.0f} GB of memory; set data.rows_in=disk"
             return cls(fits, memory // 2, why)
+        budget = cls.apart_from_memory(max_cells)
+        return cls(max_cells, min(budget.text_bytes, memory // 2), budget.limited_by)
+
+    @classmethod
+    def apart_from_memory(cls, max_cells: int) -> Budget:
+        """``max_cells``, for a table that is not held as a whole."""
         why = f"data.max_cells={max_cells}; raise it if the file is meant to be that large"
         # CSV text spends about 10 bytes on a cell; 64 leaves room for long strings.
-        return cls(max_cells, min(64 * max_cells + 65_536, memory // 2), why)
+        return cls(max_cells, 64 * max_cells + 65_536, why)
 
     def spend(self, file: Path, *, cells: int = 0, text_bytes: int = 0) -> None:
         """Take what ``file`` was found to hold. Raises DataError where less than that is left."""

@@ -14,6 +14,7 @@ import pandas as pd
 from pandas.api import types
 
 from jamba_ray.data.cells import EXACT_INTEGERS, to_names, to_numbers
+from jamba_ray.data.raw_table import RawColumns
 from jamba_ray.errors import DataError
 
 NUMBERS_IN_TEXT = 0.95
@@ -32,7 +33,7 @@ class Roles:
 
 
 def detect(
-    train: pd.DataFrame,
+    train: pd.DataFrame | RawColumns,
     *,
     exclude: Collection[str] = (),
     numeric: Collection[str] = (),

@@ -44,8 +44,16 @@ def read_csv_file(file: Path, budget: Budget, drop: frozenset[str] = frozenset()
     sentence that names the file, for whatever keeps it from being a table.
     """
     with _in_one_sentence(file):
-        names, delimiter = _measure(file, budget)
+        names, delimiter, _ = _measure(file, budget, drop)
         return _read(file, names, delimiter, drop)
+
+
+def csv_extent(file: Path, budget: Budget, drop: frozenset[str] = frozenset()) -> tuple[int, int]:
+    """Rows (at most) and bytes of text, by a pass through it; spends both."""
+    with _in_one_sentence(file):
+        before = budget.text_bytes
+        rows = _measure(file, budget, drop)[2]
+        return rows, before - budget.text_bytes
 
 
 def csv_names(file: Path) -> list[str]:
@@ -65,22 +73,25 @@ def _open(file: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(file, "rb")) if is_gzip(file) else file.open("rb")
 
 
-def _measure(file: Path, budget: Budget) -> tuple[list[str], str]:
-    """Column names and delimiter; streams through the text once and spends its cells and bytes."""
+def _measure(file: Path, budget: Budget, drop: frozenset[str]) -> tuple[list[str], str, int]:
+    """Column names, delimiter and rows; streams through the text once and spends its bytes, and the
+    cells that are not in ``drop``."""
     with _open(file) as stream:
         names, delimiter, size = _header(file, stream)
         budget.spend(file, text_bytes=size)
-        has_rows, ends_line = False, True
+        width = sum(name not in drop for name in names)
+        rows, has_rows, ends_line = 0, False, True
         while chunk := stream.read(_CHUNK_BYTES):
             # A quoted cell may span lines, so this may count too many rows, never too few.
             lines = max(chunk.count(b"\n"), chunk.count(b"\r"))
-            budget.spend(file, cells=lines * len(names), text_bytes=len(chunk))
+            rows += lines
+            budget.spend(file, cells=lines * width, text_bytes=len(chunk))
             has_rows = has_rows or bool(chunk.strip())
             ends_line = chunk.endswith(b"\n")
-        budget.spend(file, cells=0 if ends_line else len(names))
+        budget.spend(file, cells=0 if ends_line else width)
     if not has_rows:
         raise DataError(f"{file} must hold rows, but has only a header.")
-    return names, delimiter
+    return names, delimiter, rows + (not ends_line)
 
 
 def _header(file: Path, stream: BinaryIO) -> tuple[list[str], str, int]:
@@ -112,19 +123,23 @@ def _header(file: Path, stream: BinaryIO) -> tuple[list[str], str, int]:
 
 
 def _read(file: Path, names: list[str], delimiter: str, drop: frozenset[str]) -> pa.Table:
+    kept = [name for name in names if name not in drop]
     options: dict[str, Any] = {
         "read_options": pa_csv.ReadOptions(
             column_names=names, skip_rows=1, use_threads=False, block_size=_BLOCK_BYTES
         ),
         "parse_options": pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         "convert_options": pa_csv.ConvertOptions(
-            null_values=_MISSING, strings_can_be_null=True, quoted_strings_can_be_null=True
+            null_values=_MISSING,
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+            include_columns=kept,
         ),
     }
     raw = pa.OSFile(str(file), "rb")
     with pa.CompressedInputStream(raw, "gzip") if is_gzip(file) else raw as stream:
         table = pa_csv.read_csv(stream, **options)
-    return table.select([name for name in names if name not in drop])
+    return table.select(kept)
 
 
 @contextmanager

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from jamba_ray.data.prepared import FeatureSchema, Rows
+from jamba_ray.data.prepared import FeatureSchema
 
 _FEW_VALUES = 100
 _MIN_ROWS = 100
 
 
-def leak_notes(schema: FeatureSchema, train: Rows) -> tuple[str, ...]:
-    """A sentence for each feature that alone tells the label of every training row.
+def telling_features(
+    schema: FeatureSchema,
+    x_num: npt.NDArray[np.float32],
+    x_cat: npt.NDArray[np.int64],
+    y: npt.NDArray[np.float32],
+) -> frozenset[str]:
+    """The features that alone tell the label of every training row: x_num [N, F_n], x_cat [N, F_c].
 
     So it is where a threshold parts the classes, or each of at most 100 values has one label.
     """
-    if len(train) < _MIN_ROWS:  # among few rows this happens by chance
-        return ()
-    features = [*zip(schema.numeric, train.x_num.T, strict=True)]
-    features += [*zip(schema.categorical, train.x_cat.T, strict=True)]
+    if len(y) < _MIN_ROWS:  # among few rows this happens by chance
+        return frozenset()
+    features = [*zip(schema.numeric, x_num.T, strict=True)]
+    features += [*zip(schema.categorical, x_cat.T, strict=True)]
+    return frozenset(name for name, values in features if _tells(values, y))
+
+
+def leak_notes(schema: FeatureSchema, telling: Collection[str], n_rows: int) -> tuple[str, ...]:
+    """A sentence for each feature that alone tells the label of all ``n_rows`` training rows."""
     return tuple(
-        f"Feature {name!r} alone tells the label of all {len(train):,} training rows; if it was "
+        f"Feature {name!r} alone tells the label of all {n_rows:,} training rows; if it was "
         "made from the label, name it in data.drop."
-        for name, values in features
-        if _tells(values, train.y)
+        for name in (*schema.numeric, *schema.categorical)
+        if name in telling
     )
 
 

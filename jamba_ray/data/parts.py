@@ -7,19 +7,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from jamba_ray.config.data import SplitSection
 from jamba_ray.data import splits
+from jamba_ray.data.raw_table import RawColumns, RawTable
 from jamba_ray.data.splits import Indices, Labels
 
 
 @dataclass(frozen=True)
 class Source:
-    """A raw table with what each of its special columns says. N rows."""
+    """Rows of a raw table with what each of its special columns says. N rows."""
 
     name: str
-    frame: pd.DataFrame
+    table: RawTable
+    rows: Indices
+    """[N], where in the table each row stands."""
     y: Labels
     group: npt.NDArray[np.str_] | None = None
     time: npt.NDArray[np.int64] | None = None
@@ -28,11 +30,17 @@ class Source:
     def __len__(self) -> int:
         return len(self.y)
 
+    @property
+    def columns(self) -> RawColumns:
+        """The raw columns of these rows."""
+        return RawColumns(self.table, self.rows)
+
     def take(self, rows: Indices) -> Source:
         """The rows at these positions."""
         return Source(
             self.name,
-            self.frame.iloc[rows],
+            self.table,
+            self.rows[rows],
             self.y[rows],
             None if self.group is None else self.group[rows],
             None if self.time is None else self.time[rows],

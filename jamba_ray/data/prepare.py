@@ -1,63 +1,76 @@
-"""From a data section to matrices: read or generate, check, split, fit on train, transform."""
+"""From a data section to matrices: read or generate, check, split, fit on train, transform.
+
+There is one way, whatever the size: only where the raw columns and the matrices lie differs. A
+table that fits memory is read once and held; of one that does not, a few columns are read at a time
+(columns are fitted and transformed independently of each other), and the matrices are written to
+files.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from jamba_ray import __version__
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
-from jamba_ray.config.fingerprint import fingerprint
-from jamba_ray.config.names import nearest
-from jamba_ray.data import repeats
-from jamba_ray.data.cells import to_names
+from jamba_ray.config.fingerprint import fingerprint, fingerprint_json
+from jamba_ray.data import repeats, sources
 from jamba_ray.data.columns import detect
-from jamba_ray.data.labels import check_both_labels, labels
+from jamba_ray.data.labels import check_both_labels
 from jamba_ray.data.leaks import leak_notes
-from jamba_ray.data.parts import Source, divide
-from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.data.mapped_rows import MappedRows, files_of, write_rest
+from jamba_ray.data.matrices import Make, Matrices, in_memory, matrices
+from jamba_ray.data.parts import Parts, Source, divide
+from jamba_ray.data.place import Place
+from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
 from jamba_ray.data.preprocessing import Preprocessor
-from jamba_ray.data.splits import Labels
-from jamba_ray.data.synthetic import BAYES, GROUP, TARGET, TIMESTAMP, generate
-from jamba_ray.data.table import column_names, read_table
-from jamba_ray.data.times import in_order
+from jamba_ray.data.row_cache import cached
+from jamba_ray.data.source import source_fingerprint
+from jamba_ray.data.sources import Extents, no_features
+from jamba_ray.data.synthetic import BAYES, GROUP, TARGET, TIMESTAMP
 from jamba_ray.errors import DataError
 
-NO_GROUP = "(none)"
-"""Group of the rows whose group cell is empty."""
 
-
-def prepare(section: DataSection) -> PreparedData:
+def prepare(
+    section: DataSection, tell: Callable[[str], object] = lambda sentence: None
+) -> PreparedData:
     """Rows ready to train on. Raises DataError, one sentence, for data that cannot be used.
 
     Everything that is fitted (which columns are features, scales, categories) is fitted on the
     training rows alone. The test set, if any, is ``tests["test"]``; further ones follow under their
-    own names.
+    own names. ``tell`` is given a sentence where rows are kept on disk, before that begins.
     """
-    if isinstance(section, SyntheticSection):
-        parts = divide(_synthetic(section), {}, section.split)
-        roles = detect(parts.train.frame, exclude={TARGET, TIMESTAMP, GROUP, BAYES})
-    elif isinstance(section, TableSection):
-        _check_names(section)
-        parts = divide(_table(section, section.path), _tests(section), section.split)
-        roles = detect(
-            parts.train.frame,
-            exclude=_no_features(section),
-            numeric=section.numeric,
-            categorical=section.categorical,
-        )
-    else:
-        raise DataError(f"data must be synthetic or a table, but is {section.name!r}.")
+    place, extents = sources.place_of(section)
+    if place.kind == "host":
+        return _prepared(section, place, extents, in_memory)
+    tell(f"Rows are kept in files under {section.cache}: {place.reason}.")
+    return _on_disk(section, place, extents)
+
+
+def _prepared(section: DataSection, place: Place, extents: Extents, make: Make) -> PreparedData:
+    parts, exclude = _parts(section, place, extents)
     for name, part in parts.named().items():
         check_both_labels(part.y, f"the {name} part of {part.name}")
-    preprocessor, notes = Preprocessor.fit(parts.train.frame, roles, section.preprocessing)
-    rows = {name: _rows(part, preprocessor) for name, part in parts.named().items()}
-    hashes = {
-        name: repeats.row_hashes(part.frame, preprocessor.columns)
-        for name, part in parts.named().items()
-    }
+    train = parts.train.columns
+    typed = section if isinstance(section, TableSection) else None
+    roles = detect(
+        train,
+        exclude=exclude,
+        numeric=typed.numeric if typed else (),
+        categorical=typed.categorical if typed else (),
+    )
+    train.columns = (*roles.numeric, *roles.categorical)
+    preprocessor, notes = Preprocessor.fit(train, roles, section.preprocessing)
+    del train
+    made = matrices(parts.named(), preprocessor, make)
+    rows = {name: _rows(part, made[name]) for name, part in parts.named().items()}
+    hashes = {name: part.hashes for name, part in made.items()}
     targets = {name: part.y for name, part in rows.items()}
     return PreparedData(
         schema=preprocessor.schema,
@@ -68,86 +81,68 @@ def prepare(section: DataSection) -> PreparedData:
         notes=(
             *roles.notes,
             *notes,
-            *leak_notes(preprocessor.schema, rows["train"]),
+            *leak_notes(preprocessor.schema, made["train"].telling, len(rows["train"])),
             *repeats.notes(hashes, targets),
         ),
         tests={name: rows[name] for name in parts.tests},
+        rows_in=section.rows_in,
     )
 
 
-def _synthetic(section: SyntheticSection) -> Source:
-    frame = generate(section)
-    return Source(
-        "the synthetic data",
-        frame,
-        labels(frame, TARGET, source="the synthetic data"),
-        group=frame[GROUP].to_numpy(dtype=str),
-        time=np.arange(len(frame), dtype=np.int64),
-        bayes=frame[BAYES].to_numpy(),
+def _parts(section: DataSection, place: Place, extents: Extents) -> tuple[Parts, set[str]]:
+    """The rows divided, and the columns that are no features."""
+    if isinstance(section, SyntheticSection):
+        parts = divide(sources.synthetic(section), {}, section.split)
+        return parts, {TARGET, TIMESTAMP, GROUP, BAYES}
+    if isinstance(section, TableSection):
+        source = sources.table(section, section.path, place, extents)
+        parts = divide(source, sources.tests(section, place, extents), section.split)
+        return parts, no_features(section)
+    raise DataError(f"data must be synthetic or a table, but is {section.name!r}.")
+
+
+def _rows(part: Source, made: Matrices) -> Rows:
+    return Rows(made.x_num, made.x_cat, part.y, part.group, part.bayes)
+
+
+# --- rows on disk -----------------------------------------------------------------------------
+
+
+def _on_disk(section: DataSection, place: Place, extents: Extents) -> PreparedData:
+    key = fingerprint_json([__version__, fingerprint(section), source_fingerprint(section)])
+
+    def write(folder: Path) -> Mapping[str, Any]:
+        data = _prepared(section, place, extents, files_of(folder))
+        parts = {"train": data.train, "val": data.val, **data.tests}
+        for name, rows in parts.items():
+            write_rest(folder / name, rows)
+        return {
+            "schema": data.schema.to_json(),
+            "preprocessing": data.preprocessing,
+            "fingerprint": data.fingerprint,
+            "notes": list(data.notes),
+            "parts": list(parts),
+        }
+
+    folder, index = cached(section.cache, key, write)
+    rows = {name: MappedRows(folder / name) for name in index["parts"]}
+    return PreparedData(
+        schema=FeatureSchema.from_json(index["schema"]),
+        preprocessing=index["preprocessing"],
+        train=rows.pop("train"),
+        val=rows.pop("val"),
+        fingerprint=index["fingerprint"],
+        notes=tuple(index["notes"]),
+        tests=rows,
+        rows_in=section.rows_in,
     )
-
-
-def _check_names(section: TableSection) -> None:
-    """Refuse misspelt column names before the rows are read: a misspelt ``drop`` would leak."""
-    present = column_names(section.path)
-    named = {
-        "data.target": (section.target,),
-        "data.timestamp": (section.timestamp,) if section.timestamp else (),
-        "data.group": (section.group,) if section.group else (),
-        "data.drop": section.drop,
-        "data.numeric": section.numeric,
-        "data.categorical": section.categorical,
-    }
-    for option, names in named.items():
-        for name in names:
-            if name not in present:
-                raise DataError(
-                    f"{option} must name a column of {section.path}, but it has no {name!r}"
-                    f"{nearest(name, present) or '; its columns are ' + _listed(present) + '.'}"
-                )
-
-
-def _tests(section: TableSection) -> dict[str, Source]:
-    taken = sorted({"train", "val", "test"} & section.extra_tests.keys())
-    if taken:
-        raise DataError(
-            f"data.extra_tests must use names of its own, but {taken[0]!r} is taken; rename it."
-        )
-    paths = {"test": section.test} if section.test is not None else {}
-    return {
-        name: _table(section, path, is_test=True)
-        for name, path in {**paths, **section.extra_tests}.items()
-    }
-
-
-def _table(section: TableSection, path: str, *, is_test: bool = False) -> Source:
-    frame = read_table(path, max_cells=section.max_cells, drop=section.drop)
-    y = labels(frame, section.target, source=path)
-    group = time = None
-    # A test file may lack the group and the time: they are told, not learnt from.
-    if section.group is not None and section.group in frame.columns:
-        codes, names = to_names(frame[section.group])
-        group = np.array([*names, NO_GROUP])[codes]
-    if section.split.kind == "time" and section.timestamp is not None and not is_test:
-        time = in_order(frame[section.timestamp], path)
-    return Source(path, frame, y, group, time)
-
-
-def _no_features(section: TableSection) -> set[str]:
-    special = (section.target, section.timestamp, section.group, *section.drop)
-    return {name for name in special if name is not None}
-
-
-def _rows(part: Source, preprocessor: Preprocessor) -> Rows:
-    x_num, x_cat = preprocessor.transform(part.frame, source=part.name)
-    return Rows(x_num, x_cat, part.y, part.group, part.bayes)
 
 
 def _fingerprint(
     section: DataSection,
     preprocessor: Preprocessor,
     hashes: Mapping[str, repeats.Hashes],
-    targets: Mapping[str, Labels],
+    targets: Mapping[str, npt.NDArray[np.float32]],
 ) -> str:
     """Over what was fitted, how rows were divided, and every row of every part in its order."""
     digest = hashlib.sha256(fingerprint(section.split).encode())
@@ -157,8 +152,3 @@ def _fingerprint(
         digest.update(rows.tobytes())
         digest.update(targets[name].tobytes())
     return digest.hexdigest()[:16]
-
-
-def _listed(names: Sequence[str], at_most: int = 8) -> str:
-    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
-    return ", ".join(names[:at_most]) + more

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from jamba_ray.config.data import RowsIn
+
 
 @dataclass(frozen=True)
 class FeatureSchema:
@@ -85,3 +87,5 @@ class PreparedData:
     """Sentences a user should read: constant columns left out, duplicates across the split ..."""
     tests: Mapping[str, Rows] = field(default_factory=dict)
     """Test sets by name, 'test' first; scored once, for the winner."""
+    rows_in: RowsIn = "auto"
+    """Where the user wants the rows to lie."""

@@ -6,7 +6,7 @@ Letters: N rows, F_n numeric features, F_c categorical features.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from jamba_ray.config.names import nearest
 from jamba_ray.data.cells import to_names, to_numbers
 from jamba_ray.data.columns import Roles
 from jamba_ray.data.prepared import FeatureSchema
+from jamba_ray.data.raw_table import RawColumns
 from jamba_ray.data.scaling import Floats, Scale, fit_scale, scale_from_json
 from jamba_ray.errors import DataError
 
@@ -73,7 +74,7 @@ class Preprocessor:
 
     @classmethod
     def fit(
-        cls, train: pd.DataFrame, roles: Roles, section: PreprocessingSection
+        cls, train: pd.DataFrame | RawColumns, roles: Roles, section: PreprocessingSection
     ) -> tuple[Preprocessor, tuple[str, ...]]:
         """Fit to the training rows; also returns notes on columns found useless or dirty."""
         numeric: list[NumericColumn] = []
@@ -110,6 +111,16 @@ class Preprocessor:
         names = [c.name for c in self.numeric] + [c.name for c in self.categorical]
         return tuple(dict.fromkeys(names))
 
+    def of_columns(self, names: Collection[str]) -> tuple[list[int], list[int], Preprocessor]:
+        """What is about some columns alone, and where its numeric and categorical features stand
+        among all."""
+        numbers = [j for j, c in enumerate(self.numeric) if c.name in names]
+        codes = [j for j, c in enumerate(self.categorical) if c.name in names]
+        some = Preprocessor(
+            tuple(self.numeric[j] for j in numbers), tuple(self.categorical[j] for j in codes)
+        )
+        return numbers, codes, some
+
     @property
     def schema(self) -> FeatureSchema:
         """What a model has to know of the features."""
@@ -129,7 +140,7 @@ class Preprocessor:
         category as unknown. Raises DataError, naming ``source``, where a column is missing or comes
         twice.
         """
-        _check_columns(frame, self.columns, source)
+        check_columns(list(frame.columns), self.columns, source)
         x_num = np.empty((len(frame), len(self.numeric)), dtype=np.float32)
         x_cat = np.zeros((len(frame), len(self.categorical)), dtype=np.int64)
         for j, number in enumerate(self.numeric):
@@ -248,8 +259,8 @@ def _codes(column: pd.Series[Any], categories: tuple[str, ...]) -> npt.NDArray[n
     return of_name[codes]
 
 
-def _check_columns(frame: pd.DataFrame, wanted: Collection[str], source: str) -> None:
-    present = list(frame.columns)
+def check_columns(present: Sequence[str], wanted: Collection[str], source: str) -> None:
+    """Raise DataError, naming ``source``, unless each of ``wanted`` is there once."""
     missing = [name for name in wanted if name not in present]
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +14,27 @@ from jamba_ray.data.splits import Labels
 Hashes = npt.NDArray[np.uint64]
 
 
-def row_hashes(frame: pd.DataFrame, columns: Sequence[str]) -> Hashes:
-    """[N] 64-bit hashes of the cells in ``columns``, the same in every process.
+class RowHashes:
+    """64-bit hashes [N] of rows, the same in every process; fed column by column.
 
-    Two different rows of a million share one with probability 3e-8.
+    Equal to ``pandas.util.hash_pandas_object`` of all columns at once. Two different rows of a
+    million share one with probability 3e-8.
     """
-    hashes = pd.util.hash_pandas_object(frame[list(columns)], index=False)
-    return np.asarray(hashes, dtype=np.uint64)
+
+    def __init__(self, n_rows: int, n_columns: int) -> None:
+        self._hashes = np.full(n_rows, 0x345678, dtype=np.uint64)
+        self._factor, self._left = 1_000_003, n_columns
+
+    def add(self, column: pd.Series[Any]) -> None:
+        """The next column of all rows."""
+        self._hashes ^= np.asarray(pd.util.hash_pandas_object(column, index=False), np.uint64)
+        self._hashes *= np.uint64(self._factor)
+        self._factor += 82_520 + 2 * self._left
+        self._left -= 1
+
+    def done(self) -> Hashes:
+        """The hashes, after the last column."""
+        return self._hashes + np.uint64(97_531)
 
 
 def notes(hashes: Mapping[str, Hashes], targets: Mapping[str, Labels]) -> tuple[str, ...]:

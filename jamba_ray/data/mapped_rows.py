@@ -1,0 +1,82 @@
+"""Prepared rows in files that are mapped into memory: read when touched, shared by all processes.
+
+A folder holds one ``.npy`` file per array. Pickled, such rows are the folder's name, so that Ray's
+object store never holds them and the lanes of a machine share one copy in its page cache.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jamba_ray.data.prepared import Rows
+from jamba_ray.errors import DataError
+
+
+class MappedRows(Rows):
+    """Rows whose arrays are mapped read-only from a folder's files."""
+
+    folder: Path
+
+    def __init__(self, folder: Path) -> None:
+        """Raises DataError where the folder is not on this machine."""
+        try:
+            super().__init__(
+                *(_mapped(folder / f"{name}.npy") for name in ("x_num", "x_cat", "y")),
+                *(
+                    _mapped(file) if (file := folder / f"{name}.npy").exists() else None
+                    for name in ("group", "bayes")
+                ),
+            )
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"the prepared rows must lie in {folder} on every machine, but on "
+                f"{os.uname().nodename} they cannot be read ({error}); set data.cache to a folder "
+                "that all machines share."
+            ) from error
+        object.__setattr__(self, "folder", folder)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As the folder's name."""
+        return MappedRows, (self.folder,)
+
+
+def new_array(file: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """An array to fill, in a file of its final size. Raises OSError where the disk is too full."""
+    array: npt.NDArray[Any] = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+    with file.open("r+b") as stream:
+        # A hole that cannot be filled later would end the process with SIGBUS.
+        os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+    return np.asarray(array)
+
+
+def _mapped(file: Path) -> npt.NDArray[Any]:
+    # Not as np.memmap, whose pickle and copies would be of that class.
+    return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+
+
+def files_of(
+    folder: Path,
+) -> Callable[[str, str, tuple[int, int], npt.DTypeLike], npt.NDArray[Any]]:
+    """What makes the matrices of every part (``matrices.Make``) in a folder for each."""
+
+    def make(
+        part: str, name: str, shape: tuple[int, int], dtype: npt.DTypeLike
+    ) -> npt.NDArray[Any]:
+        (folder / part).mkdir(exist_ok=True)
+        return new_array(folder / part / f"{name}.npy", shape, dtype)
+
+    return make
+
+
+def write_rest(folder: Path, rows: Rows) -> None:
+    """What ``rows`` hold besides the matrices."""
+    for name in ("y", "group", "bayes"):
+        values = getattr(rows, name)
+        if values is not None:
+            np.save(folder / f"{name}.npy", values, allow_pickle=False)

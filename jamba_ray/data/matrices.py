@@ -1,0 +1,85 @@
+"""Raw rows of every part through a fitted preprocessing, a few columns at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from jamba_ray.data.leaks import telling_features
+from jamba_ray.data.parts import Source
+from jamba_ray.data.preprocessing import Preprocessor, check_columns
+from jamba_ray.data.repeats import Hashes, RowHashes
+
+Make: TypeAlias = Callable[[str, str, tuple[int, int], npt.DTypeLike], npt.NDArray[Any]]
+"""An array to fill, given part, name, shape and type."""
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """What became of one part. N rows, F_n numeric and F_c categorical features."""
+
+    x_num: npt.NDArray[np.float32]
+    """[N, F_n]."""
+    x_cat: npt.NDArray[np.int64]
+    """[N, F_c]."""
+    hashes: Hashes
+    """[N], of the raw cells."""
+    telling: frozenset[str]
+    """Features that alone tell the label; looked for among the training rows."""
+
+
+def in_memory(
+    part: str, name: str, shape: tuple[int, int], dtype: npt.DTypeLike
+) -> npt.NDArray[Any]:
+    """See ``Make``."""
+    return np.empty(shape, dtype)
+
+
+def matrices(
+    parts: Mapping[str, Source], preprocessor: Preprocessor, make: Make = in_memory
+) -> dict[str, Matrices]:
+    """Every part transformed, and looked through for repeated rows and leaks.
+
+    Raises DataError where a part lacks a column.
+    """
+    for part in parts.values():
+        check_columns(part.table.columns, preprocessor.columns, part.name)
+    filling = {name: _Filling(name, part, preprocessor, make) for name, part in parts.items()}
+    for table in dict.fromkeys(part.table for part in parts.values()):
+        for group in table.groups(preprocessor.columns):
+            frame = table.read(group)
+            for filled in filling.values():
+                if filled.part.table is table:
+                    filled.add(frame.iloc[filled.part.rows], group)
+    return {name: filled.done() for name, filled in filling.items()}
+
+
+class _Filling:
+    """One part while its matrices are filled."""
+
+    def __init__(self, name: str, part: Source, preprocessor: Preprocessor, make: Make) -> None:
+        self._name, self.part, self._preprocessor = name, part, preprocessor
+        n, schema = len(part), preprocessor.schema
+        self._x_num = make(name, "x_num", (n, len(schema.numeric)), np.float32)
+        self._x_cat = make(name, "x_cat", (n, len(schema.categorical)), np.int64)
+        self._hashes = RowHashes(n, len(preprocessor.columns))
+        self._telling: set[str] = set()
+
+    def add(self, frame: pd.DataFrame, group: Sequence[str]) -> None:
+        """The next columns of all rows."""
+        numbers, codes, some = self._preprocessor.of_columns(group)
+        x_num, x_cat = some.transform(frame, source=self.part.name)
+        self._x_num[:, numbers] = x_num
+        self._x_cat[:, codes] = x_cat
+        for name in group:
+            self._hashes.add(frame[name])
+        if self._name == "train":
+            self._telling |= telling_features(some.schema, x_num, x_cat, self.part.y)
+
+    def done(self) -> Matrices:
+        return Matrices(self._x_num, self._x_cat, self._hashes.done(), frozenset(self._telling))

@@ -1,0 +1,84 @@
+"""Where prepared rows lie: in this machine's memory, or in files that are mapped into it."""
+
+from __future__ import annotations
+
+import os
+import resource
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from jamba_ray.config.data import RowsIn
+
+FREE_SHARE = 0.7
+"""What of the free memory a table may take; other processes live here too."""
+_CGROUPS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    (
+        "/sys/fs/cgroup/memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where rows lie, and why, as the end of a sentence."""
+
+    kind: Literal["host", "disk"]
+    reason: str
+
+
+def where_rows_live(reading_bytes: int, free_bytes: int, asked: RowsIn = "auto") -> Place:
+    """``host`` if a table that takes ``reading_bytes`` to prepare fits ``free_bytes`` of memory."""
+    if asked == "disk":
+        return Place("disk", "data.rows_in=disk asks for it")
+    if asked != "auto":
+        return Place("host", f"data.rows_in={asked} asks for it")
+    needs = f"preparing it in memory takes about {gigabytes(reading_bytes)}"
+    share = f"{FREE_SHARE:.0%} of the {gigabytes(free_bytes)} that are free"
+    if reading_bytes <= FREE_SHARE * free_bytes:
+        return Place("host", f"{needs}, which fits {share}")
+    return Place("disk", f"{needs}, more than {share}")
+
+
+def gigabytes(n_bytes: float) -> str:
+    """In words."""
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.1f} MB"
+
+
+def free_bytes() -> int:
+    """Memory that this process can still have: of the machine, its container and its ``ulimit``."""
+    status = _kilobytes(Path("/proc/self/status"))
+    limits = [_kilobytes(Path("/proc/meminfo")).get("MemAvailable", _physical())]
+    for kind, used in ((resource.RLIMIT_DATA, "VmData"), (resource.RLIMIT_AS, "VmSize")):
+        soft, _ = resource.getrlimit(kind)
+        if soft != resource.RLIM_INFINITY:
+            limits.append(soft - status.get(used, 0))
+    for folder, most, used, reclaimable in _CGROUPS:
+        with suppress(OSError, ValueError):  # absent, or "max"
+            root = Path(folder)
+            statistics = dict(
+                line.split() for line in (root / "memory.stat").read_text().splitlines()
+            )
+            held = int((root / used).read_text()) - int(statistics.get(reclaimable, 0))
+            limits.append(int((root / most).read_text()) - held)
+    return max(min(limits), 0)
+
+
+def _kilobytes(file: Path) -> dict[str, int]:
+    """The lines ``Name:  123 kB`` of a file in /proc, in bytes."""
+    found = {}
+    with suppress(OSError):
+        for line in file.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if value.endswith("kB"):
+                found[name] = 1024 * int(value.split()[0])
+    return found
+
+
+def _physical() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
