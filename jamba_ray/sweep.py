@@ -34,8 +34,10 @@ from jamba_ray.errors import (
 )
 from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
 from jamba_ray.search.lease import LeaseLostError, check_free
+from jamba_ray.search.reading import read_study
 from jamba_ray.search.records import SweepResult
 from jamba_ray.search.sweep import run_sweep
+from jamba_ray.search.table import write_trials
 
 ABOUT = "Search the hyperparameters of the threat model, and judge the winner."
 EXAMPLES = """\
@@ -80,6 +82,7 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
     begun = time.monotonic()
     budget_rows = round(config.training.epochs * len(data.train))
     frame = summary.frame("sweep", config, data) | {"folder": str(folder.path)}
+    earlier = summary.earlier(folder)
 
     def accepted() -> None:
         """The run is ours: from here on the files say that it is under way."""
@@ -110,8 +113,13 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
             wall_s = time.monotonic() - begun
             with contextlib.suppress(StorageError):
                 write_json(folder.summary, _ended_early(frame, folder, error, wall_s))
+                write_trials(folder, read_study(folder.study).trials)
             raise
-        report = _summary(config, space, data, folder, result, begun)
+        if not result.lanes and folder.best.exists() and summary.is_of(earlier, frame, result):
+            # The test rows are scored once: what was said then is said again.
+            report = {**earlier, "notes": list(dict.fromkeys([*earlier["notes"], *result.notes]))}
+        else:
+            report = _summary(config, space, data, folder, result, begun)
         write_json(folder.summary, report)
         log.write(f"ended: {result.ended}; status {report['status']}")
         notes = following.report(folder, log)
@@ -139,7 +147,7 @@ def _summary(
         "bayes": verdict.bayes(data),
         "importance": importance(result.trials, space, config.objective),
         "notes": [*data.notes, *result.notes],
-        "goodput": result.goodput,
+        "goodput": result.goodput if result.lanes else None,
         "folder": str(folder.path),
         "report": str(folder.report),
         "next": _next_commands(folder, result),

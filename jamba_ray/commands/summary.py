@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import platform
 import re
@@ -91,6 +92,26 @@ def so_far(folder: RunFolder) -> dict[str, Any]:
         if best is None
         else {"trial": best.number, "value": best.value, "params": dict(best.params)},
     }
+
+
+def earlier(folder: RunFolder) -> dict[str, Any]:
+    """The summary that lies in a run folder; empty where there is none."""
+    try:
+        found = json.loads(folder.summary.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def is_of(found: Mapping[str, Any], mine: Mapping[str, Any], result: SweepResult) -> bool:
+    """Whether a summary ``found`` tells of ``result`` under the same settings, data and versions
+    as ``mine``, so that nothing has to be judged again."""
+    told = {"status": result.status, "trials": count_states(result.counts)}
+    told |= {key: mine[key] for key in ("config_fingerprint", "data_fingerprint", "versions")}
+    best = (found.get("best") or {}).get("trial")
+    return all(found.get(key) == value for key, value in told.items()) and best == (
+        None if result.best is None else result.best.number
+    )
 
 
 def frame(command: str, config: ExperimentConfig, data: PreparedData) -> dict[str, Any]:

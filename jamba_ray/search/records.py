@@ -138,6 +138,7 @@ class SweepResult:
     goodput: float
     """Share of the lanes' wall time in this session spent in forward, backward and optimizer."""
     lanes: int
+    """0: nothing was left to do, and no lane was started."""
     notes: tuple[str, ...] = ()
     """Sentences that a user should read."""
 

@@ -109,8 +109,7 @@ class StudyBook:
             if params is not None:
                 self._create(number, params, {"ticket": ticket, **marks})
                 return self._answer(number, resumed=False)
-            n = self._suggestions.n_combinations
-            ended = f"all {n} parameter sets of the search space have been tried"
+            ended = self._suggestions.exhausted()
         self._ended = self._ended or ended
         return Answer(ended=self._ended)
 
@@ -189,6 +188,12 @@ class StudyBook:
             lanes=self._settings.lanes,
             ended=self._ended,
         )
+
+    def nothing_left(self) -> str | None:
+        """Why no trial is to be begun or continued; None: there may be work."""
+        if self._ledger.live:
+            return None
+        return self._why_no_more() or self._suggestions.exhausted()
 
     def records(self) -> list[TrialRecord]:
         """Every trial by number, unfinished ones as running."""

@@ -60,14 +60,19 @@ class Suggestions:
             raise ConfigError(mistakes)
         self._study.set_user_attr("enqueued", [*self._enqueued(), dict(params)])
 
+    def exhausted(self) -> str | None:
+        """Why there is nothing more to try, as a sentence's end; None: there is."""
+        if self._all is None or self._n_taken() < len(self._enqueued()) or self._untried():
+            return None
+        return f"all {len(self._all)} parameter sets of the search space have been tried"
+
     def next(self, number: int) -> tuple[Params | None, dict[str, Any]]:
         """Parameters of a new trial (None: all were tried), and marks to keep with it."""
         queue = self._enqueued()
         if queue and (taken := self._n_taken()) < len(queue):
             return self._draw(number, 0, queue[taken]), {"enqueued": taken}
-        untried: list[Params] | None = None
-        if self._all is not None:
-            untried = [p for p in self._all if sampling.key_of(p) not in self._tried]
+        untried = None if self._all is None else self._untried()
+        if untried is not None:
             if not untried:
                 return None, {}
             if self._grid is not None:
@@ -81,6 +86,9 @@ class Suggestions:
             rng = random.Random(sampling.trial_seed(self._settings.seed, number, _MAX_DRAWS))
             return rng.choice(untried), {}
         return params, {}
+
+    def _untried(self) -> list[Params]:
+        return [p for p in self._all or [] if sampling.key_of(p) not in self._tried]
 
     def _enqueued(self) -> list[Params]:
         queue: list[Params] = self._study.user_attrs.get("enqueued", [])

@@ -35,6 +35,7 @@ from jamba_ray.search.searcher import StudySearcher
 from jamba_ray.search.server import call, start_server
 from jamba_ray.search.settings import StudySettings
 from jamba_ray.search.signals import Signalled, Signals
+from jamba_ray.search.study import StudyBook
 from jamba_ray.search.table import write_trials
 from jamba_ray.search.trainable import LaneSettings, LaneTrainable
 
@@ -88,11 +89,14 @@ def run_sweep(
     opened = open_for_writing(folder.study, settings.direction)
     try:
         with (
+            contextlib.ExitStack() as stack,
             Lease(folder.study, opened.epoch) as lease,
             signals,
             _accepted(opened, settings, accepted),
-            ray_session(address=address, verbose=config.verbose) as session,
         ):
+            if (over := _over(opened, settings, folder, begun)) is not None:
+                return over
+            session = stack.enter_context(ray_session(address=address, verbose=config.verbose))
             signals.install()
             plan = plan_lanes(
                 session.machine,
@@ -177,6 +181,34 @@ def _accepted(
         identity.accepted_changes(known, identity.identity(settings), settings)
     accepted()
     yield
+
+
+def _over(
+    opened: Opened, settings: StudySettings, folder: RunFolder, begun: float
+) -> SweepResult | None:
+    """The result of a sweep that was over before: no Ray is started for it; None: there is work."""
+    if not opened.identity:
+        return None
+    book = StudyBook(folder.study, settings, session=uuid.uuid4().hex[:8], epoch=opened.epoch)
+    try:
+        if (ended := book.nothing_left()) is None:
+            return None
+        progress, records = book.progress(), book.records()
+        notes = (*opened.notes, *book.notes())
+    finally:
+        book.close()
+    write_trials(folder, records)
+    return SweepResult(
+        trials=tuple(records),
+        best=progress.best,
+        counts=progress.counts,
+        failures=progress.failures,
+        ended=ended,
+        wall_s=time.monotonic() - begun,
+        goodput=0.0,
+        lanes=0,
+        notes=notes,
+    )
 
 
 def report_rows(base: TrialConfig, n_train: int) -> int:

@@ -102,6 +102,17 @@ def test_the_winner_is_a_predictor_in_three_lines(swept):
     assert ((p >= 0) & (p <= 1)).all()
 
 
+def test_a_finished_sweep_that_is_resumed_prints_the_same_summary_and_runs_nothing(command, swept):
+    done, folder = swept
+    before, begun = summary_of(folder), (folder / "best").stat().st_mtime_ns
+    resumed = ("n_trials=4", "run=swept", "resume=true")
+    again = command("sweep", "+sweep=attention_heads", *SMALL, *resumed)
+    assert again.stdout.strip() == done.stdout[done.stdout.index("Winner:") :].strip()
+    assert again.stderr == ""
+    assert summary_of(folder) == before
+    assert (folder / "best").stat().st_mtime_ns == begun, "the winner was judged again"
+
+
 def test_a_used_name_is_refused_and_nothing_is_touched(command, swept):
     _, folder = swept
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
