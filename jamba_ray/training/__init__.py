@@ -4,6 +4,7 @@ from jamba_ray.training.fit import fit
 from jamba_ray.training.member import (
     Decision,
     Finish,
+    Join,
     Member,
     Outcome,
     Report,
@@ -17,6 +18,7 @@ from jamba_ray.training.member import (
 __all__ = [
     "Decision",
     "Finish",
+    "Join",
     "Member",
     "Outcome",
     "Report",

@@ -49,9 +49,10 @@ class RoundTable:
     @classmethod
     def of(cls, section: TrainingSection, n_rows: int, n_rounds: int) -> RoundTable:
         """As many reports as a network makes, at most one a round."""
-        table = Timetable.of(section, n_rows)
-        n_reports = min(math.ceil(table.total_rows / table.report_rows), n_rounds)
-        return cls(n_rounds, n_reports, table.total_rows, table.report_rows)
+        report_rows = Timetable.of(section, n_rows).report_rows
+        total_rows = max(1, round(section.epochs * n_rows))
+        n_reports = min(math.ceil(total_rows / report_rows), n_rounds)
+        return cls(n_rounds, n_reports, total_rows, report_rows)
 
     def rounds_at(self, step: int) -> int:
         """Rounds done at report ``step``."""

@@ -3,7 +3,7 @@
 The loop reads top to bottom in ``Engine.run``: train to the next report boundary without waiting
 for the device once, judge, report, act on the decisions. Everything that a member does (data order,
 masks, learning rate, loss, clipping, moments) is a function of its own configuration and position,
-so a member trains alike whether alone, in a stack, or in a stack whose neighbours left.
+so a member trains alike whether alone, in a stack, or in a stack that neighbours left and joined.
 """
 
 from __future__ import annotations
@@ -18,31 +18,29 @@ from torch import Tensor
 from jamba_ray.checkpoints.snapshot import Snapshot
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import JambaError, TrialError
-from jamba_ray.models import build
 from jamba_ray.training.failure import divergence, raised
 from jamba_ray.training.global_batch import GlobalBatch
-from jamba_ray.training.global_norm import with_global_batch_norm
-from jamba_ray.training.loss import Criterion
 from jamba_ray.training.member import (
     Decision,
     Finish,
+    Join,
     Member,
     Outcome,
     Report,
     Reporter,
     Save,
     State,
+    common_shape,
     ending,
 )
-from jamba_ray.training.optimizer import StackedAdamW, clip_
-from jamba_ray.training.order import Order
-from jamba_ray.training.precision import LossScaler, has_native_bf16, resolve
+from jamba_ray.training.member_tensors import MemberTensors
+from jamba_ray.training.optimizer import clip_
+from jamba_ray.training.precision import has_native_bf16, resolve
 from jamba_ray.training.progress import Progress
-from jamba_ray.training.ranks import ALONE, Ranks
+from jamba_ray.training.ranks import Ranks
 from jamba_ray.training.rates import Interval, interval
 from jamba_ray.training.schedule import Timetable
 from jamba_ray.training.snapshot_io import check_belongs, documents, put, take
-from jamba_ray.training.stack import Stack
 from jamba_ray.training.stopwatch import Stopwatch
 from jamba_ray.training.validation import (
     ResidentRows,
@@ -54,39 +52,12 @@ from jamba_ray.training.validation import (
     sample,
 )
 
-
-def fit_gradient(
-    members: Sequence[Member],
-    data: PreparedData,
-    report: Reporter,
-    *,
-    device: str = "cpu",
-    save: Save | None = None,
-    finish: Finish | None = None,
-    resume: Mapping[int, Snapshot] | None = None,
-    ranks: Ranks = ALONE,
-) -> list[Outcome]:
-    """``training.fit`` for networks; members train one by one where they resume from different
-    positions, or where one member has several processes.
-    """
-    resume = dict(resume or {})
-    for member in members:
-        if member.trial in resume:
-            check_belongs(resume[member.trial], member, data, "gradient")
-    cohorts: dict[tuple[int, int], list[Member]] = {}
-    for member in members:
-        snapshot = resume.get(member.trial)
-        position = 0 if snapshot is None else int(snapshot.documents["state"]["batches"])
-        alone = member.trial if ranks.size > 1 else 0
-        cohorts.setdefault((position, alone), []).append(member)
-    outcomes: dict[int, Outcome] = {}
-    for cohort in cohorts.values():
-        outcomes |= Engine(cohort, data, report, device, save, finish, resume, ranks).run()
-    return [outcomes[member.trial] for member in members]
+_CHUNK = 64
+"""Batches whose row indices are made at once."""
 
 
 class Engine:
-    """Trains members that stand at the same position until each has an outcome."""
+    """Trains members, each at its own position, until each has an outcome."""
 
     def __init__(
         self,
@@ -96,14 +67,15 @@ class Engine:
         device: str,
         save: Save | None,
         finish: Finish | None,
+        join: Join | None,
         resume: Mapping[int, Snapshot],
         ranks: Ranks,
     ) -> None:
         configs = [member.config for member in members]
         training = [config.training for config in configs]
-        self._live = list(members)
+        self._live, self._size = list(members), len(members)
         self._data, self._device, self._ranks = data, device, ranks
-        self._report = report
+        self._report, self._join = report, join
         self._save, self._finish = (save, finish) if ranks.rank == 0 else (None, None)
         self._objective = configs[0].objective
         self._patience = training[0].patience
@@ -115,64 +87,57 @@ class Engine:
         self._format = resolve(
             configs[0].precision, torch.device(device).type, has_bf16=has_native_bf16(device)
         )
-        # Built on the CPU from the member's seed alone: equal weights on every device.
-        modules = [build(c.model, data.schema, seed=c.seed) for c in configs]
-        if ranks.size > 1:
-            modules = [with_global_batch_norm(module, ranks) for module in modules]
-        self._stack = Stack(modules, device)
-        layout = self._stack.layout
-        self._optimizer = StackedAdamW(len(members), layout.n_parameters, layout.n_decayed, device)
-        self._scaler = LossScaler(len(members), device) if self._format.name == "fp16" else None
-        self._order = Order([config.seed for config in configs], len(data.train), device)
-        self._criterion = Criterion(training, float(data.train.y.mean(dtype=np.float64)), device)
+        self._own = own = self._tensors(members)
+        self._stack, self._optimizer, self._scaler = own.stack, own.optimizer, own.scaler
+        accumulate = training[0].accumulate
         self._batch = GlobalBatch(
-            self._stack,
-            self._train,
-            self._criterion,
-            self._format,
-            self._scaler,
-            ranks,
-            training[0].accumulate,
+            own.stack, self._train, own.criterion, self._format, own.scaler, ranks, accumulate
         )
-        self._progress = [self._restored(k, resume) for k in range(len(members))]
+        self._progress = [self._restored(k, resume.get(m.trial)) for k, m in enumerate(members)]
         self._outcomes: dict[int, Outcome] = {}
 
     def run(self) -> dict[int, Outcome]:
         """Train to the end; outcomes by trial."""
         self._watch = Stopwatch(self._device)
-        if self._progress[0].batches >= self._timetable.n_batches:
-            self._leave(dict.fromkeys(range(len(self._live)), ("complete", None)))
+        self._leave_at_end()
         while self._live:
-            losses = self._train_interval()
-            reports = self._judge(losses)
+            reports = self._judge(self._train_interval())
             if not reports:
                 continue
             decisions = self._ranks.agree(self._report(reports) if self._ranks.rank == 0 else [])
-            self._act(decisions)
+            self._act(reports, decisions)
+            self._refill()
         return self._outcomes
 
     # --- between two reports ------------------------------------------------------------------
 
-    def _train_interval(self) -> Tensor:
-        """All batches to the next report boundary; each member's mean loss over them, [K]."""
-        at, table = self._progress[0], self._timetable
-        last = table.next_report(at.step + 1, at.batches)
-        plan = interval([m.config for m in self._live], at.batches, last, table, self._device)
+    def _train_interval(self) -> list[int]:
+        """All batches until a report is due; the members of which one is."""
+        table, first = self._timetable, [progress.batches for progress in self._progress]
+        due = [table.next_report(p.step + 1, p.batches) - p.batches for p in self._progress]
+        n, b = min(due), table.batch_rows
+        plan = interval([m.config for m in self._live], first, n, table, self._device)
         total = torch.zeros(len(self._live), device=self._device)
         self._stack.train()
         self._watch.start()
         try:
-            for i, batch in enumerate(range(at.batches, last)):
-                index = self._order.rows(table.rows_after(batch), table.rows_after(batch + 1))
-                losses = self._train_batch(plan, i, index)
-                total.add_(losses, alpha=index.shape[1])
+            for start in range(0, n, _CHUNK):
+                some = min(_CHUNK, n - start)
+                index = self._own.order.rows([(at + start) * b for at in first], some * b)
+                for i in range(some):
+                    rows = index[:, i * b : (i + 1) * b]
+                    total.add_(self._train_batch(plan, start + i, rows), alpha=b)
         except Exception as error:
             self._give_up(error)
-        self._watch.stop()
-        rows = table.rows_after(last) - table.rows_after(at.batches)
-        for progress in self._progress:
-            progress.batches, progress.rows_seen = last, table.rows_after(last)
-        return total / rows
+            return []
+        finally:
+            self._watch.stop()
+        for progress, loss_sum in zip(self._progress, total.tolist(), strict=True):
+            progress.batches += n
+            progress.rows_seen = table.rows_after(progress.batches)
+            progress.loss_sum += loss_sum
+            progress.loss_rows += n * b
+        return [k for k, batches in enumerate(due) if batches == n]
 
     def _train_batch(self, plan: Interval, i: int, index: Tensor) -> Tensor:
         """One optimizer step of every member on its own rows ``index`` [K, B]; losses [K]."""
@@ -194,33 +159,36 @@ class Engine:
         those still here fail together, while those that left before keep their outcomes.
 
         Raises:
-            TrialError: The trial was alone.
+            TrialError: The trial was alone, or those that left were told of by ``finish``.
         """
         if isinstance(error, JambaError):
             raise error
         reason = raised(", ".join(str(member.trial) for member in self._live), error)
-        if len(self._live) == 1 and not self._outcomes:
+        if self._finish is not None or (len(self._live) == 1 and not self._outcomes):
             raise TrialError(reason) from error
         self._leave(dict.fromkeys(range(len(self._live)), ("failed", reason)))
 
     # --- at a report --------------------------------------------------------------------------
 
-    def _judge(self, losses: Tensor) -> list[Report]:
+    def _judge(self, due: Sequence[int]) -> list[Report]:
         """Validate; members that are not finite end as failed, the others get a report each."""
-        if not self._live:
+        if not due:
             return []
         self._stack.train(False)
-        logits = predict(self._stack.forward_shared, self._sample, len(self._live), self._ranks)
-        train_losses = losses.cpu().numpy().astype(np.float64)
+        forward = self._stack.forward_of(due)
+        logits = predict(forward, self._sample, len(due), self._ranks)
         self._clock()
-        failed = self._diverged(train_losses, logits)
-        sound = [k for k in range(len(self._live)) if k not in failed]
-        reports = [self._report_of(k, float(train_losses[k]), logits[k]) for k in sound]
+        failed = self._diverged(due, logits)
+        reports = [
+            self._report_of(k, own) for k, own in zip(due, logits, strict=True) if k not in failed
+        ]
         self._leave({k: ("failed", reason) for k, reason in failed.items()})
         return reports
 
-    def _report_of(self, k: int, train_loss: float, logits: npt.NDArray[np.float64]) -> Report:
+    def _report_of(self, k: int, logits: npt.NDArray[np.float64]) -> Report:
         progress, member = self._progress[k], self._live[k]
+        train_loss = progress.loss_sum / progress.loss_rows
+        progress.loss_sum, progress.loss_rows = 0.0, 0
         metrics = self._ranks.agree(
             {
                 "train/loss": train_loss,
@@ -239,35 +207,36 @@ class Engine:
             goodput_s=progress.goodput_s,
         )
 
-    def _diverged(
-        self, losses: npt.NDArray[np.float64], logits: npt.NDArray[np.float64]
-    ) -> dict[int, str]:
+    def _diverged(self, due: Sequence[int], logits: npt.NDArray[np.float64]) -> dict[int, str]:
         """Members that cannot go on, and why in one sentence."""
         scales = None if self._scaler is None else self._scaler.scale[:, 0].tolist()
         reasons = {}
-        for k, member in enumerate(self._live):
+        for k, own in zip(due, logits, strict=True):
+            progress = self._progress[k]
             reason = divergence(
-                member.config.training,
-                self._progress[k].rows_seen,
-                float(losses[k]),
-                bool(np.isfinite(logits[k]).all()),
+                self._live[k].config.training,
+                progress.rows_seen,
+                progress.loss_sum / progress.loss_rows,
+                bool(np.isfinite(own).all()),
                 None if scales is None else scales[k],
             )
             if reason is not None:
                 reasons[k] = reason
         return reasons
 
-    def _act(self, decisions: Sequence[Decision]) -> None:
+    def _act(self, reports: Sequence[Report], decisions: Sequence[Decision]) -> None:
         """Save those that go on or were stopped; let those leave that are done."""
-        if len(decisions) != len(self._live):
+        if len(decisions) != len(reports):
             raise ValueError(
-                f"a reporter must answer each of {len(self._live)} reports, but gave "
+                f"a reporter must answer each of {len(reports)} reports, but gave "
                 f"{len(decisions)} decisions"
             )
-        is_end = self._progress[0].batches >= self._timetable.n_batches
+        place = {member.trial: k for k, member in enumerate(self._live)}
         leaving: dict[int, tuple[State, str | None]] = {}
-        for k, decision in enumerate(decisions):
-            end = ending(decision, is_end, self._progress[k].stale, self._patience)
+        for report, decision in zip(reports, decisions, strict=True):
+            k = place[report.trial]
+            progress = self._progress[k]
+            end = ending(decision, self._is_at_end(progress), progress.stale, self._patience)
             if end is not None:
                 leaving[k] = end
             if self._save is not None and (end is None or end[0] == "stopped"):
@@ -289,9 +258,15 @@ class Engine:
         self._live = [self._live[k] for k in stay]
         self._progress = [self._progress[k] for k in stay]
         if stay:
-            for part in (self._stack, self._optimizer, self._order, self._criterion, self._scaler):
-                if part is not None:
-                    part.keep(stay)
+            self._own.keep(stay)
+
+    def _leave_at_end(self) -> None:
+        """Those that were resumed from their end are complete."""
+        ended = [k for k, progress in enumerate(self._progress) if self._is_at_end(progress)]
+        self._leave(dict.fromkeys(ended, ("complete", None)))
+
+    def _is_at_end(self, progress: Progress) -> bool:
+        return progress.batches >= self._timetable.n_batches
 
     def _outcome(self, k: int, state: State, reason: str | None) -> Outcome:
         progress, member = self._progress[k], self._live[k]
@@ -321,6 +296,29 @@ class Engine:
             checkpoint=checkpoint,
         )
 
+    # --- the beginning of a member ------------------------------------------------------------
+
+    def _refill(self) -> None:
+        """Let new members into free slots, where others go on from a report: so the reports of all
+        fall together again."""
+        free = self._size - len(self._live)
+        at_report = any(progress.loss_rows == 0 for progress in self._progress)
+        if self._join is None or free == 0 or not at_report:
+            return
+        joining = list(self._join(free))
+        if not joining:
+            return
+        members = [member for member, _ in joining]
+        common_shape([*self._live, *members])
+        self._own.append(self._tensors(members))
+        for member, snapshot in joining:
+            self._live.append(member)
+            self._progress.append(self._restored(len(self._live) - 1, snapshot))
+        self._leave_at_end()
+
+    def _tensors(self, members: Sequence[Member]) -> MemberTensors:
+        return MemberTensors.of(members, self._data, self._format, self._device, self._ranks)
+
     # --- state --------------------------------------------------------------------------------
 
     def _snapshot(
@@ -335,10 +333,10 @@ class Engine:
             documents=documents(self._live[k], self._data, state, shown, threshold),
         )
 
-    def _restored(self, k: int, resume: Mapping[int, Snapshot]) -> Progress:
-        snapshot = resume.get(self._live[k].trial)
+    def _restored(self, k: int, snapshot: Snapshot | None) -> Progress:
         if snapshot is None:
             return Progress()
+        check_belongs(snapshot, self._live[k], self._data, "gradient")
         return put(snapshot, self._stack, self._optimizer, self._scaler, k)
 
     def _clock(self) -> None:

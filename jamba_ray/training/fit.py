@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from jamba_ray.checkpoints.snapshot import Snapshot
 from jamba_ray.config.family import TRAINERS
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.training.engine import fit_gradient
-from jamba_ray.training.member import Finish, Member, Outcome, Reporter, Save, common_shape
+from jamba_ray.training.engine import Engine
+from jamba_ray.training.member import Finish, Join, Member, Outcome, Reporter, Save, common_shape
 from jamba_ray.training.ranks import ALONE, Ranks
 
 
@@ -20,6 +20,7 @@ def fit(
     device: str = "cpu",
     save: Save | None = None,
     finish: Finish | None = None,
+    join: Join | None = None,
     resume: Mapping[int, Snapshot] | None = None,
     ranks: Ranks = ALONE,
 ) -> list[Outcome]:
@@ -34,19 +35,22 @@ def fit(
             report. A crash in between makes the resumed member report that step again, with the
             same values.
         finish: Given each outcome when its member ends, before ``fit`` returns them all.
+        join: Asked for members to take the slots of those that left, whenever others go on from a
+            report. They train with the others, each at its own position.
         resume: Snapshots by trial from which to go on instead of from the start.
         ranks: The processes that train these members together, each calling this with equal
             arguments; members then train one by one. Rank 0 alone reports, saves and finishes.
 
     Returns:
-        One outcome per member, in order.
+        One outcome per member, in order; those that joined come last.
 
     Raises:
         ValueError: The members cannot be one stack, or trees were asked to stack.
         ConfigError: The model does not fit the data.
         CheckpointError: A snapshot in ``resume`` is of another configuration or other data.
         TrialError: The model raised in a trial that trains alone. In a stack its members end as
-            ``failed`` instead, so that the outcomes of those that left before are not lost.
+            ``failed`` instead, so that the outcomes of those that left before are not lost; with
+            ``finish``, which told those, it is raised of a stack too.
     """
     common_shape(members)
     if TRAINERS[members[0].config.model.name] == "boosting":
@@ -62,13 +66,10 @@ def fit(
         if finish is not None:
             finish(outcome)
         return [outcome]
-    return fit_gradient(
-        members,
-        data,
-        report,
-        device=device,
-        save=save,
-        finish=finish,
-        resume=resume,
-        ranks=ranks,
-    )
+    # A member of several processes trains alone: its ranks share its batches instead.
+    stacks = [members] if ranks.size == 1 else [[member] for member in members]
+    outcomes: dict[int, Outcome] = {}
+    for stack in stacks:
+        engine = Engine(stack, data, report, device, save, finish, join, resume or {}, ranks)
+        outcomes |= engine.run()
+    return [*(outcomes.pop(member.trial) for member in members), *outcomes.values()]

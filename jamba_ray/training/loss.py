@@ -60,3 +60,12 @@ class Criterion:
         index = list(members)
         self._benign, self._extra = self._benign[index], self._extra[index]
         self._low, self._span = self._low[index], self._span[index]
+
+    def append(self, other: Criterion) -> None:
+        """Let the members of ``other`` in, behind those there are."""
+        self._benign = torch.cat([self._benign, other._benign])
+        self._extra = torch.cat([self._extra, other._extra])
+        self._low = torch.cat([self._low, other._low])
+        self._span = torch.cat([self._span, other._span])
+        self._weighted |= other._weighted
+        self._smoothed |= other._smoothed

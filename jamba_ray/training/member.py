@@ -76,6 +76,10 @@ Save: TypeAlias = Callable[[int, Snapshot], None]
 """Called with (trial, resumable snapshot) after the report of the same step was answered."""
 
 
+Join: TypeAlias = Callable[[int], "Sequence[tuple[Member, Snapshot | None]]"]
+"""Asked at a report boundary with the number of free slots: members of the same shape to let in,
+at most so many, each with the snapshot to go on from."""
+
 Finish: TypeAlias = Callable[[Outcome], None]
 """Called the moment a member has its outcome, while its neighbours may train on for long."""
 

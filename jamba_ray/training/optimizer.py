@@ -78,6 +78,13 @@ class StackedAdamW:
         self.exp_avg, self.exp_avg_sq = self.exp_avg[index], self.exp_avg_sq[index]
         self.steps, self._scratch = self.steps[index], self._scratch[index]
 
+    def append(self, other: StackedAdamW) -> None:
+        """Let the members of ``other`` in, behind those there are."""
+        self.exp_avg = torch.cat([self.exp_avg, other.exp_avg])
+        self.exp_avg_sq = torch.cat([self.exp_avg_sq, other.exp_avg_sq])
+        self.steps = torch.cat([self.steps, other.steps])
+        self._scratch = torch.cat([self._scratch, other._scratch])
+
 
 def clip_(gradients: Tensor, limit: Tensor) -> None:
     """Scale each member's gradient [K, P] in place to an L2 norm of at most ``limit`` [K, 1].

@@ -45,29 +45,51 @@ class Order:
         self._seeds = list(seeds)
         self._n_rows = n_rows
         self._device = device
-        self._epochs: dict[int, Tensor] = {}
+        self._epochs: list[dict[int, Tensor]] = [{} for _ in seeds]
+        """Per member its epochs under way: epoch -> int32 [n_rows]."""
 
-    def rows(self, first: int, last: int) -> Tensor:
-        """Rows ``first`` .. ``last`` - 1 of the streams: int32 [K, last - first]."""
-        pieces = []
-        while first < last:
-            epoch, offset = divmod(first, self._n_rows)
-            end = min(last, (epoch + 1) * self._n_rows)
-            pieces.append(self._epoch(epoch)[:, offset : offset + end - first])
-            first = end
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
+    def rows(self, first: Sequence[int], n: int) -> Tensor:
+        """``n`` rows of each member's stream, from ``first`` [K] on: int32 [K, n]."""
+        for epoch in range(min(first) // self._n_rows, (max(first) + n - 1) // self._n_rows + 1):
+            self._make(epoch, [k for k, row in enumerate(first) if self._touches(row, n, epoch)])
+        stretches = [self._stretch(k, row, row + n) for k, row in enumerate(first)]
+        for k, row in enumerate(first):
+            over = row // self._n_rows
+            self._epochs[k] = {e: order for e, order in self._epochs[k].items() if e >= over}
+        return stretches[0][None] if len(stretches) == 1 else torch.stack(stretches)
 
     def keep(self, members: Sequence[int]) -> None:
         """Drop all members but these."""
         self._seeds = [self._seeds[k] for k in members]
-        self._epochs = {epoch: order[list(members)] for epoch, order in self._epochs.items()}
+        self._epochs = [self._epochs[k] for k in members]
 
-    def _epoch(self, epoch: int) -> Tensor:
-        if epoch not in self._epochs:
-            # A batch may touch two epochs, never an older one.
-            self._epochs = {e: o for e, o in self._epochs.items() if e >= epoch - 1}
-            self._epochs[epoch] = permutation(self._seeds, epoch, self._n_rows, self._device)
-        return self._epochs[epoch]
+    def append(self, other: Order) -> None:
+        """Let the members of ``other`` in, behind those there are."""
+        self._seeds += other._seeds
+        self._epochs += other._epochs
+
+    def _touches(self, first: int, n: int, epoch: int) -> bool:
+        return first < (epoch + 1) * self._n_rows and first + n > epoch * self._n_rows
+
+    def _make(self, epoch: int, members: Sequence[int]) -> None:
+        """Permute ``epoch`` for those of ``members`` that have come to it, all at once."""
+        missing = [k for k in members if epoch not in self._epochs[k]]
+        if not missing:
+            return
+        seeds = [self._seeds[k] for k in missing]
+        for k, order in zip(
+            missing, permutation(seeds, epoch, self._n_rows, self._device), strict=True
+        ):
+            self._epochs[k][epoch] = order
+
+    def _stretch(self, k: int, first: int, last: int) -> Tensor:
+        pieces = []
+        while first < last:
+            epoch, offset = divmod(first, self._n_rows)
+            end = min(last, (epoch + 1) * self._n_rows)
+            pieces.append(self._epochs[k][epoch][offset : offset + end - first])
+            first = end
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
 def _scramble(state: Tensor) -> Tensor:

@@ -87,6 +87,11 @@ class LossScaler:
         index = list(members)
         self.scale, self.clean_steps = self.scale[index], self.clean_steps[index]
 
+    def append(self, other: LossScaler) -> None:
+        """Let the members of ``other`` in, behind those there are."""
+        self.scale = torch.cat([self.scale, other.scale])
+        self.clean_steps = torch.cat([self.clean_steps, other.clean_steps])
+
     def state(self, k: int) -> dict[str, float]:
         """JSON of one member."""
         return {"scale": float(self.scale[k, 0]), "clean_steps": int(self.clean_steps[k, 0])}

@@ -31,6 +31,9 @@ class Progress:
     """Those of the best report."""
     best: dict[str, Tensor] = field(default_factory=dict)
     """Weights and buffers at the best report (gradient training)."""
+    loss_sum: float = 0.0
+    """Of the rows since the last report; a snapshot is of a report, so these two are not saved."""
+    loss_rows: int = 0
 
     def judge(self, objective: Objective, metrics: dict[str, float]) -> bool:
         """Count one more report; True where it is the best so far."""
@@ -44,7 +47,7 @@ class Progress:
         return True
 
     def to_json(self) -> dict[str, Any]:
-        """Strict JSON, all but the weights."""
+        """Strict JSON, all but the weights and what counts since the last report."""
         return {
             "step": self.step,
             "batches": self.batches,

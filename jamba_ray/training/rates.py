@@ -31,18 +31,26 @@ class Interval:
 
 
 def interval(
-    configs: Sequence[TrialConfig], first: int, last: int, table: Timetable, device: str
+    configs: Sequence[TrialConfig], first: Sequence[int], n: int, table: Timetable, device: str
 ) -> Interval:
-    """The numbers of batches ``first`` .. ``last`` - 1."""
+    """The numbers of ``n`` batches, from each member's own batch ``first`` [K] on."""
     training = [config.training for config in configs]
-    progress = [batch_progress(batch, table.n_batches) for batch in range(first, last)]
     lr = torch.tensor(
-        [[s.learning_rate * lr_factor(p, s.warmup) for s in training] for p in progress],
+        [
+            [
+                s.learning_rate * lr_factor(batch_progress(at + i, table.n_batches), s.warmup)
+                for s, at in zip(training, first, strict=True)
+            ]
+            for i in range(n)
+        ],
         dtype=torch.float64,
     ).unsqueeze(-1)
     decay = lr * torch.tensor([s.weight_decay for s in training], dtype=torch.float64)[:, None]
     keys = torch.tensor(
-        [[step_key(c.seed, batch) for c in configs] for batch in range(first, last)],
+        [
+            [step_key(c.seed, at + i) for c, at in zip(configs, first, strict=True)]
+            for i in range(n)
+        ],
         dtype=torch.int32,
     )
     clip = torch.tensor([s.grad_clip for s in training], dtype=torch.float32)[:, None]

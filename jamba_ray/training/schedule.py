@@ -1,8 +1,8 @@
 """When things happen: batches, reports and the learning rate, all pure functions of the position.
 
 A trial is a stream of rows: permutation of epoch 0, of epoch 1, ... cut into batches regardless of
-epoch ends. Every batch is full (static shapes, no tiny batch that would upset batch norm) except
-the last, which takes what is left: between half and one and a half batches.
+epoch ends. Every batch is full: shapes are static, no tiny batch upsets batch norm, and members of
+a stack may stand at different positions. So ``epochs`` is rounded to whole batches.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Timetable:
     """Which rows make up batch k and after which batches a report is due."""
 
     total_rows: int
-    """Rows of the whole trial: epochs x training rows, rounded."""
+    """Rows of the whole trial: epochs x training rows, rounded to whole batches."""
     batch_rows: int
     report_rows: int
 
@@ -30,16 +30,18 @@ class Timetable:
         """The timetable of a trial on ``n_rows`` training rows."""
         total = max(1, round(section.epochs * n_rows))
         report = section.report_rows or math.ceil(section.epochs * n_rows / REPORTS)
-        return cls(total_rows=total, batch_rows=section.batch_size, report_rows=max(1, report))
+        batch = min(section.batch_size, total)
+        n_batches = (total + batch // 2) // batch
+        return cls(total_rows=n_batches * batch, batch_rows=batch, report_rows=max(1, report))
 
     @property
     def n_batches(self) -> int:
-        """A rest of less than half a batch joins the last batch."""
-        return max(1, (self.total_rows + self.batch_rows // 2) // self.batch_rows)
+        """Optimizer steps of the whole trial."""
+        return self.total_rows // self.batch_rows
 
     def rows_after(self, batches: int) -> int:
         """Rows seen after so many batches."""
-        return self.total_rows if batches >= self.n_batches else batches * self.batch_rows
+        return batches * self.batch_rows
 
     def next_report(self, step: int, batches: int) -> int:
         """Batches after which report ``step`` is due, given that ``batches`` are done.

@@ -10,7 +10,7 @@ With K = 1 the module itself is bound to the row and called as ever; with K > 1 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -118,6 +118,16 @@ class Stack:
             return logits.unsqueeze(0)
         return self._vmapped(x_num, x_cat, None)
 
+    def forward_of(self, members: Sequence[int]) -> Callable[[Tensor, Tensor], Tensor]:
+        """``forward_shared`` of some members, as they are now."""
+        if len(members) == self.size:
+            return self.forward_shared
+        index = list(members)
+        rows = {name: rows[index] for name, rows in self.buffers.items()}
+        some = {**self.layout.views(self.flat[index]), **rows}
+        some |= dict.fromkeys(self._keys, self.step_keys[index])
+        return lambda x_num, x_cat: self._vmapped(x_num, x_cat, None, some)
+
     def forward_one(self, weights: dict[str, Tensor], x_num: Tensor, x_cat: Tensor) -> Tensor:
         """One model with the given ``weights`` (as ``state`` gives them): logits [B]."""
         buffers = {**self._shared, **{name: rows[0] for name, rows in self.buffers.items()}}
@@ -157,6 +167,24 @@ class Stack:
         self.step_keys = self.step_keys[index]
         self._bind()
 
+    def append(self, other: Stack) -> None:
+        """Let the members of ``other`` in, behind those there are."""
+        for name in [*self.buffers, *self._shared]:
+            rows = [*self._buffer(name), *other._buffer(name)]
+            self.buffers.pop(name, None)
+            self._shared.pop(name, None)
+            self._add_buffer(name, rows, str(self.flat.device))
+        self.flat = torch.cat([self.flat, other.flat])
+        self.step_keys = torch.cat([self.step_keys, other.step_keys])
+        self._bind()
+
+    def _buffer(self, name: str) -> Tensor:
+        """A buffer of each member: [K, ...]."""
+        if name in self.buffers:
+            return self.buffers[name]
+        shared = self._shared[name]
+        return shared.expand(self.size, *shared.shape)
+
     def _add_buffer(self, name: str, rows: list[Tensor], device: str) -> None:
         """Constants that are the same in all members are not stacked: vmap need not batch them."""
         rows = [row.to(device) for row in rows]
@@ -193,13 +221,21 @@ class Stack:
             path, _, last = name.rpartition(".")
             setattr(self._template.get_submodule(path), last, tensor)
 
-    def _vmapped(self, x_num: Tensor, x_cat: Tensor, x_dim: int | None) -> Tensor:
-        keys = dict.fromkeys(self._keys, self.step_keys)
-        own = {**self._parameters, **self.buffers, **keys}
+    def _vmapped(
+        self,
+        x_num: Tensor,
+        x_cat: Tensor,
+        x_dim: int | None,
+        own: dict[str, Tensor] | None = None,
+    ) -> Tensor:
+        if own is None:
+            keys = dict.fromkeys(self._keys, self.step_keys)
+            own = {**self._parameters, **self.buffers, **keys}
 
         def call(own: dict[str, Tensor], x_num: Tensor, x_cat: Tensor) -> Tensor:
+            # Bound to one member, the module's layers shared one key; that ties nothing.
             logits: Tensor = functional_call(
-                self._template, {**self._shared, **own}, (x_num, x_cat)
+                self._template, {**self._shared, **own}, (x_num, x_cat), tie_weights=False
             )
             return logits
 

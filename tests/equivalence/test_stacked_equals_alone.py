@@ -113,6 +113,54 @@ def test_outcomes_are_equal_too(data):
                 np.testing.assert_allclose(array, alone.checkpoint.tensors[name], atol=1e-4)
 
 
+class Queue:
+    """Gives members to a stack one at a time, as slots become free."""
+
+    def __init__(self, waiting):
+        self.waiting, self.joined = list(waiting), []
+
+    def __call__(self, free):
+        assert free >= 1
+        taken = self.waiting[:1]
+        del self.waiting[:1]
+        self.joined += taken
+        return [(m, None) for m in taken]
+
+
+def largest_difference_with_joiners(members, data, rule, keys=("train/loss", "val/loss")):
+    """``largest_difference`` where the first two members begin and the others take the slots of
+    those that are pruned."""
+    stacked, queue = Recorder(rule), Queue(members[2:])
+    outcomes = fit(members[:2], data, stacked, join=queue)
+    assert [o.trial for o in outcomes[:2]] == [m.trial for m in members[:2]]
+    assert sorted(o.trial for o in outcomes) == [m.trial for m in members]
+    assert [m.trial for m in queue.joined] == [m.trial for m in members[2:]]
+    worst = 0.0
+    for m in members:
+        alone = Recorder(rule)
+        fit([m], data, alone)
+        assert [r.rows_seen for r in stacked.of(m.trial)] == [r.rows_seen for r in alone.reports]
+        for key in keys:
+            a, b = stacked.curve(m.trial, key), alone.curve(m.trial, key)
+            worst = max(worst, float(np.abs(a - b).max()))
+    return worst
+
+
+def prune_early(report):
+    """Member 1 leaves first, then the one that took its place."""
+    return "prune" if (report.trial, report.step) in {(1, 1), (2, 1)} else "continue"
+
+
+@pytest.mark.parametrize("norm", ["layer", "batch"])
+@pytest.mark.parametrize("report_rows", [500, 100], ids=["in step", "out of step"])
+def test_members_that_join_late(data, norm, report_rows):
+    """Also where report boundaries of members lie at different batches (100 rows are not a whole
+    number of batches of 64)."""
+    model = MLP | {"norm": norm}
+    members = members_of(model, RATES, epochs=2.0, report_rows=report_rows)
+    assert largest_difference_with_joiners(members, data, prune_early, keys_of(model)) < TOLERANCE
+
+
 # --- sabotage ---------------------------------------------------------------------------------
 
 SABOTAGED = MLP | {"norm": "layer"}
@@ -121,7 +169,7 @@ SABOTAGED = MLP | {"norm": "layer"}
 def test_sabotage_shared_data_order(data, monkeypatch):
     true = Order.rows
     monkeypatch.setattr(
-        Order, "rows", lambda self, a, b: true(self, a, b)[:1].expand(len(self._seeds), -1)
+        Order, "rows", lambda self, first, n: true(self, first, n)[:1].expand(len(self._seeds), -1)
     )
     assert largest_difference(members_of(SABOTAGED), data) > 100 * TOLERANCE
 
@@ -167,3 +215,25 @@ def test_sabotage_moments_stay_behind_when_a_neighbour_leaves(data, monkeypatch)
     monkeypatch.setattr(StackedAdamW, "keep", keep)
     members = members_of(SABOTAGED)
     assert largest_difference(members, data, prune_two) > 10 * TOLERANCE
+
+
+def test_sabotage_joiners_at_their_neighbours_position(data, monkeypatch):
+    true = engine_room.interval
+
+    def interval(configs, first, *rest):
+        return true(configs, [first[0]] * len(first), *rest)
+
+    monkeypatch.setattr(engine_room, "interval", interval)
+    members = members_of(SABOTAGED, RATES, epochs=2.0)
+    assert largest_difference_with_joiners(members, data, prune_early) > 100 * TOLERANCE
+
+
+def test_sabotage_joiners_in_their_neighbours_data_order(data, monkeypatch):
+    true = Order.rows
+
+    def rows(self, first, n):
+        return true(self, [first[0]] * len(first), n)
+
+    monkeypatch.setattr(Order, "rows", rows)
+    members = members_of(SABOTAGED, epochs=2.0)
+    assert largest_difference_with_joiners(members, data, prune_early) > 100 * TOLERANCE

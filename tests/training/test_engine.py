@@ -32,11 +32,11 @@ def predicted(outcome, config, data):
 def test_reports_come_by_rows_also_inside_an_epoch(data):
     recorder = Recorder()
     (outcome,) = fit([member(0)], data, recorder)
-    assert [r.rows_seen for r in recorder.reports] == [512, 1024, 1536, 1800]
+    assert [r.rows_seen for r in recorder.reports] == [512, 1024, 1536, 1792]
     assert [r.step for r in recorder.reports] == [1, 2, 3, 4]
     assert recorder.reports[0].epoch == pytest.approx(512 / 600)
-    assert outcome.rows_seen == 1800
-    assert outcome.epochs == pytest.approx(3.0)
+    assert outcome.rows_seen == 1792
+    assert outcome.epochs == pytest.approx(1792 / 600)
 
 
 def test_it_learns(data):

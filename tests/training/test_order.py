@@ -16,15 +16,18 @@ from jamba_ray.training.order import Order, permutation
 def test_every_row_comes_exactly_once_an_epoch_also_when_batches_do_not_divide(n, batch, seed):
     order, epochs = Order([seed], n, "cpu"), 3
     edges = [*range(0, epochs * n, batch), epochs * n]
-    stream = torch.cat([order.rows(a, b)[0] for a, b in itertools.pairwise(edges)])
+    stream = torch.cat([order.rows([a], b - a)[0] for a, b in itertools.pairwise(edges)])
     for epoch in stream.view(epochs, n):
         assert sorted(epoch.tolist()) == list(range(n))
 
 
 def test_rows_depend_on_the_position_alone():
-    straight = Order([3, 4], 50, "cpu").rows(0, 150)
+    straight = Order([3, 4], 50, "cpu").rows([0, 0], 150)
     late = Order([3, 4], 50, "cpu")
-    assert torch.equal(late.rows(90, 120), straight[:, 90:120])
+    assert torch.equal(late.rows([90, 90], 30), straight[:, 90:120])
+    apart = late.rows([95, 10], 30)
+    assert torch.equal(apart[0], straight[0, 95:125])
+    assert torch.equal(apart[1], straight[1, 10:40])
 
 
 def test_members_epochs_and_seeds_have_their_own_order():
@@ -36,10 +39,19 @@ def test_members_epochs_and_seeds_have_their_own_order():
 
 def test_keeping_members_keeps_their_order():
     order = Order([5, 6, 7], 40, "cpu")
-    before = order.rows(0, 40)
+    before = order.rows([0] * 3, 40)
     order.keep([0, 2])
-    assert torch.equal(order.rows(0, 40), before[[0, 2]])
-    assert torch.equal(order.rows(40, 80), Order([5, 7], 40, "cpu").rows(40, 80))
+    assert torch.equal(order.rows([0] * 2, 40), before[[0, 2]])
+    assert torch.equal(order.rows([40] * 2, 40), Order([5, 7], 40, "cpu").rows([40] * 2, 40))
+
+
+def test_those_that_join_begin_at_their_own_beginning():
+    order = Order([5, 6], 40, "cpu")
+    order.rows([0, 0], 60)
+    order.append(Order([8], 40, "cpu"))
+    rows = order.rows([60, 60, 0], 30)
+    assert torch.equal(rows[:2], Order([5, 6], 40, "cpu").rows([60, 60], 30))
+    assert torch.equal(rows[2:], Order([8], 40, "cpu").rows([0], 30))
 
 
 def test_order_is_uniform():

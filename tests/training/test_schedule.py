@@ -10,23 +10,24 @@ from hypothesis import strategies as st
 from jamba_ray.config.training import TrainingSection
 from jamba_ray.training.schedule import Timetable, batch_progress, lr_factor
 
-tables = st.builds(
-    Timetable,
-    total_rows=st.integers(1, 5000),
-    batch_rows=st.integers(1, 600),
+N_ROWS = 1000
+sections = st.builds(
+    TrainingSection,
+    epochs=st.floats(0.001, 5.0),
+    batch_size=st.integers(1, 600),
     report_rows=st.integers(1, 3000),
 )
+tables = sections.map(lambda section: Timetable.of(section, N_ROWS))
 
 
-@given(tables)
-def test_batches_cover_all_rows_once_and_none_is_tiny(table):
+@given(sections)
+def test_batches_are_full_and_as_many_as_come_closest_to_the_epochs(section):
+    table = Timetable.of(section, N_ROWS)
     ends = [table.rows_after(b) for b in range(table.n_batches + 1)]
-    sizes = [b - a for a, b in itertools.pairwise(ends)]
-    assert ends[0] == 0
+    wanted = max(1, round(section.epochs * N_ROWS))
+    assert {b - a for a, b in itertools.pairwise(ends)} == {min(section.batch_size, wanted)}
     assert ends[-1] == table.total_rows
-    assert all(size == table.batch_rows for size in sizes[:-1])
-    if table.total_rows >= table.batch_rows:
-        assert table.batch_rows / 2 <= sizes[-1] <= 1.5 * table.batch_rows
+    assert abs(table.total_rows - wanted) <= table.batch_rows / 2
 
 
 @given(tables)
