@@ -1,4 +1,4 @@
-"""Where prepared rows lie: in this machine's memory, or in files that are mapped into it."""
+"""Where prepared rows lie: on the device, in this machine's memory, or in files mapped into it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from jamba_ray.config.data import RowsIn
 
 FREE_SHARE = 0.7
 """What of the free memory a table may take; other processes live here too."""
+DEVICE_SHARE = 0.5
+"""What of a device's free memory rows may take; the model and its activations need some as well."""
 _CGROUPS = (
     ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
     (
@@ -28,7 +30,7 @@ _CGROUPS = (
 class Place:
     """Where rows lie, and why, as the end of a sentence."""
 
-    kind: Literal["host", "disk"]
+    kind: Literal["device", "host", "disk"]
     reason: str
 
 
@@ -43,6 +45,20 @@ def where_rows_live(reading_bytes: int, free_bytes: int, asked: RowsIn = "auto")
     if reading_bytes <= FREE_SHARE * free_bytes:
         return Place("host", f"{needs}, which fits {share}")
     return Place("disk", f"{needs}, more than {share}")
+
+
+def device_or_host(
+    n_bytes: int, free_bytes: int, beside: Literal["host", "disk"], asked: RowsIn = "auto"
+) -> Place:
+    """``device`` if prepared rows of ``n_bytes`` fit its free memory, else where they lie now."""
+    if asked in ("host", "disk"):
+        return Place(beside, f"data.rows_in={asked} asks for it")
+    if asked == "device":
+        return Place("device", "data.rows_in=device asks for it")
+    share = f"{DEVICE_SHARE:.0%} of the {gigabytes(free_bytes)} that are free on the GPU"
+    if n_bytes <= DEVICE_SHARE * free_bytes:
+        return Place("device", f"their {gigabytes(n_bytes)} fit {share}")
+    return Place(beside, f"their {gigabytes(n_bytes)} are more than {share}")
 
 
 def gigabytes(n_bytes: float) -> str:

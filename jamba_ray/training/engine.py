@@ -18,6 +18,7 @@ from torch import Tensor
 from jamba_ray.checkpoints.snapshot import Snapshot
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import JambaError, TrialError
+from jamba_ray.training.device_rows import ResidentRows, place_of, rows_on
 from jamba_ray.training.failure import divergence, raised
 from jamba_ray.training.global_batch import GlobalBatch
 from jamba_ray.training.member import (
@@ -43,7 +44,6 @@ from jamba_ray.training.schedule import Timetable
 from jamba_ray.training.snapshot_io import check_belongs, documents, put, take
 from jamba_ray.training.stopwatch import Stopwatch
 from jamba_ray.training.validation import (
-    ResidentRows,
     final_metrics,
     judge,
     objective_value,
@@ -79,9 +79,10 @@ class Engine:
         self._save, self._finish = (save, finish) if ranks.rank == 0 else (None, None)
         self._objective = configs[0].objective
         self._patience = training[0].patience
-        self._train = ResidentRows.of(data.train, device)
+        place = place_of(data, device)
+        self._train = rows_on(data.train, device, place)
         self._judged = sample(data.val, training[0].val_rows)
-        self._val = ResidentRows.of(data.val, device)
+        self._val = rows_on(data.val, device, place)
         self._sample = ResidentRows.of(self._judged, device)
         self._timetable = Timetable.of(training[0], len(data.train))
         self._format = resolve(
@@ -124,6 +125,7 @@ class Engine:
             for start in range(0, n, _CHUNK):
                 some = min(_CHUNK, n - start)
                 index = self._own.order.rows([(at + start) * b for at in first], some * b)
+                self._batch.foresee(index, b)
                 for i in range(some):
                     rows = index[:, i * b : (i + 1) * b]
                     total.add_(self._train_batch(plan, start + i, rows), alpha=b)
@@ -317,7 +319,14 @@ class Engine:
         self._leave_at_end()
 
     def _tensors(self, members: Sequence[Member]) -> MemberTensors:
-        return MemberTensors.of(members, self._data, self._format, self._device, self._ranks)
+        return MemberTensors.of(
+            members,
+            self._data,
+            self._format,
+            self._device,
+            self._ranks,
+            self._train.index_device,
+        )
 
     # --- state --------------------------------------------------------------------------------
 

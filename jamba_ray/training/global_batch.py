@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from jamba_ray.training.device_rows import DeviceRows
 from jamba_ray.training.loss import Criterion
 from jamba_ray.training.precision import Format, LossScaler
 from jamba_ray.training.ranks import Ranks, pieces
 from jamba_ray.training.stack import Stack
-from jamba_ray.training.validation import ResidentRows
 
 
 class GlobalBatch:
@@ -22,7 +22,7 @@ class GlobalBatch:
     def __init__(
         self,
         stack: Stack,
-        rows: ResidentRows,
+        rows: DeviceRows,
         criterion: Criterion,
         number_format: Format,
         scaler: LossScaler | None,
@@ -32,6 +32,12 @@ class GlobalBatch:
         self._stack, self._rows, self._criterion = stack, rows, criterion
         self._format, self._scaler = number_format, scaler
         self._ranks, self._accumulate = ranks, accumulate
+
+    def foresee(self, index: Tensor, batch_rows: int) -> None:
+        """Say that the batches side by side in ``index`` [K, n * ``batch_rows``] come next."""
+        parts = pieces(batch_rows, self._ranks, self._accumulate)
+        starts = range(0, index.shape[1], batch_rows)
+        self._rows.foresee(index[:, i + a : i + b] for i in starts for a, b in parts)
 
     def gradients(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Losses [K] of the batch of rows ``index`` [K, B], and gradients [K, P] times the loss

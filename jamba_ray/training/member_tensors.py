@@ -38,9 +38,10 @@ class MemberTensors:
         number_format: Format,
         device: str,
         ranks: Ranks,
+        index_device: str,
     ) -> MemberTensors:
-        """Those of members that begin. Weights are made on the CPU from the member's seed alone:
-        equal on every device."""
+        """Those of members that begin; their data order is kept on ``index_device``. Weights are
+        made on the CPU from the member's seed alone: equal on every device."""
         configs = [member.config for member in members]
         modules = [build(c.model, data.schema, seed=c.seed) for c in configs]
         if ranks.size > 1:
@@ -51,7 +52,7 @@ class MemberTensors:
         return cls(
             stack,
             StackedAdamW(size, layout.n_parameters, layout.n_decayed, device),
-            Order([config.seed for config in configs], len(data.train), device),
+            Order([config.seed for config in configs], len(data.train), device, index_device),
             Criterion([config.training for config in configs], threat_share, device),
             LossScaler(size, device) if number_format.name == "fp16" else None,
         )

@@ -41,10 +41,13 @@ def permutation(seeds: Sequence[int], epoch: int, n_rows: int, device: str = "cp
 class Order:
     """Row indices of any stretch of K members' row streams."""
 
-    def __init__(self, seeds: Sequence[int], n_rows: int, device: str) -> None:
+    def __init__(
+        self, seeds: Sequence[int], n_rows: int, device: str, index_device: str | None = None
+    ) -> None:
+        """Permutations are made on ``device`` and kept, and indexed, on ``index_device``."""
         self._seeds = list(seeds)
         self._n_rows = n_rows
-        self._device = device
+        self._device, self._index_device = device, index_device or device
         self._epochs: list[dict[int, Tensor]] = [{} for _ in seeds]
         """Per member its epochs under way: epoch -> int32 [n_rows]."""
 
@@ -77,9 +80,8 @@ class Order:
         if not missing:
             return
         seeds = [self._seeds[k] for k in missing]
-        for k, order in zip(
-            missing, permutation(seeds, epoch, self._n_rows, self._device), strict=True
-        ):
+        orders = permutation(seeds, epoch, self._n_rows, self._device).to(self._index_device)
+        for k, order in zip(missing, orders, strict=True):
             self._epochs[k][epoch] = order
 
     def _stretch(self, k: int, first: int, last: int) -> Tensor:

@@ -1,13 +1,11 @@
-"""Rows on the device, and how good predictions on the validation rows are.
+"""How good predictions on the validation rows are.
 
 Letters: K stacked trials, N rows, F_n / F_c numeric / categorical features.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,44 +16,13 @@ from torch import Tensor
 from jamba_ray.config.search import DIRECTIONS, Objective
 from jamba_ray.data.prepared import Rows
 from jamba_ray.evaluation import choose_threshold, score, value_of
+from jamba_ray.training.device_rows import DeviceRows
 from jamba_ray.training.ranks import ALONE, Ranks
 
 Floats = npt.NDArray[np.float64]
 
 CHUNK_ROWS = {"cpu": 1024, "cuda": 16384}
 """Rows x members of one forward pass: on a CPU what stays in cache, on a GPU what fills it."""
-
-
-@dataclass(frozen=True)
-class ResidentRows:
-    """Rows as tensors on the device, for the whole of a trial."""
-
-    x_num: Tensor
-    """float32 [N, F_n]."""
-    x_cat: Tensor
-    """int64 [N, F_c]."""
-    y: Tensor
-    """float32 [N]."""
-
-    @classmethod
-    def of(cls, rows: Rows, device: str) -> ResidentRows:
-        """Without a copy on a CPU, also of read-only arrays (another process's shared memory)."""
-        with warnings.catch_warnings():
-            # Nothing here writes to rows, so that torch cannot mark a tensor read-only is no harm.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            tensors = [torch.from_numpy(a).to(device) for a in (rows.x_num, rows.x_cat, rows.y)]
-        return cls(*tensors)
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def gather(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows of each member: int32 [K, B] -> [K, B, F_n], [K, B, F_c], [K, B]."""
-        k, b = index.shape
-        flat = index.reshape(-1)
-        x_num = self.x_num.index_select(0, flat).view(k, b, self.x_num.shape[1])
-        x_cat = self.x_cat.index_select(0, flat).view(k, b, self.x_cat.shape[1])
-        return x_num, x_cat, self.y.index_select(0, flat).view(k, b)
 
 
 def sample(rows: Rows, limit: int) -> Rows:
@@ -79,7 +46,7 @@ def sample(rows: Rows, limit: int) -> Rows:
 
 def predict(
     forward: Callable[[Tensor, Tensor], Tensor],
-    rows: ResidentRows,
+    rows: DeviceRows,
     n_members: int,
     ranks: Ranks = ALONE,
 ) -> Floats:
@@ -88,20 +55,20 @@ def predict(
     Ranks take turns with the chunks, and each gets the logits of all rows: metrics come from these,
     never from averages over ranks.
     """
-    size = max(CHUNK_ROWS.get(rows.y.device.type, 4096) // n_members, 64)
+    size = max(CHUNK_ROWS.get(rows.device.type, 4096) // n_members, 64)
     size = min(size, max(-(-len(rows) // ranks.size), 1))
     with torch.inference_mode():
         starts = range(0, len(rows), size)
         pieces: dict[int, Tensor] = {}
         for i in starts[ranks.rank :: ranks.size]:
-            piece = forward(rows.x_num[i : i + size], rows.x_cat[i : i + size])
+            piece = forward(*rows.chunk(i, i + size))
             pieces[i] = piece.float().view(n_members, -1)
             ranks.pulse.beat()
         if ranks.size == 1:
             logits = torch.cat(list(pieces.values()), dim=1)
         else:
             # Each row is filled by one rank and zero on the others, so the sum is exact.
-            logits = torch.zeros((n_members, len(rows)), device=rows.y.device)
+            logits = torch.zeros((n_members, len(rows)), device=rows.device)
             for i, piece in pieces.items():
                 logits[:, i : i + size] = piece
             ranks.sum_(logits)

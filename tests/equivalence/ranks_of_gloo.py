@@ -1,6 +1,6 @@
 """R processes with gloo that train one member together.
 
-    python -m tests.equivalence.ranks_of_gloo FOLDER CASE[:SABOTAGE] ...
+    python -m tests.equivalence.ranks_of_gloo FOLDER CASE[:SABOTAGE or VARIANT] ...
 
 FOLDER gets rank 0's curve, final value and arrays of each case, and the rows each rank trained on.
 """
@@ -22,11 +22,11 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from jamba_ray.training import fit, global_batch, global_norm, ranks
+from jamba_ray.training import engine, fit, global_batch, global_norm, ranks
+from jamba_ray.training.device_rows import ResidentRows, StreamedRows
 from jamba_ray.training.optimizer import StackedAdamW
 from jamba_ray.training.ranks import TorchRanks
 from jamba_ray.training.stack import Stack
-from jamba_ray.training.validation import ResidentRows
 from tests.training.trials import Recorder, make_data, member
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +80,10 @@ SABOTAGES = {
     "one_rank_does_not_send": (TorchRanks, "sum_", lambda self, tensor: None),
 }
 
+VARIANTS = {
+    "streamed": (engine, "rows_on", lambda rows, device, place: StreamedRows(rows, device)),
+}
+
 
 def main(folder: Path, jobs: Sequence[str]) -> None:
     torch.set_num_threads(1)
@@ -97,7 +101,7 @@ def main(folder: Path, jobs: Sequence[str]) -> None:
         with contextlib.ExitStack() as patches:
             patches.enter_context(patch.object(ResidentRows, "gather", gather))
             if sabotage:
-                patches.enter_context(patch.object(*SABOTAGES[sabotage]))
+                patches.enter_context(patch.object(*{**SABOTAGES, **VARIANTS}[sabotage]))
             recorder, outcome = train(case, group)
         (folder / f"{job}.rows{group.rank}").write_text(json.dumps(used))
         if group.rank == 0:

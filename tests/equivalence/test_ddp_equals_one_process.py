@@ -23,6 +23,7 @@ SABOTAGED = {
     "batch_norm": ("local_batch_norm",),
     "weighted": ("one_rank_does_not_send",),
 }
+STREAMED = ("mlp", "accumulate", "few")
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,7 @@ def two_ranks(tmp_path_factory):
     """All cases and sabotages in one start of two processes."""
     folder = tmp_path_factory.mktemp("ranks")
     jobs = [*CASES, *(f"{case}:{s}" for case, twins in SABOTAGED.items() for s in twins)]
-    spawn(2, folder, jobs)
+    spawn(2, folder, [*jobs, *(f"{case}:streamed" for case in STREAMED)])
     return folder
 
 
@@ -69,6 +70,14 @@ def test_half_precision_is_as_near_as_it_rounds(two_ranks, case):
 )
 def test_sabotage(two_ranks, case, sabotage):
     assert difference(case, np.load(two_ranks / f"{case}:{sabotage}.npz")) > 50 * TOLERANCE
+
+
+@pytest.mark.parametrize("case", STREAMED)
+def test_streamed_rows_change_no_bit(two_ranks, case):
+    resident, streamed = (np.load(two_ranks / f"{job}.npz") for job in (case, f"{case}:streamed"))
+    assert sorted(resident) == sorted(streamed)
+    for name in resident:
+        np.testing.assert_array_equal(resident[name], streamed[name])
 
 
 def test_every_sabotage_is_tried():

@@ -6,9 +6,9 @@ import torch
 
 from jamba_ray.data.prepared import Rows
 from jamba_ray.evaluation import choose_threshold, score
+from jamba_ray.training.device_rows import ResidentRows
 from jamba_ray.training.validation import (
     CHUNK_ROWS,
-    ResidentRows,
     final_metrics,
     is_better,
     objective_value,

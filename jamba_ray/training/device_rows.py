@@ -1,0 +1,196 @@
+"""Rows as a model meets them: on the device for good, or copied to it batch by batch.
+
+Rows that do not fit the device's memory stay in the host's, or in mapped files. Their batches are
+gathered ahead by threads, so that the device does not wait for memory, nor a CPU for the disk.
+
+Letters: K stacked trials, N rows, F_n / F_c numeric / categorical features.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from jamba_ray.data.mapped_rows import MappedRows
+from jamba_ray.data.place import Place, device_or_host
+from jamba_ray.data.prepared import PreparedData, Rows
+
+_AHEAD = 8
+"""Batches that are gathered at a time, each by a thread: a disk answers many reads at once."""
+
+Batch: TypeAlias = tuple[Tensor, Tensor, Tensor]
+"""x_num [K, B, F_n], x_cat [K, B, F_c], y [K, B]."""
+
+
+class DeviceRows(Protocol):
+    """Rows that can be asked for on the device, wherever they lie."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches come out."""
+        ...
+
+    @property
+    def index_device(self) -> str:
+        """Where ``gather`` wants its index."""
+        ...
+
+    def __len__(self) -> int:
+        """N."""
+        ...
+
+    def foresee(self, indices: Iterable[Tensor]) -> None:
+        """Say for which indices ``gather`` will be called next."""
+        ...
+
+    def gather(self, index: Tensor) -> Batch:
+        """Rows of each member: int32 [K, B] -> [K, B, F_n], [K, B, F_c], [K, B]."""
+        ...
+
+    def chunk(self, first: int, last: int) -> tuple[Tensor, Tensor]:
+        """Features of the rows ``first`` .. ``last`` - 1, fewer at the end."""
+        ...
+
+
+@dataclass(frozen=True)
+class ResidentRows:
+    """Rows as tensors on the device, for the whole of a trial."""
+
+    x_num: Tensor
+    """float32 [N, F_n]."""
+    x_cat: Tensor
+    """int64 [N, F_c]."""
+    y: Tensor
+    """float32 [N]."""
+
+    @classmethod
+    def of(cls, rows: Rows, device: str) -> ResidentRows:
+        """Without a copy on a CPU, also of read-only arrays (another process's shared memory)."""
+        return cls(*(_tensor(a).to(device) for a in (rows.x_num, rows.x_cat, rows.y)))
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows are."""
+        return self.y.device
+
+    @property
+    def index_device(self) -> str:
+        """See ``DeviceRows``."""
+        return str(self.y.device)
+
+    def foresee(self, indices: Iterable[Tensor]) -> None:
+        """Nothing to prepare."""
+
+    def gather(self, index: Tensor) -> Batch:
+        """See ``DeviceRows``."""
+        k, b = index.shape
+        flat = index.reshape(-1)
+        x_num = self.x_num.index_select(0, flat).view(k, b, self.x_num.shape[1])
+        x_cat = self.x_cat.index_select(0, flat).view(k, b, self.x_cat.shape[1])
+        return x_num, x_cat, self.y.index_select(0, flat).view(k, b)
+
+    def chunk(self, first: int, last: int) -> tuple[Tensor, Tensor]:
+        """See ``DeviceRows``."""
+        return self.x_num[first:last], self.x_cat[first:last]
+
+
+class StreamedRows:
+    """Rows in host memory or in mapped files; each batch is gathered there and copied."""
+
+    index_device = "cpu"
+
+    def __init__(self, rows: Rows, device: str) -> None:
+        self.device = torch.device(device)
+        self._arrays: Sequence[npt.NDArray[Any]] = (rows.x_num, rows.x_cat, rows.y)
+        self._pool = ThreadPoolExecutor(_AHEAD, thread_name_prefix="jamba_ray-rows")
+        self._coming: Iterator[Tensor] = iter(())
+        self._gathered: deque[tuple[Tensor, Future[list[Tensor]]]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._arrays[-1])
+
+    def foresee(self, indices: Iterable[Tensor]) -> None:
+        """Begin to gather the first of them; each ``gather`` begins one more."""
+        for _, future in self._gathered:
+            future.cancel()
+        self._gathered.clear()
+        self._coming = iter(indices)
+        for _ in range(_AHEAD):
+            self._begin()
+
+    def gather(self, index: Tensor) -> Batch:
+        """See ``DeviceRows``; waits for nothing where the index was foreseen early enough."""
+        if self._gathered and torch.equal(self._gathered[0][0], index):
+            tensors = self._gathered.popleft()[1].result()
+            self._begin()
+        else:
+            tensors = self._take(index)
+        # From pinned memory, so that the copy does not wait for what the device has still to do.
+        x_num, x_cat, y = (tensor.to(self.device, non_blocking=True) for tensor in tensors)
+        return x_num, x_cat, y
+
+    def chunk(self, first: int, last: int) -> tuple[Tensor, Tensor]:
+        """See ``DeviceRows``."""
+        x_num, x_cat, _ = (_tensor(array[first:last]).to(self.device) for array in self._arrays)
+        return x_num, x_cat
+
+    def _begin(self) -> None:
+        index = next(self._coming, None)
+        if index is not None:
+            self._gathered.append((index, self._pool.submit(self._take, index)))
+
+    def _take(self, index: Tensor) -> list[Tensor]:
+        """NumPy's ``take`` lets other threads run, and brings no threads of its own."""
+        flat, taken = index.reshape(-1).numpy(), []
+        for array in self._arrays:
+            tensor = torch.empty(
+                (*index.shape, *array.shape[1:]),
+                dtype=_tensor(array[:0]).dtype,
+                pin_memory=self.device.type == "cuda",
+            )
+            out = tensor.numpy().reshape(len(flat), *array.shape[1:])
+            np.take(array, flat, axis=0, out=out, mode="clip")  # "raise" would copy once more
+            taken.append(tensor)
+        return taken
+
+
+def rows_on(rows: Rows, device: str, place: Place) -> DeviceRows:
+    """``rows`` as ``place`` says."""
+    if place.kind == "device" or (device == "cpu" and place.kind == "host"):
+        return ResidentRows.of(rows, device)
+    return StreamedRows(rows, device)
+
+
+def place_of(data: PreparedData, device: str) -> Place:
+    """Where the rows of a trial on ``device`` shall lie while it trains, and why."""
+    beside: Literal["disk", "host"] = "disk" if isinstance(data.train, MappedRows) else "host"
+    if not device.startswith("cuda"):
+        return Place(beside, "that is where they were prepared")
+    n_bytes = sum(_n_bytes(rows) for rows in (data.train, data.val))
+    free, _ = torch.cuda.mem_get_info(device)
+    # What torch holds from earlier trials is free for this one.
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return device_or_host(n_bytes, free, beside, data.rows_in)
+
+
+def _n_bytes(rows: Rows) -> int:
+    return rows.x_num.nbytes + rows.x_cat.nbytes + rows.y.nbytes
+
+
+def _tensor(array: npt.NDArray[Any]) -> Tensor:
+    with warnings.catch_warnings():
+        # Nothing here writes to rows, so that torch cannot mark a tensor read-only is no harm.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)

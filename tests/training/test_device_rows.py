@@ -1,0 +1,109 @@
+"""Batches are the same wherever the rows lie; what was foreseen is gathered ahead."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from jamba_ray.data.mapped_rows import MappedRows, write_rest
+from jamba_ray.data.place import Place, device_or_host
+from jamba_ray.training.device_rows import ResidentRows, StreamedRows, place_of, rows_on
+from tests.training.trials import make_data, make_rows
+
+
+def indices(n: int, k: int = 3, b: int = 16, n_rows: int = 200) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.randint(0, n_rows, (k, b), dtype=torch.int32, generator=generator) for _ in range(n)
+    ]
+
+
+def assert_equal(a, b) -> None:
+    for one, other in zip(a, b, strict=True):
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)
+
+
+def mapped(rows, folder: Path) -> MappedRows:
+    folder.mkdir()
+    np.save(folder / "x_num.npy", rows.x_num)
+    np.save(folder / "x_cat.npy", rows.x_cat)
+    write_rest(folder, rows)
+    return MappedRows(folder)
+
+
+@pytest.mark.parametrize("kind", ["host", "disk"])
+def test_batches_and_chunks_are_those_of_resident_rows(tmp_path, kind):
+    rows = make_rows(200, 1)
+    resident = ResidentRows.of(rows, "cpu")
+    streamed = StreamedRows(mapped(rows, tmp_path / "r") if kind == "disk" else rows, "cpu")
+    assert len(streamed) == len(resident)
+    batches = indices(40)
+    streamed.foresee(batches)
+    for index in batches:
+        assert_equal(streamed.gather(index), resident.gather(index))
+    # Slices of a wider index, as the engine has them, and one that nobody foresaw.
+    slices = [batches[0][:, i : i + 4] for i in range(0, 16, 4)]
+    streamed.foresee(slices)
+    assert_equal(streamed.gather(batches[7]), resident.gather(batches[7]))
+    for index in slices:
+        assert_equal(streamed.gather(index), resident.gather(index))
+    assert_equal(streamed.chunk(190, 210), resident.chunk(190, 210))
+
+
+def test_what_is_foreseen_is_gathered_by_other_threads_before_it_is_asked_for(monkeypatch):
+    streamed, done = StreamedRows(make_rows(200, 1), "cpu"), []
+    true, here = StreamedRows._take, threading.get_ident()
+
+    def take(self, index):
+        assert threading.get_ident() != here
+        tensors = true(self, index)
+        done.append(index)
+        return tensors
+
+    monkeypatch.setattr(StreamedRows, "_take", take)
+    batches = indices(20)
+    streamed.foresee(batches)
+    for n, index in enumerate(batches):
+        streamed.gather(index)
+        assert len(done) > n
+
+
+def test_a_fault_of_the_disk_comes_out_where_the_batch_is_asked_for(monkeypatch):
+    streamed = StreamedRows(make_rows(200, 1), "cpu")
+
+    def take(self, index):
+        raise OSError("Input/output error")
+
+    monkeypatch.setattr(StreamedRows, "_take", take)
+    (index,) = indices(1)
+    streamed.foresee([index])
+    with pytest.raises(OSError, match="Input/output"):
+        streamed.gather(index)
+
+
+class TestPlace:
+    def test_the_device_takes_what_fits_half_of_it(self):
+        assert device_or_host(50, 100, "host").kind == "device"
+        place = device_or_host(12_400_000_000, 16_000_000_000, "disk")
+        assert place.kind == "disk"
+        assert (
+            place.reason
+            == "their 12.4 GB are more than 50% of the 16.0 GB that are free on the GPU"
+        )
+
+    @pytest.mark.parametrize("asked", ["host", "disk", "device"])
+    def test_who_asks_is_served(self, asked):
+        beside = "disk" if asked == "disk" else "host"
+        assert device_or_host(1, 10**9, beside, asked).kind == asked
+        assert device_or_host(10**9, 1, beside, asked).kind == asked
+
+    def test_a_cpu_uses_rows_where_they_lie(self, tmp_path):
+        data = make_data(20, 20)
+        assert place_of(data, "cpu").kind == "host"
+        assert isinstance(rows_on(data.train, "cpu", Place("host", "")), ResidentRows)
+        assert isinstance(rows_on(data.train, "cpu", Place("disk", "")), StreamedRows)
