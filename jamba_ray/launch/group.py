@@ -8,7 +8,6 @@ come back to the lane, which alone talks to the study, and rank 0 writes checkpo
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 import threading
@@ -17,12 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
-from ray import train
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.callbacks.placement_group_callback import (
-    PlacementGroupCleanerCallback,
-)
-from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jamba_ray.checkpoints import Snapshot
@@ -31,50 +24,15 @@ from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import TrialError
 from jamba_ray.launch.group_desk import Desk
 from jamba_ray.launch.group_faults import Faults
-from jamba_ray.launch.group_rank import run_rank
+from jamba_ray.launch.group_trainer import PLACE_TIMEOUT_S, found_no_place, run_trainer
 from jamba_ray.launch.lane import DetachedError
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.training import Finish, Member, Outcome, Report, Reporter, Save
 from jamba_ray.training import fit as fit_alone
 
-_ENVIRONMENT = {
-    # A rank that died is noticed within a second.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
-    "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
-}
 _POLL_S = 1.0
 _CLOSE_S = 20.0
 _ABORT_S = 2.0
-
-
-class _Scaling(FixedScalingPolicy):
-    """Without the actor that divides a cluster between Ray Train and Ray Data: it costs seconds to
-    start and stays on the cluster for ever. Waiting placement groups ask the autoscaler as well."""
-
-    def after_controller_start(self, train_run_context: Any) -> None:
-        """Nothing to register with."""
-
-    def _maybe_send_resource_request(self) -> None:
-        """Nobody to ask."""
-
-
-class _Trainer(TorchTrainer):
-    """Leaves nothing behind. Ray Train's cleaner of placement groups does: it asks the State API,
-    which needs the dashboard and finds the wrong cluster where two share a host. Our groups end by
-    themselves, and a controller that dies takes its placement group along."""
-
-    def _initialize_and_run_controller(self, **parts: Any) -> Any:
-        parts["scaling_policy"] = _Scaling(self.scaling_config)  # type: ignore[arg-type]
-        return super()._initialize_and_run_controller(**parts)  # type: ignore[misc]
-
-    def _create_default_callbacks(self) -> list[Any]:
-        callbacks: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]
-        return [c for c in callbacks if not isinstance(c, PlacementGroupCleanerCallback)]
 
 
 class Group:
@@ -124,14 +82,11 @@ class Group:
                 outcomes = self._attempt(members, data, relay, found, faults)
                 if outcomes is not None:
                     return outcomes
-                if not self._was_preempted():
-                    faults.died(relay.told)
                 found = {**found, **self._newest(members, relay, found)}
-        except TrialError:
-            self._forget()
-            raise
-        except BaseException:
-            self.abort()
+        except BaseException as error:
+            # Ranks that failed or died start again by themselves, for the next trial.
+            if not (isinstance(error, TrialError) and faults.known):
+                self.abort()
             raise
 
     def close(self) -> None:
@@ -177,19 +132,29 @@ class Group:
                 decisions = relay([Report(**line) for line in event["reports"]])
                 self._call(self._desk.answer, event["number"], list(decisions))
             elif event["kind"] == "ended":
-                try:
+                # With rank 0 they are gone as well; that it died is told yet.
+                with contextlib.suppress(ray.exceptions.RayError):
                     outcomes: list[Outcome] = ray.get(event["outcomes"][0])
-                except ray.exceptions.RayError:
-                    break  # rank 0 died with them
-                return outcomes
+                    return outcomes
             elif event["kind"] == "fault":
                 faults.fault(event)
-            else:
+            elif event["kind"] == "hung":
                 faults.hung(event)
+            faults.blame()
+            if event["kind"] == "lost":
+                self.starts += 1
+                if not event["preempted"]:
+                    faults.died(relay.told)
+                return None
             for number in faults.to_leave(time.monotonic()):
                 self._call(self._desk.answer, number, "leave")
         self._forget()
-        faults.blame()
+        if found_no_place(self._error):
+            raise TrialError(
+                f"its {self._workers} processes must find a place in the cluster, but found none "
+                f"for {PLACE_TIMEOUT_S:.0f} s; look whether a machine is missing"
+            )
+        faults.died(relay.told)
         return None
 
     def _events(self) -> Iterator[dict[str, Any]]:
@@ -216,13 +181,6 @@ class Group:
         # Not past what was reported: that would be of another run, and leave a gap in the curve.
         return {n: s for n, s in newest.items() if _step(found.get(n)) <= _step(s) <= relay.last(n)}
 
-    def _was_preempted(self) -> bool:
-        """Whether the cloud took the machine, which it may do as often as it likes."""
-        error = self._error
-        if isinstance(error, train.WorkerGroupError):
-            return any(getattr(e, "preempted", False) for e in error.worker_failures.values())
-        return isinstance(error, train.PreemptionError)
-
     # --- the ranks ----------------------------------------------------------------------------
 
     def _shared(self, data: PreparedData) -> Any:
@@ -244,41 +202,21 @@ class Group:
         self._forget()
         self._scratch = tempfile.mkdtemp(prefix="jr-group-")
         self._trainer = threading.Thread(
-            target=self._run, name="jamba_ray-group", args=(self._jobs,), daemon=True
+            target=self._run, name="jamba_ray-group", args=(self._scratch,), daemon=True
         )
         self._trainer.start()
 
-    def _run(self, after: int) -> None:
+    def _run(self, scratch: str) -> None:
         """In a thread: Ray Train sets no signal handlers there."""
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
         try:
-            _Trainer(
-                run_rank,
-                train_loop_config={
-                    "desk": self._desk,
-                    "folder": self._folder,
-                    "threads": self._threads,
-                    "after": after,
-                },
-                torch_config=TorchConfig(backend="nccl" if self._gpus else "gloo"),
-                scaling_config=train.ScalingConfig(
-                    num_workers=self._workers,
-                    use_gpu=self._gpus > 0,
-                    resources_per_worker={
-                        "CPU": self._threads,
-                        **({"GPU": self._gpus} if self._gpus else {}),
-                    },
-                ),
-                run_config=train.RunConfig(
-                    name="group",
-                    storage_path=self._scratch,
-                    # Restarts are ours: only we know whether a trial or a machine is to blame.
-                    failure_config=train.FailureConfig(  # type: ignore[call-arg]
-                        max_failures=0, max_preemption_failures=0, controller_failure_limit=0
-                    ),
-                ),
-            ).fit()
+            run_trainer(
+                self._desk,
+                self._folder,
+                scratch,
+                workers=self._workers,
+                threads=self._threads,
+                gpus=self._gpus,
+            )
         except BaseException as error:
             self._error = error
 

@@ -27,6 +27,11 @@ class Faults:
         self._deaths = 0
         self._told = 0
 
+    @property
+    def known(self) -> bool:
+        """Whether ranks failed, hung or died."""
+        return self._fault is not None or self._culprit is not None or self._deaths > 0
+
     def fault(self, event: dict[str, Any]) -> None:
         """A rank's code raised. The first says why; what others say follows from it."""
         self._fault = self._fault or event
@@ -51,7 +56,7 @@ class Faults:
         return old
 
     def blame(self) -> None:
-        """Called when the group has ended; returns where no fault of the trial's is known.
+        """Called after each event; returns where no fault of the trial's is known.
 
         Raises:
             TrialError: The trial's own code failed or hung. Trying again would do it again.

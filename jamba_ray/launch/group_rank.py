@@ -40,12 +40,13 @@ def run_rank(config: dict[str, Any]) -> None:
             the other ranks.
     """
     torch.set_num_threads(config["threads"])
-    desk, after = config["desk"], config["after"]
+    desk, after = config["desk"], 0
     folder: RunFolder = config["folder"]
     device = str(get_device())
     ranks = TorchRanks(device)
+    life = ranks.agree(ray.get(desk.arrived.remote()) if ranks.rank == 0 else 0)
     while True:
-        job = ray.get(desk.next_job.remote(after))
+        job = ray.get(desk.next_job.remote(life, after))
         if job == END:
             return
         after, (payload,) = job
