@@ -80,20 +80,26 @@ class Dropout(nn.Module):
         self.register_buffer("rate", torch.tensor(rate, dtype=torch.float32), persistent=False)
         self.register_buffer("key", torch.zeros((), dtype=torch.int32), persistent=False)
 
-    def keep(self, shape: torch.Size) -> Tensor:
-        """Boolean mask of ``shape``, True with probability 1 - rate (to 2**-24)."""
+    def mask(self, shape: torch.Size, dtype: torch.dtype = torch.float32) -> Tensor:
+        """1 (kept, with probability 1 - rate, to 2**-24) or 0, in ``shape`` and ``dtype``.
+
+        By shifts, not by ``>=``: compilers store truth values byte by byte, which took nine times
+        as long as all the rest (inductor, torch 2.13, 655,360 elements: 5.7 against 1.5 ms).
+        """
         first = self.first_row * shape[1:].numel()
         bits = hash_bits(self.key, self.layer, shape.numel(), first)
         # rate 0 gives the smallest int32, below which nothing lies: all is kept, exactly.
         threshold = (self.rate * 2.0**32 - 2.0**31).to(torch.int32)
-        return (bits >= threshold).view(shape)
+        # Halved, so that the difference fits; its sign is -1 where the element is dropped, else 0.
+        dropped = ((bits >> 1) - (threshold >> 1)) >> 31
+        return (dropped + 1).to(dtype).view(shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` with elements zeroed at ``rate``, the rest scaled up; in eval mode ``x`` itself."""
         if not self.training:
             return x
         scale = (1.0 / (1.0 - self.rate)).to(x.dtype)
-        return x * self.keep(x.shape) * scale
+        return x * (self.mask(x.shape, x.dtype) * scale)
 
 
 def number_layers(module: nn.Module) -> None:

@@ -140,5 +140,5 @@ class FeatureTokens(nn.Module):
             parts.append(self.categorical(x_cat))
         tokens = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         if self.training:
-            tokens = tokens * self.masking.keep(tokens.shape[:2]).unsqueeze(-1)
+            tokens = tokens * self.masking.mask(tokens.shape[:2], tokens.dtype).unsqueeze(-1)
         return tokens + self.column

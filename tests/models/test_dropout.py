@@ -48,7 +48,7 @@ def test_hash_is_uniform_over_256_bins(seed):
 @pytest.mark.parametrize("rate", [0.0, 0.003, 0.1, 0.5, 0.9])
 def test_rate_is_exact(rate):
     """Within 5 standard deviations (a false alarm once in two million), and exactly at 0."""
-    dropped = sum(int((~_dropout(rate, step=s).keep(torch.Size([N]))).sum()) for s in range(16))
+    dropped = sum(N - int(_dropout(rate, step=s).mask(torch.Size([N])).sum()) for s in range(16))
     n = 16 * N
     assert abs(dropped - n * rate) <= 5 * math.sqrt(n * rate * (1 - rate))
 
