@@ -31,6 +31,7 @@ from jamba_ray.training.member import (
     Reporter,
     Save,
     State,
+    Urgent,
     common_shape,
     ending,
 )
@@ -70,12 +71,13 @@ class Engine:
         join: Join | None,
         resume: Mapping[int, Snapshot],
         ranks: Ranks,
+        urgent: Urgent | None = None,
     ) -> None:
         configs = [member.config for member in members]
         training = [config.training for config in configs]
         self._live, self._size = list(members), len(members)
         self._data, self._device, self._ranks = data, device, ranks
-        self._report, self._join = report, join
+        self._report, self._join, self._urgent = report, join, urgent
         self._save, self._finish = (save, finish) if ranks.rank == 0 else (None, None)
         self._objective = configs[0].objective
         self._patience = training[0].patience
@@ -118,28 +120,46 @@ class Engine:
         due = [table.next_report(p.step + 1, p.batches) - p.batches for p in self._progress]
         n, b = min(due), table.batch_rows
         plan = interval([m.config for m in self._live], first, n, table, self._device)
-        total = torch.zeros(len(self._live), device=self._device)
+        # From where it stands: one sum, also where an interval is cut by an urgent save.
+        total = torch.tensor([p.loss_sum for p in self._progress], device=self._device)
+        done = 0
         self._stack.train()
         self._watch.start()
         try:
-            for start in range(0, n, _CHUNK):
-                some = min(_CHUNK, n - start)
-                index = self._own.order.rows([(at + start) * b for at in first], some * b)
+            while done < n and not (done and self._is_urgent()):
+                some = min(_CHUNK, n - done)
+                index = self._own.order.rows([(at + done) * b for at in first], some * b)
                 self._batch.foresee(index, b)
                 for i in range(some):
                     rows = index[:, i * b : (i + 1) * b]
-                    total.add_(self._train_batch(plan, start + i, rows), alpha=b)
+                    total.add_(self._train_batch(plan, done + i, rows), alpha=b)
+                done += some
         except Exception as error:
             self._give_up(error)
             return []
         finally:
             self._watch.stop()
         for progress, loss_sum in zip(self._progress, total.tolist(), strict=True):
-            progress.batches += n
+            progress.batches += done
             progress.rows_seen = table.rows_after(progress.batches)
-            progress.loss_sum += loss_sum
-            progress.loss_rows += n * b
-        return [k for k, batches in enumerate(due) if batches == n]
+            progress.loss_sum = loss_sum
+            progress.loss_rows += done * b
+        if done < n:
+            self._save_all()
+        return [k for k, batches in enumerate(due) if batches == done]
+
+    def _is_urgent(self) -> bool:
+        """Rank 0's word, on all ranks."""
+        if self._urgent is None:
+            return False
+        return self._ranks.agree(self._ranks.rank == 0 and self._urgent())
+
+    def _save_all(self) -> None:
+        """Save what there is between two reports."""
+        if self._save is not None:
+            self._clock()
+            for k, member in enumerate(self._live):
+                self._save(member.trial, self._snapshot(k))
 
     def _train_batch(self, plan: Interval, i: int, index: Tensor) -> Tensor:
         """One optimizer step of every member on its own rows ``index`` [K, B]; losses [K]."""

@@ -8,7 +8,16 @@ from jamba_ray.checkpoints.snapshot import Snapshot
 from jamba_ray.config.family import TRAINERS
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.training.engine import Engine
-from jamba_ray.training.member import Finish, Join, Member, Outcome, Reporter, Save, common_shape
+from jamba_ray.training.member import (
+    Finish,
+    Join,
+    Member,
+    Outcome,
+    Reporter,
+    Save,
+    Urgent,
+    common_shape,
+)
 from jamba_ray.training.ranks import ALONE, Ranks
 
 
@@ -23,6 +32,7 @@ def fit(
     join: Join | None = None,
     resume: Mapping[int, Snapshot] | None = None,
     ranks: Ranks = ALONE,
+    urgent: Urgent | None = None,
 ) -> list[Outcome]:
     """Train members of one shape, together where they are networks.
 
@@ -40,6 +50,8 @@ def fit(
         resume: Snapshots by trial from which to go on instead of from the start.
         ranks: The processes that train these members together, each calling this with equal
             arguments; members then train one by one. Rank 0 alone reports, saves and finishes.
+        urgent: Asked every so many batches whether to ``save`` all members at once, between two
+            reports. Trees do not ask.
 
     Returns:
         One outcome per member, in order; those that joined come last.
@@ -70,6 +82,8 @@ def fit(
     stacks = [members] if ranks.size == 1 else [[member] for member in members]
     outcomes: dict[int, Outcome] = {}
     for stack in stacks:
-        engine = Engine(stack, data, report, device, save, finish, join, resume or {}, ranks)
+        engine = Engine(
+            stack, data, report, device, save, finish, join, resume or {}, ranks, urgent
+        )
         outcomes |= engine.run()
     return [*(outcomes.pop(member.trial) for member in members), *outcomes.values()]

@@ -80,6 +80,9 @@ Join: TypeAlias = Callable[[int], "Sequence[tuple[Member, Snapshot | None]]"]
 """Asked at a report boundary with the number of free slots: members of the same shape to let in,
 at most so many, each with the snapshot to go on from."""
 
+Urgent: TypeAlias = Callable[[], bool]
+"""Asked every 64 batches between reports; True: save now, not at the next report."""
+
 Finish: TypeAlias = Callable[[Outcome], None]
 """Called the moment a member has its outcome, while its neighbours may train on for long."""
 

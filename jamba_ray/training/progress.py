@@ -32,7 +32,7 @@ class Progress:
     best: dict[str, Tensor] = field(default_factory=dict)
     """Weights and buffers at the best report (gradient training)."""
     loss_sum: float = 0.0
-    """Of the rows since the last report; a snapshot is of a report, so these two are not saved."""
+    """Of the rows since the last report."""
     loss_rows: int = 0
 
     def judge(self, objective: Objective, metrics: dict[str, float]) -> bool:
@@ -58,6 +58,8 @@ class Progress:
             "best_step": self.best_step,
             "stale": self.stale,
             "metrics": self.metrics,
+            "loss_sum": self.loss_sum,
+            "loss_rows": self.loss_rows,
         }
 
     @classmethod
@@ -73,4 +75,7 @@ class Progress:
             best_step=state["best_step"],
             stale=state["stale"],
             metrics=dict(state["metrics"]),
+            # Older snapshots are all of a report.
+            loss_sum=state.get("loss_sum", 0.0),
+            loss_rows=state.get("loss_rows", 0),
         )

@@ -13,7 +13,7 @@ import pytest
 
 from jamba_ray.checkpoints import Snapshot
 from jamba_ray.errors import CheckpointError
-from jamba_ray.training import fit
+from jamba_ray.training import engine, fit
 from tests.equivalence import killed_trial
 from tests.training.trials import Recorder, make_data, member
 
@@ -83,6 +83,47 @@ def is_bit_equal(members, data, step, change=lambda snapshot: None):
 @pytest.mark.parametrize("step", [1, 4])
 def test_from_a_snapshot(data, size, precision, step):
     assert is_bit_equal(members_of(size, precision), data, step)
+
+
+def from_between_reports(data, size, monkeypatch, change=lambda snapshot: None):
+    """Curves and weights, uninterrupted and gone on from what was saved urgently after report 2."""
+    monkeypatch.setattr(engine, "_CHUNK", 3)
+    reports, saved = Recorder(), {}
+
+    def save(trial, snapshot):
+        if snapshot.documents["state"]["loss_rows"]:
+            saved[trial] = copy.deepcopy(snapshot)
+            change(saved[trial].documents["state"])
+
+    members = members_of(size)
+    plain = Recorder()
+    fit(members, data, plain)
+    whole = fit(
+        members, data, reports, save=save, urgent=lambda: len(reports.of(0)) == 2 and not saved
+    )
+    assert len(saved) == size
+    rest = Recorder()
+    outcomes = fit(members, data, rest, resume=saved)
+    curves = [[(r.step, r.metrics) for r in one.of(0)] for one in (plain, reports, rest)]
+    assert curves[0] == curves[1], "to save is not to change"
+    assert curves[2][0][0] == 3
+    tensors = [[o.checkpoint.tensors for o in some] for some in (whole, outcomes)]
+    return curves[1][2:], curves[2], tensors
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_from_an_urgent_snapshot_between_reports(data, size, monkeypatch):
+    expected, got, tensors = from_between_reports(data, size, monkeypatch)
+    assert got == expected
+    for a, b in zip(*tensors, strict=True):
+        assert all(np.array_equal(b[name], tensor) for name, tensor in a.items())
+
+
+def test_without_the_loss_since_the_last_report_the_next_one_differs(data, monkeypatch):
+    forget = {"loss_sum": 0.0, "loss_rows": 0}
+    expected, got, _ = from_between_reports(data, 1, monkeypatch, lambda s: s.update(forget))
+    assert got[0] != expected[0]
+    assert got[1:] == expected[1:]
 
 
 def test_when_the_best_step_was_before_the_interruption():
