@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ import jamba_ray
 from jamba_ray.commands import summary
 from jamba_ray.commands.composition import to_yaml
 from jamba_ray.commands.entry import Command, default_run_name
+from jamba_ray.commands.log import say
 from jamba_ray.commands.summary_text import print_summary
 from jamba_ray.config.data import SyntheticSection, TableSection
 from jamba_ray.config.run import EvaluateConfig
-from jamba_ray.data import labels, prepare, read_table
+from jamba_ray.data import Rows, prepare, prepare_for
 from jamba_ray.errors import ExitCode
 from jamba_ray.evaluation import by_group, intervals
 from jamba_ray.inference import Predictor, score_rows
@@ -40,7 +42,8 @@ def run(config: EvaluateConfig, console: Console) -> ExitCode:
     folder.refuse_if_used(overwrite=config.overwrite)
     begun = time.monotonic()
     predictor = jamba_ray.load(config.checkpoint)
-    y, p, group = _scored(config, predictor)
+    rows = _rows(config, predictor, console)
+    y, p, group = rows.y, score_rows(predictor, rows), rows.group
     folder.create(overwrite=config.overwrite)
     write_bytes(folder.config, to_yaml(config).encode())
     write_bytes(folder.path / "scores.parquet", _table(y, p, predictor.threshold, group))
@@ -56,19 +59,13 @@ Probabilities = npt.NDArray[np.float64]
 Groups = npt.NDArray[np.str_] | None
 
 
-def _scored(config: EvaluateConfig, predictor: Predictor) -> tuple[Labels, Probabilities, Groups]:
+def _rows(config: EvaluateConfig, predictor: Predictor, console: Console) -> Rows:
     section = config.data
     if isinstance(section, SyntheticSection):
         data = prepare(section)
-        rows = data.tests.get("test", data.val)
-        return rows.y, score_rows(predictor, rows), rows.group
+        return data.tests.get("test", data.val)
     assert isinstance(section, TableSection)
-    frame = read_table(section.test or section.path, max_cells=section.max_cells)
-    y = labels(frame, section.target)
-    group = None
-    if section.group is not None and section.group in frame.columns:
-        group = np.array([str(name) for name in frame[section.group]])
-    return y, predictor.predict_proba(frame), group
+    return prepare_for(predictor.preprocessing, section, partial(say, console))
 
 
 def _table(y: Labels, p: Probabilities, threshold: float, group: Groups) -> bytes:

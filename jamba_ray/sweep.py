@@ -16,7 +16,7 @@ from jamba_ray.commands.display import Display
 from jamba_ray.commands.entry import Command, default_run_name
 from jamba_ray.commands.following import Following
 from jamba_ray.commands.importance import importance
-from jamba_ray.commands.log import RunLog
+from jamba_ray.commands.log import RunLog, say
 from jamba_ray.commands.plan import print_plan
 from jamba_ray.commands.summary_text import print_summary
 from jamba_ray.config.run import SweepConfig
@@ -63,14 +63,14 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
     config = config.model_copy(update={"run": config.run or default_run_name(config.sweep_name)})
     folder = storing.folder_of(config)
     if config.dry_run:
-        print_plan(console, config, space, prepare(config.data), folder)
+        print_plan(console, config, space, prepare(config.data, partial(say, console)), folder)
         return ExitCode.OK
     following.check_tracking(config.tracking)
     storing.refuse_if_used(folder, config)
     # Before the data are read, so that a second driver is told at once.
     check_free(folder.study)
     files = source_files(config.data)
-    data = prepare(config.data)
+    data = prepare(config.data, partial(say, console))
     if changed := changed_files(files):
         raise DataError(changed[0])
     fetched = storing.create(folder, config)
@@ -78,7 +78,7 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
     log.write(f"sweep {config.sweep_name}: {len(data.train)} training rows, {space.paths}")
     if fetched is not None:
         log.write(fetched)
-        console.print(fetched, highlight=False, markup=False, soft_wrap=True)
+        say(console, fetched)
     begun = time.monotonic()
     budget_rows = round(config.training.epochs * len(data.train))
     frame = summary.frame("sweep", config, data) | {"folder": str(folder.path)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jamba_ray.checkpoints import Snapshot
 from jamba_ray.commands import following, summary, verdict
 from jamba_ray.commands.composition import to_yaml
 from jamba_ray.commands.entry import Command, default_run_name
 from jamba_ray.commands.following import Following
-from jamba_ray.commands.log import RunLog
+from jamba_ray.commands.log import RunLog, say
 from jamba_ray.commands.summary_text import print_summary
+from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.run import TrainConfig
 from jamba_ray.data import prepare
 from jamba_ray.data.prepared import PreparedData
@@ -30,7 +33,8 @@ from jamba_ray.reports.words import LABELS
 from jamba_ray.search.records import TrialRecord
 from jamba_ray.search.signals import Signalled, Signals
 from jamba_ray.search.table import write_trials
-from jamba_ray.training import Decision, Report
+from jamba_ray.training import Decision, Member, Outcome, Report, Reporter, fit
+from jamba_ray.training.device_rows import streaming
 
 ABOUT = "Train one configuration of the threat model, and judge it."
 EXAMPLES = """\
@@ -54,10 +58,14 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
         return ExitCode.OK
     following.check_tracking(config.tracking)
     folder.refuse_if_used(resume=config.resume, overwrite=config.overwrite)
-    data = prepare(config.data)
+    data = prepare(config.data, partial(say, console))
     folder.create(resume=config.resume, overwrite=config.overwrite)
     write_bytes(folder.config, to_yaml(config).encode())
     log = RunLog(folder.log)
+    alone_on_gpu = config.workers == 1 and torch.cuda.is_available()
+    if alone_on_gpu and (sentence := streaming(data, "cuda")) is not None:
+        log.write(sentence)
+        say(console, sentence)
     begun = time.monotonic()
     signals = Signals()
     with Following(folder, config.tracking) as follower:
@@ -96,9 +104,27 @@ def _train(
         rows=config.tracking.name != "none",
         verbose=config.verbose,
         started=signals.install,
+        alone=partial(_fit, signals),
     ) as lane:
         (outcome,) = lane.train([Job(0, {}, resumed=config.resume)], config.trial(), curve.report)
         return outcome
+
+
+def _fit(
+    signals: Signals, members: Sequence[Member], data: PreparedData, report: Reporter, **how: Any
+) -> list[Outcome]:
+    """``fit`` which, when a signal comes, saves where it is, also between two reports, and ends."""
+    if TRAINERS[members[0].config.model.name] == "boosting":
+        return fit(members, data, report, **how)
+
+    def save(trial: int, snapshot: Snapshot) -> None:
+        how["save"](trial, snapshot)
+        if signals.name is not None:
+            raise Signalled(signals.name)
+
+    with signals.deferred():
+        urgent = {"save": save, "urgent": lambda: signals.name is not None}
+        return fit(members, data, report, **{**how, **urgent})
 
 
 def _record(outcome: LaneOutcome, points: Sequence[tuple[int, float]]) -> TrialRecord:

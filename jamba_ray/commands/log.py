@@ -1,10 +1,12 @@
-"""``log.txt``: what a run did and when, a line each."""
+"""What a run did and when, a line each: in ``log.txt``, and as it comes."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from pathlib import Path
+
+from rich.console import Console
 
 
 class RunLog:
@@ -18,3 +20,8 @@ class RunLog:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as log:
             log.write(f"{stamp} {line}\n")
+
+
+def say(console: Console, sentence: str) -> None:
+    """Print one line as it is."""
+    console.print(sentence, highlight=False, markup=False, soft_wrap=True)

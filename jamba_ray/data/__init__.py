@@ -1,7 +1,7 @@
 """From files or a generator to matrices that models train on; no torch, no Ray."""
 
 from jamba_ray.data.labels import labels
-from jamba_ray.data.prepare import prepare
+from jamba_ray.data.prepare import prepare, prepare_for
 from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
 from jamba_ray.data.preprocessing import Preprocessor
 from jamba_ray.data.source import SourceFile, changed_files, source_files, source_fingerprint
@@ -18,6 +18,7 @@ __all__ = [
     "generate",
     "labels",
     "prepare",
+    "prepare_for",
     "read_table",
     "source_files",
     "source_fingerprint",

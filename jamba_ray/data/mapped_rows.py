@@ -7,6 +7,7 @@ object store never holds them and the lanes of a machine share one copy in its p
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import numpy.typing as npt
 
 from jamba_ray.data.prepared import Rows
 from jamba_ray.errors import DataError
+
+_CHUNK_ROWS = 65_536
 
 
 class MappedRows(Rows):
@@ -44,6 +47,23 @@ class MappedRows(Rows):
     def __reduce__(self) -> tuple[Any, ...]:
         """As the folder's name."""
         return MappedRows, (self.folder,)
+
+
+def side_by_side(rows: Rows) -> npt.NDArray[np.float32]:
+    """[N, F_n + F_c], numbers and codes (exact in float32 up to 2^24); of mapped rows in a file
+    without a name on the same disk."""
+    n, width = rows.x_num.shape[1], rows.x_num.shape[1] + rows.x_cat.shape[1]
+    if not isinstance(rows, MappedRows):
+        return np.concatenate([rows.x_num, rows.x_cat.astype(np.float32)], axis=1)
+    if width == n:
+        return rows.x_num
+    with tempfile.TemporaryFile(dir=rows.folder) as file:
+        os.posix_fallocate(file.fileno(), 0, 4 * width * len(rows))
+        matrix = np.memmap(file, np.float32, "r+", shape=(len(rows), width))
+    for i in range(0, len(rows), _CHUNK_ROWS):
+        some = slice(i, i + _CHUNK_ROWS)
+        matrix[some, :n], matrix[some, n:] = rows.x_num[some], rows.x_cat[some]
+    return np.asarray(matrix)
 
 
 def new_array(file: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

@@ -27,14 +27,17 @@ from jamba_ray.data.leaks import leak_notes
 from jamba_ray.data.mapped_rows import MappedRows, files_of, write_rest
 from jamba_ray.data.matrices import Make, Matrices, in_memory, matrices
 from jamba_ray.data.parts import Parts, Source, divide
-from jamba_ray.data.place import Place
+from jamba_ray.data.place import Place, free_bytes, where_rows_live
 from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
 from jamba_ray.data.preprocessing import Preprocessor
 from jamba_ray.data.row_cache import cached
 from jamba_ray.data.source import source_fingerprint
 from jamba_ray.data.sources import Extents, no_features
 from jamba_ray.data.synthetic import BAYES, GROUP, TARGET, TIMESTAMP
+from jamba_ray.data.table import table_extent
 from jamba_ray.errors import DataError
+
+_JUDGED = "test"
 
 
 def prepare(
@@ -49,8 +52,37 @@ def prepare(
     place, extents = sources.place_of(section)
     if place.kind == "host":
         return _prepared(section, place, extents, in_memory)
-    tell(f"Rows are kept in files under {section.cache}: {place.reason}.")
+    _tell(tell, section, place)
     return _on_disk(section, place, extents)
+
+
+def prepare_for(
+    preprocessor: Preprocessor,
+    section: TableSection,
+    tell: Callable[[str], object] = lambda sentence: None,
+) -> Rows:
+    """The rows that a trained model is to be judged on (``test`` if there is one, else ``path``) as
+    its own preprocessing makes them. Raises DataError; ``tell`` as in ``prepare``."""
+    path = section.test or section.path
+    section = section.model_copy(update={"path": path, "test": None, "extra_tests": {}})
+    extents = {path: table_extent(path, max_cells=section.max_cells, drop=section.drop)}
+    place = where_rows_live(extents[path].reading_bytes, free_bytes(), section.rows_in)
+
+    def transformed(make: Make) -> Rows:
+        source = sources.table(section, path, place, extents, is_test=True)
+        return _rows(source, matrices({_JUDGED: source}, preprocessor, make)[_JUDGED])
+
+    def write(folder: Path) -> Mapping[str, Any]:
+        write_rest(folder / _JUDGED, transformed(files_of(folder)))
+        return {}
+
+    if place.kind == "host":
+        return transformed(in_memory)
+    _tell(tell, section, place)
+    made_from = [preprocessor.to_json(), __version__, fingerprint(section)]
+    key = fingerprint_json([*made_from, source_fingerprint(section)])
+    folder, _ = cached(section.cache, key, write)
+    return MappedRows(folder / _JUDGED)
 
 
 def _prepared(section: DataSection, place: Place, extents: Extents, make: Make) -> PreparedData:
@@ -103,6 +135,10 @@ def _parts(section: DataSection, place: Place, extents: Extents) -> tuple[Parts,
 
 def _rows(part: Source, made: Matrices) -> Rows:
     return Rows(made.x_num, made.x_cat, part.y, part.group, part.bayes)
+
+
+def _tell(tell: Callable[[str], object], section: DataSection, place: Place) -> None:
+    tell(f"Rows are read in parts and kept in files under {section.cache}: {place.reason}.")
 
 
 # --- rows on disk -----------------------------------------------------------------------------

@@ -27,6 +27,7 @@ _WEIGHTS = "model/"
 _TREES = "model.txt"
 _BATCH_ROWS = {"cpu": 1024, "cuda": 16384}
 """On a CPU what stays in cache, on a GPU what fills it."""
+_TREE_ROWS = 65_536
 
 
 class Scorer(Protocol):
@@ -78,11 +79,12 @@ class Trees:
         self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
     ) -> Probabilities:
         """As ``Scorer``."""
-        if not len(x_num):  # LightGBM refuses an empty matrix
-            return np.empty(0, dtype=np.float64)
-        matrix = np.concatenate([x_num, x_cat.astype(np.float32)], axis=1)
-        p = self._booster.predict(matrix, num_threads=torch.get_num_threads())
-        return np.asarray(p, dtype=np.float64)
+        p = np.empty(len(x_num), dtype=np.float64)
+        for i in range(0, len(x_num), _TREE_ROWS):
+            some = slice(i, i + _TREE_ROWS)
+            matrix = np.concatenate([x_num[some], x_cat[some].astype(np.float32)], axis=1)
+            p[some] = self._booster.predict(matrix, num_threads=torch.get_num_threads())
+        return p
 
 
 def scorer_of(

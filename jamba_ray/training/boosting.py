@@ -23,6 +23,7 @@ import torch
 from jamba_ray.checkpoints.snapshot import Snapshot
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.config.training import TrainingSection
+from jamba_ray.data.mapped_rows import side_by_side
 from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.errors import TrialError
 from jamba_ray.models.lightgbm import LightgbmSection, lightgbm_params
@@ -195,7 +196,7 @@ class Boosting:
         metrics: dict[str, float] = {}
         if self._state != "failed" and booster is not None:
             y = self._data.val.y
-            p = booster.predict(_matrix(self._data.val), num_iteration=self._best_rounds)
+            p = booster.predict(side_by_side(self._data.val), num_iteration=self._best_rounds)
             scores: Floats = np.asarray(p, dtype=np.float64)
             threshold, metrics = final_metrics(y, scores)
             value = objective_value(self._member.config.objective, y, scores)
@@ -267,7 +268,7 @@ class Boosting:
     def _dataset(self, rows: Rows, reference: lgb.Dataset | None = None) -> lgb.Dataset:
         n_numeric = rows.x_num.shape[1]
         return lgb.Dataset(
-            _matrix(rows),
+            side_by_side(rows),
             rows.y,
             reference=reference,
             categorical_feature=list(range(n_numeric, n_numeric + rows.x_cat.shape[1])),
@@ -280,11 +281,6 @@ def _section(config: TrialConfig) -> LightgbmSection:
     if not isinstance(config.model, LightgbmSection):
         raise ValueError(f"boosting knows the family 'lightgbm' alone, not {config.model.name!r}")
     return config.model
-
-
-def _matrix(rows: Rows) -> npt.NDArray[np.float32]:
-    """[N, F_n + F_c]; codes are exact in float32 up to 2^24."""
-    return np.concatenate([rows.x_num, rows.x_cat.astype(np.float32)], axis=1)
 
 
 def _scores(booster: lgb.Booster) -> tuple[Floats, Floats]:

@@ -185,6 +185,15 @@ def place_of(data: PreparedData, device: str) -> Place:
     return device_or_host(n_bytes, free, beside, data.rows_in)
 
 
+def streaming(data: PreparedData, device: str) -> str | None:
+    """A sentence where rows are copied to a GPU batch by batch, and why."""
+    place = place_of(data, device)
+    if device == "cpu" or place.kind == "device":
+        return None
+    where = "in host memory" if place.kind == "host" else "on disk"
+    return f"Rows stay {where} and are copied to the GPU batch by batch: {place.reason}."
+
+
 def _n_bytes(rows: Rows) -> int:
     return rows.x_num.nbytes + rows.x_cat.nbytes + rows.y.nbytes
 

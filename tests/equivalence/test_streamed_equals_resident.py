@@ -23,6 +23,7 @@ CASES = {
     "mlp": [member(0, MLP)],
     "attention": [member(0, ATTENTION, batch_size=50)],
     "accumulate": [member(0, MLP, accumulate=3)],
+    "lightgbm": [member(0, {"name": "lightgbm", "n_estimators": 30, "subsample": 0.7})],
     "stack": [member(t, MLP, learning_rate=1e-3 * (t + 1)) for t in range(3)],
 }
 
@@ -48,6 +49,8 @@ def trained(case, data):
     for outcome in outcomes:
         found[f"{outcome.trial}/value"] = np.array(outcome.value)
         tensors = outcome.checkpoint.tensors
+        trees = outcome.checkpoint.blobs.get("model.txt", b"")
+        found[f"{outcome.trial}/trees"] = np.frombuffer(trees, np.uint8)
         found |= {f"{outcome.trial}/{name}": tensors[name] for name in tensors}
     return found
 
