@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.launch.lane import Lane
+from jamba_ray.launch.lane import Fit, Lane
 from jamba_ray.launch.ray_session import ray_session
 from jamba_ray.launch.resources import LanePlan, Machine, plan_lanes, this_machine
 from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.training import fit
 
 
 @contextlib.contextmanager
@@ -24,6 +25,7 @@ def open_lane(
     rows: bool = True,
     verbose: bool = False,
     started: Callable[[], object] = lambda: None,
+    alone: Fit = fit,
 ) -> Iterator[Lane]:
     """A lane of so many processes; with one worker Ray is never started.
 
@@ -35,6 +37,7 @@ def open_lane(
         rows: Whether each report is written to the run's local rows.
         verbose: Let Ray print what it likes.
         started: Called once Ray runs, which takes the signals to itself.
+        alone: What trains with one worker.
 
     Raises:
         UnavailableError: There are fewer CPUs (or GPUs, where there are any) than workers.
@@ -42,7 +45,7 @@ def open_lane(
     here = this_machine(gpus)
     if workers == 1:
         plan = _plan(here, 1)
-        yield Lane(folder, data, threads=plan.threads, device=plan.device, rows=rows)
+        yield Lane(folder, data, threads=plan.threads, device=plan.device, rows=rows, fit=alone)
         return
     # On a machine of its own the answer is known before Ray is started.
     if os.environ.get("RAY_ADDRESS") in (None, "", "local"):

@@ -80,6 +80,7 @@ def _train(
         save=None if saver is None else saver.save,
         resume=payload["resume"],
         ranks=ranks,
+        urgent=_nobody_hurries if saver is None else saver.is_urgent,
     )
     if ranks.rank == 0:
         # By reference: the desk need not read weights.
@@ -89,6 +90,10 @@ def _train(
 
 def _nobody_asks(reports: Sequence[Report]) -> Sequence[Decision]:
     raise RuntimeError("only rank 0 reports")
+
+
+def _nobody_hurries() -> bool:
+    return False
 
 
 def _fault(job: int, rank: int, error: Exception) -> dict[str, Any]:
@@ -106,8 +111,8 @@ class _Saver:
 
     def __init__(self, store: CheckpointStore, job: int, ranks: TorchRanks, desk: Any) -> None:
         self._store, self._job, self._ranks, self._desk = store, job, ranks, desk
-        self._steps: dict[int, int] = {}
         self._pace = Pace()
+        self._warned = False
 
     def report(self, reports: Sequence[Report]) -> Sequence[Decision]:
         """Ask the lane."""
@@ -115,15 +120,23 @@ class _Saver:
             told = [dataclasses.asdict(report) for report in reports]
             event = {"kind": "report", "job": self._job, "reports": told}
             decisions = ray.get(self._desk.ask.remote(event))
-        self._steps.update({r.trial: r.step for r in reports})
         return cast(list[Decision], decisions)
 
+    def is_urgent(self) -> bool:
+        """True once the cloud has said that it will take a machine away, and until it does as often
+        as ``SAVE_SHARE`` allows: reports may be further apart than its two minutes."""
+        if not _is_preempted():
+            return False
+        first, self._warned = not self._warned, True
+        return first or self._pace.is_due()
+
     def save(self, trial: int, snapshot: Snapshot) -> None:
-        """Write what training goes on from, as often as ``SAVE_SHARE`` allows, and always when the
-        cloud has said that it will take a machine away."""
+        """Write what training goes on from, as often as ``SAVE_SHARE`` allows, and always when a
+        machine will be taken away."""
         if self._pace.is_due() or _is_preempted():
+            step = int(snapshot.documents["state"]["step"])
             with self._pace:
-                self._store.save(trial, self._steps[trial], snapshot, "step")
+                self._store.save(trial, step, snapshot, "step")
 
 
 class Pace:

@@ -116,14 +116,13 @@ class Lane:
         if not members:
             return {}
         report = checked(self._written(report), self.objective_key)
-        saver = _Saver(self._save, report)
         snapshots = {n: found for n in resume if (found := self._newest(n)) is not None}
         outcomes = self._fit(
             members,
             self._data,
-            saver.report,
+            report,
             device=self._device,
-            save=saver.save,
+            save=_Saver(self._save).save,
             resume=snapshots or None,
         )
         return by_trial(members, outcomes)
@@ -234,23 +233,17 @@ class Lane:
 
 
 class _Saver:
-    """Saves resumable snapshots under the step last reported, not too often."""
+    """Saves resumable snapshots, not too often."""
 
-    def __init__(self, save: Callable[[int, int, Snapshot, Kind], str], report: Reporter) -> None:
-        self._save, self._report = save, report
-        self._steps: dict[int, int] = {}
+    def __init__(self, save: Callable[[int, int, Snapshot, Kind], str]) -> None:
+        self._save = save
         self._saved_at: dict[int, float] = {}
-
-    def report(self, reports: Sequence[Report]) -> Sequence[Decision]:
-        decisions = self._report(reports)
-        self._steps.update({r.trial: r.step for r in reports})
-        return decisions
 
     def save(self, trial: int, snapshot: Snapshot) -> None:
         now = time.monotonic()
         if now - self._saved_at.get(trial, -SAVE_EVERY_S) < SAVE_EVERY_S:
             return
-        self._save(trial, self._steps.get(trial, 0), snapshot, "step")
+        self._save(trial, int(snapshot.documents["state"]["step"]), snapshot, "step")
         self._saved_at[trial] = now
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 
 from jamba_ray.errors import ExitCode
@@ -28,6 +30,7 @@ class Signals:
     def __init__(self) -> None:
         self.name: str | None = None
         """The signal that came, 'SIGINT' or 'SIGTERM'."""
+        self._deferred = False
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Signals:
@@ -49,6 +52,18 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """While entered, a signal raises nothing until the end: who is inside looks at ``name`` and
+        ends soon, with its state saved."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+        if self.name is not None:
+            raise Signalled(self.name)
+
     def install(self) -> None:
         """Set the handlers, again where a library has set its own (``ray.init`` takes SIGTERM)."""
         if threading.current_thread() is threading.main_thread():
@@ -59,4 +74,5 @@ class Signals:
         if self.name is not None:
             os._exit(ExitCode.INTERRUPTED)
         self.name = signal.Signals(number).name
-        raise Signalled(self.name)
+        if not self._deferred:
+            raise Signalled(self.name)

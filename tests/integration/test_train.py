@@ -1,5 +1,6 @@
 """``python -m jamba_ray.train`` and ``evaluate`` as a user runs them."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -70,3 +71,36 @@ def test_a_signal_stops_and_the_same_command_goes_on(workplace, command):
     assert a["best"]["test"] == b["best"]["test"]
     assert b["curve"] == a["curve"][-len(b["curve"]) :]
     assert len(b["curve"]) < len(a["curve"])
+
+
+@pytest.mark.slow
+def test_a_signal_between_two_reports_saves_at_the_next_steps(workplace, command):
+    """One report in the whole trial: what was saved is of no report."""
+    settings = [*SMALL, "training.epochs=150", "training.report_rows=150000", "seed=5"]
+    settings += ["rival=false"]
+    command("train", *settings, "run=whole")
+    states = []
+    for delay in (1.0, 5.0, 25.0):  # where the machine is slow, it has not begun yet
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jamba_ray.train", *settings, "run=cut", "overwrite=true"],
+            cwd=workplace,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        folder = workplace / "runs" / "cut" / "logs"
+        while not folder.exists() and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(delay)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 75, stderr
+        states = list((workplace / "runs" / "cut" / "checkpoints").glob("*/step-000000/state.json"))
+        if states:
+            break
+    state = json.loads(states[0].read_text())
+    assert 0 < state["loss_rows"] == state["rows_seen"]
+    command("train", *settings, "run=cut", "resume=true")
+    a, b = (summary_of(workplace / "runs" / name) for name in ("whole", "cut"))
+    assert a["curve"] == b["curve"]
+    assert a["best"]["test"] == b["best"]["test"]
