@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from jamba_ray.config.section import FUSIBLE, Section
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Compile = Literal["auto"] | bool
 
 
 class TrainingSection(Section):

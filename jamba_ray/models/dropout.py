@@ -53,7 +53,9 @@ def hash_bits(key: Tensor, layer: int, n: int, start: int = 0) -> Tensor:
     int32 ``>>`` keeps the sign, which loses one bit in a xorshift; so each is followed by a
     multiply, the last step too: the high bits, which ``keep`` compares, are the well-mixed ones.
     """
-    first = (key ^ _signed(layer * _GOLDEN)) * _M1
+    # One element rather than none: vmap under torch.compile multiplies an int32 of no dimensions
+    # in float32 (torch 2.13), and the masks would be others.
+    first = (key.view(1) ^ _signed(layer * _GOLDEN)) * _M1
     second = ((first ^ (first >> 15)) * _M2) ^ (first >> 16)
     x = (torch.arange(start, start + n, dtype=torch.int32, device=key.device) * _M1) ^ second
     x = (x ^ (x >> 15)) * _M2 + first

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from jamba_ray.checkpoints.snapshot import Snapshot
+from jamba_ray.config.training import Compile
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import JambaError, TrialError
+from jamba_ray.training.compiled import Compiling
 from jamba_ray.training.device_rows import ResidentRows, place_of, rows_on
 from jamba_ray.training.failure import divergence, raised
 from jamba_ray.training.global_batch import GlobalBatch
@@ -75,7 +77,7 @@ class Engine:
     ) -> None:
         configs = [member.config for member in members]
         training = [config.training for config in configs]
-        self._live, self._size = list(members), len(members)
+        self._live = list(members)
         self._data, self._device, self._ranks = data, device, ranks
         self._report, self._join, self._urgent = report, join, urgent
         self._save, self._finish = (save, finish) if ranks.rank == 0 else (None, None)
@@ -96,6 +98,7 @@ class Engine:
         self._batch = GlobalBatch(
             own.stack, self._train, own.criterion, self._format, own.scaler, ranks, accumulate
         )
+        self._compiling = self._compile(configs[0].compile)
         self._progress = [self._restored(k, resume.get(m.trial)) for k, m in enumerate(members)]
         self._outcomes: dict[int, Outcome] = {}
 
@@ -321,13 +324,10 @@ class Engine:
     # --- the beginning of a member ------------------------------------------------------------
 
     def _refill(self) -> None:
-        """Let new members into free slots, where others go on from a report: so the reports of all
-        fall together again."""
-        free = self._size - len(self._live)
+        """Let new members in, where others go on from a report: so the reports of all fall
+        together again."""
         at_report = any(progress.loss_rows == 0 for progress in self._progress)
-        if self._join is None or free == 0 or not at_report:
-            return
-        joining = list(self._join(free))
+        joining = list(self._join()) if self._join is not None and at_report else []
         if not joining:
             return
         members = [member for member, _ in joining]
@@ -348,6 +348,12 @@ class Engine:
             self._train.index_device,
         )
 
+    def _compile(self, setting: Compile) -> Compiling:
+        rows, schema = (len(self._live), self._timetable.batch_rows), self._data.schema
+        x_num = torch.zeros(*rows, len(schema.numeric), device=self._device)
+        x_cat = torch.zeros(*rows, len(schema.categorical), dtype=torch.int64, device=self._device)
+        return self._batch.compile(setting, self._timetable.n_batches, x_num, x_cat)
+
     # --- state --------------------------------------------------------------------------------
 
     def _snapshot(
@@ -356,6 +362,7 @@ class Engine:
         progress = self._progress[k]
         tensors, state = take(self._stack, self._optimizer, self._scaler, k, progress)
         state |= {"precision": self._format.name, "precision_reason": self._format.reason}
+        state |= {"compiled": self._compiling.on, "compiled_reason": self._compiling.reason}
         shown = progress.metrics if metrics is None else metrics
         return Snapshot(
             tensors=tensors,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from jamba_ray.config.training import Compile
+from jamba_ray.training.compiled import Compiling, decide, has_compiler
 from jamba_ray.training.device_rows import DeviceRows
 from jamba_ray.training.loss import Criterion
 from jamba_ray.training.precision import Format, LossScaler
@@ -32,6 +34,30 @@ class GlobalBatch:
         self._stack, self._rows, self._criterion = stack, rows, criterion
         self._format, self._scaler = number_format, scaler
         self._ranks, self._accumulate = ranks, accumulate
+
+    def compile(self, setting: Compile, n_batches: int, x_num: Tensor, x_cat: Tensor) -> Compiling:
+        """Compile the pass over batches like these ([K, B, F_n], [K, B, F_c]) if that is repaid
+        within ``n_batches``; what fails to compile runs as it would have."""
+        device = x_num.device.type
+        choice = decide(
+            setting,
+            device_type=device,
+            number_format=self._format.name,
+            size=self._stack.size,
+            n_batches=n_batches,
+            has_compiler=has_compiler(device),
+            in_parts=self._ranks.size > 1 or self._accumulate > 1,
+        )
+        if not choice.on:
+            return choice
+        self._stack.start_at(0)
+        try:
+            with self._format.autocast(device):
+                self._stack.compile(x_num, x_cat)
+        except Exception as error:
+            why = str(error).strip().partition("\n")[0]
+            return Compiling(False, f"it could not be compiled: {type(error).__name__}: {why}")
+        return choice
 
     def foresee(self, index: Tensor, batch_rows: int) -> None:
         """Say that the batches side by side in ``index`` [K, n * ``batch_rows``] come next."""

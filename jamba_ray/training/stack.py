@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from jamba_ray.models.dropout import Dropout, key_names
+from jamba_ray.training.compiled import compiled
 
 _ALIGN = 16
 """Parameters start at multiples of 16 floats (64 bytes), as fresh tensors would."""
@@ -88,6 +89,8 @@ class Stack:
                 views = self.layout.views(self.flat[k])
                 for name, parameter in module.named_parameters():
                     views[name].copy_(parameter)
+        self._compiled: Callable[..., Tensor] | None = None
+        self._compiled_size = 0
         self._bind()
 
     @property
@@ -106,10 +109,36 @@ class Stack:
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """Each member on its own rows: [K, B, F_n], [K, B, F_c] -> logits [K, B]."""
+        fits = self._template.training and self._compiled_size in (self.size, self._n_rows())
+        call = self._compiled if fits else None
         if self.size == 1:
-            logits: Tensor = self._template(x_num[0], x_cat[0])
+            alone = self._template if call is None else call
+            logits: Tensor = alone(x_num[0], x_cat[0])
             return logits.unsqueeze(0)
-        return self._vmapped(x_num, x_cat, 0)
+        if call is None:
+            return self._vmapped(x_num, x_cat, 0)
+        return self._padded(call, x_num, x_cat)
+
+    def compile(self, x_num: Tensor, x_cat: Tensor) -> None:
+        """Compile ``forward`` and its gradient for inputs of these shapes and as many members as
+        there are now; fewer are then padded, down to a quarter.
+
+        Raises:
+            Exception: Whatever the compiler raises; the stack then works as before.
+        """
+        self._template.train()
+        before = {name: rows.clone() for name, rows in self.buffers.items()}
+        self._compiled_size = self.size
+        self._compiled = compiled(self._template if self.size == 1 else self._batched)
+        try:
+            self.gradients(self.forward(x_num, x_cat).sum())
+        except Exception:
+            self._compiled, self._compiled_size = None, 0
+            raise
+        finally:
+            # A batch norm has seen a batch.
+            for name, rows in self.buffers.items():
+                rows.copy_(before[name])
 
     def forward_shared(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """All members on the same rows: [B, F_n], [B, F_c] -> logits [K, B]."""
@@ -140,7 +169,7 @@ class Stack:
         # Gaps of alignment get zeros: the optimizer works on whole rows.
         columns: list[Tensor] = []
         for piece, slot, gap in zip(pieces, self.layout.slots, self._gaps, strict=True):
-            columns.append(piece.reshape(self.size, slot.shape.numel()))
+            columns.append(piece.reshape(-1, slot.shape.numel())[: self.size])
             if gap is not None:
                 columns.append(gap)
         return torch.cat(columns, dim=1)
@@ -204,8 +233,14 @@ class Stack:
         if self.size == 1:
             self._bind_module()
             return
-        # Leaves share storage with ``flat``, which the optimizer changes in place.
-        views = self.layout.views(self.flat.detach())
+        # Leaves share storage with ``flat``, which the optimizer changes in place. Rows past the
+        # members' fill up what was compiled: same shapes and strides, zero weights, no effect.
+        storage, n_rows = self.flat.detach(), self._n_rows()
+        if n_rows > self.size:
+            storage = self.flat.new_zeros(n_rows, self.layout.n_parameters)
+            storage[: self.size] = self.flat
+            self.flat = storage[: self.size]
+        views = self.layout.views(storage)
         self._parameters = {name: view.requires_grad_() for name, view in views.items()}
         self._leaves = list(self._parameters.values())
 
@@ -228,19 +263,52 @@ class Stack:
         x_dim: int | None,
         own: dict[str, Tensor] | None = None,
     ) -> Tensor:
-        if own is None:
-            keys = dict.fromkeys(self._keys, self.step_keys)
-            own = {**self._parameters, **self.buffers, **keys}
+        own = self._own() if own is None else own
+        return self._batched(self._shared, own, x_num, x_cat, x_dim)
 
-        def call(own: dict[str, Tensor], x_num: Tensor, x_cat: Tensor) -> Tensor:
+    def _own(self) -> dict[str, Tensor]:
+        """What members have each of their own: [K, ...] by name."""
+        keys = dict.fromkeys(self._keys, self.step_keys)
+        weights = {name: rows[: self.size] for name, rows in self._parameters.items()}
+        return {**weights, **self.buffers, **keys}
+
+    def _n_rows(self) -> int:
+        """Rows of the leaves: as many as were compiled for, where that serves those there are."""
+        size, made_for = self.size, self._compiled_size
+        # What a batch norm writes into a padded copy would be lost.
+        has_state = any(name in self._persistent for name in self.buffers)
+        can_pad = 1 < size < made_for <= 4 * size and not has_state
+        return made_for if can_pad else size
+
+    def _padded(self, call: Callable[..., Tensor], x_num: Tensor, x_cat: Tensor) -> Tensor:
+        """``call`` on as many rows as it was compiled for; those too many repeat the last."""
+        buffers, keys = self.buffers, self.step_keys
+        if self._compiled_size > self.size:
+            index = torch.arange(self._compiled_size, device=self.flat.device)
+            index = index.clamp_(max=self.size - 1)
+            buffers = {name: rows[index] for name, rows in buffers.items()}
+            keys, x_num, x_cat = keys[index], x_num[index], x_cat[index]
+        # One and the same tensor for all layers: what is one and what is two is compiled in.
+        own = {**self._parameters, **buffers, **dict.fromkeys(self._keys, keys)}
+        return call(self._shared, own, x_num, x_cat, 0)[: self.size]
+
+    def _batched(
+        self,
+        shared: dict[str, Tensor],
+        own: dict[str, Tensor],
+        x_num: Tensor,
+        x_cat: Tensor,
+        x_dim: int | None,
+    ) -> Tensor:
+        def one(own: dict[str, Tensor], x_num: Tensor, x_cat: Tensor) -> Tensor:
             # Bound to one member, the module's layers shared one key; that ties nothing.
             logits: Tensor = functional_call(
-                self._template, {**self._shared, **own}, (x_num, x_cat), tie_weights=False
+                self._template, {**shared, **own}, (x_num, x_cat), tie_weights=False
             )
             return logits
 
         # "different" is for modules with a generator of their own (torch's nn.Dropout): they train,
         # but their masks depend on the neighbours, unlike those of ``models.dropout``.
-        batched = vmap(call, in_dims=(0, x_dim, x_dim), randomness="different")
+        batched = vmap(one, in_dims=(0, x_dim, x_dim), randomness="different")
         logits: Tensor = batched(own, x_num, x_cat)
         return logits

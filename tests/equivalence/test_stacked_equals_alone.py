@@ -119,8 +119,7 @@ class Queue:
     def __init__(self, waiting):
         self.waiting, self.joined = list(waiting), []
 
-    def __call__(self, free):
-        assert free >= 1
+    def __call__(self):
         taken = self.waiting[:1]
         del self.waiting[:1]
         self.joined += taken

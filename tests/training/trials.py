@@ -38,7 +38,7 @@ def make_data(n_train: int = 600, n_val: int = 300) -> PreparedData:
 def make_config(model: dict | None = None, **fields) -> TrialConfig:
     small = {"name": "mlp", "hidden_dim": 16, "token_dim": 4}
     tree = {"model": model if model and "name" in model else {**small, **(model or {})}}
-    top = {k: fields.pop(k) for k in ("seed", "precision", "objective") if k in fields}
+    top = {k: fields.pop(k) for k in ("seed", "precision", "objective", "compile") if k in fields}
     tree["training"] = {"batch_size": 64, "epochs": 3, "report_rows": 500, **fields}
     return TrialConfig.model_validate({**tree, **top})
 
