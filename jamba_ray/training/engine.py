@@ -19,6 +19,7 @@ from jamba_ray.checkpoints.snapshot import Snapshot
 from jamba_ray.config.training import Compile
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import JambaError, TrialError
+from jamba_ray.training.allocator import keep_freed_memory
 from jamba_ray.training.compiled import Compiling
 from jamba_ray.training.device_rows import ResidentRows, place_of, rows_on
 from jamba_ray.training.failure import divergence, raised
@@ -75,6 +76,7 @@ class Engine:
         ranks: Ranks,
         urgent: Urgent | None = None,
     ) -> None:
+        keep_freed_memory()
         configs = [member.config for member in members]
         training = [config.training for config in configs]
         self._live = list(members)
