@@ -45,8 +45,8 @@ def fit(
             report. A crash in between makes the resumed member report that step again, with the
             same values.
         finish: Given each outcome when its member ends, before ``fit`` returns them all.
-        join: Asked for members to take the slots of those that left, whenever others go on from a
-            report. They train with the others, each at its own position.
+        join: Asked for more members whenever some go on from a report. They train with the
+            others, each at its own position.
         resume: Snapshots by trial from which to go on instead of from the start.
         ranks: The processes that train these members together, each calling this with equal
             arguments; members then train one by one. Rank 0 alone reports, saves and finishes.

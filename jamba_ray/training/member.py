@@ -76,9 +76,9 @@ Save: TypeAlias = Callable[[int, Snapshot], None]
 """Called with (trial, resumable snapshot) after the report of the same step was answered."""
 
 
-Join: TypeAlias = Callable[[int], "Sequence[tuple[Member, Snapshot | None]]"]
-"""Asked at a report boundary with the number of free slots: members of the same shape to let in,
-at most so many, each with the snapshot to go on from."""
+Join: TypeAlias = Callable[[], "Sequence[tuple[Member, Snapshot | None]]"]
+"""Asked at a report boundary for members of the same shape to let in, each with the snapshot to go
+on from."""
 
 Urgent: TypeAlias = Callable[[], bool]
 """Asked every 64 batches between reports; True: save now, not at the next report."""
