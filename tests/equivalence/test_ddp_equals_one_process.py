@@ -24,6 +24,7 @@ SABOTAGED = {
     "weighted": ("one_rank_does_not_send",),
 }
 STREAMED = ("mlp", "accumulate", "few")
+HALF_SABOTAGED = "bf16:same_rows_everywhere"
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,8 @@ def same_adam():
 def two_ranks(tmp_path_factory):
     """All cases and sabotages in one start of two processes."""
     folder = tmp_path_factory.mktemp("ranks")
-    jobs = [*CASES, *(f"{case}:{s}" for case, twins in SABOTAGED.items() for s in twins)]
+    twins = [f"{case}:{s}" for case, twins in SABOTAGED.items() for s in twins]
+    jobs = [*CASES, *twins, HALF_SABOTAGED]
     spawn(2, folder, [*jobs, *(f"{case}:streamed" for case in STREAMED)])
     return folder
 
@@ -54,15 +56,27 @@ def test_two_ranks_equal_one_process(two_ranks, case):
     assert difference(case, np.load(two_ranks / f"{case}.npz")) < TOLERANCE
 
 
-@pytest.mark.parametrize("case", ["bf16", "fp16"])
+HALF = {"bf16": (2e-3, 2e-3, 5e-3), "fp16": (3e-4, 3e-4, 1e-3)}
+"""Largest difference of train/loss, val/loss and val/average_precision in any report; measured
+4e-4, 3e-4, 9e-4 in bf16 (8 bits) and 6e-5, 6e-5, 2e-4 in fp16 (11 bits)."""
+
+
+def half_distance(case, got, other):
+    """In tolerances."""
+    return float((np.abs(got["curve"] - arrays(*train(other))["curve"]) / HALF[case]).max())
+
+
+@pytest.mark.parametrize("case", [*HALF])
 def test_half_precision_is_as_near_as_it_rounds(two_ranks, case):
     """Rows of another process round the same, sums of gradients and batch statistics do not: two
-    ranks are as near to one process as bf16 (8 bits) and fp16 (11 bits) are to fp32."""
-    got, expected = np.load(two_ranks / f"{case}.npz"), arrays(*train(case))
-    exact = arrays(*train("half_of"))
-    loss = 0
-    for other in (expected, exact):
-        np.testing.assert_allclose(got["curve"][:, loss], other["curve"][:, loss], atol=5e-3)
+    ranks are as near to one process as that is to fp32."""
+    got = np.load(two_ranks / f"{case}.npz")
+    assert half_distance(case, got, case) < 1
+    assert half_distance(case, got, "half_of") < 1
+
+
+def test_half_precision_does_not_hide_a_sabotage(two_ranks):
+    assert half_distance("bf16", np.load(two_ranks / f"{HALF_SABOTAGED}.npz"), "bf16") > 2
 
 
 @pytest.mark.parametrize(
