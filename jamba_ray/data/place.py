@@ -15,15 +15,17 @@ FREE_SHARE = 0.7
 """What of the free memory a table may take; other processes live here too."""
 DEVICE_SHARE = 0.5
 """What of a device's free memory rows may take; the model and its activations need some as well."""
-_CGROUPS = (
-    ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-    (
-        "/sys/fs/cgroup/memory",
+_CGROUPS = {
+    2: (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
+    1: (
+        Path("/sys/fs/cgroup/memory"),
         "memory.limit_in_bytes",
         "memory.usage_in_bytes",
         "total_inactive_file",
     ),
-)
+}
+"""By version: where it is mounted, the files of the limit and of what is held, and what the kernel
+calls the part of that which it would give back."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,32 @@ def free_bytes() -> int:
         soft, _ = resource.getrlimit(kind)
         if soft != resource.RLIM_INFINITY:
             limits.append(soft - status.get(used, 0))
-    for folder, most, used, reclaimable in _CGROUPS:
-        with suppress(OSError, ValueError):  # absent, or "max"
-            root = Path(folder)
-            statistics = dict(
-                line.split() for line in (root / "memory.stat").read_text().splitlines()
-            )
-            held = int((root / used).read_text()) - int(statistics.get(reclaimable, 0))
-            limits.append(int((root / most).read_text()) - held)
+    limits += _cgroup_limits()
     return max(min(limits), 0)
+
+
+def _cgroup_limits() -> list[int]:
+    """What the groups that this process is in, from the inmost to the outmost, leave to it."""
+    limits: list[int] = []
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, own = line.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            root, most, used, reclaimable = _CGROUPS[1 if controllers else 2]
+            folder = root / own.lstrip("/")
+            for group in (folder, *folder.parents):
+                if group.is_relative_to(root):
+                    limits += _left(group / most, group / used, group / "memory.stat", reclaimable)
+    return limits
+
+
+def _left(most: Path, used: Path, statistics: Path, reclaimable: str) -> list[int]:
+    """[bytes], or none where the group has no limit or is not visible from here."""
+    with suppress(OSError, ValueError):  # absent, or "max"
+        held = dict(line.split() for line in statistics.read_text().splitlines())
+        return [int(most.read_text()) - int(used.read_text()) + int(held.get(reclaimable, 0))]
+    return []
 
 
 def _kilobytes(file: Path) -> dict[str, int]:

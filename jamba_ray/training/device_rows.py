@@ -24,8 +24,9 @@ from jamba_ray.data.mapped_rows import MappedRows
 from jamba_ray.data.place import Place, device_or_host
 from jamba_ray.data.prepared import PreparedData, Rows
 
-_AHEAD = 8
-"""Batches that are gathered at a time, each by a thread: a disk answers many reads at once."""
+_AHEAD = {"host": 8, "disk": 32}
+"""Batches that are gathered at a time, each by a thread: a disk answers many reads at once (3,000
+rows/s to one thread, 28,000 to 8, 49,000 to 32; 2026-11-21)."""
 
 Batch: TypeAlias = tuple[Tensor, Tensor, Tensor]
 """x_num [K, B, F_n], x_cat [K, B, F_c], y [K, B]."""
@@ -114,7 +115,9 @@ class StreamedRows:
     def __init__(self, rows: Rows, device: str) -> None:
         self.device = torch.device(device)
         self._arrays: Sequence[npt.NDArray[Any]] = (rows.x_num, rows.x_cat, rows.y)
-        self._pool = ThreadPoolExecutor(_AHEAD, thread_name_prefix="jamba_ray-rows")
+        self._mapped = rows if isinstance(rows, MappedRows) else None
+        self._ahead = _AHEAD["host" if self._mapped is None else "disk"]
+        self._pool = ThreadPoolExecutor(self._ahead, thread_name_prefix="jamba_ray-rows")
         self._coming: Iterator[Tensor] = iter(())
         self._gathered: deque[tuple[Tensor, Future[list[Tensor]]]] = deque()
 
@@ -123,11 +126,14 @@ class StreamedRows:
 
     def foresee(self, indices: Iterable[Tensor]) -> None:
         """Begin to gather the first of them; each ``gather`` begins one more."""
+        if self._mapped is not None:
+            self._mapped.expect_disorder()
+            self._mapped = None  # once is enough
         for _, future in self._gathered:
             future.cancel()
         self._gathered.clear()
         self._coming = iter(indices)
-        for _ in range(_AHEAD):
+        for _ in range(self._ahead):
             self._begin()
 
     def gather(self, index: Tensor) -> Batch:
