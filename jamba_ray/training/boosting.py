@@ -166,15 +166,7 @@ class Boosting:
             **judge(self._member.config.objective, self._judged.y, p_val),
         }
         progress.judge(self._member.config.objective, metrics)
-        return Report(
-            trial=self._member.trial,
-            step=progress.step,
-            rows_seen=progress.rows_seen,
-            epoch=progress.rows_seen / len(self._data.train),
-            seconds=progress.seconds,
-            metrics=metrics,
-            goodput_s=progress.goodput_s,
-        )
+        return progress.report(self._member.trial, len(self._data.train), metrics)
 
     def _act(self, report: Report, booster: lgb.Booster) -> None:
         (decision,) = self._report([report])

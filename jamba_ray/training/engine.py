@@ -16,12 +16,10 @@ import torch
 from torch import Tensor
 
 from jamba_ray.checkpoints.snapshot import Snapshot
-from jamba_ray.config.training import Compile
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import JambaError, TrialError
 from jamba_ray.training.allocator import keep_freed_memory
-from jamba_ray.training.compiled import Compiling
-from jamba_ray.training.device_rows import ResidentRows, place_of, rows_on
+from jamba_ray.training.device_rows import place_of, rows_on
 from jamba_ray.training.failure import divergence, raised
 from jamba_ray.training.global_batch import GlobalBatch
 from jamba_ray.training.member import (
@@ -47,14 +45,7 @@ from jamba_ray.training.rates import Interval, interval
 from jamba_ray.training.schedule import Timetable
 from jamba_ray.training.snapshot_io import check_belongs, documents, put, take
 from jamba_ray.training.stopwatch import Stopwatch
-from jamba_ray.training.validation import (
-    final_metrics,
-    judge,
-    objective_value,
-    predict,
-    probabilities,
-    sample,
-)
+from jamba_ray.training.validation import Validation
 
 _CHUNK = 64
 """Batches whose row indices are made at once."""
@@ -87,9 +78,9 @@ class Engine:
         self._patience = training[0].patience
         place = place_of(data, device)
         self._train = rows_on(data.train, device, place)
-        self._judged = sample(data.val, training[0].val_rows)
-        self._val = rows_on(data.val, device, place)
-        self._sample = ResidentRows.of(self._judged, device)
+        self._validation = Validation(
+            data.val, self._objective, training[0].val_rows, device, place, ranks
+        )
         self._timetable = Timetable.of(training[0], len(data.train))
         self._format = resolve(
             configs[0].precision, torch.device(device).type, has_bf16=has_native_bf16(device)
@@ -100,7 +91,9 @@ class Engine:
         self._batch = GlobalBatch(
             own.stack, self._train, own.criterion, self._format, own.scaler, ranks, accumulate
         )
-        self._compiling = self._compile(configs[0].compile)
+        self._compiling = self._batch.compile(
+            configs[0].compile, self._timetable.n_batches, self._timetable.batch_rows, data.schema
+        )
         self._progress = [self._restored(k, resume.get(m.trial)) for k, m in enumerate(members)]
         self._outcomes: dict[int, Outcome] = {}
 
@@ -202,8 +195,7 @@ class Engine:
         if not due:
             return []
         self._stack.train(False)
-        forward = self._stack.forward_of(due)
-        logits = predict(forward, self._sample, len(due), self._ranks)
+        logits = self._validation.logits(self._stack.forward_of(due), len(due))
         self._clock()
         failed = self._diverged(due, logits)
         reports = [
@@ -216,23 +208,10 @@ class Engine:
         progress, member = self._progress[k], self._live[k]
         train_loss = progress.loss_sum / progress.loss_rows
         progress.loss_sum, progress.loss_rows = 0.0, 0
-        metrics = self._ranks.agree(
-            {
-                "train/loss": train_loss,
-                **judge(self._objective, self._judged.y, probabilities(logits)),
-            }
-        )
+        metrics = self._ranks.agree({"train/loss": train_loss, **self._validation.metrics(logits)})
         if progress.judge(self._objective, metrics):
             progress.best = self._stack.state(k)
-        return Report(
-            trial=member.trial,
-            step=progress.step,
-            rows_seen=progress.rows_seen,
-            epoch=progress.rows_seen / len(self._train),
-            seconds=progress.seconds,
-            metrics=metrics,
-            goodput_s=progress.goodput_s,
-        )
+        return progress.report(member.trial, len(self._train), metrics)
 
     def _diverged(self, due: Sequence[int], logits: npt.NDArray[np.float64]) -> dict[int, str]:
         """Members that cannot go on, and why in one sentence."""
@@ -301,12 +280,9 @@ class Engine:
         if state != "failed":
             self._stack.train(False)
             best = progress.best
-            (logits,) = predict(
-                lambda n, c: self._stack.forward_one(best, n, c), self._val, 1, self._ranks
+            value, threshold, metrics = self._validation.final(
+                lambda n, c: self._stack.forward_one(best, n, c)
             )
-            p = probabilities(logits)
-            threshold, metrics = final_metrics(self._data.val.y, p)
-            value = objective_value(self._objective, self._data.val.y, p)
             self._clock()
             checkpoint = self._snapshot(k, metrics, threshold)
         return Outcome(
@@ -349,12 +325,6 @@ class Engine:
             self._ranks,
             self._train.index_device,
         )
-
-    def _compile(self, setting: Compile) -> Compiling:
-        rows, schema = (len(self._live), self._timetable.batch_rows), self._data.schema
-        x_num = torch.zeros(*rows, len(schema.numeric), device=self._device)
-        x_cat = torch.zeros(*rows, len(schema.categorical), dtype=torch.int64, device=self._device)
-        return self._batch.compile(setting, self._timetable.n_batches, x_num, x_cat)
 
     # --- state --------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from jamba_ray.config.training import Compile
+from jamba_ray.data.prepared import FeatureSchema
 from jamba_ray.training.compiled import Compiling, decide, has_compiler
 from jamba_ray.training.device_rows import DeviceRows
 from jamba_ray.training.loss import Criterion
@@ -35,10 +36,13 @@ class GlobalBatch:
         self._format, self._scaler = number_format, scaler
         self._ranks, self._accumulate = ranks, accumulate
 
-    def compile(self, setting: Compile, n_batches: int, x_num: Tensor, x_cat: Tensor) -> Compiling:
-        """Compile the pass over batches like these ([K, B, F_n], [K, B, F_c]) if that is repaid
-        within ``n_batches``; what fails to compile runs as it would have."""
-        device = x_num.device.type
+    def compile(
+        self, setting: Compile, n_batches: int, batch_rows: int, schema: FeatureSchema
+    ) -> Compiling:
+        """Compile the pass over batches of ``batch_rows`` if that is repaid within ``n_batches``;
+        what fails to compile runs as it would have."""
+        flat = self._stack.flat
+        device = flat.device.type
         choice = decide(
             setting,
             device_type=device,
@@ -51,6 +55,9 @@ class GlobalBatch:
         if not choice.on:
             return choice
         self._stack.start_at(0)
+        shape = (self._stack.size, batch_rows)
+        x_num = flat.new_zeros(*shape, len(schema.numeric))
+        x_cat = flat.new_zeros(*shape, len(schema.categorical), dtype=torch.int64)
         try:
             with self._format.autocast(device):
                 self._stack.compile(x_num, x_cat)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from jamba_ray.config.search import Objective
+from jamba_ray.training.member import Report
 from jamba_ray.training.validation import is_better
 
 
@@ -45,6 +46,18 @@ class Progress:
         self.best_value, self.best_step, self.stale = value, self.step, 0
         self.metrics = dict(metrics)
         return True
+
+    def report(self, trial: int, n_rows: int, metrics: dict[str, float]) -> Report:
+        """What a reporter is told now; ``n_rows`` training rows are an epoch."""
+        return Report(
+            trial=trial,
+            step=self.step,
+            rows_seen=self.rows_seen,
+            epoch=self.rows_seen / n_rows,
+            seconds=self.seconds,
+            metrics=metrics,
+            goodput_s=self.goodput_s,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Strict JSON, all but the weights and what counts since the last report."""

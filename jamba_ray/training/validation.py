@@ -14,15 +14,45 @@ from scipy.special import expit  # type: ignore[import-untyped]
 from torch import Tensor
 
 from jamba_ray.config.search import DIRECTIONS, Objective
+from jamba_ray.data.place import Place
 from jamba_ray.data.prepared import Rows
 from jamba_ray.evaluation import choose_threshold, score, value_of
-from jamba_ray.training.device_rows import DeviceRows
+from jamba_ray.training.device_rows import DeviceRows, ResidentRows, rows_on
 from jamba_ray.training.ranks import ALONE, Ranks
 
 Floats = npt.NDArray[np.float64]
 
 CHUNK_ROWS = {"cpu": 1024, "cuda": 16384}
 """Rows x members of one forward pass: on a CPU what stays in cache, on a GPU what fills it."""
+
+
+class Validation:
+    """Judges members: at a report on one sample of the validation rows, at their end on all."""
+
+    def __init__(
+        self, rows: Rows, objective: Objective, limit: int, device: str, place: Place, ranks: Ranks
+    ) -> None:
+        self._rows, self._objective, self._ranks = rows, objective, ranks
+        self._judged = sample(rows, limit)
+        self._sample = ResidentRows.of(self._judged, device)
+        self._all = rows_on(rows, device, place)
+
+    def logits(self, forward: Callable[[Tensor, Tensor], Tensor], n_members: int) -> Floats:
+        """[K, N] on the sample."""
+        return predict(forward, self._sample, n_members, self._ranks)
+
+    def metrics(self, logits: Floats) -> dict[str, float]:
+        """``judge`` on one member's logits [N] of the sample."""
+        return judge(self._objective, self._judged.y, probabilities(logits))
+
+    def final(
+        self, forward: Callable[[Tensor, Tensor], Tensor]
+    ) -> tuple[float, float, dict[str, float]]:
+        """Objective, threshold and all metrics of one member on all rows."""
+        (logits,) = predict(forward, self._all, 1, self._ranks)
+        p = probabilities(logits)
+        threshold, metrics = final_metrics(self._rows.y, p)
+        return objective_value(self._objective, self._rows.y, p), threshold, metrics
 
 
 def sample(rows: Rows, limit: int) -> Rows:
