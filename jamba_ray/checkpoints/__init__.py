@@ -2,7 +2,7 @@
 
 from jamba_ray.checkpoints.manifest import Kind, Manifest
 from jamba_ray.checkpoints.remote_folder import Patience, RemoteFolder
-from jamba_ray.checkpoints.remote_store import RemoteCheckpointStore
+from jamba_ray.checkpoints.remote_store import RemoteCheckpointStore, read_published
 from jamba_ray.checkpoints.retention import Entry, deletable
 from jamba_ray.checkpoints.snapshot import Snapshot
 from jamba_ray.checkpoints.store import CheckpointStore, Loaded, read_checkpoint
@@ -19,4 +19,5 @@ __all__ = [
     "Snapshot",
     "deletable",
     "read_checkpoint",
+    "read_published",
 ]

@@ -163,5 +163,31 @@ class RemoteCheckpointStore(CheckpointStore):
         return manifest, raw, files
 
 
+def read_published(folder: RemoteFolder) -> Snapshot:
+    """The checkpoint of a run's ``best/`` in a bucket, ``folder`` being either of the two.
+
+    Raises:
+        CheckpointError: There is none, or it is damaged.
+        StorageError: The store refuses.
+    """
+    for path in ("", "best/"):
+        raw = folder.read(f"{path}{MANIFEST}", MAX_MANIFEST_BYTES)
+        if raw is None:
+            continue
+        where = f"{folder.uri}/{path}".rstrip("/")
+        files = {}
+        for name, expected in parse(raw, where).files.items():
+            data = folder.read(f"{path}{name}", expected.size + 1)
+            if data is None:
+                raise CheckpointError(f"{where}: `{name}` is missing. Use another run.")
+            verify(name, data, expected, where)
+            files[name] = data
+        return decode(files, where)
+    raise CheckpointError(
+        f"{folder.uri} must be a run with a `best/`, or that folder, but holds no `{MANIFEST}`. "
+        "Give the run of a finished sweep, such as 's3://bucket/sweeps/<run>'."
+    )
+
+
 def _object(name: str, content: FileRecord) -> str:
     return f"{name}.{content.sha256[:16]}"

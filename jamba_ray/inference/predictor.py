@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from jamba_ray.checkpoints import Snapshot, read_checkpoint
+from jamba_ray.checkpoints import RemoteFolder, Snapshot, read_checkpoint, read_published
 from jamba_ray.checkpoints.manifest import MANIFEST
+from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.data import Rows
 from jamba_ray.errors import CheckpointError
 from jamba_ray.inference.scorer import (
@@ -79,11 +80,21 @@ class Predictor:
 def load(path: str | os.PathLike[str], device: str = "cpu") -> Predictor:
     """The predictor in a checkpoint folder, a run's ``best/``, or a run folder (its ``best/``).
 
-    Every byte is verified first, and nothing in the files can run code.
+    A run in a bucket is an ``s3://`` or ``gs://`` URI (a store of another address: its endpoint in
+    AWS_ENDPOINT_URL). Every byte is verified first, and nothing in the files can run code.
 
     Raises:
         CheckpointError: Naming what is missing or damaged.
+        StorageError: The bucket refuses.
     """
+    if "://" in (text := os.fspath(path)):
+        try:
+            place = parse_store(text)
+        except ValueError as error:
+            raise CheckpointError(f"The URI of a checkpoint is one of a store: {error}.") from error
+        if isinstance(place, StoreUri):
+            return Predictor(read_published(RemoteFolder(place)), device)
+        path = place
     return Predictor(read_checkpoint(find_checkpoint(Path(path)))[1], device)
 
 
