@@ -8,8 +8,6 @@ come back to the lane, which alone talks to the study, and rank 0 writes checkpo
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +25,7 @@ from jamba_ray.launch.group_faults import Faults
 from jamba_ray.launch.group_trainer import PLACE_TIMEOUT_S, found_no_place, run_trainer
 from jamba_ray.launch.lane import DetachedError
 from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.launch.scratch import scratch_folder
 from jamba_ray.training import Finish, Member, Outcome, Report, Reporter, Save
 from jamba_ray.training import fit as fit_alone
 
@@ -47,8 +46,8 @@ class Group:
         self._trainer: threading.Thread | None = None
         self._error: BaseException | None = None
         self._jobs = 0
-        self._scratch: str | None = None
-        """Where Ray Train writes its few files, on this machine."""
+        self._scratch = contextlib.ExitStack()
+        """Holds the folder where Ray Train writes its few files, on this machine."""
         self.starts = 0
         """How often ranks were started; 1 as long as nothing died."""
 
@@ -200,9 +199,9 @@ class Group:
         self.starts += 1
         self._error = None
         self._forget()
-        self._scratch = tempfile.mkdtemp(prefix="jr-group-")
+        scratch = self._scratch.enter_context(scratch_folder())
         self._trainer = threading.Thread(
-            target=self._run, name="jamba_ray-group", args=(self._scratch,), daemon=True
+            target=self._run, name="jamba_ray-group", args=(str(scratch),), daemon=True
         )
         self._trainer.start()
 
@@ -225,9 +224,7 @@ class Group:
         if self._trainer is not None:
             self._trainer.join(patience_s)
         self._trainer = None
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
-        self._scratch = None
+        self._scratch.close()
 
     def _call(self, method: Any, *args: Any) -> Any:
         try:

@@ -120,7 +120,9 @@ class TorchRanks:
         self.pulse.waiting = True
         try:
             collective()
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
+            # A ValueError says that the process group was ended under us: Ray Train does that to
+            # the ranks that still live before it ends them.
             raise RankLostError(str(error)) from error
         self.pulse.waiting = False
 

@@ -7,12 +7,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jamba_ray.config.training import TrainingSection
 from jamba_ray.training.optimizer import StackedAdamW
-from jamba_ray.training.ranks import share
+from jamba_ray.training.ranks import Pulse, RankLostError, TorchRanks, share
 from tests.equivalence.ranks_of_gloo import CASES, SABOTAGES, arrays, calm_adam, spawn, train
 
 TOLERANCE = 2e-5
@@ -121,6 +122,13 @@ def test_accumulated_equals_at_once():
     """In one process too; the accumulated case has masks, unequal parts and a rest."""
     parts, whole = arrays(*train("accumulate")), arrays(*train("at_once"))
     assert max(float(np.abs(parts[n] - whole[n]).max()) for n in parts) < TOLERANCE
+
+
+def test_a_process_group_that_is_ended_under_a_rank_is_no_fault_of_the_trial():
+    rank = TorchRanks.__new__(TorchRanks)
+    rank.pulse = Pulse(0.0)
+    with pytest.raises(RankLostError, match="process group"):
+        rank.sum_(torch.zeros(1))
 
 
 def test_parts_must_have_rows():
