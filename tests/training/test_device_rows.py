@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ import torch
 from jamba_ray.data import mapped_rows
 from jamba_ray.data.mapped_rows import MappedRows, write_rest
 from jamba_ray.data.place import Place, device_or_host
-from jamba_ray.training.device_rows import ResidentRows, StreamedRows, place_of, rows_on
+from jamba_ray.training.device_rows import ResidentRows, StreamedRows, place_of, rows_on, streaming
 from tests.training.trials import make_data, make_rows
 
 
@@ -119,6 +120,22 @@ class TestPlace:
         beside = "disk" if asked == "disk" else "host"
         assert device_or_host(1, 10**9, beside, asked).kind == asked
         assert device_or_host(10**9, 1, beside, asked).kind == asked
+
+    def test_a_gpu_is_asked_how_much_is_free_and_a_sentence_says_what_follows(self, monkeypatch):
+        data, held = make_data(1000, 1000), {"memory_reserved": 80_000, "memory_allocated": 20_000}
+        for name, n_bytes in held.items():
+            monkeypatch.setattr(torch.cuda, name, lambda device, n=n_bytes: n)
+        for free, kind in ((40_000, "host"), (20_000, "host"), (100_000, "device")):
+            monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, n=free: (n, 10**9))
+            assert place_of(data, "cuda").kind == kind  # 2,000 rows of 36 bytes
+        assert streaming(data, "cuda") is None
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 10**9))
+        assert streaming(data, "cuda") == (
+            "Rows stay in host memory and are copied to the GPU batch by batch: their 0.1 MB are "
+            "more than 50% of the 0.1 MB that are free on the GPU."
+        )
+        assert streaming(replace(data, rows_in="device"), "cuda") is None
+        assert streaming(data, "cpu") is None
 
     def test_a_cpu_uses_rows_where_they_lie(self, tmp_path):
         data = make_data(20, 20)
