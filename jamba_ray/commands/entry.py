@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 import tempfile
@@ -36,6 +38,8 @@ class Command(Generic[S]):
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Run the command as ``python -m jamba_ray.<name>`` does; returns the exit code."""
         arguments = sys.argv[1:] if argv is None else argv
+        # Python's last garbage collection would walk all of torch: over a second (1.3 s of 1.6 s).
+        atexit.register(gc.freeze)
         return guarded(lambda out: self._main(arguments, out))
 
     def _main(self, arguments: Sequence[str], out: Console) -> int:
