@@ -30,11 +30,13 @@ WORKLOADS: dict[str, tuple[str, ...]] = {
     "attention_heads": ("+sweep=attention_heads",),
     # What most sweeps of tabular models are: a small network, only fusible parameters.
     "small_mlp": (*_SMALL, "n_trials=32"),
+    "many_small_mlp": (*_SMALL, "n_trials=128"),
     "quick": (*_SMALL, "n_trials=8", "training.epochs=1", "data.n_samples=8000"),
 }
 ABOUT = {
     "attention_heads": "the shipped sweep `attention_heads`",
     "small_mlp": "`mlp`, hidden 64, batch 128; learning rate, dropout, weight decay",
+    "many_small_mlp": "`small_mlp` with four times the trials",
     "quick": "`small_mlp` with one epoch of few rows",
 }
 
