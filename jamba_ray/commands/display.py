@@ -31,6 +31,7 @@ class Display:
         self._label = LABELS[config.objective]
         self._budget_rows = budget_rows
         self._finished: list[TrialRecord] = []
+        self._trouble: str | None = None
         self._live = (
             Live(console=console, refresh_per_second=4, transient=True)
             if console.is_terminal
@@ -53,6 +54,7 @@ class Display:
 
     def __call__(self, progress: SweepProgress) -> None:
         """Show how the sweep stands."""
+        self._say_trouble(progress.trouble)
         # A resumed sweep counts on from what finished before it was stopped.
         before = progress.n_finished - len(progress.finished)
         for done, trial in enumerate(progress.finished, before + 1):
@@ -64,6 +66,17 @@ class Display:
                 self._console.print(line, highlight=False, markup=False, soft_wrap=True)
         if self._live is not None:
             self._live.update(self._table(progress))
+
+    def _say_trouble(self, trouble: str | None) -> None:
+        """What the sweep waits for: in the table it counts on, elsewhere it is a line when the wait
+        begins and one when it is over."""
+        before, self._trouble = self._trouble, trouble
+        if (before is None) == (trouble is None):
+            return
+        line = trouble or "the store takes what it is given again"
+        self._log.write(line)
+        if self._live is None:
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _table(self, progress: SweepProgress) -> RenderableType:
         rows = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
@@ -127,6 +140,8 @@ def _headline(progress: SweepProgress) -> RenderableType:
     )
     if progress.ended:
         words += f", ending: {progress.ended}"
+    if progress.trouble:
+        words += f"\n{progress.trouble}"
     bar = ProgressBar(total=max(1, progress.n_trials), completed=progress.n_finished, width=30)
     line = Table.grid(padding=(0, 1))
     line.add_row(bar, Text(words))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -169,6 +169,11 @@ class SweepConfig(ExperimentConfig):
         default=None, json_schema_extra=NOT_IN_FINGERPRINT
     )
     """Lanes at a time; None: one per GPU, or one per CPU core where there is none."""
+    trials_per_lane: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        default="auto", json_schema_extra=NOT_IN_FINGERPRINT
+    )
+    """Trials of one shape that a lane trains at a time, as one batched model; ``auto``: as many as
+    were measured to pay, and no more than an eighth of all trials at a time."""
     workers_per_trial: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=1, json_schema_extra=NOT_IN_FINGERPRINT
     )

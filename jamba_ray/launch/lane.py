@@ -21,6 +21,7 @@ from jamba_ray.config.space import Params
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import ConfigError, JambaError, StorageError
 from jamba_ray.launch.outcome import LaneOutcome
+from jamba_ray.launch.refusal import refusal
 from jamba_ray.launch.reports import by_trial, checked, is_number
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.launch.watchdog import Watchdog
@@ -49,6 +50,9 @@ class Job:
     number: int
     params: Params
     resumed: bool = False
+    """Whether its newest checkpoint is to be continued."""
+    step: int = 0
+    """Reports that the study has of it."""
 
 
 class Lane:
@@ -68,16 +72,19 @@ class Lane:
         rows: bool = True,
         hang_timeout_s: float | None = None,
         patience_s: float = 60.0,
+        waiting: Callable[[str | None], object] = lambda sentence: None,
+        note: Callable[[str], object] = lambda sentence: None,
     ) -> None:
         """``rows``: whether each report is written to the run's local rows. ``hang_timeout_s``: a
         stack that reports nothing for so long ends this process. ``patience_s``: a store that
-        refuses is tried again for so long."""
+        refuses is tried again for so long; ``waiting`` is told at each try, with None after it.
+        ``note`` is told what a user should read in the summary."""
         torch.set_num_threads(threads)
         self._rows = RowLog(folder.path) if rows else None
         self._data, self._device = data, device
         self._fit = fit
         self._store = folder.checkpoint_store()
-        self._patience_s = patience_s
+        self._patience_s, self._waiting, self._note = patience_s, waiting, note
         self._log = folder.logs / f"lane-{os.uname().nodename}-{os.getpid()}.log"
         self._watchdog = Watchdog(hang_timeout_s, self._log)
 
@@ -93,7 +100,7 @@ class Lane:
         members = []
         for job in jobs:
             try:
-                members.append(_member(job, base))
+                members.append(member_of(job, base))
             except Exception as error:
                 ended[job.number] = self._failed(job, error)
         resume = {j.number for j in jobs if j.resumed and j.number not in ended}
@@ -122,7 +129,7 @@ class Lane:
             self._data,
             report,
             device=self._device,
-            save=_Saver(self._save).save,
+            save=Saver(self._save).save,
             resume=snapshots or None,
         )
         return by_trial(members, outcomes)
@@ -130,16 +137,22 @@ class Lane:
     def _save(self, trial: int, step: int, snapshot: Snapshot, kind: Kind) -> str:
         """Save, again and again while the store refuses; a store that is lost is no fault of the
         trial. Raises DetachedError after ``patience_s``."""
-        deadline, pause = time.monotonic() + self._patience_s, 0.2
+        begun, pause = time.monotonic(), 0.2
         while True:
             try:
-                return self._store.save(trial, step, snapshot, kind)
+                saved = self._store.save(trial, step, snapshot, kind)
             except StorageError as error:
-                if time.monotonic() >= deadline:
+                waited = time.monotonic() - begun
+                if waited >= self._patience_s:
                     raise DetachedError(error.message) from error
                 self._write(f"trial {trial}: {error.message} Trying again.")
-                time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
+                self._waiting(refusal(error, waited, self._patience_s))
+                time.sleep(max(0.0, min(pause, self._patience_s - waited)))
                 pause = min(2 * pause, 5.0)
+            else:
+                if pause > 0.2:
+                    self._waiting(None)
+                return saved
 
     def _written(self, report: Reporter) -> Reporter:
         """``report``, with each report in the local rows before anybody else is told."""
@@ -210,10 +223,14 @@ class Lane:
         )
 
     def _newest(self, number: int) -> Snapshot | None:
-        """The newest snapshot that verifies; damaged newer ones are passed over and logged."""
+        """The newest snapshot that verifies; damaged newer ones are passed over, and it is said."""
         found, warnings = self._store.latest(number)
+        if found is None and not warnings:
+            # The first report of a trial is saved at once.
+            warnings = ["Its checkpoints are gone; it was begun anew."]
         for warning in warnings:
             self._write(f"trial {number}: {warning}")
+            self._note(f"trial {number}: {warning}")
         return None if found is None else found.snapshot
 
     def _failed(self, job: Job, error: BaseException) -> LaneOutcome:
@@ -232,7 +249,7 @@ class Lane:
             log.write(f"{stamp} {text}\n")
 
 
-class _Saver:
+class Saver:
     """Saves resumable snapshots, not too often."""
 
     def __init__(self, save: Callable[[int, int, Snapshot, Kind], str]) -> None:
@@ -240,6 +257,7 @@ class _Saver:
         self._saved_at: dict[int, float] = {}
 
     def save(self, trial: int, snapshot: Snapshot) -> None:
+        """Save unless the trial was saved a moment ago."""
         now = time.monotonic()
         if now - self._saved_at.get(trial, -SAVE_EVERY_S) < SAVE_EVERY_S:
             return
@@ -267,7 +285,8 @@ def root_cause(error: BaseException) -> str:
     return f"{said}{where}"
 
 
-def _member(job: Job, base: TrialConfig) -> Member:
+def member_of(job: Job, base: TrialConfig) -> Member:
+    """A job as training takes it, with a seed of its own."""
     config = with_params(base, job.params)
     if "seed" not in job.params:
         config = config.model_copy(update={"seed": (base.seed + job.number) % 2**31})

@@ -35,6 +35,8 @@ class Live:
     """The objective at ``step``."""
     pruned_at: int | None = None
     """The report at which the pruner said no."""
+    stack: int = 0
+    """The first trial of the stack that it was begun in."""
     losses: int = 0
     """How often its lane was lost."""
     heard: float = math.inf
@@ -58,6 +60,8 @@ class Ledger:
     """Numbers of finished trials in the order in which they finished."""
     waiting: deque[int] = field(default_factory=deque)
     """Live trials that nobody trains, the next one first."""
+    stacks: Counter[int] = field(default_factory=Counter)
+    """Trials by the first trial of the stack that they were begun in."""
     best: TrialRecord | None = None
     goodput_s: float = 0.0
     """Of trials that finished in this session."""
@@ -73,6 +77,7 @@ class Ledger:
         for trial in sorted(done, key=lambda t: (t.datetime_complete is None, t.datetime_complete)):
             self.note(record(trial))
         for trial in trials:
+            self.stacks[stack_of(trial)] += 1
             if trial.state != TrialState.RUNNING:
                 continue
             live = live_of(trial)
@@ -80,6 +85,10 @@ class Ledger:
             if not (session and live.ticket.startswith(f"{session}/")):
                 live.ticket = ""
                 self.waiting.append(trial.number)
+
+    def is_among_first_stacks(self, stack: int, n: int) -> bool:
+        """Whether fewer than ``n`` stacks were begun before this one."""
+        return sum(other < stack for other in self.stacks) < n
 
     def holders(self, ticket: str) -> list[int]:
         """Live trials of a ticket."""
@@ -177,8 +186,14 @@ def live_of(trial: FrozenTrial) -> Live:
         step=step,
         value=trial.intermediate_values.get(step),
         pruned_at=trial.user_attrs.get("pruned_at"),
+        stack=stack_of(trial),
         losses=int(trial.user_attrs.get("losses", 0)),
     )
+
+
+def stack_of(trial: FrozenTrial) -> int:
+    """The first trial of the stack that a trial was begun in; its own number where it was that."""
+    return int(trial.user_attrs.get("stack", trial.number))
 
 
 def _running(number: int, live: Live) -> RunningTrial:

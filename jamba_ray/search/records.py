@@ -20,8 +20,13 @@ class TrialSpec:
     params: Params
     shape: Params
     """The structural part of ``params``; trials of one shape can share a stack."""
-    resumed: bool = False
-    """Whether it was begun before, so that its newest checkpoint is to be continued."""
+    step: int = 0
+    """Reports that the study has of it: if any, its newest checkpoint is to be continued."""
+
+    @property
+    def resumed(self) -> bool:
+        """Whether it was begun before."""
+        return self.step > 0
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,8 @@ class SweepProgress:
     lanes: int
     ended: str | None
     """Why no more trials are started, once that is so."""
+    trouble: str | None = None
+    """What the sweep waits for: 'the store refuses (...): trying again, 12 of 60 s'."""
 
     @property
     def n_finished(self) -> int:

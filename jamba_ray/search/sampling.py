@@ -26,7 +26,7 @@ MAX_LISTED = 20_000
 
 
 def make_sampler(
-    section: SamplerSection, space: SearchSpace, *, seed: int, number: int, draw: int, lanes: int
+    section: SamplerSection, space: SearchSpace, *, seed: int, number: int, draw: int
 ) -> BaseSampler:
     """The sampler for one draw of one trial. ``grid`` has none: see ``grid_order``."""
     own = trial_seed(seed, number, draw)
@@ -39,8 +39,8 @@ def make_sampler(
                 multivariate=section.multivariate,
                 # Conditional parameters are modelled jointly within each branch.
                 group=section.multivariate and conditional,
-                # With several lanes, running trials count as bad so that lanes spread out.
-                constant_liar=lanes > 1,
+                # Trials that run count as bad, so that lanes and members of a stack spread out.
+                constant_liar=True,
                 seed=own,
             )
         if section.name == "gp":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -88,11 +89,7 @@ class StudySearcher(Searcher):
 
 def to_text(specs: list[TrialSpec]) -> str:
     """Members as one JSON text, which Tune passes on without looking into it."""
-    members = [
-        {"number": s.number, "params": s.params, "shape": s.shape, "resumed": s.resumed}
-        for s in specs
-    ]
-    return json.dumps(members, allow_nan=False)
+    return json.dumps([dataclasses.asdict(spec) for spec in specs], allow_nan=False)
 
 
 def from_text(text: str) -> list[TrialSpec]:

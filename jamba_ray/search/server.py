@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,11 +14,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jamba_ray.errors import ConfigError, JambaError, StorageError
 from jamba_ray.launch.outcome import LaneOutcome
-from jamba_ray.search.records import Answer, ReportLine, SweepProgress, TrialRecord
+from jamba_ray.search.records import Answer, ReportLine, SweepProgress, TrialRecord, TrialSpec
 from jamba_ray.search.settings import StudySettings
 from jamba_ray.search.study import Decision, StudyBook
 
 NAMESPACE = "jamba_ray"
+_ASIDE = "aside"
 T = TypeVar("T")
 
 
@@ -32,6 +34,33 @@ class StudyServer:
         self._epoch = epoch
         self._book: StudyBook | None = None
         self._gone: JambaError | None = None
+        self._troubles: dict[str, str] = {}
+        self._notes: list[str] = []
+        self._lanes: list[Any] = []
+
+    def enter(self, lane: Any) -> None:
+        """Here is a lane, by its handle."""
+        self._lanes.append(lane)
+
+    def lanes(self) -> list[Any]:
+        """The handles of all lanes that ever began, so that a signal can end them."""
+        return self._lanes
+
+    def waiting(self, who: str, sentence: str | None) -> None:
+        """``who`` waits for a store that refuses; None: no longer."""
+        if sentence is None:
+            self._troubles.pop(who, None)
+        else:
+            self._troubles[who] = sentence
+
+    def note(self, sentence: str) -> None:
+        """Say so in the summary."""
+        if sentence not in self._notes:
+            self._notes.append(sentence)
+
+    def trouble(self) -> str | None:
+        """What the sweep waits for now, as a sentence; see ``aside``."""
+        return next(iter(self._troubles.values()), None)
 
     def open(self) -> int:
         """Open the study now, so that its errors come before any trial; how many have finished."""
@@ -40,6 +69,18 @@ class StudyServer:
     def ask(self, ticket: str) -> Answer:
         """See ``StudyBook.ask``."""
         return self._on(lambda book: book.ask(ticket))
+
+    def fill(self, ticket: str, size: int, new: bool) -> list[TrialSpec]:
+        """See ``StudyBook.fill``."""
+        return self._on(lambda book: book.fill(ticket, size, new=new))
+
+    def packing(self, shape: str) -> int | None:
+        """See ``StudyBook.packing``."""
+        return self._on(lambda book: book.packing(shape))
+
+    def keep_packing(self, shape: str, size: int, rows_per_s: dict[str, float]) -> int:
+        """See ``StudyBook.keep_packing``."""
+        return self._on(lambda book: book.keep_packing(shape, size, rows_per_s))
 
     def report(self, reports: Sequence[ReportLine]) -> list[Decision]:
         """See ``StudyBook.report``."""
@@ -52,6 +93,7 @@ class StudyServer:
 
     def lost(self, ticket: str, why: str, charged: bool = True) -> None:
         """See ``StudyBook.lost``."""
+        self._troubles.clear()  # the dead tell nothing, not even that they wait no longer
         self._on(lambda book: book.lost(ticket, why, charged=charged))
 
     def spoil(self, why: str) -> None:
@@ -64,7 +106,8 @@ class StudyServer:
 
     def progress(self, after: int = 0) -> SweepProgress:
         """See ``StudyBook.progress``."""
-        return self._on(lambda book: book.progress(after))
+        progress = self._on(lambda book: book.progress(after))
+        return replace(progress, trouble=self.trouble())
 
     def standing(self, keep: int) -> tuple[list[int], list[int]]:
         """See ``StudyBook.standing``."""
@@ -79,8 +122,8 @@ class StudyServer:
         return self._on(StudyBook.records)
 
     def notes(self) -> list[str]:
-        """See ``StudyBook.notes``."""
-        return self._on(StudyBook.notes)
+        """What a user should read: of the study, and of lanes."""
+        return [*self._on(StudyBook.notes), *self._notes]
 
     def close(self) -> None:
         """See ``StudyBook.close``; the next call opens the study again."""
@@ -96,7 +139,11 @@ class StudyServer:
         try:
             if self._book is None:
                 self._book = StudyBook(
-                    self._path, self._settings, session=self._session, epoch=self._epoch
+                    self._path,
+                    self._settings,
+                    session=self._session,
+                    epoch=self._epoch,
+                    waiting=partial(self.waiting, "study"),
                 )
             return act(self._book)
         except ConfigError:
@@ -116,7 +163,8 @@ def start_server(
 
     ``max_task_retries``: a call whose reply was lost is made again; every method bears that.
     """
-    actor: Any = ray.remote(StudyServer)
+    remote: Any = ray.remote
+    actor = remote(concurrency_groups={_ASIDE: 1})(StudyServer)
     return actor.options(
         name=name,
         namespace=NAMESPACE,
@@ -132,15 +180,29 @@ def server_of(name: str) -> Any:
     return ray.get_actor(name, namespace=NAMESPACE)
 
 
-def call(method: Any, *args: Any, timeout_s: float | None = None) -> Any:
+def aside(method: Any) -> Any:
+    """``method`` in a thread of its own: answered even while the study waits for its disk."""
+    return method.options(concurrency_group=_ASIDE)
+
+
+def call(
+    method: Any,
+    *args: Any,
+    timeout_s: float | None = None,
+    meanwhile: Callable[[], None] | None = None,
+) -> Any:
     """Call a method of the server and wait, with its own errors rather than Ray's wrappers.
+    ``meanwhile`` is called every second until there is an answer.
 
     Raises:
         JambaError: What the study raised.
         StorageError: The server cannot be reached, or the database failed.
     """
     try:
-        return ray.get(method.remote(*args), timeout=timeout_s)
+        answer = method.remote(*args)
+        while meanwhile is not None and not ray.wait([answer], timeout=1.0)[0]:
+            meanwhile()
+        return ray.get(answer, timeout=timeout_s)
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
         if isinstance(cause, JambaError):

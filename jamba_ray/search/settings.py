@@ -26,6 +26,8 @@ class StudySettings:
     time_budget_s: float | None = None
     max_failed_trials: int | None = None
     lanes: int = 1
+    stack: int = 1
+    """Trials that a lane may train at a time."""
     config_fingerprint: str = ""
     data_fingerprint: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from typing import Literal
 import optuna
 
 from jamba_ray.errors import ConfigError, StorageError
+from jamba_ray.launch.refusal import refusal
 from jamba_ray.search import lease, recovery, rows
 from jamba_ray.search.memory import StudyMemory
 from jamba_ray.search.rows import STUDY_NAME, Row
@@ -31,7 +32,7 @@ class StudyDatabase:
 
     Changes are made to ``storage`` (in memory) and become true with ``commit``. Without ``epoch``
     (see ``lease.take``) it takes the lease itself and gives it back when it is closed. ``waiting``
-    is called with a sentence while the disk refuses.
+    is called with a sentence at each try while the disk refuses, and with None after it.
 
     Raises:
         RunExistsError: Another process writes this study.
@@ -45,7 +46,7 @@ class StudyDatabase:
         *,
         epoch: int | None = None,
         patience_s: float = PATIENCE_S,
-        waiting: Callable[[str], None] = lambda sentence: None,
+        waiting: Callable[[str | None], None] = lambda sentence: None,
     ) -> None:
         self._path, self._patience_s, self._waiting = path, patience_s, waiting
         self.notes: tuple[str, ...] = ()
@@ -109,20 +110,10 @@ class StudyDatabase:
         if not changed:
             return
         changed.append(("commits", [self._commits + 1]))
-        deadline, pause = time.monotonic() + self._patience_s, 0.1
-        while True:
-            try:
-                self._commit_once(changed)
-                break
-            except (sqlite3.Error, OSError) as error:
-                if not recovery.is_refusal(error):
-                    raise recovery.unreadable(self._path, str(error)) from error
-                if time.monotonic() >= deadline:
-                    raise _refused(self._path, error, self._patience_s) from error
-                self._waiting(f"{self._path} cannot be written ({error}); trying again.")
-                time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
-                pause = min(2 * pause, 5.0)
-                self._reconnect()
+        try:
+            self._commit_patiently(changed)
+        finally:
+            self._waiting(None)
         self._commits += 1
         self._redo.append(self._commits, changed)
         self.copy_if_due()
@@ -147,6 +138,23 @@ class StudyDatabase:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
         self._redo.close()
+
+    def _commit_patiently(self, changed: list[Row]) -> None:
+        begun, pause = time.monotonic(), 0.1
+        while True:
+            try:
+                self._commit_once(changed)
+                return
+            except (sqlite3.Error, OSError) as error:
+                if not recovery.is_refusal(error):
+                    raise recovery.unreadable(self._path, str(error)) from error
+                waited = time.monotonic() - begun
+                if waited >= self._patience_s:
+                    raise _refused(self._path, error, self._patience_s) from error
+                self._waiting(refusal(error, waited, self._patience_s))
+                time.sleep(max(0.0, min(pause, self._patience_s - waited)))
+                pause = min(2 * pause, 5.0)
+                self._reconnect()
 
     def _commit_once(self, changed: list[Row]) -> None:
         # A file that was deleted, or whose disk went away, would be written to without an error.

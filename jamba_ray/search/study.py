@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from jamba_ray.config.space import Params, Scalar
 from jamba_ray.launch.outcome import LaneOutcome
-from jamba_ray.search import identity, rules, sampling
+from jamba_ray.search import identity, rules, sampling, stacks
 from jamba_ray.search.ledger import Ledger, Live, record
 from jamba_ray.search.overlay import view
 from jamba_ray.search.proposal import whole_trial
@@ -45,7 +45,8 @@ _OUTDATED = "the run went on with other settings or data than this trial was beg
 class StudyBook:
     """Opens the study at ``path``, new or begun; ``session`` tells this driver from earlier ones.
 
-    Trials that another session left unfinished are handed out first.
+    Trials that another session left unfinished are handed out first. ``waiting``: see
+    ``StudyDatabase``.
 
     Raises:
         StorageError: See ``StudyDatabase``.
@@ -60,10 +61,11 @@ class StudyBook:
         session: str = "",
         epoch: int | None = None,
         clock: Callable[[], float] = time.time,
+        waiting: Callable[[str | None], None] = lambda sentence: None,
     ) -> None:
         self._settings, self._session, self._clock = settings, session, clock
         self._db = StudyDatabase(
-            path, settings.direction, epoch=epoch, patience_s=settings.patience_s
+            path, settings.direction, epoch=epoch, patience_s=settings.patience_s, waiting=waiting
         )
         self._notes = list(self._db.notes)
         self._spoilt: str | None = None
@@ -96,22 +98,53 @@ class StudyBook:
 
     def _ask(self, ticket: str) -> Answer:
         for number in self._ledger.holders(ticket):
-            return self._answer(number, resumed=self._ledger.live[number].step > 0)
+            return Answer(spec=self._spec(number))
         ended = self._why_no_more()
         if ended is None and self._ledger.waiting:
             number = self._ledger.waiting[0]
             self._set_ticket(self._ledger.live[number], ticket)
             self._ledger.waiting.popleft()
-            return self._answer(number, resumed=True)
+            return Answer(spec=self._spec(number))
         if ended is None:
             number = self._ledger.n_begun
-            params, marks = self._suggestions.next(number)
+            params, marks = self._suggestions.next(number, shape=self._new_shape(number))
             if params is not None:
                 self._create(number, params, {"ticket": ticket, **marks})
-                return self._answer(number, resumed=False)
+                return Answer(spec=self._spec(number))
             ended = self._suggestions.exhausted()
         self._ended = self._ended or ended
         return Answer(ended=self._ended)
+
+    def fill(self, ticket: str, size: int, *, new: bool = True) -> list[TrialSpec]:
+        """The trials of the lane that holds ``ticket``, after others of their shape were added.
+
+        They are made up to ``size``, by trials of that shape which wait for a lane and then, if
+        ``new``, by new ones: not while trials of other shapes wait, not beyond this lane's share of
+        the trials that are left, and not beyond what ``search.stacks`` allows. A trial whose lane
+        was lost stays alone, so that it takes no other down with it.
+        """
+        held = sorted(self._ledger.holders(ticket))
+        if held and not any(self._ledger.live[number].losses for number in held):
+            shape = self._settings.space.shape(self._ledger.live[held[0]].params)
+            held += self._take_waiting(ticket, shape, size - len(held))
+            if new and not self._ledger.waiting:
+                held += self._create_more(ticket, held, shape, size)
+        self._db.commit()
+        return [self._spec(number) for number in sorted(held)]
+
+    def packing(self, shape: str) -> int | None:
+        """How many trials of a shape a lane found to pay; None: none has measured yet."""
+        known = self._study.user_attrs.get("packing", {}).get(shape)
+        return None if known is None else int(known["size"])
+
+    def keep_packing(self, shape: str, size: int, rows_per_s: Mapping[str, float]) -> int:
+        """Keep what a lane measured, for all lanes and sessions; the first one's is kept."""
+        known = self._study.user_attrs.get("packing", {})
+        if shape not in known:
+            entry = {"size": size, "rows_per_s": dict(rows_per_s)}
+            self._study.set_user_attr("packing", {**known, shape: entry})
+            self._db.commit()
+        return self.packing(shape) or size
 
     def lost(self, ticket: str, why: str, *, charged: bool = True) -> None:
         """The lane of ``ticket`` died: each of its trials is continued once, then failed; not
@@ -274,17 +307,60 @@ class StudyBook:
         trial_id = self._storage.create_new_trial(self._study._study_id, trial)
         self._suggestions.tried(params)
         self._ledger.live[number] = Live(
-            trial_id, params, str(attrs["ticket"]), heard=self._clock()
+            trial_id,
+            params,
+            str(attrs["ticket"]),
+            heard=self._clock(),
+            stack=int(str(attrs.get("stack", number))),
         )
+        self._ledger.stacks[self._ledger.live[number].stack] += 1
 
     def _set_ticket(self, live: Live, ticket: str) -> None:
         self._storage.set_trial_user_attr(live.trial_id, "ticket", ticket)
         live.ticket, live.heard = ticket, self._clock()
 
-    def _answer(self, number: int, *, resumed: bool) -> Answer:
-        params = self._ledger.live[number].params
-        shape = self._settings.space.shape(params)
-        return Answer(spec=TrialSpec(number, dict(params), shape, resumed))
+    def _spec(self, number: int) -> TrialSpec:
+        live = self._ledger.live[number]
+        shape = self._settings.space.shape(live.params)
+        return TrialSpec(number, dict(live.params), shape, live.step)
+
+    def _take_waiting(self, ticket: str, shape: Params, n: int) -> list[int]:
+        """At most ``n`` trials of this shape that wait for a lane and did not lose one before."""
+        live, shape_of = self._ledger.live, self._settings.space.shape
+        taken = [
+            number
+            for number in self._ledger.waiting
+            if not live[number].losses and shape_of(live[number].params) == shape
+        ][: max(0, n)]
+        for number in taken:
+            self._set_ticket(live[number], ticket)
+            self._ledger.waiting.remove(number)
+        return taken
+
+    def _new_shape(self, number: int) -> Params | None:
+        """The shape of the first trial of one of the first stacks; None: the sampler chooses."""
+        s, begun = self._settings, len(self._ledger.stacks)
+        explores = s.stack > 1 and s.sampler.name in ("tpe", "gp", "random")
+        if not (explores and stacks.has_shapes(s.space) and begun < s.sampler.n_startup_trials):
+            return None
+        tried = [s.space.shape(trial.params) for trial in self._study.get_trials(deepcopy=False)]
+        return self._suggestions.new_shape(number, tried)
+
+    def _create_more(self, ticket: str, held: list[int], shape: Params, size: int) -> list[int]:
+        s, stack = self._settings, self._ledger.live[held[0]].stack
+        share = math.ceil((s.n_trials - self._ledger.n_begun) / s.lanes)
+        exploring = self._ledger.is_among_first_stacks(stack, s.sampler.n_startup_trials)
+        limit = stacks.trials_in_stack(s.space, s.n_trials, size, exploring=exploring)
+        room = limit - self._ledger.stacks[stack]
+        made: list[int] = []
+        while len(made) < min(size - len(held), share, room) and self._why_no_more() is None:
+            number = self._ledger.n_begun
+            params, marks = self._suggestions.next(number, shape=shape, joins=True)
+            if params is None:
+                break
+            self._create(number, params, {"ticket": ticket, "stack": stack, **marks})
+            made.append(number)
+        return made
 
     def _hung(self, live: Live) -> str | None:
         limit = self._settings.hang_timeout_s

@@ -4,7 +4,7 @@ what was tried while something else is left."""
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -66,26 +66,50 @@ class Suggestions:
             return None
         return f"all {len(self._all)} parameter sets of the search space have been tried"
 
-    def next(self, number: int) -> tuple[Params | None, dict[str, Any]]:
-        """Parameters of a new trial (None: all were tried), and marks to keep with it."""
+    def next(
+        self, number: int, *, shape: Params | None = None, joins: bool = False
+    ) -> tuple[Params | None, dict[str, Any]]:
+        """Parameters of a new trial (None: all were tried), and marks to keep with it.
+
+        ``shape``: its structural parameters are these. ``joins``: it is to join a stack; what was
+        enqueued does not, it begins one.
+        """
         queue = self._enqueued()
         if queue and (taken := self._n_taken()) < len(queue):
+            if joins:
+                return None, {}
             return self._draw(number, 0, queue[taken]), {"enqueued": taken}
         untried = None if self._all is None else self._untried()
         if untried is not None:
+            if shape is not None:
+                of_shape = [params for params in untried if self._space.shape(params) == shape]
+                if not (of_shape or joins):
+                    return self.next(number)
+                untried = of_shape
             if not untried:
                 return None, {}
             if self._grid is not None:
                 return untried[0], {}
         params: Params = {}
         for draw in range(_MAX_DRAWS):
-            params = self._draw(number, draw, {})
+            params = self._draw(number, draw, shape or {})
             if sampling.key_of(params) not in self._tried:
                 return params, {}
         if untried is not None:
             rng = random.Random(sampling.trial_seed(self._settings.seed, number, _MAX_DRAWS))
             return rng.choice(untried), {}
         return params, {}
+
+    def new_shape(self, number: int, tried: Sequence[Params]) -> Params:
+        """The structural parameters of a random trial, if possible none that were ``tried``."""
+        shape: Params = {}
+        for draw in range(_MAX_DRAWS):
+            seed = sampling.trial_seed(self._settings.seed, number, _MAX_DRAWS + 1 + draw)
+            sampler = optuna.samplers.RandomSampler(seed=seed)
+            shape = self._space.shape(propose(self._study, sampler, self._space, number))
+            if shape not in tried:
+                break
+        return shape
 
     def _untried(self) -> list[Params]:
         return [p for p in self._all or [] if sampling.key_of(p) not in self._tried]
@@ -105,6 +129,5 @@ class Suggestions:
             seed=self._settings.seed,
             number=number,
             draw=draw,
-            lanes=self._settings.lanes,
         )
         return propose(self._study, sampler, self._space, number, fixed)

@@ -14,11 +14,12 @@ from typing import Any
 
 from ray import tune
 
+from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.fingerprint import fingerprint, fingerprinted
 from jamba_ray.config.params import flatten
 from jamba_ray.config.run import SweepConfig, TrialConfig
 from jamba_ray.config.search import DIRECTIONS
-from jamba_ray.config.space import Params, SearchSpace
+from jamba_ray.config.space import Params, SearchSpace, values
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import InterruptedRunError, JambaError, StorageError
 from jamba_ray.launch.lane import Fit
@@ -32,9 +33,10 @@ from jamba_ray.search.lease import Lease, lost_lease
 from jamba_ray.search.records import SweepProgress, SweepResult
 from jamba_ray.search.recovery import Opened, open_for_writing
 from jamba_ray.search.searcher import StudySearcher
-from jamba_ray.search.server import call, start_server
+from jamba_ray.search.server import aside, call, start_server
 from jamba_ray.search.settings import StudySettings
 from jamba_ray.search.signals import Signalled, Signals
+from jamba_ray.search.stacks import most_at_a_time
 from jamba_ray.search.study import StudyBook
 from jamba_ray.search.table import write_trials
 from jamba_ray.search.trainable import LaneSettings, LaneTrainable
@@ -110,7 +112,9 @@ def run_sweep(
                 folder,
                 session,
                 plan,
-                dataclasses.replace(settings, lanes=plan.lanes),
+                dataclasses.replace(
+                    settings, lanes=plan.lanes, stack=stack_size(config, space, plan.lanes)
+                ),
                 watch,
                 fit,
                 lambda: bool(signals.name) or lease.lost,
@@ -126,6 +130,14 @@ def run_sweep(
             f"{signals.name} stopped the sweep with its state saved. "
             f"Continue it with `resume=true run={folder.name}`."
         ) from None
+
+
+def stack_size(config: SweepConfig, space: SearchSpace, lanes: int) -> int:
+    """Trials that a lane may train at a time: trees and trials of several processes train alone."""
+    names = next((values(p.leaf) for p in space.parameters if p.path == "model.name"), None)
+    trained_by = {TRAINERS.get(str(name)) for name in names or [config.model.name]}
+    stackable = config.workers_per_trial == 1 and "gradient" in trained_by
+    return most_at_a_time(config.trials_per_lane, config.n_trials, lanes, stackable=stackable)
 
 
 def study_settings(
@@ -246,7 +258,7 @@ class _Running:
         self._lease, self._opened, self._changed = lease, opened, changed
         self._config, self._data, self._folder = config, data, folder
         self._session, self._plan, self._watch, self._fit = session, plan, watch, fit
-        self._stopping = stopping
+        self._stopping, self._stack = stopping, settings.stack
         self._id = uuid.uuid4().hex[:8]
         self._name = f"study-{folder.name}-{self._id}"
         self._server = start_server(
@@ -312,6 +324,8 @@ class _Running:
                 patience_s=self._config.store_patience_s,
                 workers=self._plan.workers,
                 gpus=self._plan.gpus,
+                stack=self._stack,
+                trials_per_lane=self._config.trials_per_lane,
                 fit=self._fit,
             ),
             data=dataclasses.replace(self._data, tests={}),
@@ -379,6 +393,7 @@ class _Poll:
         self._server, self._keep, self._watch = server, keep, watch
         self._store, self._mirror = folder.checkpoint_store(), mirror_of(folder)
         self._seen = seen
+        self._last: SweepProgress | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="jamba_ray-poll", daemon=True)
         self.notes: list[str] = []
@@ -393,8 +408,11 @@ class _Poll:
 
     def look(self) -> SweepProgress:
         """Ask, show, tidy up."""
-        progress: SweepProgress = call(self._server.progress, self._seen, timeout_s=30.0)
+        progress: SweepProgress = call(
+            self._server.progress, self._seen, timeout_s=30.0, meanwhile=self._show_trouble
+        )
         self._seen += len(progress.finished)
+        self._last = dataclasses.replace(progress, finished=())
         if self._watch is not None:
             self._watch(progress)
         if progress.finished:
@@ -417,6 +435,12 @@ class _Poll:
             except Exception as error:
                 self._note(f"the display failed ({type(error).__name__}: {error}).")
                 self._watch = None
+
+    def _show_trouble(self) -> None:
+        """The study answers nothing while it waits for its disk, but why it waits."""
+        sentence: str | None = call(aside(self._server.trouble), timeout_s=30.0)
+        if sentence and self._last is not None and self._watch is not None:
+            self._watch(dataclasses.replace(self._last, trouble=sentence))
 
     def _look_at_data(self) -> None:
         if time.monotonic() - self._looked_at < _LOOK_AT_DATA_S:

@@ -6,21 +6,24 @@ import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 from ray import tune
 
+from jamba_ray.config.params import with_params
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import JambaError, StorageError
 from jamba_ray.launch.group import Group
-from jamba_ray.launch.lane import DetachedError, Fit, Job, Lane
+from jamba_ray.launch.lane import DetachedError, Fit, Job
 from jamba_ray.launch.run_folder import RunFolder
-from jamba_ray.search.records import ReportLine
+from jamba_ray.launch.stack_lane import StackLane
+from jamba_ray.search.records import ReportLine, TrialSpec
 from jamba_ray.search.searcher import from_text
-from jamba_ray.search.server import call, server_of
+from jamba_ray.search.server import aside, call, server_of
 from jamba_ray.search.study import Decision
-from jamba_ray.training import Report, fit
+from jamba_ray.training import Report, fit, packing
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class LaneSettings:
     """Processes per trial; more than one are a group that this lane starts and leads."""
     gpus: float = 0.0
     """GPUs of each worker of a group."""
+    stack: int = 1
+    """Trials that a lane may train at a time."""
+    trials_per_lane: int | Literal["auto"] = "auto"
+    """Trials that it is to train at a time; ``auto``: as many as pay."""
     fit: Fit | None = None
     """Stands in for ``jamba_ray.training.fit``."""
 
@@ -57,7 +64,7 @@ class LaneTrainable(tune.Trainable):
     ) -> None:
         """Start the lane: data and modules are loaded once, for all stacks to come."""
         self._server = server_of(settings.server)
-        self._base = settings.base
+        self._base, self._settings = settings.base, settings
         if settings.folder.remote is not None:
             settings.folder.logs.mkdir(parents=True, exist_ok=True)
         elif not settings.folder.path.is_dir():
@@ -70,7 +77,8 @@ class LaneTrainable(tune.Trainable):
             raise StorageError(why)
         self._group = _group_of(settings)
         alone = fit if self._group is None else self._group.fit
-        self._lane = Lane(
+        self._data = data
+        self._lane = StackLane(
             settings.folder,
             data,
             threads=settings.threads,
@@ -78,6 +86,10 @@ class LaneTrainable(tune.Trainable):
             rows=settings.rows,
             hang_timeout_s=settings.hang_timeout_s,
             patience_s=settings.patience_s,
+            waiting=partial(
+                aside(self._server.waiting).remote, f"lane {os.uname().nodename} {os.getpid()}"
+            ),
+            note=self._server.note.remote,
             fit=settings.fit or alone,
         )
         self.reset_config(config)
@@ -89,15 +101,19 @@ class LaneTrainable(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next stack (``reuse_actors``)."""
+        self._ticket = str(new_config["ticket"])
         self._members = from_text(new_config["members"])
         return True
 
     def step(self) -> dict[str, Any]:
         """Train the stack to its end."""
         base = TrialConfig.model_validate(self._base)
-        jobs = [Job(m.number, m.params, m.resumed) for m in self._members]
         try:
-            outcomes = self._lane.train(jobs, base, self._report)
+            if self._settings.stack > 1:
+                self._train_stack(base)
+            else:
+                outcomes = self._lane.train(_jobs(self._members), base, self._report)
+                self._tell(self._server.finish, outcomes)
         except DetachedError as error:
             # The sweep ends for all lanes: what one cannot store is lost. Already told if it came
             # from the study itself.
@@ -105,8 +121,58 @@ class LaneTrainable(tune.Trainable):
                 call(self._server.storage_lost, str(error))
             # Ray would take a BaseException for the end of the process.
             raise RuntimeError(str(error)) from error
-        call(self._server.finish, outcomes)
         return {"done": True}
+
+    def _train_stack(self, base: TrialConfig) -> None:
+        """Fill the lane up with trials of the first one's shape, and again as they end."""
+        (first,) = self._members
+        size = self._size(first, base)
+
+        def fill(new: bool) -> list[Job]:
+            specs: list[TrialSpec] = self._tell(self._server.fill, self._ticket, size, new)
+            return _jobs(specs)
+
+        self._lane.train_stack(
+            # What was interrupted goes on first; its free slots are filled as they would have been.
+            fill(new=first.step == 0),
+            base,
+            self._report,
+            size=size,
+            ended=lambda outcome: self._tell(self._server.finish, [outcome]),
+            more=lambda: fill(new=True),
+        )
+
+    def _size(self, first: TrialSpec, base: TrialConfig) -> int:
+        """How many trials of this shape to train at a time: as asked for, or what was measured."""
+        settings = self._settings
+        if settings.trials_per_lane != "auto":
+            return settings.trials_per_lane
+        if settings.fit is not None:
+            return 1
+        words = ", ".join(f"{path}={value}" for path, value in first.shape.items())
+        shape = f"{settings.device}: {words or 'all trials'}"
+        size: int | None = self._tell(self._server.packing, shape)
+        if size is None:
+            size, measured = self._measure(first, base)
+            size = self._tell(self._server.keep_packing, shape, size, measured)
+        return min(int(size or 1), settings.stack)
+
+    def _measure(self, first: TrialSpec, base: TrialConfig) -> tuple[int, dict[str, float]]:
+        try:
+            config = with_params(base, first.params)
+            found = packing.probe(config, self._data, self._settings.device, self._settings.stack)
+        except Exception:
+            # What is wrong with the shape its trials will say.
+            return 1, {}
+        rates = {str(m.size): round(m.rows_per_s, 1) for m in found}
+        return packing.choose_k(found) if found else 1, rates
+
+    def _tell(self, method: Any, *args: Any) -> Any:
+        """Call the study; without it the lane must stop."""
+        try:
+            return call(method, *args)
+        except JambaError as error:
+            raise DetachedError(error.message) from error
 
     def _report(self, reports: Sequence[Report]) -> list[Decision]:
         """Tell the study, cooperatively: the lane ends its own trials."""
@@ -122,11 +188,12 @@ class LaneTrainable(tune.Trainable):
             )
             for r in reports
         ]
-        try:
-            decisions: list[Decision] = call(self._server.report, told)
-        except JambaError as error:
-            raise DetachedError(error.message) from error
+        decisions: list[Decision] = self._tell(self._server.report, told)
         return decisions
+
+
+def _jobs(specs: Sequence[TrialSpec]) -> list[Job]:
+    return [Job(spec.number, spec.params, spec.resumed, spec.step) for spec in specs]
 
 
 def _group_of(settings: LaneSettings) -> Group | None:

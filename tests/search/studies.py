@@ -87,6 +87,5 @@ def run_to_end(book: StudyBook, prefix: str = "s") -> list[TrialSpec]:
 
 def open_book(folder: Path, **changes: Any) -> StudyBook:
     session = changes.pop("session", "s")
-    clock = changes.pop("clock", None)
-    more = {"clock": clock} if clock else {}
+    more = {name: changes.pop(name) for name in ("clock", "waiting") if name in changes}
     return StudyBook(folder / "study.db", settings(**changes), session=session, **more)

@@ -1,0 +1,53 @@
+"""How large stacks may be, so that training many trials at a time costs the search no quality.
+
+A stack trains trials of one shape. Its first trial is the sampler's choice as ever; that fixes the
+structural parameters, and the companions' other parameters are sampled like any trial's, the
+running ones counting as bad (constant liar) so that they spread. What would starve the sampler is
+bounded:
+
+- At most an eighth of the study's trials train at a time in one lane, and a quarter in all: the
+  others are proposed from results.
+- Where there are shapes to choose from, the first stacks explore them: as many as the sampler has
+  startup trials, each of a shape that was not tried while there is one, and of at most a sixteenth
+  of the trials. Later ones are of the shape that the sampler chooses and have at most an eighth,
+  trials that joined late included.
+
+On a simulated landscape this is not worse than trial by trial at equal budget
+(``tests/benchmarks/stack_quality.md``); without exploration it is.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from jamba_ray.config.space import SearchSpace
+
+_AT_A_TIME = 8
+_OVER_ALL = 4
+_EXPLORING = 16
+_LARGEST = 64
+
+
+def most_at_a_time(
+    trials_per_lane: int | Literal["auto"], n_trials: int, lanes: int, *, stackable: bool
+) -> int:
+    """Trials that one lane may train at a time; what was asked for is done."""
+    if not stackable:
+        return 1
+    if trials_per_lane != "auto":
+        return trials_per_lane
+    return max(1, min(_LARGEST, n_trials // max(_AT_A_TIME, _OVER_ALL * lanes)))
+
+
+def trials_in_stack(space: SearchSpace, n_trials: int, size: int, *, exploring: bool) -> int:
+    """Trials that a stack of ``size`` at a time may have in all."""
+    if not has_shapes(space):
+        return n_trials
+    if size > max(1, n_trials // _AT_A_TIME):
+        return size  # as was asked for
+    return max(1, n_trials // (_EXPLORING if exploring else _AT_A_TIME))
+
+
+def has_shapes(space: SearchSpace) -> bool:
+    """Whether trials may differ in shape."""
+    return not all(parameter.fusible for parameter in space.parameters)

@@ -1,0 +1,122 @@
+"""How many trials of a shape pay as one stack: measured on the device, decided by a pure function.
+
+Letters: K stacked trials.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from jamba_ray.config.family import TRAINERS
+from jamba_ray.config.run import TrialConfig
+from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.training.fit import fit
+from jamba_ray.training.member import Decision, Member, Report
+
+PAYS = 1.05
+"""A larger stack must train so many times the rows per second of the best smaller one."""
+FULL = 0.8
+"""Share of a GPU's memory beyond which no larger stack is tried."""
+_STEPS = {"cpu": 1, "cuda": 10}
+"""Optimizer steps that are timed together: on a GPU they are queued."""
+_TIMED_S = 0.03
+_FEWEST, _MOST = 4, 24
+"""Times that are taken at least and at most; the first is for allocators and caches."""
+_VAL_ROWS = 128
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One probed stack."""
+
+    size: int
+    """K."""
+    rows_per_s: float
+    """Rows of all members per second of forward, backward and optimizer."""
+    memory_share: float = 0.0
+    """Share of the GPU's memory in use at the peak; 0 on a CPU."""
+
+
+def pays_to_look_on(measured: Sequence[Measurement], most: int) -> bool:
+    """Whether twice the last size is to be probed."""
+    last = measured[-1]
+    if 2 * last.size > most or 2 * last.memory_share > FULL:
+        return False
+    if len(measured) < 3:
+        return True
+    # Two sizes in a row that bring nothing end it: a stack of two alone often brings nothing.
+    best = max(m.rows_per_s for m in measured[:-2])
+    return max(m.rows_per_s for m in measured[-2:]) > PAYS * best
+
+
+def choose_k(measured: Sequence[Measurement]) -> int:
+    """The smallest size that no larger one beats by more than 5 % in rows per second."""
+    best = max(m.rows_per_s for m in measured)
+    return min(m.size for m in measured if PAYS * m.rows_per_s >= best)
+
+
+def probe(
+    config: TrialConfig, data: PreparedData, device: str, most: int
+) -> tuple[Measurement, ...]:
+    """Time stacks of 1, 2, 4 ... up to ``most`` trials of this shape, a few steps each.
+
+    Nothing is measured that cannot stack, or whose trials are over before it is known.
+    """
+    if most == 1 or TRAINERS[config.model.name] == "boosting":
+        return ()
+    batch = min(config.training.batch_size, len(data.train))
+    together = _STEPS[torch.device(device).type] * batch
+    probed = _MOST * together
+    if config.training.epochs * len(data.train) < 4 * probed:
+        return ()
+    training = config.training.model_copy(
+        update={"epochs": probed / len(data.train), "report_rows": together}
+    )
+    few = replace(data, val=_first(data.val), tests={})
+    one = config.model_copy(update={"training": training})
+    measured = [_measure(one, few, device, 1)]
+    while pays_to_look_on(measured, most):
+        measured.append(_measure(one, few, device, 2 * measured[-1].size))
+    return tuple(measured)
+
+
+def in_words(measured: Sequence[Measurement]) -> str:
+    """``1: 900, 2: 1,650 rows/s``."""
+    return ", ".join(f"{m.size}: {m.rows_per_s:,.0f}" for m in measured) + " rows/s"
+
+
+def _measure(config: TrialConfig, data: PreparedData, device: str, size: int) -> Measurement:
+    members = [
+        Member(k, config.model_copy(update={"seed": (config.seed + k) % 2**31}))
+        for k in range(size)
+    ]
+    ends_s: list[float] = []
+
+    def report(reports: Sequence[Report]) -> list[Decision]:
+        ends_s.append(sum(r.goodput_s for r in reports))
+        enough = len(ends_s) >= _FEWEST and ends_s[-1] >= _TIMED_S
+        return ["prune" if enough else "continue"] * len(reports)
+
+    is_cuda = torch.device(device).type == "cuda"
+    if is_cuda:
+        torch.cuda.reset_peak_memory_stats(device)
+    fit(members, data, report, device=device)
+    share = 0.0
+    if is_cuda:
+        _, total = torch.cuda.mem_get_info(device)
+        share = torch.cuda.max_memory_allocated(device) / total
+    # The least of the times, as neighbours on the machine only ever add to them.
+    step_s = min(b - a for a, b in itertools.pairwise(ends_s))
+    rows = size * (config.training.report_rows or 0)
+    return Measurement(size, rows / max(1e-9, step_s), share)
+
+
+def _first(rows: Rows) -> Rows:
+    """A few validation rows of both classes: a probe must report, its scores mean nothing."""
+    threats, benign = (rows.y > 0).nonzero()[0], (rows.y <= 0).nonzero()[0]
+    chosen = [*threats[: _VAL_ROWS // 2], *benign[: _VAL_ROWS // 2]]
+    return Rows(x_num=rows.x_num[chosen], x_cat=rows.x_cat[chosen], y=rows.y[chosen])

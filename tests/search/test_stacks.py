@@ -1,0 +1,203 @@
+"""Stacks in the study: who is asked to join whom, what a kill leaves, and what it costs."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from jamba_ray.launch.outcome import LaneOutcome
+from jamba_ray.search import stacks
+from tests.search import simulated
+from tests.search.studies import TREE, line, open_book, space_of
+
+ONE_SHAPE = {"training": TREE["training"]}
+
+
+def shapes(specs):
+    return {tuple(s.shape.items()) for s in specs}
+
+
+def end(book, *specs, value=0.5):
+    for spec in specs:
+        book.finish(LaneOutcome(spec.number, "complete", value=value))
+
+
+def test_a_lane_is_filled_with_trials_of_the_first_ones_shape(tmp_path):
+    book = open_book(tmp_path, n_trials=64, stack=4)
+    first = book.ask("s/a").spec
+    held = book.fill("s/a", 4)
+    assert [s.number for s in held] == [0, 1, 2, 3]
+    assert held[0] == first
+    assert len(shapes(held)) == 1
+    assert len({s.params["training.rate"] for s in held}) == 4
+    assert book.fill("s/a", 4) == held, "a reply that was lost changes nothing"
+    book.close()
+
+
+def test_free_slots_are_filled_again_up_to_the_stacks_share(tmp_path):
+    """Of 64 trials a stack has 8 and one of the first eight 4; of one shape it goes on."""
+    for tree, n_ended in ((TREE, 4), (ONE_SHAPE, 64)):
+        book = open_book(tmp_path / str(n_ended), tree=tree, n_trials=64, stack=4)
+        book.ask("s/a")
+        seen = set()
+        while held := book.fill("s/a", 4):
+            seen |= {s.number for s in held}
+            end(book, held[0])
+        assert len(seen) == n_ended
+        book.close()
+
+
+def test_the_first_stacks_are_of_different_shapes(tmp_path):
+    book = open_book(tmp_path, tree=simulated.TREE, n_trials=64, stack=4)
+    seen = []
+    for i in range(8):
+        book.ask(f"s/{i}")
+        held = book.fill(f"s/{i}", 4)
+        assert len(held) == 4
+        seen += shapes(held)
+        end(book, *held)
+    assert len(set(seen)) == 8
+    book.close()
+
+
+def test_a_lane_takes_no_more_than_its_share_of_what_is_left(tmp_path):
+    book = open_book(tmp_path, tree=ONE_SHAPE, n_trials=12, lanes=2, stack=10)
+    book.ask("s/a"), book.ask("s/b")
+    assert len(book.fill("s/a", 10)) == 1 + 5
+    assert len(book.fill("s/b", 10)) == 1 + 3
+    assert book.ask("s/c").spec is not None
+    book.close()
+
+
+def test_a_finite_space_is_not_tried_twice_in_stacks(tmp_path):
+    tree = {
+        "model": {"width": {"type": "categorical", "choices": [1, 2, 3]}},
+        "training": {"rate": {"type": "categorical", "choices": [0.1, 0.2]}},
+    }
+    book = open_book(tmp_path, tree=tree, n_trials=20, stack=4)
+    seen = []
+    while (spec := book.ask(f"s/{len(seen)}").spec) is not None:
+        held = book.fill(f"s/{len(seen)}", 4)
+        assert spec in held
+        seen += [tuple(s.params.values()) for s in held]
+        end(book, *held)
+    assert len(seen) == len(set(seen)) == 6
+    book.close()
+
+
+def test_what_was_enqueued_begins_a_stack_and_joins_none(tmp_path):
+    wanted = ({"training.rate": 0.01}, {"training.rate": 0.02})
+    book = open_book(tmp_path, n_trials=64, stack=4, first=wanted)
+    assert book.ask("s/a").spec.params["training.rate"] == 0.01
+    assert len(book.fill("s/a", 4)) == 1
+    assert book.ask("s/b").spec.params["training.rate"] == 0.02
+    assert len(book.fill("s/b", 4)) == 4
+    book.close()
+
+
+def test_after_a_lost_lane_each_trial_goes_on_alone(tmp_path):
+    """One of them may have killed it, and would kill the others with it again."""
+    book = open_book(tmp_path, n_trials=64, stack=4)
+    book.ask("s/a")
+    held = book.fill("s/a", 4)
+    book.lost("s/a", "killed")
+    for i, spec in enumerate(held):
+        assert book.ask(f"s/{i}").spec.number == spec.number
+        assert [s.number for s in book.fill(f"s/{i}", 4)] == [spec.number]
+    book.lost("s/0", "killed")
+    states = [r.state for r in book.records()]
+    assert states == ["failed", "running", "running", "running"]
+    book.close()
+
+
+def test_trials_that_a_driver_left_go_on_as_the_stack_that_they_were(tmp_path):
+    book = open_book(tmp_path, n_trials=64, stack=4)
+    book.ask("s/a")
+    held = book.fill("s/a", 4)
+    book.report([line(s.number, 1, 0.5) for s in held])
+    end(book, held[1])
+    book.close()
+    again = open_book(tmp_path, n_trials=64, stack=4, session="t")
+    first = again.ask("t/a").spec
+    assert (first.number, first.step) == (0, 1)
+    assert [s.number for s in again.fill("t/a", 4, new=False)] == [0, 2, 3]
+    again.close()
+
+
+def proposed(book):
+    return [(r.number, r.params, r.state, r.curve) for r in book.records()]
+
+
+@pytest.mark.parametrize("tree", [simulated.ONE_SHAPE, simulated.TREE], ids=["one", "many"])
+def test_a_sweep_cut_at_every_boundary_proposes_what_it_would_have(tmp_path, tree):
+    """A new session after each batch of reports, its trials taken up where the study has them."""
+    settings = {"n_trials": 32, "stack": 4, "tree": tree}
+    whole = open_book(tmp_path / "whole", **settings)
+    simulated.train_all(whole, 4)
+    cut = None
+    for session in range(400):
+        cut = open_book(tmp_path / "cut", session=f"c{session}", **settings)
+        if not simulated.train_all(cut, 4, prefix=f"c{session}", boundaries=3):
+            break
+        cut.close()
+    assert proposed(cut) == proposed(whole)
+    assert session > 20
+    cut.close()
+    whole.close()
+
+
+def test_a_measurement_is_kept_for_all_lanes(tmp_path):
+    book = open_book(tmp_path)
+    assert book.packing("cpu: all") is None
+    assert book.keep_packing("cpu: all", 8, {"1": 10.0, "8": 60.0}) == 8
+    assert book.keep_packing("cpu: all", 4, {}) == 8, "the first one stays"
+    book.close()
+    again = open_book(tmp_path, session="t")
+    assert again.packing("cpu: all") == 8
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("asked", "n_trials", "lanes", "most"),
+    [
+        ("auto", 64, 1, 8),
+        ("auto", 64, 2, 8),
+        ("auto", 64, 4, 4),
+        ("auto", 12, 2, 1),
+        (16, 12, 2, 16),
+    ],
+)
+def test_how_many_train_at_a_time(asked, n_trials, lanes, most):
+    assert stacks.most_at_a_time(asked, n_trials, lanes, stackable=True) == most
+    assert stacks.most_at_a_time(asked, n_trials, lanes, stackable=False) == 1
+
+
+def test_an_exploring_stack_is_small_unless_asked_for():
+    space = space_of(TREE)
+    assert stacks.trials_in_stack(space, 64, 8, exploring=True) == 4
+    assert stacks.trials_in_stack(space, 64, 8, exploring=False) == 8
+    assert stacks.trials_in_stack(space, 64, 32, exploring=True) == 32
+
+
+def test_quality_at_equal_budget(tmp_path):
+    """24 trials in stacks of 3 against trial by trial, 20 seeds: the mean winner is worse by less
+    than two standard errors. The table for larger sweeps is in tests/benchmarks/."""
+    differences, reports = [], [0, 0]
+    for seed in range(20):
+        alone, stacked = (
+            simulated.sweep(
+                tmp_path / f"{seed}-{size}",
+                size=size,
+                seed=seed,
+                n_trials=24,
+                tree=simulated.ONE_SHAPE,
+            )
+            for size in (1, 3)
+        )
+        differences.append(stacked.best - alone.best)
+        reports = [reports[0] + alone.reports, reports[1] + stacked.reports]
+    mean = sum(differences) / len(differences)
+    error = math.sqrt(sum((d - mean) ** 2 for d in differences)) / len(differences)
+    assert mean > -2 * error
+    assert reports[1] < 1.1 * reports[0]
