@@ -28,6 +28,8 @@ class Head:
     address: str
     environment: dict[str, str]
     """A shell's environment that may use it."""
+    gcs: str
+    """What ``RAY_ADDRESS`` takes."""
 
 
 @contextmanager
@@ -67,7 +69,7 @@ def head(folder: Path, *, token: bool = True) -> Iterator[Head]:
     )
     try:
         _wait(address)
-        yield Head(address, environment)
+        yield Head(address, environment, f"127.0.0.1:{gcs}")
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -10,16 +10,19 @@ import time
 from pathlib import Path
 
 import pytest
+from ray.util.state import list_actors, list_placement_groups
+
+from tests.cluster.heads import head
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["model=mlp", "data.n_samples=4000", "training.epochs=1", "rival=false"]
 
 
-def run(command, *overrides, store, expect=0, cwd=ROOT):
+def run(command, *overrides, store, expect=0, environment=os.environ):
     words = [sys.executable, "-m", f"jamba_ray.{command}", f"store={store}", *overrides]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**environment, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=280
+        words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == expect, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -54,6 +57,7 @@ def test_a_sweep_with_two_workers_per_trial(tmp_path):
         "+sweep=learning_rate",
         *SMALL,
         "workers_per_trial=2",
+        "max_concurrent=1000",
         "n_trials=3",
         "run=s",
         store=tmp_path,
@@ -61,7 +65,46 @@ def test_a_sweep_with_two_workers_per_trial(tmp_path):
     report = summary(tmp_path / "s")
     assert report["status"] == "ok"
     assert report["trials"].get("failed", 0) == 0
-    assert any("2 workers" in note for note in report["notes"])
+    assert any("lane" in note and "2 workers" in note for note in report["notes"]), "said, as asked"
+
+
+ANOTHER_RAY = """
+from jamba_ray.launch.ray_session import ray_session
+with ray_session():
+    print("up", flush=True)
+    input()
+"""
+
+
+@pytest.fixture
+def another_ray():
+    """A Ray of somebody else on this machine."""
+    words = [sys.executable, "-c", ANOTHER_RAY]
+    with subprocess.Popen(words, cwd=ROOT, stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout.readline() == "up\n"
+        yield
+        process.communicate("\n")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_on_a_cluster_beside_another_ray_nothing_is_left(tmp_path, another_ray):
+    """With the dashboard on, which all other tests do without; Ray Train's own clean-up asks it."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with head(tmp_path / "cluster", token=False) as cluster:
+        environment = {
+            **cluster.environment,
+            "RAY_ADDRESS": cluster.gcs,
+            "TMPDIR": str(temporary),
+        }
+        run("train", *SMALL, "workers=2", "run=c", store=tmp_path, environment=environment)
+        assert summary(tmp_path / "c")["status"] == "ok"
+        assert list(temporary.iterdir()) == []
+        alive = [("state", "!=", "DEAD")]
+        assert list_actors(cluster.address, filters=alive) == []
+        there = [("state", "!=", "REMOVED")]
+        assert list_placement_groups(cluster.address, filters=there) == []
 
 
 def test_what_cannot_be_is_refused_within_ten_seconds(tmp_path):
