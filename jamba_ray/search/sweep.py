@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 
 from jamba_ray.config.family import TRAINERS
@@ -284,6 +285,7 @@ class _Running:
             self._watch,
             seen,
             self._changed,
+            self._stopping,
         )
         poll.start()
         try:
@@ -388,8 +390,10 @@ class _Poll:
         watch: Watch | None,
         seen: int,
         changed: Callable[[], Sequence[str]],
+        stopping: Callable[[], bool],
     ) -> None:
         self._changed, self._looked_at = changed, time.monotonic()
+        self._stopping = stopping
         self._server, self._keep, self._watch = server, keep, watch
         self._store, self._mirror = folder.checkpoint_store(), mirror_of(folder)
         self._seen = seen
@@ -423,6 +427,9 @@ class _Poll:
     def _loop(self) -> None:
         while not self._stop.wait(_POLL_S):
             try:
+                if self._stopping():
+                    self._end_lanes()
+                    return
                 self.look()
                 self._look_at_data()
                 if self._mirror is not None:
@@ -435,6 +442,12 @@ class _Poll:
             except Exception as error:
                 self._note(f"the display failed ({type(error).__name__}: {error}).")
                 self._watch = None
+
+    def _end_lanes(self) -> None:
+        """Tune would wait 5 to 15 s for lanes in the middle of a trial; what they have not told the
+        study by now is done again on resume anyway."""
+        for lane in call(aside(self._server.lanes), timeout_s=_CLOSE_S):
+            ray.kill(lane)
 
     def _show_trouble(self) -> None:
         """The study answers nothing while it waits for its disk, but why it waits."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+import ray
 from ray import tune
 
 from jamba_ray.config.params import with_params
@@ -65,6 +66,7 @@ class LaneTrainable(tune.Trainable):
         """Start the lane: data and modules are loaded once, for all stacks to come."""
         self._server = server_of(settings.server)
         self._base, self._settings = settings.base, settings
+        call(self._server.enter, ray.get_runtime_context().current_actor)
         if settings.folder.remote is not None:
             settings.folder.logs.mkdir(parents=True, exist_ok=True)
         elif not settings.folder.path.is_dir():

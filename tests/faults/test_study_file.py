@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import subprocess
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from jamba_ray.errors import StorageError
 from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.search import recovery, rows
+from tests.faults.disks import fill, small_disk
 from tests.search.studies import line, open_book, train
 
 
@@ -179,30 +179,6 @@ def test_a_commit_whose_reply_was_lost_may_be_made_again(tmp_path):
     assert contents(tmp_path)[0] == records
 
 
-@contextmanager
-def small_disk(folder: Path, kilobytes: int):
-    folder.mkdir()
-    options = f"size={kilobytes}k"
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small file system needs root")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(path: Path) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
-    try:
-        while True:
-            os.write(descriptor, bytes(4096))
-    except OSError:
-        os.close(descriptor)
-
-
 def test_a_full_disk_is_waited_for_and_nothing_acknowledged_is_lost(tmp_path):
     with small_disk(tmp_path / "disk", 1500) as disk:
         book = open_book(disk / "run", n_trials=500, patience_s=1.5)
@@ -233,7 +209,8 @@ def test_space_that_comes_back_in_time_ends_the_wait(tmp_path):
     import threading
 
     with small_disk(tmp_path / "disk", 3000) as disk:
-        book = open_book(disk / "run", patience_s=30.0)
+        said = []
+        book = open_book(disk / "run", patience_s=30.0, waiting=said.append)
         spec = book.ask("s/a").spec
         ballast = disk / "ballast"
         fill(ballast)
@@ -242,6 +219,11 @@ def test_space_that_comes_back_in_time_ends_the_wait(tmp_path):
         for step in range(1, 200):
             book.report([line(spec.number, step, 0.1)])
         timer.join()
+        sentences = [s for s in said if s is not None]
+        assert sentences[0] == (
+            "the store refuses (database or disk is full): trying again, 0 of 30 s"
+        )
+        assert said[-1] is None
         assert len(book.records()[0].curve) >= 1
         book.close()
 
