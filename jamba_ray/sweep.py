@@ -123,8 +123,7 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
         write_json(folder.summary, report)
         log.write(f"ended: {result.ended}; status {report['status']}")
         notes = following.report(folder, log)
-    if (unsent := follower.verdict()) is not None:
-        notes.append(unsent)
+    notes += follower.verdict()
     print_summary(console, {**report, "notes": [*report["notes"], *notes]})
     return summary.exit_code(result)
 

@@ -36,7 +36,9 @@ def run(config: SyncConfig, console: Console) -> ExitCode:
         StorageError: There is no such run.
     """
     found = Run(find_run(config.run, config.store))
-    section = validate(TrackingSection, {**found.config.get("tracking", {}), "name": "wandb"})
+    section = validate(
+        TrackingSection, {**found.config.get("tracking", {}), "name": "wandb", "tensorboard": False}
+    )
     given = {k: v for k in ("project", "entity") if (v := getattr(config, k)) is not None}
     section = validate(TrackingSection, {**section.model_dump(mode="json"), **given})
     check_tracking(section)

@@ -87,8 +87,7 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
         report = _summary(config, data, folder, record, begun)
         write_json(folder.summary, report)
         notes = following.report(folder, log)
-    if (unsent := follower.verdict()) is not None:
-        notes.append(unsent)
+    notes += follower.verdict()
     print_summary(console, {**report, "notes": [*report["notes"], *notes]})
     return ExitCode(report["exit_code"])
 

@@ -9,23 +9,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import select
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from jamba_ray.commands.tracked import tracked_runs
+from jamba_ray.commands.watching import POLL_S, mark, say, step_back, told_to_end
 from jamba_ray.errors import ExitCode, JambaError, StorageError
 from jamba_ray.tracking.cursor import Cursor
 from jamba_ray.tracking.follower import Follower, OutageError
-from jamba_ray.tracking.rows import FOLDER
 from jamba_ray.tracking.tracked import TrackedRun
 from jamba_ray.tracking.wandb_client import PATIENCE_S, Wandb
 
-_POLL_S = 3.0
 _FIRST_WAIT_S = 5.0
 _LONGEST_WAIT_S = 120.0
 
@@ -45,8 +42,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--patience", type=float, default=PATIENCE_S)
     parser.add_argument("--wait", type=float, default=_FIRST_WAIT_S)
     options = parser.parse_args(argv)
-    with contextlib.suppress(OSError):
-        os.nice(10 - os.nice(0))
+    step_back()
     cursor = Cursor(options.folder)
     service = None
     ending = options.once
@@ -61,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
         follower = Follower(service, cursor)
         seen = None
         while True:
-            now = _mark(options.folder)
+            now = mark(options.folder)
             if ending or now != seen:
                 runs = _runs(options.folder, cursor.birth, options.shape, patient=not ending)
                 left, seen = follower.follow(runs), now
@@ -69,13 +65,13 @@ def main(argv: Sequence[str]) -> int:
                 follower.close()
                 service.close()
                 return ExitCode.OK if not left else ExitCode.INTERRUPTED
-            ending = _told_to_end(_POLL_S)
+            ending = told_to_end(POLL_S)
     except OutageError as error:
-        _say(f"{error}. It will be tried again.")
+        say(f"{error}. It will be tried again.")
         cursor.stand(max(1, cursor.pending), str(error))
     except JambaError as error:
-        _say(error.message)  # the study is not there yet, or the disk is full
-    if ending or _told_to_end(options.wait):
+        say(error.message)  # the study is not there yet, or the disk is full
+    if ending or told_to_end(options.wait):
         return ExitCode.INTERRUPTED
     # A fresh process: nothing of a broken connection can send a row a second time.
     _end_children()
@@ -101,39 +97,12 @@ def _replaced_by(command: Sequence[str]) -> NoReturn:
     os.execv(command[0], list(command))
 
 
-def _mark(folder: Path) -> tuple[int, ...]:
-    """Changes when the run has something new on disk."""
-    names = ["study.db", "study.db-wal", "summary.json", "config.yaml"]
-    paths = [folder / name for name in names]
-    paths += sorted((folder / FOLDER).glob("*.jsonl"))
-    found: list[int] = []
-    for path in paths:
-        with contextlib.suppress(OSError):
-            stat = path.stat()
-            found += [stat.st_mtime_ns, stat.st_size]
-    return tuple(found)
-
-
-def _told_to_end(wait_s: float) -> bool:
-    """Whether stdin was closed: by whoever started this process, or by its death."""
-    deadline = time.monotonic() + wait_s
-    while (left := deadline - time.monotonic()) > 0:
-        ready, _, _ = select.select([0], [], [], left)
-        if ready and not os.read(0, 4096):
-            return True
-    return False
-
-
 def _end_children() -> None:
     """End W&B's own service process, which would go on trying."""
     for task in Path("/proc/self/task").glob("*/children"):
         for pid in task.read_text().split():
             with contextlib.suppress(OSError, ValueError):
                 os.kill(int(pid), signal.SIGKILL)
-
-
-def _say(sentence: str) -> None:
-    print(time.strftime("%Y-%m-%d %H:%M:%S"), sentence, flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -33,10 +34,18 @@ def check_tracking(section: TrackingSection) -> None:
                 "Run `pip install 'jamba-ray[wandb]'`, or drop `tracking=wandb`."
             ]
         )
+    if section.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError(
+            [
+                "`tracking.tensorboard` needs TensorBoard, which is not installed. "
+                "Run `pip install 'jamba-ray[tensorboard]'`, or drop `tracking.tensorboard`."
+            ]
+        )
 
 
 class Following:
-    """The follower of a run while the run goes on; none where ``tracking`` asks for none.
+    """The followers of a run while the run goes on: to W&B, into TensorBoard files, or none, as
+    ``tracking`` asks.
 
     Use it as a context manager: whatever happens, no process is left.
     """
@@ -46,17 +55,25 @@ class Following:
     ) -> None:
         self._folder, self._section = folder, section
         self._process: subprocess.Popen[bytes] | None = None
+        self._events: subprocess.Popen[bytes] | None = None
+        self._events_code = 0
         if section.name == "wandb":
             Cursor(folder.path).stand(1, None)  # an earlier session's verdict is not this one's
-            with open(folder.logs / "tracking.log", "ab") as log:
-                self._process = subprocess.Popen(
-                    command(folder.path, section, shape),
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                    stderr=log,
-                    # Ctrl-C is for the run, which then tells its follower.
-                    start_new_session=True,
-                )
+            self._process = self._started(command(folder.path, section, shape))
+        if section.tensorboard:
+            module = "jamba_ray.commands.follow_events"
+            self._events = self._started([sys.executable, "-m", module, str(folder.path)])
+
+    def _started(self, line: Sequence[str]) -> subprocess.Popen[bytes]:
+        with open(self._folder.logs / "tracking.log", "ab") as log:
+            return subprocess.Popen(
+                line,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C is for the run, which then tells its followers.
+                start_new_session=True,
+            )
 
     def __enter__(self) -> Following:
         return self
@@ -70,24 +87,30 @@ class Following:
         self.end(INTERRUPTED_S if kind is not None else self._section.close_s)
 
     def end(self, wait_s: float) -> None:
-        """Let the follower send the rest for at most ``wait_s``; the second call does nothing."""
+        """Let the followers write the rest for at most ``wait_s``; the second call does nothing."""
         process, self._process = self._process, None
-        if process is None or process.stdin is None:
-            return
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-        try:
-            process.wait(wait_s)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            # Its group: the process itself, if it is late, and W&B's service.
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        events, self._events = self._events, None
+        begun = time.monotonic()
+        for one in (process, events):
+            if one is not None and one.stdin is not None:
+                with contextlib.suppress(OSError):
+                    one.stdin.close()
+        if events is not None:
+            self._events_code = _ended(events, wait_s)
+        if process is not None:
+            _ended(process, wait_s - (time.monotonic() - begun))
 
-    def verdict(self) -> str | None:
-        """Why not everything was sent, as a sentence; None where it was."""
+    def verdict(self) -> list[str]:
+        """What was not sent or written, and why, as sentences; empty where all was."""
+        found = [] if (unsent := self._unsent()) is None else [unsent]
+        if self._events_code:
+            found.append(
+                "not everything was written for TensorBoard; "
+                f"{self._folder.logs / 'tracking.log'} says why."
+            )
+        return found
+
+    def _unsent(self) -> str | None:
         if self._section.name != "wandb":
             return None
         cursor = Cursor(self._folder.path)
@@ -98,6 +121,16 @@ class Following:
             f"not everything was {'sent to' if self._section.mode == 'online' else 'written for'} "
             f"W&B{why}. Finish it with `python -m jamba_ray.sync run={self._folder.path}`."
         )
+
+
+def _ended(process: subprocess.Popen[bytes], wait_s: float) -> int:
+    """Wait for a follower that was told to end, then end it; its exit code."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(max(0.0, wait_s))
+    # Its group: the process itself, if it is late, and W&B's service.
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
 
 
 def command(

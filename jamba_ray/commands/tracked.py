@@ -13,6 +13,7 @@ import yaml
 from jamba_ray.config.params import put
 from jamba_ray.errors import StorageError
 from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.reports.run import FINAL
 from jamba_ray.search.reading import StudyReading, read_study
 from jamba_ray.search.records import TrialRecord
 from jamba_ray.tracking.rows import row_file, rows_of
@@ -123,7 +124,7 @@ def _sweep(
     birth: str,
 ) -> TrackedRun:
     name = folder.path.resolve().name
-    ended = summary.get("status") not in (None, "interrupted") and _reported(folder)
+    ended = summary.get("status") in FINAL and _reported(folder)
     best = summary.get("best") or {}
     values: dict[str, Any] = {
         **{f"trials/{k}": v for k, v in (summary.get("trials") or {}).items()},
@@ -217,7 +218,9 @@ def _judged(judged: Mapping[str, Any]) -> dict[str, Any]:
     for part in ("val", "test"):
         for key, interval in (judged.get(part) or {}).items():
             found[f"{part}/{key}"] = interval["value"]
-            found |= {f"{part}/{key}_{end}": interval[end] for end in ("low", "high")}
+            found |= {
+                f"{part}/{key}_{end}": interval[end] for end in ("low", "high") if end in interval
+            }
     return {k: v for k, v in found.items() if v is not None}
 
 

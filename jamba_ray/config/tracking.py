@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from jamba_ray.config.section import Section
 
@@ -29,6 +29,8 @@ class TrackingSection(Section):
     """W&B project."""
     entity: str | None = None
     """W&B user or team; None: the default one of the key."""
+    tensorboard: bool = False
+    """Also write TensorBoard event files, a folder a trial, into ``<run folder>/tensorboard``."""
     close_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 60.0
     """Seconds after its end that a run waits for its follower; an interrupted one waits at most 3.
     What is not sent by then `python -m jamba_ray.sync run=<run>` sends."""
@@ -42,3 +44,12 @@ class TrackingSection(Section):
                 f"{value!r}. Choose a plain name such as 'threats'"
             )
         return value
+
+    @model_validator(mode="after")
+    def _tensorboard_has_rows(self) -> TrackingSection:
+        if self.tensorboard and self.name == "none":
+            raise ValueError(
+                "`tracking.tensorboard` must be false with `tracking=none`, which writes no rows, "
+                "but is true. Drop `tracking=none`"
+            )
+        return self

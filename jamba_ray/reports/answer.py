@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jamba_ray.config.params import flatten
-from jamba_ray.reports.run import Run
+from jamba_ray.reports.run import FINAL, Run
 from jamba_ray.reports.words import LABELS, difference_in_words, duration, short
 from jamba_ray.search.reading import is_being_written
 
@@ -16,13 +16,17 @@ Table = list[list[str]]
 
 
 def status_of(run: Run) -> str:
-    """``finished``, ``running``, ``interrupted`` or ``stopped without an end`` (crash, kill -9)."""
+    """``finished``, ``running``, ``interrupted``, ``ended early`` (the store was lost),
+    ``stopped without an end`` (crash, kill -9), or ``without an end yet`` where a ``train`` run may
+    be going on."""
     if run.folder.study.exists() and is_being_written(run.folder.study):
         return "running"
     status = run.summary.get("status")
-    if status == "interrupted":
-        return "interrupted"
-    return "finished" if status is not None else "stopped without an end"
+    if status in (None, "running"):
+        return "without an end yet" if run.study is None else "stopped without an end"
+    if status in FINAL:
+        return "finished"
+    return "interrupted" if status == "interrupted" else "ended early"
 
 
 def headline(run: Run) -> str:
@@ -32,14 +36,15 @@ def headline(run: Run) -> str:
     judged = run.summary.get("best")
     if judged:
         part = "test" if judged.get("test") else "val"
+        if run.objective not in judged[part]:  # a run that was logged without it
+            part = "val"
         interval = judged[part].get(run.objective) or judged[part]["average_precision"]
         where = "test rows" if part == "test" else "validation rows"
         who = f"Trial {judged['trial']} wins" if run.study else "This model reaches"
         joint = " with" if run.study else ""
-        reached = (
-            f"{who}{joint} {label} {interval['value']:.4f} on the {where} "
-            f"(95 % interval {interval['low']:.4f} to {interval['high']:.4f})"
-        )
+        reached = f"{who}{joint} {label} {interval['value']:.4f} on the {where}"
+        if "low" in interval:
+            reached += f" (95 % interval {interval['low']:.4f} to {interval['high']:.4f})"
         difference = summary_difference(run)
         if difference is not None and difference[1]["high"] < 0:
             return f"{reached}, but LightGBM with its defaults is better."
@@ -78,7 +83,7 @@ def sentences(run: Run) -> list[str]:
             f"{gap:.4f} of average precision below the Bayes limit of this data ({limit:.4f}), "
             "which no model can pass."
         )
-    if judged and judged.get("test"):
+    if judged and judged.get("test") and summary.get("command") != "log_run":
         found.append(
             "It was chosen on validation rows; the test rows were scored once, for this model"
             + (" and its rival." if summary.get("rival") else ".")
@@ -88,6 +93,13 @@ def sentences(run: Run) -> list[str]:
         found.append(f"The run was interrupted. Continue it with `{resume_command(run)}`.")
     elif state == "running":
         found.append("The sweep is still running; this is how it stands.")
+    elif state == "ended early":
+        found.append(f"{summary.get('ended')} Continue it with `{resume_command(run)}`.")
+    elif state == "without an end yet":
+        found.append(
+            "The run has no end yet: it is training, or its process was killed. If it was, "
+            f"continue it with `{resume_command(run)}`."
+        )
     elif state != "finished":
         found.append(
             f"The run has no end: its process was killed. Continue it with `{resume_command(run)}`."
@@ -124,9 +136,11 @@ def metrics_table(run: Run) -> Table:
     if bayes := summary.get("bayes"):
         part = "test" if "test" in bayes else "val"
         columns.append((f"limit, {part}", {k: {"value": v} for k, v in bayes[part].items()}))
+    # After those that everybody knows the ones that only their owner does (`log_run`).
+    keys = dict.fromkeys([*LABELS, *(key for _, scores in columns for key in scores)])
     rows = [
-        [label, *(_interval(scores.get(key)) for _, scores in columns)]
-        for key, label in LABELS.items()
+        [LABELS.get(key, key), *(_interval(scores.get(key)) for _, scores in columns)]
+        for key in keys
         if any(key in scores for _, scores in columns)
     ]
     return [["metric", *(name for name, _ in columns)], *rows]

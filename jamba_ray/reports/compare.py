@@ -14,7 +14,7 @@ import pandas as pd
 from jamba_ray.config.params import flatten
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import Figure, Plot, Scale
-from jamba_ray.reports.words import LABELS
+from jamba_ray.reports.words import LABELS, lower_is_better
 
 _SERIES = 6
 Runs = Sequence[Run | str | Path]
@@ -68,8 +68,7 @@ def get_best_runs(runs: Runs | str | Path, metric: str = "roc_auc", top_n: int =
     found = table(chosen, metric)
     if found.empty:
         return found
-    lower_is_better = metric in {"ece", "log_loss"}
-    ranked = found.dropna(subset=["value"]).sort_values("value", ascending=lower_is_better)
+    ranked = found.dropna(subset=["value"]).sort_values("value", ascending=lower_is_better(metric))
     return ranked.head(top_n).reset_index(drop=True)
 
 
@@ -102,22 +101,24 @@ def plot_run_comparison(runs: Runs, metric: str | None = None) -> Figure:
     chosen = opened(runs)
     key = metric or chosen[0].objective
     bests = [run.summary.get("best") or {} for run in chosen]
-    part = "test" if all(b.get("test") for b in bests) else "val"
+    part = "test" if all(key in (b.get("test") or {}) for b in bests) else "val"
     found: list[tuple[str, dict[str, float]]] = []
     for run, best in zip(chosen, bests, strict=True):
         if (interval := (best.get(part) or {}).get(key)) is not None:
             found.append((run.name, interval))
     row, left = 28, 138
     height = row * max(1, len(found)) + 46
-    scale = Scale.of([v for _, i in found for v in (i["low"], i["high"])])
+    scale = Scale.of([i.get(end, i["value"]) for _, i in found for end in ("low", "high")])
     plot = Plot(scale, Scale(0, 1), 440, height, left, 14, 8, 38)
     for i, (name, interval) in enumerate(found):
         y = 8 + row * i + row / 2
-        plot.parts.append(
-            f'<line class="line s0" x1="{plot.px(interval["low"]):.1f}" '
-            f'x2="{plot.px(interval["high"]):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        )
-        tip = f"{name}: {interval['value']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}]"
+        tip = f"{name}: {interval['value']:.4f}"
+        if "low" in interval:
+            tip += f" [{interval['low']:.4f}, {interval['high']:.4f}]"
+            plot.parts.append(
+                f'<line class="line s0" x1="{plot.px(interval["low"]):.1f}" '
+                f'x2="{plot.px(interval["high"]):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            )
         plot.parts.append(
             f'<circle class="dot s0" cx="{plot.px(interval["value"]):.1f}" cy="{y:.1f}" r="4.5">'
             f"<title>{tip}</title></circle>"

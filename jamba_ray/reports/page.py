@@ -18,6 +18,7 @@ from jamba_ray.reports.compare import (
 from jamba_ray.reports.compare import table as runs_table
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import DARK, STYLE, Figure
+from jamba_ray.reports.words import lower_is_better
 
 _CSS = """
 :root{color-scheme:light dark;--page:#fff;--ink:#222a33;--dim:#5c6873;--grid:#e3e7eb;--soft:#f5f7f9;
@@ -123,8 +124,7 @@ def get_ranked(runs: Sequence[Run], metric: str | None = None) -> str:
         return "None of these runs has a result yet."
     if len(metrics) > 1:
         return f"These runs were chosen by different metrics ({', '.join(metrics)})."
-    lower = metrics[0] in {"ece", "log_loss"}
-    ranked = found.sort_values("value", ascending=lower)
+    ranked = found.sort_values("value", ascending=lower_is_better(metrics[0]))
     first = ranked.iloc[0]
     return f"{first['run']} is ahead with {metrics[0]} {first['value']:.4f} on its validation rows."
 

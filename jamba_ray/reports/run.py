@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import yaml
 
-from jamba_ray.config.search import DIRECTIONS
 from jamba_ray.errors import StorageError
 from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.reports.words import lower_is_better
 from jamba_ray.search.reading import StudyReading, read_study
 from jamba_ray.search.records import TrialRecord
 from jamba_ray.tracking.rows import read_rows
@@ -20,6 +20,9 @@ from jamba_ray.tracking.rows import read_rows
 if TYPE_CHECKING:
     from jamba_ray.inference import Predictor
     from jamba_ray.reports.svg import Figure
+
+FINAL = ("ok", "some_failed", "none_succeeded")
+"""What ``status`` in ``summary.json`` says of a run that ended by its own rule."""
 
 
 class Run:
@@ -71,7 +74,7 @@ class Run:
     @property
     def maximize(self) -> bool:
         """Whether more of the objective is better."""
-        return DIRECTIONS.get(self.objective, "maximize") == "maximize"
+        return not lower_is_better(self.objective)
 
     @cached_property
     def records(self) -> tuple[TrialRecord, ...]:

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,8 +23,10 @@ FOLDER = "rows"
 class RowLog:
     """Appends rows below ``run_folder``; a full disk costs rows, never a trial."""
 
-    def __init__(self, run_folder: Path) -> None:
+    def __init__(self, run_folder: Path, *, system: bool = True) -> None:
+        """``system``: whether rows tell what this process takes of its machine."""
         self._folder = run_folder / FOLDER
+        self._system = system
         self._begun: set[int] = set()
         self._cpu = _Cpu()
 
@@ -40,12 +43,19 @@ class RowLog:
             "step": step,
             **{k: _finite(v) for k, v in counts.items()},
             "metrics": {k: _finite(v) for k, v in metrics.items()},
-            "system": {"peak_rss_mb": round(_peak_rss_mb(), 1), "cpu": self._cpu.share()},
+            "system": self._load() if self._system else {},
             "time": time.time(),
         }
         # Opened for each row: a lane trains many trials, and a row takes well under a millisecond.
         with contextlib.suppress(OSError), self._opened(trial) as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def _load(self) -> dict[str, float]:
+        return {
+            "peak_rss_mb": round(_peak_rss_mb(), 1),
+            "cpu": self._cpu.share(),
+            **gpu_load(),
+        }
 
     def _opened(self, trial: int) -> IO[str]:
         path = row_file(self._folder.parent, trial)
@@ -93,6 +103,20 @@ def _finite(value: float) -> float | None:
 
 def _peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def gpu_load() -> dict[str, float]:
+    """Peak memory in MB that this process took of its GPU and, where ``pynvml`` is installed, the
+    GPU's utilisation in percent; nothing in a process that uses none."""
+    # Whoever uses a GPU has imported torch; readers of rows must not.
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return {}
+    load = {"gpu_peak_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1)}
+    # Neither a missing pynvml nor a driver that tells nothing may cost a row.
+    with contextlib.suppress(Exception):
+        load["gpu_percent"] = float(torch.cuda.utilization())
+    return load
 
 
 class _Cpu:

@@ -48,7 +48,7 @@ def sweep(path: Path, section: TrackingSection, n_trials: int, trial_s: float):
         judge(folder)
         folder.report.write_text("<!doctype html>")
     verdict = follower.verdict()
-    assert verdict is None, verdict
+    assert verdict == [], verdict
     return trained, time.monotonic() - begun, memory.peak_mb
 
 

@@ -15,6 +15,7 @@ from jamba_ray.commands.composition import compose_section
 from jamba_ray.config.params import with_params
 from jamba_ray.config.run import SweepConfig, TrainConfig
 from jamba_ray.errors import StorageError
+from jamba_ray.launch.run_folder import write_json
 from jamba_ray.reports import answer, markdown, page
 from jamba_ray.reports.compare import analyze_parameter_impact, get_best_runs
 from jamba_ray.reports.files import write_comparison, write_report
@@ -110,6 +111,7 @@ def test_markdown_says_the_same(finished):
 
 def test_while_it_runs_and_after_a_crash(tmp_path):
     folder, book = make_run(tmp_path / "run", ended=False)
+    write_json(folder.summary, {"status": "running", "exit_code": None, "best": None})
     before = sorted(p.name for p in folder.path.iterdir())
     html = page.render(Run(folder.path))
     outline(html)
@@ -120,6 +122,10 @@ def test_while_it_runs_and_after_a_crash(tmp_path):
     assert "Learning curves" in html
     book.close()
     assert "has no end" in page.render(Run(folder.path))
+    assert "finished" not in answer.status_of(Run(folder.path))
+    lost = {"status": "storage_lost", "ended": "The store was lost."}
+    write_json(folder.summary, lost)
+    assert "The store was lost. Continue it with <code>" in page.render(Run(folder.path))
 
 
 def test_before_the_first_trial_has_ended(tmp_path):

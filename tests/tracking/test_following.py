@@ -40,7 +40,7 @@ def test_it_sends_all_and_leaves_no_process(stub, tmp_path):
     folder, _ = make_run(tmp_path / "night-1", n_trials=2)
     with Following(folder, ONLINE) as follower:
         pid = follower._process.pid
-    assert follower.verdict() is None
+    assert follower.verdict() == []
     assert set(stub.runs) == {r.id for r in tracked_runs(folder.path, Cursor(folder.path).birth)}
     assert not group_lives(pid)
 
@@ -56,7 +56,7 @@ def test_an_interrupted_run_waits_three_seconds_for_a_server_that_hangs(stub, tm
         raise KeyboardInterrupt
     assert time.monotonic() - begun < 10
     assert not group_lives(pid)
-    assert "python -m jamba_ray.sync run=" in follower.verdict()
+    assert "python -m jamba_ray.sync run=" in follower.verdict()[0]
 
 
 def test_local_tracking_starts_nothing(tmp_path):
@@ -64,7 +64,7 @@ def test_local_tracking_starts_nothing(tmp_path):
     follower = Following(folder, TrackingSection())
     assert follower._process is None
     follower.end(1.0)
-    assert follower.verdict() is None
+    assert follower.verdict() == []
 
 
 def test_wandb_that_is_not_installed_is_said_before_anything_starts(monkeypatch):

@@ -2,6 +2,10 @@
 
 import json
 import math
+import sys
+from types import SimpleNamespace
+
+import pytest
 
 from jamba_ray.tracking.rows import RowLog, read_rows, row_file
 
@@ -48,3 +52,50 @@ def test_a_folder_that_takes_nothing_costs_no_trial(tmp_path):
     (tmp_path / "rows").write_text("a file where the folder should be")
     RowLog(tmp_path).write(0, 1, {})
     assert steps(tmp_path) == []
+
+
+class Cuda:
+    """Stands for ``torch.cuda`` of a process that uses a GPU."""
+
+    def __init__(self, *, pynvml):
+        self._pynvml = pynvml
+
+    def is_initialized(self):
+        return True
+
+    def max_memory_allocated(self):
+        return 3 * 2**20
+
+    def utilization(self):
+        if not self._pynvml:
+            raise ModuleNotFoundError("pynvml is not installed")
+        return 87
+
+
+@pytest.mark.parametrize(
+    ("pynvml", "load"), [(False, {}), (True, {"gpu_percent": 87.0})], ids=["without", "with"]
+)
+def test_a_process_on_a_gpu_says_what_it_takes_of_it(tmp_path, monkeypatch, pynvml, load):
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=Cuda(pynvml=pynvml)))
+    RowLog(tmp_path).write(0, 1, {})
+    (row,) = read_rows(tmp_path)
+    assert set(row["system"]) == {"peak_rss_mb", "cpu", "gpu_peak_mb", *load}
+    assert row["system"]["gpu_peak_mb"] == 3.0
+    assert load.items() <= row["system"].items()
+
+
+def test_a_process_without_a_gpu_says_nothing_of_one(tmp_path, monkeypatch):
+    for torch in (None, SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: False))):
+        monkeypatch.setitem(sys.modules, "torch", torch)
+        RowLog(tmp_path).write(0, 1, {})
+        (row,) = read_rows(tmp_path)
+        assert set(row["system"]) == {"peak_rss_mb", "cpu"}
+
+
+@pytest.mark.gpu
+def test_what_torch_took_of_a_real_gpu(tmp_path):
+    torch = pytest.importorskip("torch")
+    taken = torch.zeros(2**20, dtype=torch.float32, device="cuda")
+    RowLog(tmp_path).write(0, 1, {})
+    (row,) = read_rows(tmp_path)
+    assert row["system"]["gpu_peak_mb"] >= taken.nbytes / 2**20
