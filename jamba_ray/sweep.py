@@ -17,8 +17,10 @@ from jamba_ray.commands.entry import Command, default_run_name
 from jamba_ray.commands.following import Following
 from jamba_ray.commands.importance import importance
 from jamba_ray.commands.log import RunLog, say
+from jamba_ray.commands.outlook import Outlook
 from jamba_ray.commands.plan import print_plan
 from jamba_ray.commands.summary_text import print_summary
+from jamba_ray.config.budget import limit_of
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
 from jamba_ray.config.sweep_space import parse_space
@@ -32,6 +34,7 @@ from jamba_ray.errors import (
     RunExistsError,
     StorageError,
 )
+from jamba_ray.launch.prices import priced
 from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
 from jamba_ray.search.lease import LeaseLostError, check_free
 from jamba_ray.search.reading import read_study
@@ -43,7 +46,7 @@ ABOUT = "Search the hyperparameters of the threat model, and judge the winner."
 EXAMPLES = """\
   python -m jamba_ray.sweep +sweep=attention_heads
   python -m jamba_ray.sweep +sweep=rivals data=table data.path=flows.parquet data.target=is_threat
-  python -m jamba_ray.sweep +sweep=learning_rate n_trials=64 time_budget_s=1800 run=night-1
+  python -m jamba_ray.sweep +sweep=learning_rate n_trials=64 budget.hours=0.5 run=night-1
   python -m jamba_ray.sweep +sweep=learning_rate n_trials=64 run=night-1 resume=true
   python -m jamba_ray.sweep 'search_space.model.n_heads={type: categorical, choices: [2, 4]}'
 """
@@ -62,6 +65,8 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
         )
     config = config.model_copy(update={"run": config.run or default_run_name(config.sweep_name)})
     folder = storing.folder_of(config)
+    config = config.model_copy(update={"budget": priced(config.budget)})
+    limit_of(config.budget)  # dollars without a price are refused before the data are read
     if config.dry_run:
         print_plan(console, config, space, prepare(config.data, partial(say, console)), folder)
         return ExitCode.OK
@@ -89,19 +94,25 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
         write_bytes(folder.config, to_yaml(config).encode())
         write_json(folder.summary, {**frame, "status": "running", "exit_code": None})
 
+    def tell(sentence: str) -> None:
+        log.write(sentence)
+        say(console, sentence)
+
+    outlook = Outlook(config, space, data, tell)
     shape = [p.path for p in space.parameters if not p.fusible]
     with (
         storing.stored(folder, log),
         Following(folder, config.tracking, shape) as follower,
     ):
         try:
+            outlook.before()
             with Display(console, config, budget_rows, log) as display:
                 result = run_sweep(
                     config,
                     space,
                     data,
                     folder,
-                    display,
+                    outlook.around(display),
                     accepted=accepted,
                     changed=partial(changed_files, files),
                 )
@@ -120,6 +131,7 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
             report = {**earlier, "notes": list(dict.fromkeys([*earlier["notes"], *result.notes]))}
         else:
             report = _summary(config, space, data, folder, result, begun)
+        report["budget"] = outlook.summary() or report.get("budget")
         write_json(folder.summary, report)
         log.write(f"ended: {result.ended}; status {report['status']}")
         notes = following.report(folder, log)

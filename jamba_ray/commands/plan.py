@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jamba_ray.config.budget import limit_of
 from jamba_ray.config.params import with_params
 from jamba_ray.config.run import SweepConfig, TrialConfig
 from jamba_ray.config.space import CategoricalLeaf, SearchSpace
@@ -19,6 +19,7 @@ from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.launch.resources import plan_lanes, this_machine
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.reports.words import duration, short
+from jamba_ray.search.forecast import Course, Forecast, forecast
 from jamba_ray.search.sampling import rung_steps
 from jamba_ray.search.sweep import report_rows
 from jamba_ray.training import Member, fit
@@ -56,7 +57,7 @@ def print_plan(
     )
     n = n_trials(config, space)
     torch.set_num_threads(lanes.threads)  # as a lane does
-    low, high = forecast_s(config, space, data, n, lanes.lanes)
+    expected = first_forecast(config, space, data, lanes.lanes)
     every = report_rows(config.trial(), len(data.train))
     rows = round(config.training.epochs * len(data.train))
     lines = {
@@ -67,8 +68,7 @@ def print_plan(
         "budget": f"{config.training.epochs:g} epochs = {rows:,} rows a trial, "
         f"a report every {every:,} rows, {_rungs(config, every, rows)}",
         "lanes": lanes.sentence,
-        "forecast": f"{duration(low)} to {duration(high)}, timed on {_PROBE_ROWS:,} rows here"
-        + (f"; ends after {duration(config.time_budget_s)}" if config.time_budget_s else ""),
+        "forecast": f"{forecast_in_words(expected, config)}, timed on {_PROBE_ROWS:,} rows here",
         "objective": f"val/{config.objective}",
         "results": str(folder.path) + (" (exists)" if folder.exists() else ""),
     }
@@ -98,37 +98,41 @@ def shapes_in_words(space: SearchSpace) -> str:
     return f"of {count} shape{'s' if count != 1 else ''}"
 
 
-def forecast_s(
-    config: SweepConfig, space: SearchSpace, data: PreparedData, n: int, lanes: int
-) -> tuple[float, float]:
-    """(with ASHA stopping as many as it may, without any stop), in seconds of wall time.
+def first_forecast(
+    config: SweepConfig, space: SearchSpace, data: PreparedData, lanes: int
+) -> Forecast:
+    """Wall time of the whole sweep before anything ran: a few steps are timed in this process, at a
+    few corners of the space, because a trial of twice the width takes four times as long."""
+    stages = course(config, data, lanes)
+    judged = stages.rows / report_rows(config.trial(), len(data.train))
+    judged *= min(config.training.val_rows, len(data.val))
+    judging = 1 + _FORWARD_SHARE * judged / max(1, stages.rows)
+    rates = [judging * row_s(corner, data) for corner in _corners(config.trial(), space)]
+    return forecast(rates, stages, n_trials(config, space)).plus(_START_UP_S)
 
-    The time of a row is the mean over a few corners of the space, because a trial of twice the
-    width takes four times as long.
-    """
-    rows = config.training.epochs * len(data.train)
+
+def course(config: SweepConfig, data: PreparedData, lanes: int) -> Course:
+    """What each trial goes through."""
+    rows = round(config.training.epochs * len(data.train))
     every = report_rows(config.trial(), len(data.train))
-    judged = rows / every * min(config.training.val_rows, len(data.val))
-    per_row = float(np.mean([row_s(c, data) for c in _corners(config.trial(), space)]))
-    full = per_row * (rows + _FORWARD_SHARE * judged)
-    high = _START_UP_S + full * math.ceil(n / lanes)
-    share = expected_share(rungs(config, every, rows), rows, config.pruner.reduction_factor)
-    return _START_UP_S + full * max(n * share / lanes, 1.0), high
+    factor = config.pruner.reduction_factor
+    return Course(rows, rungs(config, every, rows), factor, lanes)
+
+
+def forecast_in_words(expected: Forecast, config: SweepConfig) -> str:
+    """``P50 2 min 10 s, P90 2 min 31 s (0.10 to 0.12 USD); ends after 1 h 00 min``."""
+    words = f"P50 {duration(expected.p50_s)}, P90 {duration(expected.p90_s)}"
+    if rate := config.budget.usd_per_hour:
+        low, high = (rate * s / 3600 for s in (expected.p50_s, expected.p90_s))
+        words += f" ({low:.2f} to {high:.2f} USD)"
+    limit = limit_of(config.budget)
+    return words + (f"; ends after {duration(limit.seconds)}" if limit is not None else "")
 
 
 def rungs(config: SweepConfig, every: int, rows: float) -> list[int]:
     """Rows at which ASHA compares trials, the last report of a trial left out."""
     steps = rung_steps(config.pruner, every, math.ceil(rows / every))
     return [step * every for step in steps if step * every < rows]
-
-
-def expected_share(rung_rows: Iterable[int], rows: float, factor: int) -> float:
-    """Mean share of the full budget per trial if one in ``factor`` passes each rung."""
-    share, alive, last = 0.0, 1.0, 0.0
-    for rung in rung_rows:
-        share += alive * (min(rung, rows) - last) / rows
-        last, alive = min(rung, rows), alive / factor
-    return share + alive * (rows - last) / rows
 
 
 def row_s(config: TrialConfig, data: PreparedData) -> float:

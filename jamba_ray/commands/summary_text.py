@@ -117,6 +117,8 @@ def _print_whereabouts(console: Console, summary: Mapping[str, Any]) -> None:
     busy = f", {goodput:.0%} of lane time in training steps" if goodput is not None else ""
     counts = f"{_counts(summary['trials'])}, " if summary["command"] == "sweep" else ""
     console.print(f"  {counts}{duration(summary['wall_s'])}{busy}.", highlight=False, style="dim")
+    if budget := summary.get("budget"):
+        console.print(f"  {_budget(budget)}", highlight=False, style="dim", soft_wrap=True)
     console.print(
         f"  Everything is in {summary['folder']}", style="dim", highlight=False, soft_wrap=True
     )
@@ -126,6 +128,23 @@ def _print_whereabouts(console: Console, summary: Mapping[str, Any]) -> None:
         console.print(
             f"  [bold]next:[/] [cyan]{escape(command)}[/]", highlight=False, soft_wrap=True
         )
+
+
+def _budget(budget: Mapping[str, Any]) -> str:
+    """``Budget: 31 min 02 s of 2 h 00 min, 0.63 of 3.00 USD; forecast at the start ...``."""
+    used = []
+    if (hours := budget["hours"]) is not None:
+        used.append(f"{duration(3600 * budget['spent_hours'])} of {duration(3600 * hours)}")
+    if (usd := budget["usd"]) is not None:
+        used.append(f"{budget['spent_usd']:.2f} of {usd:.2f} USD")
+    names = {"start": "at the start", "first_rung": "after the first rung"}
+    told = [
+        f"{name} P50 {duration(3600 * found['p50'])}, P90 {duration(3600 * found['p90'])}"
+        for when, name in names.items()
+        if (found := budget["forecast_hours"].get(when))
+    ]
+    forecasts = f"; forecast {', '.join(told)}" if told else ""
+    return f"Budget: {', '.join(used)}{' (used up)' if budget['used_up'] else ''}{forecasts}."
 
 
 def _params(params: Mapping[str, Any]) -> str:

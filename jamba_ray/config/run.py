@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from jamba_ray.config.budget import BudgetSection
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.family import FAMILIES, TRAINERS, ModelSection
 from jamba_ray.config.mistakes import NestedMistakes
@@ -161,10 +162,8 @@ class SweepConfig(ExperimentConfig):
     n_trials: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=16, json_schema_extra=NOT_IN_FINGERPRINT
     )
-    time_budget_s: Annotated[float, Field(gt=0.0)] | None = Field(
-        default=None, json_schema_extra=NOT_IN_FINGERPRINT
-    )
-    """No trial starts after so many seconds, and running ones end at their next report."""
+    budget: BudgetSection = Field(default=BudgetSection(), json_schema_extra=NOT_IN_FINGERPRINT)
+    """What the sweep may use; it then ends as ever, with what it found."""
     max_concurrent: Annotated[int, Field(ge=1)] | None = Field(
         default=None, json_schema_extra=NOT_IN_FINGERPRINT
     )

@@ -114,6 +114,8 @@ class SweepProgress:
     lanes: int
     ended: str | None
     """Why no more trials are started, once that is so."""
+    earlier_s: float = 0.0
+    """Seconds that earlier sessions ran."""
     trouble: str | None = None
     """What the sweep waits for: 'the store refuses (...): trying again, 12 of 60 s'."""
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TypeGuard
 
+from jamba_ray.config.budget import Limit
 from jamba_ray.search.records import State
 
 FIRST = 20
@@ -25,11 +26,11 @@ def too_many_failed(states: Sequence[State], max_failed: int | None) -> str | No
     return None
 
 
-def out_of_time(elapsed_s: float, budget_s: float | None) -> str | None:
-    """Why the sweep must end because of time, or None."""
-    if budget_s is None or elapsed_s < budget_s:
+def out_of_time(elapsed_s: float, limit: Limit | None) -> str | None:
+    """Why the sweep must end because of its budget, or None."""
+    if limit is None or elapsed_s < limit.seconds:
         return None
-    return f"`time_budget_s` ({budget_s:g} s) is used up"
+    return f"{limit.words} is used up"
 
 
 def is_score(value: float | None) -> TypeGuard[float]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from jamba_ray.config.budget import Limit
 from jamba_ray.config.search import PrunerSection, SamplerSection
 from jamba_ray.config.space import Params, SearchSpace
 
@@ -23,7 +24,7 @@ class StudySettings:
     n_trials: int = 16
     report_rows: int = 1
     """Rows between two reports: what turns ``pruner.min_rows`` into report steps."""
-    time_budget_s: float | None = None
+    limit: Limit | None = None
     max_failed_trials: int | None = None
     lanes: int = 1
     stack: int = 1

@@ -217,6 +217,7 @@ class StudyBook:
             finished=tuple(ledger.records[number] for number in ledger.order[after:]),
             failures=ledger.failures(),
             elapsed_s=self._clock() - self._begun,
+            earlier_s=self._earlier_s,
             goodput_s=ledger.all_goodput_s(),
             lanes=self._settings.lanes,
             ended=self._ended,
@@ -300,7 +301,7 @@ class StudyBook:
 
     def _out_of_time(self) -> str | None:
         elapsed = self._earlier_s + self._clock() - self._begun
-        return rules.out_of_time(elapsed, self._settings.time_budget_s)
+        return rules.out_of_time(elapsed, self._settings.limit)
 
     def _create(self, number: int, params: Params, attrs: Mapping[str, Scalar]) -> None:
         trial = whole_trial(params, self._settings.space, attrs, datetime.datetime.now())

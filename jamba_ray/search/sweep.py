@@ -15,6 +15,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from jamba_ray.config.budget import limit_of
 from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.fingerprint import fingerprint, fingerprinted
 from jamba_ray.config.params import flatten
@@ -159,7 +160,7 @@ def study_settings(
         seed=config.seed,
         n_trials=config.n_trials,
         report_rows=report_rows(config.trial(), len(data.train)),
-        time_budget_s=config.time_budget_s,
+        limit=limit_of(config.budget),
         max_failed_trials=config.max_failed_trials,
         lanes=lanes,
         config_fingerprint=fingerprint(config),

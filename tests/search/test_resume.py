@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from jamba_ray.config.budget import Limit
 from jamba_ray.config.search import SamplerSection
 from tests.search.studies import line, open_book, run_to_end, train
 
@@ -123,14 +124,14 @@ def test_a_time_budget_spans_sessions(tmp_path):
 
     start = time.time()
     now = [start - 1000.0]
-    book = open_book(tmp_path, time_budget_s=900.0, clock=lambda: now[0])
+    book = open_book(tmp_path, limit=Limit(900.0, "the budget"), clock=lambda: now[0])
     train(book, book.ask("s/a").spec)  # its event is stamped by the wall clock, 1000 s later
     book.close()
     now[0] = start + 5000.0
-    late = open_book(tmp_path, time_budget_s=900.0, session="t", clock=lambda: now[0])
-    assert "time_budget_s" in late.ask("t/a").ended
+    late = open_book(tmp_path, limit=Limit(900.0, "the budget"), session="t", clock=lambda: now[0])
+    assert "the budget is used up" in late.ask("t/a").ended
     late.close()
-    more = open_book(tmp_path, time_budget_s=2000.0, session="u", clock=lambda: now[0])
+    more = open_book(tmp_path, limit=Limit(2000.0, "the budget"), session="u", clock=lambda: now[0])
     assert more.ask("u/a").spec is not None
     more.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jamba_ray.config.budget import BudgetSection, limit_of
 from jamba_ray.search.rules import better, is_score, out_of_time, too_many_failed
 
 
@@ -20,8 +21,9 @@ def test_max_failed_trials_is_exact():
 
 def test_time():
     assert out_of_time(1e9, None) is None
-    assert out_of_time(9.9, 10.0) is None
-    assert out_of_time(10.0, 10.0) == "`time_budget_s` (10 s) is used up"
+    limit = limit_of(BudgetSection(hours=0.5))
+    assert out_of_time(1799.9, limit) is None
+    assert out_of_time(1800.0, limit) == "`budget.hours` (0.5 h) is used up"
 
 
 def test_only_finite_values_compare():

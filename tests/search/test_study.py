@@ -9,6 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from jamba_ray.config.budget import Limit
 from jamba_ray.errors import ConfigError, RunExistsError
 from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.search.storage import STUDY_NAME
@@ -187,7 +188,7 @@ def test_a_lost_lane_is_forgiven_once(tmp_path):
 
 def test_a_time_budget_stops_trials_and_keeps_their_results(tmp_path):
     now = [1000.0]
-    book = open_book(tmp_path, time_budget_s=60.0, clock=lambda: now[0])
+    book = open_book(tmp_path, limit=Limit(60.0, "`budget.hours` (0.0167 h)"), clock=lambda: now[0])
     spec = book.ask("s/a").spec
     assert book.report([line(spec.number, 1, 0.5)]) == ["continue"]
     now[0] += 61
@@ -195,10 +196,10 @@ def test_a_time_budget_stops_trials_and_keeps_their_results(tmp_path):
     book.finish(LaneOutcome(spec.number, "stopped", value=0.6))
     answer = book.ask("s/b")
     assert answer.spec is None
-    assert "`time_budget_s` (60 s)" in answer.ended
+    assert "`budget.hours` (0.0167 h) is used up" in answer.ended
     progress = book.progress()
     assert (progress.best.value, progress.best.state) == (0.6, "complete")
-    assert "time_budget_s" in progress.best.reason
+    assert "budget.hours" in progress.best.reason
     book.close()
 
 
