@@ -12,12 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from jamba_ray.commands.log import RunLog
+from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import Params
 from jamba_ray.reports.words import LABELS, duration, short
 from jamba_ray.search.records import SweepProgress, TrialRecord
 
 _RECENT = 6
+_RUNNING = 16
 _STYLES = {"complete": "green", "pruned": "yellow", "failed": "red"}
 
 
@@ -99,7 +101,7 @@ class Display:
                 duration(trial.seconds),
                 escape(what),
             )
-        for run in progress.running:
+        for run in progress.running[:_RUNNING]:
             share = min(1.0, run.rows_seen / max(1, self._budget_rows))
             rows.add_row(
                 str(run.number),
@@ -130,13 +132,26 @@ def eta_s(progress: SweepProgress) -> float | None:
     return progress.elapsed_s / progress.n_finished * max(0, left)
 
 
+def lanes_in_words(progress: SweepProgress) -> str:
+    """``2 lanes``, and how many trials they train where they train several at a time."""
+    words = f"{progress.lanes} lane{'s' if progress.lanes != 1 else ''}"
+    at_a_time, shown = len(progress.running), min(len(progress.running), _RUNNING)
+    if at_a_time <= progress.lanes:
+        return words
+    names = {str(run.params.get("model.name")) for run in progress.running}
+    trees = sorted(name for name in names if TRAINERS.get(name) == "boosting")
+    alone = f", {', '.join(trees)} alone" if trees else ""
+    more = f" ({shown} shown)" if shown < at_a_time else ""
+    return f"{words} with {at_a_time} trials{more}{alone}"
+
+
 def _headline(progress: SweepProgress) -> RenderableType:
     left = eta_s(progress)
     until = f", about {duration(left)} left" if left is not None else ""
     overhead = 1.0 - progress.goodput
     words = (
         f"{progress.n_finished}/{progress.n_trials} trials, {duration(progress.elapsed_s)}{until}, "
-        f"{progress.lanes} lane{'s' if progress.lanes != 1 else ''}, overhead {overhead:.0%}"
+        f"{lanes_in_words(progress)}, overhead {overhead:.0%}"
     )
     if progress.ended:
         words += f", ending: {progress.ended}"

@@ -12,17 +12,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from jamba_ray.config.budget import limit_of
+from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.params import with_params
 from jamba_ray.config.run import SweepConfig, TrialConfig
-from jamba_ray.config.space import CategoricalLeaf, SearchSpace
+from jamba_ray.config.space import CategoricalLeaf, SearchSpace, values
 from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.launch.resources import plan_lanes, this_machine
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.reports.words import duration, short
 from jamba_ray.search.forecast import Course, Forecast, forecast
 from jamba_ray.search.sampling import rung_steps
-from jamba_ray.search.sweep import report_rows
-from jamba_ray.training import Member, fit
+from jamba_ray.search.settings import report_rows, stack_size
+from jamba_ray.training import Member, fit, packing
 
 _PROBE_ROWS = 2048
 _MAX_SHAPES = 10_000
@@ -57,7 +58,8 @@ def print_plan(
     )
     n = n_trials(config, space)
     torch.set_num_threads(lanes.threads)  # as a lane does
-    expected = first_forecast(config, space, data, lanes.lanes)
+    stacks, faster = stacks_in_words(config, space, data, lanes.lanes)
+    expected = first_forecast(config, space, data, lanes.lanes, faster)
     every = report_rows(config.trial(), len(data.train))
     rows = round(config.training.epochs * len(data.train))
     lines = {
@@ -68,6 +70,7 @@ def print_plan(
         "budget": f"{config.training.epochs:g} epochs = {rows:,} rows a trial, "
         f"a report every {every:,} rows, {_rungs(config, every, rows)}",
         "lanes": lanes.sentence,
+        "stacks": stacks,
         "forecast": f"{forecast_in_words(expected, config)}, timed on {_PROBE_ROWS:,} rows here",
         "objective": f"val/{config.objective}",
         "results": str(folder.path) + (" (exists)" if folder.exists() else ""),
@@ -98,16 +101,39 @@ def shapes_in_words(space: SearchSpace) -> str:
     return f"of {count} shape{'s' if count != 1 else ''}"
 
 
-def first_forecast(
+def stacks_in_words(
     config: SweepConfig, space: SearchSpace, data: PreparedData, lanes: int
+) -> tuple[str, float]:
+    """How many trials a lane trains at a time, measured here on one shape as a lane measures each,
+    and how many times the rows per second of one trial that is."""
+    names = next((values(p.leaf) for p in space.parameters if p.path == "model.name"), None)
+    trees = [str(n) for n in names or [config.model.name] if TRAINERS.get(str(n)) == "boosting"]
+    alone = f"; {', '.join(trees)} trains alone" if trees else ""
+    most = stack_size(config, space, lanes)
+    if most == 1:
+        return "none: a lane trains one trial at a time" + alone, 1.0
+    if config.trials_per_lane != "auto":
+        return f"{most} trials of one shape a lane, as asked for" + alone, 1.0
+    measured = packing.probe(_corners(config.trial(), space)[0], data, "cpu", most)
+    if not measured:
+        return f"at most {most} trials of one shape a lane, not measured here" + alone, 1.0
+    size = packing.choose_k(measured)
+    rates = {m.size: m.rows_per_s for m in measured}
+    what = f"{size} trials of one shape a lane" if size > 1 else "none: more do not pay"
+    return f"{what} ({packing.in_words(measured)})" + alone, rates[size] / rates[1]
+
+
+def first_forecast(
+    config: SweepConfig, space: SearchSpace, data: PreparedData, lanes: int, faster: float = 1.0
 ) -> Forecast:
     """Wall time of the whole sweep before anything ran: a few steps are timed in this process, at a
-    few corners of the space, because a trial of twice the width takes four times as long."""
+    few corners of the space, because a trial of twice the width takes four times as long;
+    ``faster`` is what stacks bring."""
     stages = course(config, data, lanes)
     judged = stages.rows / report_rows(config.trial(), len(data.train))
     judged *= min(config.training.val_rows, len(data.val))
     judging = 1 + _FORWARD_SHARE * judged / max(1, stages.rows)
-    rates = [judging * row_s(corner, data) for corner in _corners(config.trial(), space)]
+    rates = [judging * row_s(corner, data) / faster for corner in _corners(config.trial(), space)]
     return forecast(rates, stages, n_trials(config, space)).plus(_START_UP_S)
 
 

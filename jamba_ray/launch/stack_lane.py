@@ -57,6 +57,7 @@ class StackLane(Lane):
     def _run(self, members: list[tuple[Member, Snapshot | None]], report: Reporter) -> None:
         if not members:
             return
+        others = self._open.keys() - {member.trial for member, _ in members}
         outcomes = self._fit(
             [member for member, _ in members],
             self._data,
@@ -69,7 +70,7 @@ class StackLane(Lane):
         )
         for outcome in outcomes:
             self._end(outcome.trial, outcome)
-        for trial in list(self._open):
+        for trial in self._open.keys() - others:
             self._end(trial, TrialError("the training code ended without saying how the trial did"))
 
     def _joining(self, report: Reporter) -> list[tuple[Member, Snapshot | None]]:
