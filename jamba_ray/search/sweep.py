@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import threading
 import time
 import uuid
@@ -12,44 +11,29 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 
-from jamba_ray.config.budget import limit_of
-from jamba_ray.config.family import TRAINERS
-from jamba_ray.config.fingerprint import fingerprint, fingerprinted
-from jamba_ray.config.params import flatten
-from jamba_ray.config.run import SweepConfig, TrialConfig
-from jamba_ray.config.search import DIRECTIONS
-from jamba_ray.config.space import Params, SearchSpace, values
+from jamba_ray.config.run import SweepConfig
+from jamba_ray.config.space import Params, SearchSpace
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.errors import InterruptedRunError, JambaError, StorageError
+from jamba_ray.errors import InterruptedRunError
 from jamba_ray.launch.lane import Fit
-from jamba_ray.launch.mirror import mirror_of
 from jamba_ray.launch.nodes import NodeWatch
 from jamba_ray.launch.ray_session import RaySession, ray_session
 from jamba_ray.launch.resources import LanePlan, plan_lanes
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.search import identity
 from jamba_ray.search.lease import Lease, lost_lease
+from jamba_ray.search.poll import CLOSE_S, Poll, Watch
 from jamba_ray.search.records import SweepProgress, SweepResult
 from jamba_ray.search.recovery import Opened, open_for_writing
 from jamba_ray.search.searcher import StudySearcher
-from jamba_ray.search.server import aside, call, start_server
-from jamba_ray.search.settings import StudySettings
+from jamba_ray.search.server import call, start_server
+from jamba_ray.search.settings import StudySettings, base_config, stack_size, study_settings
 from jamba_ray.search.signals import Signalled, Signals
-from jamba_ray.search.stacks import most_at_a_time
 from jamba_ray.search.study import StudyBook
 from jamba_ray.search.table import write_trials
 from jamba_ray.search.trainable import LaneSettings, LaneTrainable
-
-N_REPORTS = 16
-"""Reports of a trial of the base configuration's ``epochs``, where ``report_rows`` is not given."""
-_POLL_S = 0.5
-_CLOSE_S = 5.0
-_LOOK_AT_DATA_S = 2.0
-
-Watch = Callable[[SweepProgress], None]
 
 
 def run_sweep(
@@ -134,58 +118,6 @@ def run_sweep(
         ) from None
 
 
-def stack_size(config: SweepConfig, space: SearchSpace, lanes: int) -> int:
-    """Trials that a lane may train at a time: trees and trials of several processes train alone."""
-    names = next((values(p.leaf) for p in space.parameters if p.path == "model.name"), None)
-    trained_by = {TRAINERS.get(str(name)) for name in names or [config.model.name]}
-    stackable = config.workers_per_trial == 1 and "gradient" in trained_by
-    return most_at_a_time(config.trials_per_lane, config.n_trials, lanes, stackable=stackable)
-
-
-def study_settings(
-    config: SweepConfig,
-    space: SearchSpace,
-    data: PreparedData,
-    *,
-    lanes: int,
-    first: tuple[Params, ...] = (),
-) -> StudySettings:
-    """What the study has to know of a sweep."""
-    return StudySettings(
-        space=space,
-        objective=config.objective,
-        direction=DIRECTIONS[config.objective],
-        sampler=config.sampler,
-        pruner=config.pruner,
-        seed=config.seed,
-        n_trials=config.n_trials,
-        report_rows=report_rows(config.trial(), len(data.train)),
-        limit=limit_of(config.budget),
-        max_failed_trials=config.max_failed_trials,
-        lanes=lanes,
-        config_fingerprint=fingerprint(config),
-        data_fingerprint=data.fingerprint,
-        config=flatten(fingerprinted(config)),
-        data=_data_in_words(data),
-        allow_config_change=config.allow_config_change,
-        allow_data_change=config.allow_data_change,
-        hang_timeout_s=config.hang_timeout_s,
-        patience_s=config.store_patience_s,
-        first=first,
-    )
-
-
-def _data_in_words(data: PreparedData) -> dict[str, Any]:
-    """What a user can compare where the rows are not the same."""
-    schema = data.schema
-    return {
-        "data: training rows": len(data.train),
-        "data: validation rows": len(data.val),
-        "data: features": ", ".join([*schema.numeric, *schema.categorical]),
-        "data: content": data.fingerprint,
-    }
-
-
 @contextlib.contextmanager
 def _accepted(
     opened: Opened, settings: StudySettings, accepted: Callable[[], None]
@@ -223,20 +155,6 @@ def _over(
         lanes=0,
         notes=notes,
     )
-
-
-def report_rows(base: TrialConfig, n_train: int) -> int:
-    """Rows between reports, the same for all trials so that rungs mean the same for all."""
-    if base.training.report_rows is not None:
-        return base.training.report_rows
-    return max(1, math.ceil(base.training.epochs * n_train / N_REPORTS))
-
-
-def base_config(config: SweepConfig, n_train: int) -> TrialConfig:
-    """What all trials share, ``report_rows`` settled."""
-    base = config.trial()
-    training = base.training.model_copy(update={"report_rows": report_rows(base, n_train)})
-    return base.model_copy(update={"training": training})
 
 
 class _Running:
@@ -279,7 +197,7 @@ class _Running:
             session=self._id,
             stopping=self._stopping,
         )
-        poll = _Poll(
+        poll = Poll(
             self._server,
             self._folder,
             self._config.keep_checkpoints,
@@ -302,7 +220,7 @@ class _Running:
             # What was acknowledged is committed; this only folds the log into the one file.
             with_deadline = threading.Thread(target=_close_quietly, args=(self._server,))
             with_deadline.start()
-            with_deadline.join(_CLOSE_S)
+            with_deadline.join(CLOSE_S)
             raise
         finally:
             poll.stop()
@@ -356,7 +274,7 @@ class _Running:
         )
         tuner.fit()
 
-    def _result(self, poll: _Poll, searcher: StudySearcher, begun: float) -> SweepResult:
+    def _result(self, poll: Poll, searcher: StudySearcher, begun: float) -> SweepResult:
         poll.stop()
         progress: SweepProgress = call(self._server.progress)
         unfinished = progress.counts.get("running", 0)
@@ -380,94 +298,6 @@ class _Running:
         )
 
 
-class _Poll:
-    """Looks at the study twice a second: for the display, and to delete checkpoints that lost."""
-
-    def __init__(
-        self,
-        server: Any,
-        folder: RunFolder,
-        keep: int,
-        watch: Watch | None,
-        seen: int,
-        changed: Callable[[], Sequence[str]],
-        stopping: Callable[[], bool],
-    ) -> None:
-        self._changed, self._looked_at = changed, time.monotonic()
-        self._stopping = stopping
-        self._server, self._keep, self._watch = server, keep, watch
-        self._store, self._mirror = folder.checkpoint_store(), mirror_of(folder)
-        self._seen = seen
-        self._last: SweepProgress | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="jamba_ray-poll", daemon=True)
-        self.notes: list[str] = []
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join(_CLOSE_S)
-
-    def look(self) -> SweepProgress:
-        """Ask, show, tidy up."""
-        progress: SweepProgress = call(
-            self._server.progress, self._seen, timeout_s=30.0, meanwhile=self._show_trouble
-        )
-        self._seen += len(progress.finished)
-        self._last = dataclasses.replace(progress, finished=())
-        if self._watch is not None:
-            self._watch(progress)
-        if progress.finished:
-            best, finished = call(self._server.standing, self._keep, timeout_s=30.0)
-            self._store.retain(best, finished)
-        return progress
-
-    def _loop(self) -> None:
-        while not self._stop.wait(_POLL_S):
-            try:
-                if self._stopping():
-                    self._end_lanes()
-                    return
-                self.look()
-                self._look_at_data()
-                if self._mirror is not None:
-                    self._mirror.push_study_if_due()
-            except StorageError as error:
-                # Lanes and searcher meet the same trouble and end the sweep; deleting can wait.
-                self._note(error.message)
-            except JambaError as error:
-                self._note(error.message)
-            except Exception as error:
-                self._note(f"the display failed ({type(error).__name__}: {error}).")
-                self._watch = None
-
-    def _end_lanes(self) -> None:
-        """Tune would wait 5 to 15 s for lanes in the middle of a trial; what they have not told the
-        study by now is done again on resume anyway."""
-        for lane in call(aside(self._server.lanes), timeout_s=_CLOSE_S):
-            ray.kill(lane)
-
-    def _show_trouble(self) -> None:
-        """The study answers nothing while it waits for its disk, but why it waits."""
-        sentence: str | None = call(aside(self._server.trouble), timeout_s=30.0)
-        if sentence and self._last is not None and self._watch is not None:
-            self._watch(dataclasses.replace(self._last, trouble=sentence))
-
-    def _look_at_data(self) -> None:
-        if time.monotonic() - self._looked_at < _LOOK_AT_DATA_S:
-            return
-        self._looked_at = time.monotonic()
-        if sentences := self._changed():
-            call(self._server.spoil, sentences[0].removesuffix("."), timeout_s=30.0)
-
-    def _note(self, sentence: str) -> None:
-        if sentence not in self.notes:
-            self.notes.append(sentence)
-
-
 class _Stopper(tune.Stopper):
     """Ends Tune's loop where a signal's exception was lost on its way."""
 
@@ -485,7 +315,7 @@ class _Stopper(tune.Stopper):
 
 def _close_quietly(server: Any) -> None:
     try:
-        call(server.close, timeout_s=_CLOSE_S)
+        call(server.close, timeout_s=CLOSE_S)
     except BaseException:
         return
 

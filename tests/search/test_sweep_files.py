@@ -13,8 +13,8 @@ from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import parse_leaves
 from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.launch.outcome import LaneOutcome
+from jamba_ray.search.settings import study_settings
 from jamba_ray.search.study import StudyBook
-from jamba_ray.search.sweep import study_settings
 from tests.search.trials import data
 
 FILES = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))

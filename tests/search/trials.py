@@ -20,8 +20,9 @@ from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
 from jamba_ray.launch.lane import Job, Lane
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.search.records import ReportLine, SweepResult, TrialRecord
+from jamba_ray.search.settings import base_config, study_settings
 from jamba_ray.search.study import StudyBook
-from jamba_ray.search.sweep import base_config, run_sweep, study_settings
+from jamba_ray.search.sweep import run_sweep
 from jamba_ray.training import Member, Outcome, Report
 
 N_REPORTS = 9
@@ -57,7 +58,7 @@ def value_at(member: Member, step: int) -> float:
 
 
 def slow(*args, **kwargs):
-    return fit(*args, pause_s=0.3, **kwargs)
+    return fit(*args, pause_s=0.15, **kwargs)
 
 
 def at_fault(*args, **kwargs):

@@ -1,0 +1,116 @@
+"""What the driver does beside Tune: looks at the study, shows it, deletes checkpoints that lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+
+from jamba_ray.errors import JambaError, StorageError
+from jamba_ray.launch.mirror import mirror_of
+from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.search.records import SweepProgress
+from jamba_ray.search.server import aside, call
+
+CLOSE_S = 5.0
+"""What is closed at a sweep's end is waited for so long."""
+_POLL_S = 0.5
+_LOOK_AT_DATA_S = 2.0
+
+Watch = Callable[[SweepProgress], None]
+"""Shown how the sweep stands."""
+
+
+class Poll:
+    """Looks at the study twice a second: for the display, and to delete checkpoints that lost."""
+
+    def __init__(
+        self,
+        server: Any,
+        folder: RunFolder,
+        keep: int,
+        watch: Watch | None,
+        seen: int,
+        changed: Callable[[], Sequence[str]],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._changed, self._looked_at = changed, time.monotonic()
+        self._stopping = stopping
+        self._server, self._keep, self._watch = server, keep, watch
+        self._store, self._mirror = folder.checkpoint_store(), mirror_of(folder)
+        self._seen = seen
+        self._last: SweepProgress | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="jamba_ray-poll", daemon=True)
+        self.notes: list[str] = []
+        """What the summary has to say of it."""
+
+    def start(self) -> None:
+        """From another thread, until ``stop``."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No look begins after this."""
+        self._stop.set()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(CLOSE_S)
+
+    def look(self) -> SweepProgress:
+        """Ask, show, tidy up."""
+        progress: SweepProgress = call(
+            self._server.progress, self._seen, timeout_s=30.0, meanwhile=self._show_trouble
+        )
+        self._seen += len(progress.finished)
+        self._last = dataclasses.replace(progress, finished=())
+        if self._watch is not None:
+            self._watch(progress)
+        if progress.finished:
+            best, finished = call(self._server.standing, self._keep, timeout_s=30.0)
+            self._store.retain(best, finished)
+        return progress
+
+    def _loop(self) -> None:
+        while not self._stop.wait(_POLL_S):
+            try:
+                if self._stopping():
+                    self._end_lanes()
+                    return
+                self.look()
+                self._look_at_data()
+                if self._mirror is not None:
+                    self._mirror.push_study_if_due()
+            except StorageError as error:
+                # Lanes and searcher meet the same trouble and end the sweep; deleting can wait.
+                self._note(error.message)
+            except JambaError as error:
+                self._note(error.message)
+            except Exception as error:
+                self._note(f"the display failed ({type(error).__name__}: {error}).")
+                self._watch = None
+
+    def _end_lanes(self) -> None:
+        """Tune would wait 5 to 15 s for lanes in the middle of a trial; what they have not told the
+        study by now is done again on resume anyway."""
+        for lane in call(aside(self._server.lanes), timeout_s=CLOSE_S):
+            ray.kill(lane)
+
+    def _show_trouble(self) -> None:
+        """The study answers nothing while it waits for its disk, but why it waits."""
+        sentence: str | None = call(aside(self._server.trouble), timeout_s=30.0)
+        if sentence and self._last is not None and self._watch is not None:
+            self._watch(dataclasses.replace(self._last, trouble=sentence))
+
+    def _look_at_data(self) -> None:
+        if time.monotonic() - self._looked_at < _LOOK_AT_DATA_S:
+            return
+        self._looked_at = time.monotonic()
+        if sentences := self._changed():
+            call(self._server.spoil, sentences[0].removesuffix("."), timeout_s=30.0)
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
