@@ -1,0 +1,165 @@
+"""``python -m jamba_ray.sweep`` in real trouble: its words, its exit code and what it leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from jamba_ray.config.data import SyntheticSection
+from jamba_ray.data import generate
+from tests.faults.disks import fill, small_disk
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SWEEP = [
+    "+sweep=learning_rate",
+    "model=mlp",
+    "n_trials=8",
+    "max_concurrent=1",
+    "training.epochs=60",
+    "training.report_rows=2000",
+    "pruner.name=none",
+    "rival=false",
+]
+"""Trials of some seconds each, with a report a second or so."""
+
+
+class Sweep:
+    """A sweep as a user runs it; ``lines`` is what it printed so far."""
+
+    def __init__(self, *settings: str, cwd: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "jamba_ray.sweep", *SWEEP, "run=r", *settings],
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "COLUMNS": "200", "PYTHONUNBUFFERED": "1"},
+        )
+        self.lines: list[str] = []
+
+    def until(self, words: str) -> str:
+        """Read on until a line holds ``words``."""
+        for line in self._process.stdout:
+            self.lines.append(line.rstrip())
+            if words in line:
+                return line
+        raise AssertionError(f"{words!r} was never said:\n" + "\n".join(self.lines))
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self) -> int:
+        self.lines += self._process.stdout.read().splitlines()
+        return self._process.wait(timeout=300)
+
+    @property
+    def said(self) -> str:
+        return "\n".join(self.lines)
+
+
+@contextlib.contextmanager
+def sweep(*settings: str, cwd: Path) -> Iterator[Sweep]:
+    running = Sweep(*settings, cwd=cwd)
+    try:
+        yield running
+    finally:
+        with running._process as process:
+            process.kill()
+
+
+def summary(folder: Path) -> dict:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def states(folder: Path) -> dict[int, tuple[str, str | None]]:
+    rows = pq.read_table(folder / "trials.parquet").to_pylist()
+    return {row["number"]: (row["state"], row["reason"]) for row in rows}
+
+
+@pytest.mark.parametrize("what", ["changes", "vanishes"])
+def test_data_that_change_or_vanish_fail_the_trials_that_run_with_that_reason(tmp_path, what):
+    data = tmp_path / "flows.csv"
+    generate(SyntheticSection(name="synthetic", n_samples=4000, n_features=6)).to_csv(
+        data, index=False
+    )
+    with sweep("data=table", f"data.path={data}", cwd=tmp_path) as running:
+        running.until("1/8 trial 0 complete")
+        if what == "changes":
+            with data.open("a") as file:
+                file.write(data.read_text().splitlines()[1] + "\n")
+        else:
+            data.unlink()
+        code = running.end()
+    folder = tmp_path / "runs" / "r"
+    found = states(folder)
+    assert code == 3, running.said
+    assert found[0] == ("complete", None)
+    failed = {n: reason for n, (state, reason) in found.items() if state == "failed"}
+    assert failed, found
+    word = "changed" if what == "changes" else "can no longer be read"
+    assert all("flows.csv" in reason and word in reason for reason in failed.values()), failed
+    assert len(found) < 8, "trials were begun on data that are no longer what was read"
+    assert f"{len(failed)} failed" in running.said
+    assert next(iter(failed.values())) in running.said
+    assert "flows.csv" in summary(folder)["ended"]
+
+
+def test_a_disk_that_is_full_for_a_while_is_waited_for_and_said(tmp_path):
+    with small_disk(tmp_path / "disk", 60_000) as disk:
+        store = f"store={disk}"
+        with sweep(store, "store_patience_s=60", "data.n_samples=4000", cwd=tmp_path) as running:
+            running.until("1/8 trial 0")
+            fill(disk / "ballast")
+            refused = running.until("the store refuses")
+            assert "trying again" in refused
+            assert "of 60 s" in refused
+            (disk / "ballast").unlink()
+            running.until("the store takes what it is given again")
+            assert running.end() == 0, running.said
+        assert set(states(disk / "r").values()) == {("complete", None)}
+
+
+def test_a_disk_that_stays_full_ends_the_sweep_with_74_and_it_resumes(tmp_path):
+    with small_disk(tmp_path / "disk", 60_000) as disk:
+        store = f"store={disk}"
+        with sweep(store, "store_patience_s=3", "data.n_samples=4000", cwd=tmp_path) as running:
+            running.until("2/8 trial 1")
+            fill(disk / "ballast")
+            assert running.end() == 74, running.said
+        assert "the store refuses" in running.said
+        assert "Traceback" not in running.said
+        (disk / "ballast").unlink()
+        assert summary(disk / "r")["status"] in ("running", "storage_lost")
+        with sweep(store, "data.n_samples=4000", "resume=true", cwd=tmp_path) as again:
+            assert again.end() == 0, again.said
+        assert set(states(disk / "r").values()) == {("complete", None)}
+        assert not [line for line in again.lines if line.startswith(("1/8", "2/8"))], "run again"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_leaves_a_summary_and_its_trials(tmp_path, number):
+    with sweep("data.n_samples=4000", cwd=tmp_path) as running:
+        running.until("2/8 trial 1")
+        sent = time.monotonic()
+        running.signal(number)
+        assert running.end() == 75, running.said
+        took = time.monotonic() - sent
+    folder = tmp_path / "runs" / "r"
+    print(f"{number.name}: ended after {took:.1f} s")
+    found = summary(folder)
+    assert (found["status"], found["exit_code"]) == ("interrupted", 75)
+    rows = states(folder)
+    assert [rows[n] for n in (0, 1)] == [("complete", None)] * 2
+    assert sum(found["trials"].values()) == len(rows)
+    assert "resume=true run=r" in running.said
