@@ -20,7 +20,7 @@ import numpy.typing as npt
 from jamba_ray import __version__
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.fingerprint import fingerprint, fingerprint_json
-from jamba_ray.data import repeats, sources
+from jamba_ray.data import raw_sources, repeats
 from jamba_ray.data.columns import detect
 from jamba_ray.data.labels import check_both_labels
 from jamba_ray.data.leaks import leak_notes
@@ -30,9 +30,9 @@ from jamba_ray.data.parts import Parts, Source, divide
 from jamba_ray.data.place import Place, free_bytes, where_rows_live
 from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
 from jamba_ray.data.preprocessing import Preprocessor
+from jamba_ray.data.raw_sources import Extents, no_features
 from jamba_ray.data.row_cache import cached
 from jamba_ray.data.source import source_fingerprint
-from jamba_ray.data.sources import Extents, no_features
 from jamba_ray.data.synthetic import BAYES, GROUP, TARGET, TIMESTAMP
 from jamba_ray.data.table import table_extent
 from jamba_ray.errors import DataError
@@ -49,7 +49,7 @@ def prepare(
     training rows alone. The test set, if any, is ``tests["test"]``; further ones follow under their
     own names. ``tell`` is given a sentence where rows are kept on disk, before that begins.
     """
-    place, extents = sources.place_of(section)
+    place, extents = raw_sources.place_of(section)
     if place.kind == "host":
         return _prepared(section, place, extents, in_memory)
     _tell(tell, section, place)
@@ -69,7 +69,7 @@ def prepare_for(
     place = where_rows_live(extents[path].reading_bytes, free_bytes(), section.rows_in)
 
     def transformed(make: Make) -> Rows:
-        source = sources.table(section, path, place, extents, is_test=True)
+        source = raw_sources.table(section, path, place, extents, is_test=True)
         return _rows(source, matrices({_JUDGED: source}, preprocessor, make)[_JUDGED])
 
     def write(folder: Path) -> Mapping[str, Any]:
@@ -124,11 +124,11 @@ def _prepared(section: DataSection, place: Place, extents: Extents, make: Make) 
 def _parts(section: DataSection, place: Place, extents: Extents) -> tuple[Parts, set[str]]:
     """The rows divided, and the columns that are no features."""
     if isinstance(section, SyntheticSection):
-        parts = divide(sources.synthetic(section), {}, section.split)
+        parts = divide(raw_sources.synthetic(section), {}, section.split)
         return parts, {TARGET, TIMESTAMP, GROUP, BAYES}
     if isinstance(section, TableSection):
-        source = sources.table(section, section.path, place, extents)
-        parts = divide(source, sources.tests(section, place, extents), section.split)
+        source = raw_sources.table(section, section.path, place, extents)
+        parts = divide(source, raw_sources.tests(section, place, extents), section.split)
         return parts, no_features(section)
     raise DataError(f"data must be synthetic or a table, but is {section.name!r}.")
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from jamba_ray.config.data import DataSection, SplitSection, SyntheticSection, TableSection
-from jamba_ray.data import PreparedData, prepare, row_cache, sources
+from jamba_ray.data import PreparedData, prepare, raw_sources, row_cache
 from jamba_ray.data.mapped_rows import MappedRows
 from jamba_ray.data.place import free_bytes, where_rows_live
 from jamba_ray.data.preprocessing import Preprocessor
@@ -34,7 +34,7 @@ def locks():
 
 @pytest.fixture
 def one_column_at_a_time(monkeypatch):
-    monkeypatch.setattr(sources, "_GROUP_SHARE", 0.0)
+    monkeypatch.setattr(raw_sources, "_GROUP_SHARE", 0.0)
 
 
 def odd_frame(n: int = 600) -> pd.DataFrame:
@@ -162,7 +162,7 @@ class TestPlace:
         said: list[str] = []
         prepare(sections(tmp_path)["parquet"], said.append)
         assert said == []
-        monkeypatch.setattr(sources, "free_bytes", lambda: 1000)
+        monkeypatch.setattr(raw_sources, "free_bytes", lambda: 1000)
         section = sections(tmp_path)["parquet"].model_copy(update={"cache": str(tmp_path / "c")})
         assert isinstance(prepare(section, said.append).train, MappedRows)
         assert len(said) == 1

@@ -62,7 +62,7 @@ def test_a_sweep_gives_the_same_from_disk(command, workplace):
 MEASURED = """
 import re, sys, threading, time
 import jamba_ray.train, jamba_ray.evaluate, lightgbm  # what they import takes memory too
-from jamba_ray.data import sources
+from jamba_ray.data import raw_sources
 
 def held():
     return int(re.search(r"RssAnon:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
@@ -73,7 +73,7 @@ def watch():
         peak = max(peak, held())
         time.sleep(0.002)
 
-sources.free_bytes = lambda: 100_000_000
+raw_sources.free_bytes = lambda: 100_000_000
 before = peak = held()
 threading.Thread(target=watch, daemon=True).start()
 code = getattr(jamba_ray, sys.argv[1]).COMMAND.main(sys.argv[2:])
