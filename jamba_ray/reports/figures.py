@@ -262,7 +262,10 @@ def contour(
         plot.dot(trial.params[first], trial.params[second], style, _tip(run, trial))
     if (best := run.best) is not None and best in having:
         plot.dot(best.params[first], best.params[second], "s1", _tip(run, best), radius=5)
-    note = "Orange: the winner; shading: ranks of the trials near by, blank where none is near."
+    note = (
+        "Orange: the winner; shading: ranks of the trials near by, the stronger the better, blank "
+        "where none is near."
+    )
     a, b = (p.rpartition(".")[2] for p in (first, second))
     return plot.figure(f"{a} and {b}", first, second, note)
 

@@ -20,6 +20,7 @@ from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import DARK, STYLE, Figure
 from jamba_ray.reports.words import lower_is_better
 
+_NBSP = "\N{NO-BREAK SPACE}"
 _CSS = """
 :root{color-scheme:light dark;--page:#fff;--ink:#222a33;--dim:#5c6873;--grid:#e3e7eb;--soft:#f5f7f9;
 --accent:#1f66c1}
@@ -43,7 +44,10 @@ figure svg.jr{width:100%}
 figure.wide svg.jr{min-width:560px;max-width:800px}
 figcaption{font-weight:600;font-size:.95rem;margin-bottom:2px}
 figure p{margin:2px 0 0;font-size:.82rem;color:var(--dim)}
-.scroll{overflow-x:auto;overflow-wrap:normal}
+.scroll{overflow-x:auto;overflow-wrap:normal;background:linear-gradient(90deg,var(--page) 30%,
+transparent) 0 0/24px 100% no-repeat local,linear-gradient(270deg,var(--page) 30%,transparent)
+100% 0/24px 100% no-repeat local,linear-gradient(90deg,var(--grid),transparent) 0 0/10px 100%
+no-repeat scroll,linear-gradient(270deg,var(--grid),transparent) 100% 0/10px 100% no-repeat scroll}
 table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:4px 16px 4px 0;border-bottom:1px solid var(--grid);vertical-align:top}
 th{color:var(--dim);font-weight:500;white-space:nowrap}td{white-space:nowrap}
@@ -54,8 +58,11 @@ white-space:pre-wrap;margin:6px 0}
 code{background:var(--soft);border-radius:4px;padding:0 3px;font-size:.88em}
 details{margin:8px 0}summary{cursor:pointer;color:var(--accent)}
 footer{margin-top:40px;color:var(--dim);font-size:.82rem}
-@media(max-width:600px){main{padding:14px 14px 40px}.answer{font-size:1.2rem}body{font-size:14px}}
-@media print{:root{color-scheme:light}main{max-width:none;padding:0}pre{font-size:.7rem}
+@media(max-width:600px){main{padding:14px 14px 40px}.answer{font-size:1.2rem}body{font-size:14px}
+td{white-space:normal}th,td{padding-right:12px}}
+.step{break-inside:avoid}
+@media print{.screen{display:none}.scroll{background:none}
+:root{color-scheme:light}main{max-width:none;padding:0}pre{font-size:.7rem}
 details{display:none}.grid{grid-template-columns:1fr 1fr;gap:14px}h2{break-after:avoid}}
 """
 
@@ -66,7 +73,7 @@ def render(run: Run) -> str:
     command = run.summary.get("command", "sweep" if run.study is not None else "train")
     parts = [
         f"<h1>{escape(str(command))} {escape(run.name)} · {escape(answer.status_of(run))}</h1>",
-        f'<p class="answer">{escape(answer.headline(run))}</p>',
+        f'<p class="answer">{_prose(answer.headline(run))}</p>',
         _bullets(answer.sentences(run)),
         _chips(answer.winner_parameters(run)),
         _table(answer.metrics_table(run)),
@@ -85,7 +92,7 @@ def render(run: Run) -> str:
         _notes(run),
         _section("Reproduce and go on", _commands(run)),
         _section("Environment", _table(answer.environment_table(run))),
-        _section("Configuration", _config(run)),
+        _section("Configuration", _config(run), on_paper=False),
     ]
     return _page(f"{run.name}: {answer.headline(run)}", parts)
 
@@ -141,13 +148,17 @@ def _page(title: str, parts: Sequence[str]) -> str:
         f'<link rel="icon" href="data:,"><title>{escape(title)}</title>'
         f"<style>{STYLE}{css}</style></head><body><main>"
         + "".join(parts)
-        + f"<footer>Made by jamba_ray, {made}. Point at a mark to read its numbers.</footer>"
+        + f"<footer>Made by jamba_ray, {made}."
+        '<span class="screen"> Point at a mark to read its numbers.</span></footer>'
         "</main></body></html>\n"
     )
 
 
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{content}</section>" if content else ""
+def _section(title: str, content: str, *, on_paper: bool = True) -> str:
+    if not content:
+        return ""
+    shown = "" if on_paper else ' class="screen"'
+    return f"<section{shown}><h2>{escape(title)}</h2>{content}</section>"
 
 
 def _bullets(sentences: Sequence[str]) -> str:
@@ -157,8 +168,8 @@ def _bullets(sentences: Sequence[str]) -> str:
 
 
 def _prose(sentence: str) -> str:
-    """Escaped, `code` in backquotes as code."""
-    pieces = escape(sentence).split("`")
+    """Escaped, `code` in backquotes as code; a number keeps its percent sign on its line."""
+    pieces = escape(sentence.replace(" %", f"{_NBSP}%")).split("`")
     return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(pieces))
 
 
@@ -176,16 +187,15 @@ def _table(rows: answer.Table) -> str:
     if len(rows) < 2:
         return ""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td{' class=long' if len(cell) > 40 else ''}>{escape(cell)}</td>" for cell in row
-        )
-        + "</tr>"
-        for row in rows[1:]
-    )
+    body = "".join("<tr>" + "".join(map(_td, row)) + "</tr>" for row in rows[1:])
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f'<div class="scroll">{table}</div>'
+
+
+def _td(cell: str) -> str:
+    long = " class=long" if len(cell) > 40 else ""
+    # Where a value and its interval take two lines, the interval stays whole.
+    return f"<td{long}>{escape(cell.replace(', ', f',{_NBSP}') if '[' in cell else cell)}</td>"
 
 
 def _grid(figures: dict[str, Figure], names: Sequence[str]) -> str:
@@ -197,7 +207,7 @@ def _grid(figures: dict[str, Figure], names: Sequence[str]) -> str:
 
 def _figure(figure: Figure) -> str:
     wide = ' class="wide"' if figure.width > 500 else ""
-    note = f"<p>{escape(figure.note)}</p>" if figure.note else ""
+    note = f"<p>{_prose(figure.note)}</p>" if figure.note else ""
     caption = f"<figcaption>{escape(figure.title)}</figcaption>"
     return f"<figure{wide}>{caption}{figure.svg()}{note}</figure>"
 
@@ -221,7 +231,9 @@ def _commands(run: Run) -> str:
     if run.study is not None:
         found.append(("Look at the study live:", answer.dashboard_command(run)))
     found.append(("Make this report again:", f"python -m jamba_ray.report run={run.folder.path}"))
-    return "".join(f"<div>{escape(w)}</div><pre>{escape(c)}</pre>" for w, c in found)
+    return "".join(
+        f'<div class="step">{escape(words)}<pre>{escape(line)}</pre></div>' for words, line in found
+    )
 
 
 def _config(run: Run) -> str:
