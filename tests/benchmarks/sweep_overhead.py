@@ -21,8 +21,11 @@ from jamba_ray.training import Outcome, Report
 from tests.search import trials
 from tests.search.studies import open_book
 
+CHATTY = 1500
+"""Reports of a trial that does nothing else."""
 
-def no_op(members, data, report, *, device="cpu", save=None, resume=None):
+
+def no_op(members, data, report, **others):
     outcomes = []
     for member in members:
         n = member.trial
@@ -68,6 +71,12 @@ def vanilla(n: int) -> float:
         def reset_config(self, new_config):
             return True
 
+        def save_checkpoint(self, checkpoint_dir):
+            return {}
+
+        def load_checkpoint(self, checkpoint):
+            pass
+
         def step(self):
             return {"value": 0.5, "done": True}
 
@@ -104,9 +113,43 @@ def reports_per_second(members: int, n: int = 400) -> float:
     return members * (n // members) / spent
 
 
+def chatty(members, data, report, **others):
+    """Reports as fast as the study takes them."""
+    outcomes = []
+    for member in members:
+        begun = time.monotonic()
+        for step in range(1, CHATTY + 1):
+            report([Report(member.trial, step, step, 0.1, 0.1, {"val/average_precision": 0.5}, 0)])
+        spent = time.monotonic() - begun
+        outcomes.append(Outcome(member.trial, "complete", None, spent, {}, 1, 1, 0.1, 0.1, 0, None))
+    return outcomes
+
+
+def reports_of_lanes(lanes: int) -> float:
+    """Reports per second that so many lanes get acknowledged by a real server, over Ray."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = RunFolder(Path(scratch) / "run").create()
+        changes = {"pruner": {"name": "none"}, "tracking": {"name": "none"}}
+        result = trials.sweep(folder, chatty, n_trials=lanes, max_concurrent=lanes, **changes)
+    return sum(CHATTY / (trial.value or 1.0) for trial in result.trials)
+
+
+def fdatasync_ms(n: int = 200) -> float:
+    """What this disk takes to make 4 KiB durable: no commit can be quicker."""
+    with tempfile.NamedTemporaryFile(dir=os.environ.get("JAMBA_RAY_BENCH")) as file:
+        begun = time.monotonic()
+        for _ in range(n):
+            os.write(file.fileno(), bytes(4096))
+            os.fdatasync(file.fileno())
+        return 1000 * (time.monotonic() - begun) / n
+
+
 def main(argv: list[str]) -> None:
+    print(f"fdatasync: {fdatasync_ms():.2f} ms", flush=True)
     for members in (1, 4, 16):
         print(f"reports/s, stacks of {members}: {reports_per_second(members):.0f}", flush=True)
+    for lanes in (1, 2):
+        print(f"reports/s of {lanes} lanes: {reports_of_lanes(lanes):.0f}", flush=True)
     for n in [int(a) for a in argv]:
         print(f"jamba_ray, {n} trials: {ours(n):.3f} s a trial", flush=True)
     if argv:
