@@ -1,10 +1,12 @@
 """One trial alone and on a group of two, fp32 and bf16, beside a plain eager PyTorch loop.
 
-    python -m tests.benchmarks.training_speed [--rows N] [--gpus N] [--turns N]
+    python -m tests.benchmarks.training_speed [--rows N] [--gpus N] [--turns N] [--compile]
 
-Prints rows/s, their ratio to the plain loop of the same model on one thread, how long a group takes
-to start, and which share of the time checkpoints take. On a machine with GPUs `--gpus 2` runs the
-same on them (with fp16 too); there the plain loop runs on one GPU.
+Prints a table of rows/s and their ratio to the plain loop of the same model on one thread, how long
+a group takes to start, and which share of the time checkpoints take. On a machine with GPUs `--gpus
+2` runs the same on them (with fp16 too); there the plain loop runs on one GPU. The plain loop is
+eager; `--compile` compiles ours. On a machine that does other work too set `RAY_worker_niceness=0`:
+Ray's workers are of low priority otherwise, and the plain loop is not.
 """
 
 from __future__ import annotations
@@ -35,10 +37,12 @@ MODELS = {
 }
 
 
-def config_of(model: dict, batch: int, precision: str, rows: int) -> TrialConfig:
+def config_of(
+    model: dict, batch: int, precision: str, rows: int, compiled: bool = False
+) -> TrialConfig:
     training = {"batch_size": batch, "epochs": 1.0, "report_rows": max(batch, rows // 8)}
     return TrialConfig.model_validate(
-        {"model": model, "training": training, "precision": precision}
+        {"model": model, "training": training, "precision": precision, "compile": compiled}
     )
 
 
@@ -80,8 +84,10 @@ def plain(config: TrialConfig, data: PreparedData, device: str) -> float:
 def saving_share(config: TrialConfig, data: PreparedData, folder: Path) -> tuple[float, int]:
     """Share of a trial's time that goes into checkpoints as often as rank 0 writes them."""
     store, pace, spent, steps = CheckpointStore(folder), Pace(), [], [0]
-    # Eight reports an epoch are few: ask at every second batch.
-    every = config.training.model_copy(update={"report_rows": 2 * config.training.batch_size})
+    # Eight reports an epoch are few: ask at every second batch; and long enough for a share.
+    every = config.training.model_copy(
+        update={"report_rows": 2 * config.training.batch_size, "epochs": 16.0}
+    )
 
     def save(trial, snapshot):
         steps[0] += 1
@@ -98,9 +104,10 @@ def saving_share(config: TrialConfig, data: PreparedData, folder: Path) -> tuple
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, default=40_000)
+    parser.add_argument("--rows", type=int, default=16_000)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--gpus", type=int, default=0)
+    parser.add_argument("--compile", action="store_true")
     chosen = parser.parse_args()
     device = "cuda" if chosen.gpus else "cpu"
     formats = ("fp32", "bf16", "fp16") if chosen.gpus else ("fp32", "bf16")
@@ -112,29 +119,46 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, ray_session(machine=machine):
         folder = RunFolder(Path(scratch) / "run").create()
         group = Group(folder, workers=2, gpus=1.0 if chosen.gpus > 1 else 0.0)
-        begun = time.monotonic()
-        first = config_of(MODELS["mlp, hidden 256, batch 512"][0], 512, "fp32", 512)
-        group.fit([Member(0, first)], data, lambda reports: ["stop"] * len(reports))
-        print(f"a group of two: {time.monotonic() - begun:.1f} s to its first trial's end")
-        for number, (title, (model, batch)) in enumerate(MODELS.items()):
+        start_s = started_in(group, data)
+        print(f"a group of two: {start_s:.1f} s from nothing to the end of a one-step trial\n")
+        print("| model, format | plain loop, rows/s | 1 worker | 2 workers |")
+        print("| --- | ---: | ---: | ---: |", flush=True)
+        for title, (model, batch) in MODELS.items():
             for precision in formats:
-                config = config_of(model, batch, precision, chosen.rows)
-                member, best = Member(1 + number, config), dict.fromkeys(("plain", 1, 2), 0.0)
-                for _ in range(chosen.turns):
-                    (alone,) = fit([member], data, going_on, device=device)
-                    (both,) = group.fit([member], data, going_on)
-                    now = {"plain": plain(config, data, device), 1: speed(alone), 2: speed(both)}
-                    best = {key: max(best[key], now[key]) for key in best}
-                shown = (
-                    f"{key}: {rows:,.0f} rows/s ({rows / best['plain']:.2f}x)"
-                    for key, rows in best.items()
+                config = config_of(model, batch, precision, chosen.rows, chosen.compile)
+                best = speeds(config, data, group, device, chosen.turns)
+                plainly = best.pop("plain")
+                ratios = (f"{rows / plainly:.2f}x" for rows in best.values())
+                print(
+                    f"| {title}, {precision} | {plainly:,.0f} | {' | '.join(ratios)} |", flush=True
                 )
-                print(f"{title}, {precision}: " + ", ".join(shown), flush=True)
-            share, count = saving_share(
-                config_of(model, batch, "fp32", 0), data, Path(scratch) / f"c{number}"
-            )
+        print()
+        for number, (title, (model, batch)) in enumerate(MODELS.items()):
+            config = config_of(model, batch, "fp32", 0)
+            share, count = saving_share(config, data, Path(scratch) / f"c{number}")
             print(f"{title}: {count} checkpoints took {share:.1%} of the time", flush=True)
         group.close()
+
+
+def started_in(group: Group, data: PreparedData) -> float:
+    """Seconds from nothing to the end of a trial of one step."""
+    begun = time.monotonic()
+    first = config_of(MODELS["mlp, hidden 256, batch 512"][0], 512, "fp32", 512)
+    group.fit([Member(0, first)], data, lambda reports: ["stop"] * len(reports))
+    return time.monotonic() - begun
+
+
+def speeds(
+    config: TrialConfig, data: PreparedData, group: Group, device: str, turns: int
+) -> dict[str, float]:
+    """The best rows/s of so many turns: the plain loop, one worker, two."""
+    best = dict.fromkeys(("plain", "1", "2"), 0.0)
+    for _ in range(turns):
+        (alone,) = fit([Member(1, config)], data, going_on, device=device)
+        (both,) = group.fit([Member(1, config)], data, going_on)
+        now = {"plain": plain(config, data, device), "1": speed(alone), "2": speed(both)}
+        best = {key: max(best[key], now[key]) for key in best}
+    return best
 
 
 if __name__ == "__main__":
