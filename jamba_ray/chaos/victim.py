@@ -47,8 +47,12 @@ def fit(
     resume: Mapping[int, Snapshot] | None = None,
     history: str,
     hangs: bool = False,
+    **others: object,
 ) -> list[Outcome]:
-    """A rising curve per trial, each step noted in the history once it was acknowledged."""
+    """A rising curve per trial, each step noted in the history once it was acknowledged.
+
+    ``others``: what a stack may use and one trial need not.
+    """
     told = History(Path(history))
     outcomes = []
     for member in members:
