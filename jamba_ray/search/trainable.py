@@ -25,6 +25,7 @@ from jamba_ray.search.searcher import from_text
 from jamba_ray.search.server import aside, call, server_of
 from jamba_ray.search.study import Decision
 from jamba_ray.training import Report, fit, packing
+from jamba_ray.training.device_rows import streaming
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,9 @@ class LaneTrainable(tune.Trainable):
             note=self._server.note.remote,
             fit=settings.fit or alone,
         )
+        # The ranks of a group see their GPUs themselves, this process does not.
+        if self._group is None and (sentence := streaming(data, settings.device)) is not None:
+            self._server.note.remote(sentence)
         self.reset_config(config)
 
     def cleanup(self) -> None:
