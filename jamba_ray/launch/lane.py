@@ -226,8 +226,7 @@ class Lane:
         """The newest snapshot that verifies; damaged newer ones are passed over, and it is said."""
         found, warnings = self._store.latest(number)
         if found is None and not warnings:
-            # The first report of a trial is saved at once.
-            warnings = ["Its checkpoints are gone; it was begun anew."]
+            warnings = ["No checkpoint of it was found; it was begun anew."]
         for warning in warnings:
             self._write(f"trial {number}: {warning}")
             self._note(f"trial {number}: {warning}")
