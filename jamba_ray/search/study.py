@@ -7,7 +7,6 @@ arguments (a reply can be lost): the second call changes nothing and gives the s
 from __future__ import annotations
 
 import datetime
-import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import optuna
 from optuna.trial import TrialState
 
 from jamba_ray.config.space import Params, Scalar
@@ -32,6 +30,7 @@ from jamba_ray.search.records import (
     TrialSpec,
     attributes,
 )
+from jamba_ray.search.sessions import begin_session
 from jamba_ray.search.settings import StudySettings
 from jamba_ray.search.storage import StudyDatabase
 from jamba_ray.search.suggestions import Suggestions
@@ -79,7 +78,7 @@ class StudyBook:
             self._ledger.load(trials, session)
             for trial in trials:
                 self._suggestions.tried(dict(trial.params))
-            self._begun, self._earlier_s = self._begin_session()
+            self._begun, self._earlier_s = begin_session(self._study, session, clock())
             self._ended: str | None = None
             for number in list(self._ledger.live) if changed else []:
                 self._finish(LaneOutcome(number, "failed", reason=_OUTDATED))
@@ -148,10 +147,12 @@ class StudyBook:
 
     def lost(self, ticket: str, why: str, *, charged: bool = True) -> None:
         """The lane of ``ticket`` died: each of its trials is continued once, then failed; not
-        ``charged`` (its node went, which is no trial's fault): always continued."""
-        for number in self._ledger.holders(ticket):
+        ``charged`` (its node went, which is no trial's fault): always continued. Which one of a
+        stack hung is seen when each goes on alone."""
+        held = self._ledger.holders(ticket)
+        for number in held:
             live = self._ledger.live[number]
-            if charged and (hung := self._hung(live)):
+            if charged and len(held) == 1 and (hung := self._hung(live)):
                 self._finish(LaneOutcome(number=number, state="failed", reason=hung))
                 continue
             if charged and live.losses >= _MAX_LOSSES:
@@ -270,20 +271,6 @@ class StudyBook:
             self._study.set_user_attr("changes", [*earlier, [c.text for c in changes]])
             self._study.set_user_attr("identity", mine)
         return bool(changes)
-
-    def _begin_session(self) -> tuple[float, float]:
-        """When this session began, and the seconds that earlier ones ran: a budget spans all."""
-        starts: dict[str, float] = dict(self._study.user_attrs.get("sessions", {}))
-        if self._session not in starts:
-            starts[self._session] = self._clock()
-            self._study.set_user_attr("sessions", starts)
-        begun = starts[self._session]
-        earlier = sorted(start for start in starts.values() if start < begun)
-        events = _event_times(self._study)
-        spans = itertools.pairwise([*earlier, begun])
-        # A session ended with its last event: nobody wrote down when it was killed.
-        ended = [(a, max((t for t in events if a <= t < b), default=a)) for a, b in spans]
-        return begun, sum(b - a for a, b in ended)
 
     # -- asking ------------------------------------------------------------------------------
 
@@ -434,9 +421,3 @@ def _optuna_end(finish: LaneOutcome, live: Live) -> tuple[TrialState, float | No
         # As ``Study.tell`` does: the last report is a pruned trial's value.
         return TrialState.PRUNED, live.value
     return TrialState.FAIL, None
-
-
-def _event_times(study: optuna.Study) -> list[float]:
-    trials = study.get_trials(deepcopy=False)
-    times = [t for trial in trials for t in (trial.datetime_start, trial.datetime_complete) if t]
-    return sorted(t.timestamp() for t in times)

@@ -99,7 +99,12 @@ def run_sweep(
                 session,
                 plan,
                 dataclasses.replace(
-                    settings, lanes=plan.lanes, stack=stack_size(config, space, plan.lanes)
+                    settings,
+                    lanes=plan.lanes,
+                    # What stands in for training need not know of stacks, unless it is asked to.
+                    stack=1
+                    if fit is not None and config.trials_per_lane == "auto"
+                    else stack_size(config, space, plan.lanes),
                 ),
                 watch,
                 fit,

@@ -153,8 +153,6 @@ class LaneTrainable(tune.Trainable):
         settings = self._settings
         if settings.trials_per_lane != "auto":
             return settings.trials_per_lane
-        if settings.fit is not None:
-            return 1
         words = ", ".join(f"{path}={value}" for path, value in first.shape.items())
         shape = f"{settings.device}: {words or 'all trials'}"
         size: int | None = self._tell(self._server.packing, shape)

@@ -22,11 +22,11 @@ def main(argv: list[str]) -> int:
             RunFolder(Path(argv[0])).create(resume=True),
             None,
             watch,
-            n_trials=16,
-            trials_per_lane=4,
+            n_trials=12,
+            trials_per_lane=3,
             max_concurrent=1,
             model={"name": "mlp", "hidden_dim": 16, "norm": "layer"},
-            training={"epochs": 60.0, "batch_size": 32},
+            training={"epochs": 16.0, "batch_size": 32},
         )
     except JambaError as error:
         print("error:", error, flush=True)

@@ -114,6 +114,22 @@ def test_after_a_lost_lane_each_trial_goes_on_alone(tmp_path):
     book.close()
 
 
+def test_a_stack_that_hung_is_gone_on_with_one_by_one(tmp_path):
+    now = [0.0]
+    book = open_book(tmp_path, n_trials=64, stack=2, hang_timeout_s=9.0, clock=lambda: now[0])
+    book.ask("s/a")
+    assert len(book.fill("s/a", 2)) == 2
+    now[0] = 10.0
+    book.lost("s/a", "killed")
+    assert [r.state for r in book.records()] == ["running", "running"]
+    book.ask("s/b")
+    now[0] = 20.0
+    book.lost("s/b", "killed")
+    assert "hang_timeout_s" in book.records()[0].reason
+    assert book.records()[1].state == "running"
+    book.close()
+
+
 def test_trials_that_a_driver_left_go_on_as_the_stack_that_they_were(tmp_path):
     book = open_book(tmp_path, n_trials=64, stack=4)
     book.ask("s/a")
