@@ -26,7 +26,7 @@ from jamba_ray.launch.group_trainer import PLACE_TIMEOUT_S, found_no_place, run_
 from jamba_ray.launch.lane import DetachedError
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.launch.scratch import scratch_folder
-from jamba_ray.training import Finish, Member, Outcome, Report, Reporter, Save
+from jamba_ray.training import Finish, Join, Member, Outcome, Report, Reporter, Save
 from jamba_ray.training import fit as fit_alone
 
 _POLL_S = 1.0
@@ -60,10 +60,12 @@ class Group:
         device: str = "cpu",
         save: Save | None = None,
         finish: Finish | None = None,
+        join: Join | None = None,
         resume: Mapping[int, Snapshot] | None = None,
     ) -> list[Outcome]:
         """``jamba_ray.training.fit`` on all ranks; ``save`` is not called, rank 0 saves in the run
-        folder. Ranks that die are replaced, and training goes on from the newest checkpoint.
+        folder; nor is ``join``: members train one by one. Ranks that die are replaced, and training
+        goes on from the newest checkpoint.
 
         Raises:
             TrialError: A rank failed by the trial's own fault, hung, or died again and again at the
@@ -80,6 +82,9 @@ class Group:
             while True:
                 outcomes = self._attempt(members, data, relay, found, faults)
                 if outcomes is not None:
+                    if finish is not None:
+                        for outcome in outcomes:
+                            finish(outcome)
                     return outcomes
                 found = {**found, **self._newest(members, relay, found)}
         except BaseException as error:

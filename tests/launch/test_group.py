@@ -139,8 +139,12 @@ def test_trials_one_after_the_other_in_one_group_equal_one_process(group, data, 
         (outcome,) = group.fit([trial()], data, recorder)
         assert is_equal(recorder, outcome, expected)
     assert group.starts == 1
-    (pruned,) = group.fit([trial(1)], data, Recorder(lambda r: "prune"))
+    ended = []
+    (pruned,) = group.fit(
+        [trial(1)], data, Recorder(lambda r: "prune"), finish=ended.append, join=lambda: []
+    )
     assert pruned.state == "pruned"
+    assert ended == [pruned], "called as `fit` is: a stack's lane trains on both"
 
 
 def test_a_killed_rank_costs_no_report(group, data, expected):
