@@ -21,7 +21,7 @@ SPACES = {"one shape": simulated.ONE_SHAPE, "12 shapes": simulated.TREE}
 def main(argv: list[str] | None = None) -> int:
     """Print the table."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--trials", type=int, nargs="+", default=[32, 64, 128])
+    options.add_argument("--trials", type=int, nargs="+", default=[32, 64])
     options.add_argument("--seeds", type=int, default=20)
     given = options.parse_args(argv)
     print("| space | trials | at a time | winner (standard error) | worst | reports | shapes |")
