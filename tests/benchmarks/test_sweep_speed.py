@@ -1,8 +1,5 @@
 """The benchmark of sweeps: equal budgets, a loop that learns, ratios the right way round."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -42,12 +39,3 @@ def test_ratios_say_how_many_times_as_many_trials_an_hour():
     text = table(Workload.of("quick"), {OURS: [fast], "tune_train": [slow, slow]}, "cpu")
     assert "| jamba_ray | 10 s | 720 |" in text
     assert "| 40 / 40 s | 180 | 4.0x | 10x | 0.9000 | 15 s |" in text
-
-
-@pytest.mark.slow
-def test_the_command_prints_its_table(tmp_path):
-    command = [sys.executable, "-m", "tests.benchmarks.sweep_speed", "--quick"]
-    only = ["--only", OURS, "--only", "optuna_processes", "--keep", str(tmp_path)]
-    done = subprocess.run([*command, *only], capture_output=True, text=True, check=True)
-    assert "**quick**" in done.stdout
-    assert "Optuna processes" in done.stdout
