@@ -98,14 +98,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._handle(stub, body)
 
     def _handle(self, stub, body):
-        if stub.fault == "hanging":
+        fault = stub.fault  # what came while the server hung stays unanswered when it is back
+        if fault == "hanging":
             time.sleep(30)
-        if stub.fault in ("dropped", "hanging"):
+        if fault in ("dropped", "hanging"):
             self.close_connection = True
             self.connection.close()
             return
-        if isinstance(stub.fault, int):
-            self._send({"error": "fault"}, status=stub.fault)
+        if isinstance(fault, int):
+            self._send({"error": "fault"}, status=fault)
             return
         if not self._authorised():
             self._send({"errors": [{"message": "invalid key"}]}, status=401)

@@ -9,6 +9,7 @@ from jamba_ray.commands.following import Following, check_tracking
 from jamba_ray.commands.tracked import tracked_runs
 from jamba_ray.config.tracking import TrackingSection
 from jamba_ray.errors import ConfigError
+from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.tracking.cursor import Cursor
 from tests.tracking.folders import make_run
 from tests.tracking.stub_server import Stub
@@ -60,8 +61,7 @@ def test_an_interrupted_run_waits_three_seconds_for_a_server_that_hangs(stub, tm
 
 
 def test_local_tracking_starts_nothing(tmp_path):
-    folder, _ = make_run(tmp_path / "night-1", n_trials=1)
-    follower = Following(folder, TrackingSection())
+    follower = Following(RunFolder(tmp_path), TrackingSection())
     assert follower._process is None
     follower.end(1.0)
     assert follower.verdict() == []
