@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 from ray import tune
@@ -16,7 +16,6 @@ from jamba_ray.config.params import with_params
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import JambaError, StorageError
-from jamba_ray.launch.group import Group
 from jamba_ray.launch.lane import DetachedError, Fit, Job
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.launch.stack_lane import StackLane
@@ -26,6 +25,9 @@ from jamba_ray.search.server import aside, call, server_of
 from jamba_ray.search.study import Decision
 from jamba_ray.training import Report, fit, packing
 from jamba_ray.training.device_rows import streaming
+
+if TYPE_CHECKING:
+    from jamba_ray.launch.group import Group
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,9 @@ def _jobs(specs: Sequence[TrialSpec]) -> list[Job]:
 def _group_of(settings: LaneSettings) -> Group | None:
     if settings.workers == 1:
         return None
+    # Ray Train takes a quarter of a second to import, which lanes of one process need not pay.
+    from jamba_ray.launch.group import Group
+
     return Group(
         settings.folder, workers=settings.workers, threads=settings.threads, gpus=settings.gpus
     )
