@@ -61,11 +61,19 @@ def machine_from(now: Mapping[str, float], most: Mapping[str, float]) -> Machine
 
 
 def nodes_alive() -> set[str]:
-    """Ids of the nodes that live."""
+    """Ids of the nodes that live and are to stay."""
     import ray
 
     nodes: Iterable[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return {str(node["NodeID"]) for node in nodes if node["Alive"]}
+    return {str(node["NodeID"]) for node in nodes if node["Alive"]} - draining_nodes()
+
+
+def draining_nodes() -> set[str]:
+    """Ids of the nodes that are about to be taken away, as Ray was told."""
+    from ray._private.state import state
+
+    found: Mapping[str, int] = state.get_draining_nodes()
+    return set(found)
 
 
 class NodeWatch:

@@ -16,6 +16,7 @@ from jamba_ray.config.params import with_params
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import JambaError, StorageError
+from jamba_ray.launch.drain import DrainedError, DrainNotice
 from jamba_ray.launch.lane import DetachedError, Fit, Job
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.launch.stack_lane import StackLane
@@ -81,7 +82,8 @@ class LaneTrainable(tune.Trainable):
             call(self._server.storage_lost, why)
             raise StorageError(why)
         self._group = _group_of(settings)
-        alone = fit if self._group is None else self._group.fit
+        self._notice = DrainNotice()
+        alone = self._notice.around(fit) if self._group is None else self._group.fit
         self._data = data
         self._lane = StackLane(
             settings.folder,
@@ -117,17 +119,21 @@ class LaneTrainable(tune.Trainable):
         """Train the stack to its end."""
         base = TrialConfig.model_validate(self._base)
         try:
+            if self._notice.is_urgent():
+                raise DrainedError
             if self._settings.stack > 1:
                 self._train_stack(base)
             else:
                 outcomes = self._lane.train(_jobs(self._members), base, self._report)
                 self._tell(self._server.finish, outcomes)
+        except DrainedError as error:
+            # Ray would take a BaseException for the end of the process.
+            raise RuntimeError(str(error)) from error
         except DetachedError as error:
             # The sweep ends for all lanes: what one cannot store is lost. Already told if it came
             # from the study itself.
             with contextlib.suppress(JambaError):
                 call(self._server.storage_lost, str(error))
-            # Ray would take a BaseException for the end of the process.
             raise RuntimeError(str(error)) from error
         return {"done": True}
 

@@ -1,0 +1,148 @@
+"""Ten thousand trials: what the driver does per trial, and what it holds in memory.
+
+    python -m tests.benchmarks.ten_thousand_trials study --trials 10000 --lanes 100
+    python -m tests.benchmarks.ten_thousand_trials study --sampler tpe --stop-after 300
+    RAY_worker_niceness=0 python -m tests.benchmarks.ten_thousand_trials sweep --sampler random
+
+``study``: 100 lanes whose trials do nothing take simulated seconds to train, so that no machine
+is needed for them; the study, its sampler, its pruner and its commits are real, and every
+suggestion, report and end goes through them in the order in which 100 lanes would send it.
+``sweep``: the whole of it, with Ray Tune and two lanes, trials that do nothing and take no time.
+Ray's own figure for the bookkeeping of 10,000 trials is 800 s (its documentation on the scalability
+of Tune). Results are in ``ten_thousand_trials.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import math
+import os
+import random
+import tempfile
+import time
+from pathlib import Path
+
+from jamba_ray.launch.outcome import LaneOutcome
+from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.search.records import ReportLine
+from tests.benchmarks.sweep_overhead import no_op
+from tests.search import trials
+from tests.search.studies import open_book
+
+N_REPORTS = 16
+BLOCKS = 10
+_LOOK_EVERY = 10
+"""The driver asks for the sweep's progress twice a second: about once in so many trials."""
+
+
+class Blocks:
+    """Prints time per trial and memory of this process after each tenth of the trials. CPU time is
+    what the machine's other work, and its disk, leave alone."""
+
+    def __init__(self, n: int) -> None:
+        self._each, self._from = max(1, n // BLOCKS), 0
+        self._begun, self._cpu = time.monotonic(), time.process_time()
+
+    def seen(self, n: int) -> None:
+        if n - self._from < self._each:
+            return
+        now, cpu = time.monotonic(), time.process_time()
+        each_ms = 1000 / (n - self._from)
+        print(
+            f"{n:>6} trials: {each_ms * (now - self._begun):6.1f} ms a trial, "
+            f"{each_ms * (cpu - self._cpu):5.1f} ms of CPU time, {rss_mb():4.0f} MB",
+            flush=True,
+        )
+        self._from, self._begun, self._cpu = n, now, cpu
+
+
+def rss_mb() -> float:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def study(n: int, lanes: int, sampler: str, stop_after_s: float) -> None:
+    """The study alone, driven in simulated time."""
+    from jamba_ray.config.search import SamplerSection
+
+    rng, blocks, begun = random.Random(0), Blocks(n), time.monotonic()
+    ended = asked = 0
+    with tempfile.TemporaryDirectory(dir=os.environ.get("JAMBA_RAY_BENCH")) as folder:
+        chosen = SamplerSection(name=sampler)
+        book = open_book(Path(folder), n_trials=n, lanes=lanes, sampler=chosen)
+        # (simulated time, lane, trial, its next report, seconds between its reports, its goal)
+        events: list[tuple[float, int, int, int, float, float]] = []
+
+        def ask(now: float, lane: int) -> None:
+            nonlocal asked
+            answer = book.ask(f"s/{asked}")
+            asked += 1
+            if answer.spec is not None:
+                pace = rng.uniform(1.0, 4.0)
+                rate = float(answer.spec.params["training.rate"] or 1.0)
+                goal = 0.9 - 0.1 * abs(math.log10(rate) + 2) + rng.gauss(0, 0.01)
+                heapq.heappush(events, (now + pace, lane, answer.spec.number, 1, pace, goal))
+
+        for lane in range(lanes):
+            ask(0.0, lane)
+        simulated = 0.0
+        while events and time.monotonic() - begun < stop_after_s:
+            simulated, lane, number, step, pace, goal = heapq.heappop(events)
+            value = goal * (1 - 0.7**step)
+            (decision,) = book.report([ReportLine(number, step, value, rows_seen=100 * step)])
+            if decision == "continue" and step < N_REPORTS:
+                heapq.heappush(events, (simulated + pace, lane, number, step + 1, pace, goal))
+                continue
+            state = "pruned" if decision == "prune" else "complete"
+            book.finish(LaneOutcome(number, state, value=value))
+            ended += 1
+            if ended % _LOOK_EVERY == 0:
+                book.progress(max(0, ended - _LOOK_EVERY))
+            blocks.seen(ended)
+            ask(simulated, lane)
+        counts = book.progress(ended).counts
+        size = sum(f.stat().st_size for f in Path(folder).glob("study.db*")) / 1e6
+        book.close()
+    spent = time.monotonic() - begun
+    print(
+        f"{ended} trials by {sampler} on {lanes} lanes: {spent:.0f} s for {simulated / 3600:.1f} "
+        f"simulated hours; {counts['complete']} complete, {counts['pruned']} pruned; {size:.0f} MB "
+        "on disk"
+    )
+
+
+def sweep(n: int, sampler: str) -> None:
+    """The whole stack on two lanes."""
+    begun, blocks = time.monotonic(), Blocks(n)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = RunFolder(Path(scratch) / "run").create()
+        result = trials.sweep(
+            folder,
+            no_op,
+            lambda progress: blocks.seen(progress.n_finished),
+            n_trials=n,
+            max_concurrent=2,
+            sampler={"name": sampler},
+            tracking={"name": "none"},
+        )
+    print(f"{result.counts['complete']} trials by {sampler}: {time.monotonic() - begun:.0f} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=["study", "sweep"])
+    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--lanes", type=int, default=100)
+    parser.add_argument("--sampler", default="random")
+    parser.add_argument("--stop-after", type=float, default=math.inf)
+    given = parser.parse_args()
+    if given.what == "study":
+        study(given.trials, given.lanes, given.sampler, given.stop_after)
+    else:
+        sweep(given.trials, given.sampler)
+
+
+if __name__ == "__main__":
+    main()
