@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -72,16 +73,24 @@ def pause_driver(pid: int, folder: Path, rng: random.Random) -> None:
 
 def after_kill(
     damage: Callable[[Path, random.Random], None],
+    ready: Callable[[Path], object] = lambda folder: True,
 ) -> Callable[[int, Path, random.Random], None]:
-    """SIGKILL to the driver, then damage to the files."""
+    """SIGKILL to the driver and all below it at once, as when a machine loses its power, as soon as
+    ``ready``; then damage to the files."""
 
     def inject(pid: int, folder: Path, rng: random.Random) -> None:
-        below = [p for p, line in descendants(pid) if not line.startswith(_AGENTS)]
-        os.kill(pid, signal.SIGKILL)
-        # Ray's processes end with their driver; a writer must not mend what is damaged here.
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
+        while not ready(folder):
+            if time.monotonic() > deadline:
+                raise LookupError("there never was what was to be damaged")
+            time.sleep(0.05)
+        # Lanes that lived on would end their trials, and nobody would need what is damaged here.
+        below = [process for process, _ in descendants(pid)]
+        for process in (pid, *below):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         while any(_is_alive(p) for p in below) and time.monotonic() < deadline:
-            time.sleep(0.2)
+            time.sleep(0.05)
         damage(folder, rng)
 
     return inject
@@ -123,6 +132,12 @@ def flip_newest_checkpoint(folder: Path, rng: random.Random) -> None:
         weights.write_bytes(content)
 
 
+def can_walk_back(folder: Path) -> bool:
+    """Whether some trial has an older checkpoint besides its newest."""
+    trials = (folder / "checkpoints").glob("trial-*")
+    return any(len(list(trial.glob("step-*"))) > 1 for trial in trials)
+
+
 def newest_checkpoints(folder: Path) -> list[Path]:
     """The newest ``step-*`` of each trial that has one."""
     trials = (folder / "checkpoints").glob("trial-*")
@@ -143,8 +158,12 @@ FAULTS = (
     Fault("driver paused while another takes over", pause_driver, exit_codes=(74,)),
     Fault("study.db torn in half", after_kill(truncate_study), said="was restored from"),
     Fault("study.db with one bit flipped", after_kill(flip_study), said="was restored from"),
-    Fault("newest checkpoint deleted", after_kill(remove_newest_checkpoint)),
-    Fault("newest checkpoint with one bit flipped", after_kill(flip_newest_checkpoint)),
+    Fault("newest checkpoint deleted", after_kill(remove_newest_checkpoint, can_walk_back)),
+    Fault(
+        "newest checkpoint with one bit flipped",
+        after_kill(flip_newest_checkpoint, can_walk_back),
+        said="Passed over a damaged checkpoint",
+    ),
     Fault("trials that hang", lambda *_: None, driver_survives=True, hangs=True),
 )
 
