@@ -109,6 +109,7 @@ def _print_failures(console: Console, failures: list[Mapping[str, Any]]) -> None
         console.print(
             Text(f"{failure['count']} failed", style="red"),
             Text(f"(trial {trials}{more}): {failure['reason']}"),
+            soft_wrap=True,
         )
 
 
@@ -116,7 +117,8 @@ def _print_whereabouts(console: Console, summary: Mapping[str, Any]) -> None:
     goodput = summary.get("goodput")
     busy = f", {goodput:.0%} of lane time in training steps" if goodput is not None else ""
     counts = f"{_counts(summary['trials'])}, " if summary["command"] == "sweep" else ""
-    console.print(f"  {counts}{duration(summary['wall_s'])}{busy}.", highlight=False, style="dim")
+    spent = f"  {counts}{duration(summary['wall_s'])}{busy}."
+    console.print(spent, highlight=False, style="dim", soft_wrap=True)
     if budget := summary.get("budget"):
         console.print(f"  {_budget(budget)}", highlight=False, style="dim", soft_wrap=True)
     console.print(
