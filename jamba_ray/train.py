@@ -105,7 +105,7 @@ def _train(
         started=signals.install,
         alone=partial(_fit, signals),
     ) as lane:
-        (outcome,) = lane.train([Job(0, {}, step=int(config.resume))], config.trial(), curve.report)
+        (outcome,) = lane.train([Job(0, {}, resumed=config.resume)], config.trial(), curve.report)
         return outcome
 
 
