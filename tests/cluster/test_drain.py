@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 from jamba_ray.config.params import with_params
 from jamba_ray.config.sweep_space import parse_space
@@ -17,6 +18,15 @@ from jamba_ray.training import Member, fit
 from tests.search import trials
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As a lane of one CPU has: sums, and after thousands of steps scores, depend on it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def test_a_drained_nodes_trial_goes_on_elsewhere_uncharged(tmp_path, monkeypatch):
