@@ -34,6 +34,7 @@ from jamba_ray.errors import (
     RunExistsError,
     StorageError,
 )
+from jamba_ray.launch.ahead import import_ahead
 from jamba_ray.launch.prices import priced
 from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
 from jamba_ray.search.lease import LeaseLostError, check_free
@@ -91,6 +92,8 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
 
     def accepted() -> None:
         """The run is ours: from here on the files say that it is under way."""
+        # For the verdict; they take a second, in which Ray's processes start.
+        import_ahead("pandas", "lightgbm")
         write_bytes(folder.config, to_yaml(config).encode())
         write_json(folder.summary, {**frame, "status": "running", "exit_code": None})
 

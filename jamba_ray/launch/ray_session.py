@@ -124,6 +124,9 @@ def _start(machine: Machine, scratch: Path, verbose: bool) -> None:
         logging_level=logging.INFO if verbose else logging.ERROR,
         configure_logging=verbose,
         object_store_memory=_object_store_bytes(),
+        # Ray starts a worker for each CPU and ends idle ones above this number after a second; one
+        # became the study's server, and another would be ended just before a lane needs it.
+        _system_config={"num_workers_soft_limit": machine.cpus + 2},
         **options,
     )
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.importance import PedAnovaImportanceEvaluator
 
 from jamba_ray.config.search import DIRECTIONS
 from jamba_ray.search.records import TrialRecord
@@ -30,6 +29,9 @@ def importance(
     shared = [path for path in distributions if all(path in t.params for t in complete)]
     if len(complete) < MIN_TRIALS or len(shared) < 2:
         return {}
+    # With it come scikit-learn and scipy.stats, a second that a command need not begin with.
+    from optuna.importance import PedAnovaImportanceEvaluator
+
     study = optuna.create_study(direction=DIRECTIONS[objective])
     for trial in complete:
         study.add_trial(

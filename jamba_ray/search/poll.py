@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
@@ -96,7 +97,9 @@ class Poll:
         """Tune would wait 5 to 15 s for lanes in the middle of a trial; what they have not told the
         study by now is done again on resume anyway."""
         for lane in call(aside(self._server.lanes), timeout_s=CLOSE_S):
-            ray.kill(lane)
+            # A lane that is gone took its handle with it; there is nothing to end.
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.kill(ray.get(lane, timeout=CLOSE_S))
 
     def _show_trouble(self) -> None:
         """The study answers nothing while it waits for its disk, but why it waits."""

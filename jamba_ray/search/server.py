@@ -38,12 +38,14 @@ class StudyServer:
         self._notes: list[str] = []
         self._lanes: list[Any] = []
 
-    def enter(self, lane: Any) -> None:
-        """Here is a lane, by its handle."""
-        self._lanes.append(lane)
+    def enter(self, lane: Sequence[Any]) -> None:
+        """Here is a lane: a reference to its handle, in a list, so that Ray hands it over unread.
+        Reading the handle here would import the lane's modules, torch among them (2 s of CPU while
+        the first lanes wait, and 200 MB)."""
+        self._lanes += lane
 
     def lanes(self) -> list[Any]:
-        """The handles of all lanes that ever began, so that a signal can end them."""
+        """References to the handles of all lanes that ever began, so that a signal can end them."""
         return self._lanes
 
     def waiting(self, who: str, sentence: str | None) -> None:

@@ -9,9 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-from ray import tune
+from typing import TYPE_CHECKING, Any
 
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import Params, SearchSpace
@@ -27,13 +25,14 @@ from jamba_ray.search.lease import Lease, lost_lease
 from jamba_ray.search.poll import CLOSE_S, Poll, Watch
 from jamba_ray.search.records import SweepProgress, SweepResult
 from jamba_ray.search.recovery import Opened, open_for_writing
-from jamba_ray.search.searcher import StudySearcher
 from jamba_ray.search.server import call, start_server
-from jamba_ray.search.settings import StudySettings, base_config, stack_size, study_settings
+from jamba_ray.search.settings import StudySettings, stack_size, study_settings
 from jamba_ray.search.signals import Signalled, Signals
 from jamba_ray.search.study import StudyBook
 from jamba_ray.search.table import write_trials
-from jamba_ray.search.trainable import LaneSettings, LaneTrainable
+
+if TYPE_CHECKING:
+    from jamba_ray.search.searcher import StudySearcher
 
 
 def run_sweep(
@@ -192,6 +191,10 @@ class _Running:
 
     def run(self, begun: float) -> SweepResult:
         """From the first trial to the table of all."""
+        # Ray Tune takes a second to import, in which the server starts.
+        from jamba_ray.search.searcher import StudySearcher
+        from jamba_ray.search.tuning import lane_settings, run_lanes
+
         seen = call(self._server.open)
         # Tune serialises its searcher: it may hold the server's handle, never the whole sweep.
         server, nodes = self._server, NodeWatch()
@@ -213,7 +216,23 @@ class _Running:
         )
         poll.start()
         try:
-            self._tune(searcher)
+            run_lanes(
+                searcher,
+                lane_settings(
+                    self._config,
+                    self._folder,
+                    self._plan,
+                    server=self._name,
+                    n_train=len(self._data.train),
+                    stack=self._stack,
+                    fit=self._fit,
+                ),
+                self._data,
+                self._plan,
+                self._session.scratch,
+                verbose=self._config.verbose,
+                stopping=self._stopping,
+            )
             if searcher.error is not None:
                 raise searcher.error
             if self._lease.lost:
@@ -229,55 +248,6 @@ class _Running:
             raise
         finally:
             poll.stop()
-
-    def _tune(self, searcher: StudySearcher) -> None:
-        verbose = self._config.verbose
-        lane = {"CPU": self._plan.threads, "GPU": self._plan.gpus}
-        if self._plan.workers > 1:
-            # The lane only leads: CPUs and GPUs go to its workers, which Ray Train places. Tune
-            # takes no empty bundle.
-            lane = {"memory": 1_000_000}
-        trainable = tune.with_parameters(
-            LaneTrainable,
-            settings=LaneSettings(
-                server=self._name,
-                folder=dataclasses.replace(self._folder, path=self._folder.path.resolve()),
-                base=base_config(self._config, len(self._data.train)).model_dump(mode="json"),
-                threads=self._plan.threads,
-                device=self._plan.device,
-                rows=self._config.tracking.name != "none",
-                hang_timeout_s=self._config.hang_timeout_s,
-                patience_s=self._config.store_patience_s,
-                workers=self._plan.workers,
-                gpus=self._plan.gpus,
-                stack=self._stack,
-                trials_per_lane=self._config.trials_per_lane,
-                fit=self._fit,
-            ),
-            data=dataclasses.replace(self._data, tests={}),
-        )
-        tuner = tune.Tuner(
-            tune.with_resources(
-                trainable, tune.PlacementGroupFactory([{k: v for k, v in lane.items() if v}])
-            ),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                # The searcher says when it is over.
-                num_samples=-1,
-                reuse_actors=True,
-                trial_dirname_creator=_short_name,
-            ),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=str(self._session.scratch),
-                verbose=2 if verbose else 0,
-                failure_config=tune.FailureConfig(max_failures=0),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                log_to_file=False,
-                stop=_Stopper(self._stopping),
-            ),
-        )
-        tuner.fit()
 
     def _result(self, poll: Poll, searcher: StudySearcher, begun: float) -> SweepResult:
         poll.stop()
@@ -303,30 +273,11 @@ class _Running:
         )
 
 
-class _Stopper(tune.Stopper):
-    """Ends Tune's loop where a signal's exception was lost on its way."""
-
-    def __init__(self, stopping: Callable[[], bool]) -> None:
-        self._stopping = stopping
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Trials end by themselves."""
-        return False
-
-    def stop_all(self) -> bool:
-        """Whether a signal came."""
-        return self._stopping()
-
-
 def _close_quietly(server: Any) -> None:
     try:
         call(server.close, timeout_s=CLOSE_S)
     except BaseException:
         return
-
-
-def _short_name(trial: Any) -> str:
-    return str(trial.trial_id)
 
 
 def lane_logs(folder: RunFolder) -> list[Path]:

@@ -70,7 +70,9 @@ class LaneTrainable(tune.Trainable):
         """Start the lane: data and modules are loaded once, for all stacks to come."""
         self._server = server_of(settings.server)
         self._base, self._settings = settings.base, settings
-        call(self._server.enter, ray.get_runtime_context().current_actor)
+        # Kept: what a process put is gone when nothing there refers to it.
+        self._handle = ray.put(ray.get_runtime_context().current_actor)
+        call(self._server.enter, [self._handle])
         if settings.folder.remote is not None:
             settings.folder.logs.mkdir(parents=True, exist_ok=True)
         elif not settings.folder.path.is_dir():

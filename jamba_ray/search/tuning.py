@@ -1,0 +1,119 @@
+"""Ray Tune keeps the lanes busy: it asks the searcher, places, reuses and replaces lanes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from jamba_ray.config.run import SweepConfig
+from jamba_ray.data.prepared import PreparedData
+from jamba_ray.launch.lane import Fit
+from jamba_ray.launch.resources import LanePlan
+from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.search.searcher import StudySearcher
+from jamba_ray.search.settings import base_config
+from jamba_ray.search.trainable import LaneSettings, LaneTrainable
+
+
+def lane_settings(
+    config: SweepConfig,
+    folder: RunFolder,
+    plan: LanePlan,
+    *,
+    server: str,
+    n_train: int,
+    stack: int,
+    fit: Fit | None,
+) -> LaneSettings:
+    """What the lanes of a sweep are told; ``server`` is the name of its StudyServer."""
+    return LaneSettings(
+        server=server,
+        folder=dataclasses.replace(folder, path=folder.path.resolve()),
+        base=base_config(config, n_train).model_dump(mode="json"),
+        threads=plan.threads,
+        device=plan.device,
+        rows=config.tracking.name != "none",
+        hang_timeout_s=config.hang_timeout_s,
+        patience_s=config.store_patience_s,
+        workers=plan.workers,
+        gpus=plan.gpus,
+        stack=stack,
+        trials_per_lane=config.trials_per_lane,
+        fit=fit,
+    )
+
+
+def run_lanes(
+    searcher: StudySearcher,
+    settings: LaneSettings,
+    data: PreparedData,
+    plan: LanePlan,
+    scratch: Path,
+    *,
+    verbose: bool,
+    stopping: Callable[[], bool],
+) -> None:
+    """Run lanes until the searcher says that it is over, or ``stopping``.
+
+    Args:
+        searcher: Gives each lane its stacks.
+        settings: What every lane is told.
+        data: Rows for every trial; its tests are not sent to lanes.
+        plan: How many lanes of which size.
+        scratch: A folder for what Tune writes.
+        verbose: Whether Tune prints.
+        stopping: Asked after each result; True ends all.
+    """
+    lane = {"CPU": plan.threads, "GPU": plan.gpus}
+    if plan.workers > 1:
+        # The lane only leads: CPUs and GPUs go to its workers, which Ray Train places. Tune takes
+        # no empty bundle.
+        lane = {"memory": 1_000_000}
+    trainable = tune.with_parameters(
+        LaneTrainable, settings=settings, data=dataclasses.replace(data, tests={})
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(
+            trainable, tune.PlacementGroupFactory([{k: v for k, v in lane.items() if v}])
+        ),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            # The searcher says when it is over.
+            num_samples=-1,
+            reuse_actors=True,
+            trial_dirname_creator=_short_name,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(scratch),
+            verbose=2 if verbose else 0,
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            log_to_file=False,
+            stop=_Stopper(stopping),
+        ),
+    )
+    tuner.fit()
+
+
+class _Stopper(tune.Stopper):
+    """Ends Tune's loop where a signal's exception was lost on its way."""
+
+    def __init__(self, stopping: Callable[[], bool]) -> None:
+        self._stopping = stopping
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Trials end by themselves."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether a signal came."""
+        return self._stopping()
+
+
+def _short_name(trial: Any) -> str:
+    return str(trial.trial_id)
