@@ -23,6 +23,7 @@ from jamba_ray.launch.ray_session import RaySession, ray_session
 from jamba_ray.launch.resources import LanePlan, plan_lanes
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.search import identity
+from jamba_ray.search.in_order import InOrder
 from jamba_ray.search.lease import Lease, lost_lease
 from jamba_ray.search.poll import CLOSE_S, Poll, Watch
 from jamba_ray.search.records import SweepProgress, SweepResult
@@ -34,6 +35,7 @@ from jamba_ray.search.signals import Signalled, Signals
 from jamba_ray.search.study import StudyBook
 from jamba_ray.search.table import write_trials
 from jamba_ray.search.trainable import LaneSettings, LaneTrainable
+from jamba_ray.tracking.rows import fill_rows
 
 
 def run_sweep(
@@ -193,6 +195,11 @@ class _Running:
     def run(self, begun: float) -> SweepResult:
         """From the first trial to the table of all."""
         seen = call(self._server.open)
+        if self._opened.identity and self._config.tracking.name != "none":
+            # A row that was lost with its machine is made again from what the study has of it.
+            for trial in call(self._server.records):
+                key = f"val/{self._config.objective}"
+                fill_rows(self._folder.path, trial.number, trial.curve, key)
         # Tune serialises its searcher: it may hold the server's handle, never the whole sweep.
         server, nodes = self._server, NodeWatch()
         searcher = StudySearcher(
@@ -245,6 +252,7 @@ class _Running:
                 base=base_config(self._config, len(self._data.train)).model_dump(mode="json"),
                 threads=self._plan.threads,
                 device=self._plan.device,
+                node_id=self._session.node_id,
                 rows=self._config.tracking.name != "none",
                 hang_timeout_s=self._config.hang_timeout_s,
                 patience_s=self._config.store_patience_s,
@@ -262,6 +270,7 @@ class _Running:
             ),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
+                scheduler=InOrder(),
                 # The searcher says when it is over.
                 num_samples=-1,
                 reuse_actors=True,
