@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -9,17 +10,20 @@ from rich.console import Console
 
 from jamba_ray.commands.entry import Command
 from jamba_ray.config.report import ReportConfig
+from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.errors import ConfigError, ExitCode
-from jamba_ray.reports import answer
+from jamba_ray.launch.mirror import Mirror
+from jamba_ray.launch.run_folder import SCRATCH, RunFolder, write_bytes
+from jamba_ray.reports import answer, bucket
 from jamba_ray.reports.compare import get_best_runs, runs_in
 from jamba_ray.reports.files import write_comparison, write_report
 from jamba_ray.reports.page import get_ranked
-from jamba_ray.reports.run import Run, find_run
 
 ABOUT = "Write the report of a run, or compare runs: one HTML file each, readable anywhere."
 EXAMPLES = """\
   python -m jamba_ray.report run=night-1
   python -m jamba_ray.report run=/mnt/runs/night-1
+  python -m jamba_ray.report run=s3://bucket/sweeps/night-1
   python -m jamba_ray.report runs=[night-1,night-2]
   python -m jamba_ray.report top_n=5 metric=roc_auc
 """
@@ -28,9 +32,12 @@ EXAMPLES = """\
 def run(config: ReportConfig, console: Console) -> ExitCode:
     """Write the report and say where it is; works while the run goes on and after a crash."""
     if config.run is not None:
-        one = Run(find_run(config.run, config.store))
-        path = write_report(one)
-        _say(console, answer.headline(one), path)
+        with bucket.opened(config.run, config.store, config.store_endpoint) as one:
+            path = write_report(one)
+            place = bucket.place_of(config.run, config.store)
+            if place is not None:
+                path = _kept(path, place, config.store_endpoint)
+            _say(console, answer.headline(one), path)
         return ExitCode.OK
     names = config.runs or list(
         get_best_runs(runs_in(config.store), config.metric, config.top_n or 1)["run"]
@@ -44,11 +51,28 @@ def run(config: ReportConfig, console: Console) -> ExitCode:
                 "Say `store=`."
             ]
         )
-    chosen = [Run(find_run(name, config.store)) for name in names]
     metric = None if config.runs else config.metric
-    path = write_comparison(chosen, Path(config.store) / "comparison.html", metric)
-    _say(console, get_ranked(chosen, metric), path)
+    with contextlib.ExitStack() as stack:
+        chosen = [
+            stack.enter_context(bucket.opened(name, config.store, config.store_endpoint))
+            for name in names
+        ]
+        where = SCRATCH if "://" in config.store else config.store
+        path = write_comparison(chosen, Path(where) / "comparison.html", metric)
+        _say(console, get_ranked(chosen, metric), path)
     return ExitCode.OK
+
+
+def _kept(path: Path, place: StoreUri, endpoint: str | None) -> Path:
+    """The report of a run in a bucket, kept there and, to look at, below ``runs`` here."""
+    name = path.parent.name
+    Mirror(RunFolder(path.parent, place, endpoint), place).push_report(
+        path, path.with_suffix(".md")
+    )
+    here = Path(SCRATCH) / name / path.name
+    here.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(here, path.read_bytes())
+    return here
 
 
 def _say(console: Console, sentence: str, path: Path) -> None:

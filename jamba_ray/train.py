@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jamba_ray.checkpoints import Snapshot
-from jamba_ray.commands import following, summary, verdict
+from jamba_ray.commands import following, storing, summary, verdict
 from jamba_ray.commands.composition import to_yaml
 from jamba_ray.commands.entry import Command, default_run_name
 from jamba_ray.commands.following import Following
@@ -51,15 +50,15 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
         JambaError: With the sentence and exit code for whatever the user can act on.
     """
     config = config.model_copy(update={"run": config.run or default_run_name("train")})
-    folder = RunFolder(Path(config.store) / str(config.run))
+    folder = storing.folder_of(config)
     if config.dry_run:
         console.print(to_yaml(config), highlight=False, markup=False, end="")
         console.print(f"Results would go to {folder.path}. Nothing was started.", highlight=False)
         return ExitCode.OK
     following.check_tracking(config.tracking)
-    folder.refuse_if_used(resume=config.resume, overwrite=config.overwrite)
+    storing.refuse_if_used(folder, config)
     data = prepare(config.data, partial(say, console))
-    folder.create(resume=config.resume, overwrite=config.overwrite)
+    storing.create(folder, config)
     write_bytes(folder.config, to_yaml(config).encode())
     log = RunLog(folder.log)
     alone_on_gpu = config.workers == 1 and torch.cuda.is_available()
@@ -68,7 +67,7 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
         say(console, sentence)
     begun = time.monotonic()
     signals = Signals()
-    with Following(folder, config.tracking) as follower:
+    with storing.stored(folder, log), Following(folder, config.tracking) as follower:
         try:
             with signals, _Curve(console, config, len(data.train), log) as curve:
                 outcome = _train(config, data, folder, curve, signals)

@@ -1,4 +1,4 @@
-"""A sweep's run folder where its store is a bucket: taken up before, copied there at the end."""
+"""A run folder where its store is a bucket: taken up before, copied there at the end."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import contextlib
 from collections.abc import Iterator
 
 from jamba_ray.commands.log import RunLog
-from jamba_ray.config.run import SweepConfig
+from jamba_ray.config.run import ExperimentConfig
 from jamba_ray.errors import RunExistsError, StorageError
 from jamba_ray.launch.mirror import mirror_of
 from jamba_ray.launch.run_folder import RunFolder
 
 
-def folder_of(config: SweepConfig) -> RunFolder:
-    """The run folder of a sweep whose ``run`` is settled."""
+def folder_of(config: ExperimentConfig) -> RunFolder:
+    """The run folder of a sweep or training whose ``run`` is settled."""
     return RunFolder.of(config.store, str(config.run), config.store_endpoint)
 
 
-def refuse_if_used(folder: RunFolder, config: SweepConfig) -> None:
+def refuse_if_used(folder: RunFolder, config: ExperimentConfig) -> None:
     """Raise ``RunExistsError`` if the name is used, here or in the bucket; writes nothing."""
     folder.refuse_if_used(resume=config.resume, overwrite=config.overwrite)
     mirror = mirror_of(folder)
@@ -29,7 +29,7 @@ def refuse_if_used(folder: RunFolder, config: SweepConfig) -> None:
         )
 
 
-def create(folder: RunFolder, config: SweepConfig) -> str | None:
+def create(folder: RunFolder, config: ExperimentConfig) -> str | None:
     """Make the folder and, to continue a run of another machine, fetch its study. Returns what was
     fetched, as a sentence.
 

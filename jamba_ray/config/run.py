@@ -90,7 +90,7 @@ class ExperimentConfig(TrialConfig):
         default=TrackingSection(), json_schema_extra=NOT_IN_FINGERPRINT
     )
     store: str = Field(default="runs", json_schema_extra=NOT_IN_FINGERPRINT)
-    """Folder that holds the run folders; of a sweep also a bucket: s3://bucket/prefix, gs://..."""
+    """Folder that holds the run folders, or a bucket: s3://bucket/prefix, gs://..."""
     store_endpoint: str | None = Field(default=None, json_schema_extra=NOT_IN_FINGERPRINT)
     """Address of an S3 store that is not Amazon's; None: AWS_ENDPOINT_URL, else Amazon's."""
     run: RunName | None = Field(default=None, json_schema_extra=NOT_IN_FINGERPRINT)
@@ -141,16 +141,6 @@ class TrainConfig(ExperimentConfig):
                 "trees train in one process. Drop it"
             )
         return self
-
-    @field_validator("store")
-    @classmethod
-    def _store_is_local(cls, value: str) -> str:
-        if "://" in value:
-            raise ValueError(
-                f"`store` must be a folder for one training, but is {value!r}. Give a folder; "
-                "sweeps also write to a bucket"
-            )
-        return value
 
 
 class SweepConfig(ExperimentConfig):

@@ -23,7 +23,7 @@ from jamba_ray.errors import ConfigError, JambaError, StorageError
 from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.launch.refusal import refusal
 from jamba_ray.launch.reports import by_trial, checked, is_number
-from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.launch.run_folder import RunFolder, append_log
 from jamba_ray.launch.watchdog import Watchdog
 from jamba_ray.tracking.rows import RowLog
 from jamba_ray.training import Decision, Member, Outcome, Report, fit
@@ -74,17 +74,20 @@ class Lane:
         patience_s: float = 60.0,
         waiting: Callable[[str | None], object] = lambda sentence: None,
         note: Callable[[str], object] = lambda sentence: None,
+        tell_log: Callable[[str, str], object] | None = None,
     ) -> None:
         """``rows``: whether each report is written to the run's local rows. ``hang_timeout_s``: a
         stack that reports nothing for so long ends this process. ``patience_s``: a store that
         refuses is tried again for so long; ``waiting`` is told at each try, with None after it.
-        ``note`` is told what a user should read in the summary."""
+        ``note`` is told what a user should read in the summary. ``tell_log`` is told each entry of
+        the log, by the log's name, where the run folder lies on another machine."""
         torch.set_num_threads(threads)
         self._rows = RowLog(folder.path) if rows else None
         self._data, self._device = data, device
         self._fit = fit
         self._store = folder.checkpoint_store()
         self._patience_s, self._waiting, self._note = patience_s, waiting, note
+        self._tell_log = tell_log
         self._log = folder.logs / f"lane-{os.uname().nodename}-{os.getpid()}.log"
         self._watchdog = Watchdog(hang_timeout_s, self._log)
 
@@ -162,15 +165,7 @@ class Lane:
 
         def write(reports: Sequence[Report]) -> Sequence[Decision]:
             for r in reports:
-                rows.write(
-                    r.trial,
-                    r.step,
-                    r.metrics,
-                    rows_seen=r.rows_seen,
-                    epoch=r.epoch,
-                    seconds=r.seconds,
-                    goodput_s=r.goodput_s,
-                )
+                rows.write(r.trial, r.step, r.metrics, **counts(r))
             return report(reports)
 
         return write
@@ -242,10 +237,12 @@ class Lane:
         return LaneOutcome(number=job.number, state="failed", reason=reason)
 
     def _write(self, text: str) -> None:
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        entry = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"
+        if self._tell_log is not None:
+            self._tell_log(self._log.name, entry)
         # A full disk must not hide the reason, which goes to the study.
-        with contextlib.suppress(OSError), open(self._log, "a", encoding="utf-8") as log:
-            log.write(f"{stamp} {text}\n")
+        with contextlib.suppress(OSError):
+            append_log(self._log, entry)
 
 
 class Saver:
@@ -262,6 +259,16 @@ class Saver:
             return
         self._save(trial, int(snapshot.documents["state"]["step"]), snapshot, "step")
         self._saved_at[trial] = now
+
+
+def counts(report: Report) -> dict[str, float]:
+    """What a report's local row counts."""
+    return {
+        "rows_seen": report.rows_seen,
+        "epoch": report.epoch,
+        "seconds": report.seconds,
+        "goodput_s": report.goodput_s,
+    }
 
 
 def root_cause(error: BaseException) -> str:

@@ -1,15 +1,18 @@
 """The copy of a run in its remote store: what survives the loss of the driver's machine.
 
 Lanes write checkpoints there themselves. The driver adds the study, copied while it runs, and at
-the end the results. The local files stay the truth while their machine lives.
+the end the results, the trials' rows as one object. The local files stay the truth while their
+machine lives.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import sqlite3
 import tempfile
 import time
+import zlib
 from pathlib import Path
 
 from jamba_ray.checkpoints import Patience, RemoteFolder
@@ -17,11 +20,18 @@ from jamba_ray.checkpoints.manifest import MANIFEST
 from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.errors import StorageError
 from jamba_ray.launch.run_folder import RunFolder, write_bytes
+from jamba_ray.tracking.rows import row_files, take_rows
 
 COPY_EVERY_S = 10.0
 """What the loss of the head costs: trials are known as they were at most so long ago."""
-_RESULTS = ("config.yaml", "trials.parquet", "summary.json", "log.txt", "report.html")
-_MAX_STUDY_BYTES = 2_000_000_000
+_RESULTS = (
+    *("config.yaml", "trials.parquet", "summary.json", "scores.parquet", "log.txt"),
+    *("report.html", "report.md"),
+)
+_READ = ("config.yaml", "study.db", "summary.json", "scores.parquet")
+"""What a report is made of, beside the rows."""
+_ROWS = "rows.jsonl.gz"
+_MAX_BYTES = 2_000_000_000
 _TABLES = ("trials", "trial_intermediate_values", "trial_user_attributes")
 
 
@@ -40,10 +50,13 @@ class Mirror:
         """Before a resume: take the store's study where it is further than the local one, as after
         the loss of the machine that wrote it. Returns a sentence for the log.
 
+        Rows that are there and not here are taken too.
+
         Raises:
             StorageError: The store does not answer.
         """
-        found = self._remote.read("study.db", _MAX_STUDY_BYTES)
+        self._fetch_rows()
+        found = self._remote.read("study.db", _MAX_BYTES)
         if found is None:
             return None
         local = self._folder.study
@@ -77,6 +90,9 @@ class Mirror:
         size = _size(self._folder.study)
         if size == self._copied_size or size[0] < 0:
             return
+        if self._copied_size[0] < 0 and self._folder.config.is_file():
+            # With it the copy can be read as a run, while the sweep goes on and after a crash.
+            self._remote.write("config.yaml", self._folder.config.read_bytes())
         with tempfile.TemporaryDirectory() as scratch:
             copy = Path(scratch) / "study.db"
             with (
@@ -89,7 +105,7 @@ class Mirror:
         self._copied_size = size
 
     def push_results(self) -> None:
-        """Copy the study, the result files, lane logs and ``best/``, whose manifest goes last.
+        """Copy the study, results, rows, lane logs and ``best/``, whose manifest goes last.
 
         Raises:
             StorageError: The store does not take one of them.
@@ -100,6 +116,8 @@ class Mirror:
         for file in [*files, *sorted(self._folder.logs.glob("*.log"))]:
             if file.is_file():
                 self._remote.write(file.relative_to(path).as_posix(), file.read_bytes())
+        if lines := b"".join(file.read_bytes() for file in row_files(path)):
+            self._remote.write(_ROWS, gzip.compress(lines, compresslevel=6))
         manifest = self._folder.best / MANIFEST
         if manifest.is_file():
             # Between the two there is no `best/`, rather than a mixture of old and new.
@@ -108,6 +126,37 @@ class Mirror:
                 if file.name != MANIFEST:
                     self._remote.write(f"best/{file.name}", file.read_bytes())
             self._remote.write(f"best/{MANIFEST}", manifest.read_bytes())
+
+    def fetch_results(self) -> None:
+        """Take what a report is made of into the folder, which is new.
+
+        Raises:
+            StorageError: There is no run in the store, or it does not answer.
+        """
+        for name in _READ:
+            if (found := self._remote.read(name, _MAX_BYTES)) is not None:
+                write_bytes(self._folder.path / name, found)
+        if not self._folder.config.is_file():
+            raise StorageError(
+                f"{self._remote.uri} must be a run (with `config.yaml`), but is none. Give the run "
+                "of a sweep, such as 's3://bucket/sweeps/<run>'."
+            )
+        self._fetch_rows()
+
+    def push_report(self, *files: Path) -> None:
+        """Copy files into the run's folder there; raises StorageError."""
+        for file in files:
+            self._remote.write(file.name, file.read_bytes())
+
+    def _fetch_rows(self) -> None:
+        found = self._remote.read(_ROWS, _MAX_BYTES)
+        if found is None:
+            return
+        try:
+            lines = gzip.decompress(found).splitlines()
+        except (OSError, EOFError, zlib.error):
+            return  # rows are a convenience: what is damaged is left out, as a torn line is
+        take_rows(self._folder.path, lines)
 
     def exists(self) -> bool:
         """Whether the store holds something of this run."""

@@ -14,6 +14,7 @@ from jamba_ray.checkpoints import CheckpointStore, RemoteCheckpointStore, Remote
 from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.errors import RunExistsError, StorageError
 
+LOGS = "logs"
 SCRATCH = "runs"
 """Where a run whose store is remote lies on the machine that drives it."""
 
@@ -95,7 +96,7 @@ class RunFolder:
     @property
     def logs(self) -> Path:
         """Logs of the lanes: tracebacks of failed trials."""
-        return self.path / "logs"
+        return self.path / LOGS
 
     def exists(self) -> bool:
         """Whether something of a run lies here."""
@@ -166,6 +167,12 @@ def write_bytes(path: Path, content: bytes) -> None:
             f"{str(path)!r} must be writable, but is not ({error.strerror or error}). "
             "Free some space or choose another `store=`."
         ) from error
+
+
+def append_log(path: Path, text: str) -> None:
+    """Add lines to a log; raises OSError where the disk refuses."""
+    with open(path, "a", encoding="utf-8") as log:
+        log.write(text)
 
 
 def sync_folder(folder: Path) -> None:

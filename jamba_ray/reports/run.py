@@ -190,7 +190,16 @@ def open_run(path: str | Path) -> Run:
 
 
 def find_run(name: str, store: str) -> Path:
-    """The folder of a run given by its name in ``store``, or by its folder."""
+    """The folder of a run given by its name in ``store``, or by its folder.
+
+    Raises:
+        StorageError: It is in a bucket; see ``reports.bucket`` for what can be done with those.
+    """
+    if "://" in name or "://" in store:
+        raise StorageError(
+            f"the run must lie in a folder here, but {name!r} is looked for in a bucket. Say so on "
+            "the machine that drove it; `jamba_ray.report` and `jamba_ray.load` read buckets."
+        )
     inside = Path(store) / name
     return inside if inside.exists() or not Path(name).exists() else Path(name)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from bisect import insort
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -65,6 +67,11 @@ class Ledger:
     best: TrialRecord | None = None
     goodput_s: float = 0.0
     """Of trials that finished in this session."""
+    # Kept up to date, because they are asked for at every suggestion and twice a second.
+    _ended: Counter[State] = field(default_factory=Counter)
+    _reasons: Counter[str] = field(default_factory=Counter)
+    _ranking: list[tuple[float, int]] = field(default_factory=list)
+    """Complete trials, the best first: (value, signed so that less is better; number)."""
 
     @property
     def n_begun(self) -> int:
@@ -88,7 +95,8 @@ class Ledger:
 
     def is_among_first_stacks(self, stack: int, n: int) -> bool:
         """Whether fewer than ``n`` stacks were begun before this one."""
-        return sum(other < stack for other in self.stacks) < n
+        # Stacks were noted in the order in which they began: so are their names.
+        return stack in itertools.islice(self.stacks, n)
 
     def holders(self, ticket: str) -> list[int]:
         """Live trials of a ticket."""
@@ -106,38 +114,41 @@ class Ledger:
         """Add a trial that ended."""
         self.records[done.number] = done
         self.order.append(done.number)
+        self._ended[done.state] += 1
+        if done.state == "failed":
+            self._reasons[done.reason or "unknown"] += 1
         if done.state != "complete" or not rules.is_score(done.value):
             return
+        sign = -1.0 if self.direction == "maximize" else 1.0
+        insort(self._ranking, (sign * done.value, done.number))
         best = self.best.value if self.best is not None else None
         if not rules.is_score(best) or rules.better(done.value, best, self.direction):
             self.best = done
 
-    def states(self) -> list[State]:
-        """States by trial number."""
-        return [
-            self.records[n].state if n in self.records else "running" for n in range(self.n_begun)
+    def too_many_failed(self, max_failed: int | None) -> str | None:
+        """See ``rules.too_many_failed``."""
+        first = [
+            self.records[n].state if n in self.records else "running"
+            for n in range(min(rules.FIRST, self.n_begun))
         ]
+        return rules.too_many_failed(first, self._ended["failed"], max_failed)
 
     def counts(self) -> dict[State, int]:
         """Trials by state."""
-        counts = Counter(r.state for r in self.records.values())
         return {
-            "complete": counts["complete"],
-            "pruned": counts["pruned"],
-            "failed": counts["failed"],
+            "complete": self._ended["complete"],
+            "pruned": self._ended["pruned"],
+            "failed": self._ended["failed"],
             "running": len(self.live),
         }
 
     def failures(self) -> dict[str, int]:
         """Failed trials by reason, the most frequent first."""
-        failed = (r for r in self.records.values() if r.state == "failed")
-        return dict(Counter(r.reason or "unknown" for r in failed).most_common())
+        return dict(self._reasons.most_common())
 
-    def ranked(self) -> list[int]:
-        """Complete trials, the best first."""
-        done = [r for r in self.records.values() if r.state == "complete" and r.value is not None]
-        sign = -1.0 if self.direction == "maximize" else 1.0
-        return [r.number for r in sorted(done, key=lambda r: (sign * (r.value or 0.0), r.number))]
+    def ranked(self, n: int) -> list[int]:
+        """The best ``n`` complete trials, the best first."""
+        return [number for _, number in self._ranking[:n]]
 
     def running(self) -> tuple[RunningTrial, ...]:
         """Trials that a lane trains now."""

@@ -1,38 +1,43 @@
-"""A study that can be read but whose notes on trials are held back."""
+"""A study as a sampler sees it: all of its trials or some, and notes on them are dropped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 
 class Overlay:
-    """A storage that reads through and keeps the notes that samplers and pruners make on trials.
+    """A storage that reads through, except for what samplers note on trials for other processes:
+    there are none, and the trial will be created whole."""
 
-    Samplers note draws for other processes, pruners note rungs before they answer. Held back, the
-    writer decides whether and in which order they become true.
-    """
-
-    def __init__(self, storage: Any) -> None:
-        self._storage = storage
-        self.notes: list[tuple[int, str, Any]] = []
-        """(trial id, key, value) in the order noted."""
+    def __init__(self, storage: Any, trials: Sequence[FrozenTrial] | None) -> None:
+        self._storage, self._trials = storage, trials
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
 
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> Sequence[FrozenTrial]:
+        """Those that are to be seen."""
+        if self._trials is None:
+            found: Sequence[FrozenTrial] = self._storage.get_all_trials(study_id, deepcopy, states)
+            return found
+        return [t for t in self._trials if states is None or t.state in states]
+
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """Hold the note back."""
-        self.notes.append((trial_id, key, value))
+        """Drop the note."""
 
 
-def view(study: optuna.Study) -> tuple[optuna.Study, Overlay]:
-    """The study as it is now (``Study`` caches its list of trials), and the notes made on it."""
-    overlay = Overlay(study._storage)
+def view(study: optuna.Study, trials: Sequence[FrozenTrial] | None = None) -> optuna.Study:
+    """The study as it is now (``Study`` caches its list of trials), or these ``trials`` of it."""
     make: Callable[..., optuna.Study] = optuna.Study
-    seen = make(
-        study_name=study.study_name, storage=overlay, sampler=study.sampler, pruner=study.pruner
+    return make(
+        study_name=study.study_name,
+        storage=Overlay(study._storage, trials),
+        sampler=study.sampler,
+        pruner=study.pruner,
     )
-    return seen, overlay

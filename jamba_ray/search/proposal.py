@@ -8,7 +8,7 @@ and the trial is created whole, in one commit: a crash never leaves half a sugge
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -86,14 +86,17 @@ def propose(
     space: SearchSpace,
     number: int,
     fixed: Mapping[str, Scalar] | None = None,
+    *,
+    seen: Sequence[FrozenTrial] | None = None,
 ) -> Params:
-    """Parameters for trial ``number``; ``fixed`` ones are taken as given."""
+    """Parameters for trial ``number``; ``fixed`` ones are taken as given. The sampler is shown the
+    trials ``seen``; None: all."""
     # The TPE and GP samplers note their draws on the trial, for other processes to see. There are
     # none, and the trial will be created with its parameters: the notes are dropped.
-    seen, _ = view(study)
+    shown = view(study, seen)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return suggest(_Proposal(seen, sampler, _phantom(number), fixed or {}), space)
+        return suggest(_Proposal(shown, sampler, _phantom(number), fixed or {}), space)
 
 
 def whole_trial(

@@ -51,6 +51,8 @@ class ReportLine:
     epoch: float = 0.0
     seconds: float = 0.0
     goodput_s: float = 0.0
+    row: Mapping[str, Any] | None = None
+    """The report's local row, where its lane cannot write it into the run folder itself."""
 
 
 @dataclass(frozen=True)

@@ -250,11 +250,12 @@ def _utc(local: datetime.datetime | None) -> str | None:
     """As SQLAlchemy writes it: naive UTC with six digits of microseconds."""
     if local is None:
         return None
-    return local.astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return local.astimezone(datetime.UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def _local(utc: str | None) -> datetime.datetime | None:
     if utc is None:
         return None
-    moment = datetime.datetime.strptime(utc, "%Y-%m-%d %H:%M:%S.%f")
+    moment = datetime.datetime.fromisoformat(utc)  # ten times as fast as strptime
+    _require(moment.isoformat(" ", "microseconds") == utc, f"the time {utc!r}")
     return moment.replace(tzinfo=datetime.UTC).astimezone().replace(tzinfo=None)

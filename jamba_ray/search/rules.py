@@ -13,14 +13,19 @@ FIRST = 20
 """Without ``max_failed_trials`` a sweep ends when more than half of its first so many fail."""
 
 
-def too_many_failed(states: Sequence[State], max_failed: int | None) -> str | None:
-    """Why the sweep must end because of failures, or None. ``states`` are by trial number."""
+def too_many_failed(first: Sequence[State], n_failed: int, max_failed: int | None) -> str | None:
+    """Why the sweep must end because of failures, or None.
+
+    Args:
+        first: States of the first ``FIRST`` trials, by number; fewer if there are fewer.
+        n_failed: All trials that failed.
+        max_failed: ``max_failed_trials``.
+    """
     if max_failed is not None:
-        failed = sum(state == "failed" for state in states)
-        if failed >= max_failed:
-            return f"{failed} trials failed, which `max_failed_trials` does not allow"
+        if n_failed >= max_failed:
+            return f"{n_failed} trials failed, which `max_failed_trials` does not allow"
         return None
-    failed = sum(state == "failed" for state in states[:FIRST])
+    failed = sum(state == "failed" for state in first)
     if failed > FIRST // 2:
         return f"{failed} of the first {FIRST} trials failed"
     return None

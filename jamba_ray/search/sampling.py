@@ -1,4 +1,4 @@
-"""The sampler and the pruner of a sweep, from their sections.
+"""The sampler and the rungs of a sweep, from their sections.
 
 A sampler is made anew for each suggestion, seeded by (sweep's seed, trial number, draw): its state
 is then a function of the study alone, so that a killed and resumed sweep proposes what an
@@ -11,15 +11,18 @@ import itertools
 import math
 import random
 import warnings
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial
 
 from jamba_ray.config.search import PrunerSection, SamplerSection
 from jamba_ray.config.space import Params, Scalar, SearchSpace
 from jamba_ray.errors import ConfigError
+from jamba_ray.search.rungs import Rungs
 
 MAX_LISTED = 20_000
 """Spaces of at most so many parameter sets are enumerated: none is tried twice."""
@@ -63,15 +66,15 @@ def make_sampler(
         return RandomSampler(seed=own)
 
 
-def make_pruner(section: PrunerSection, report_rows: int) -> optuna.pruners.BasePruner:
+def make_rungs(
+    section: PrunerSection,
+    report_rows: int,
+    direction: Literal["maximize", "minimize"],
+    trials: Iterable[FrozenTrial] = (),
+) -> Rungs:
     """ASHA with its first rung after ``min_rows`` rows, in steps of ``report_rows`` rows."""
-    if section.name == "none":
-        return optuna.pruners.NopPruner()
-    return optuna.pruners.SuccessiveHalvingPruner(
-        min_resource=first_rung(section, report_rows),
-        reduction_factor=section.reduction_factor,
-        min_early_stopping_rate=0,
-    )
+    first = None if section.name == "none" else first_rung(section, report_rows)
+    return Rungs(first, section.reduction_factor, direction, trials)
 
 
 def first_rung(section: PrunerSection, report_rows: int) -> int:

@@ -14,9 +14,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jamba_ray.errors import ConfigError, JambaError, StorageError
 from jamba_ray.launch.outcome import LaneOutcome
+from jamba_ray.launch.run_folder import LOGS, append_log
 from jamba_ray.search.records import Answer, ReportLine, SweepProgress, TrialRecord, TrialSpec
 from jamba_ray.search.settings import StudySettings
 from jamba_ray.search.study import Decision, StudyBook
+from jamba_ray.tracking.rows import RowLog
 
 NAMESPACE = "jamba_ray"
 _ASIDE = "aside"
@@ -37,6 +39,7 @@ class StudyServer:
         self._troubles: dict[str, str] = {}
         self._notes: list[str] = []
         self._lanes: list[Any] = []
+        self._rows = RowLog(self._path.parent)
 
     def enter(self, lane: Sequence[Any]) -> None:
         """Here is a lane: a reference to its handle, in a list, so that Ray hands it over unread.
@@ -85,8 +88,18 @@ class StudyServer:
         return self._on(lambda book: book.keep_packing(shape, size, rows_per_s))
 
     def report(self, reports: Sequence[ReportLine]) -> list[Decision]:
-        """See ``StudyBook.report``."""
-        return self._on(lambda book: book.report(reports))
+        """See ``StudyBook.report``. Rows are written first: whatever was acknowledged has its row,
+        and a report that is made again repeats it, which readers bear."""
+        for report in reports:
+            if report.row is not None:
+                self._rows.append(report.row)
+        told = [replace(report, row=None) for report in reports]
+        return self._on(lambda book: book.report(told))
+
+    def log(self, name: str, text: str) -> None:
+        """Append to the log of a lane whose machine does not have the run folder."""
+        with contextlib.suppress(OSError):
+            append_log(self._path.parent / LOGS / Path(name).name, text)
 
     def finish(self, finishes: Sequence[LaneOutcome]) -> None:
         """See ``StudyBook.finish``."""

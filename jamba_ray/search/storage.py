@@ -22,7 +22,10 @@ from jamba_ray.search.rows import STUDY_NAME, Row
 PATIENCE_S = 60.0
 """A disk that refuses is tried again for so long before the study is given up as lost."""
 COPY_EVERY_S = 5.0
-"""A changed study is copied at least so often, while it is written or looked at."""
+"""A changed study is copied so often, while it is written or looked at."""
+_COPY_SHARE = 0.02
+"""A large study less often: copying takes no more than this share of the time. What was committed
+since the copy is in the redo log."""
 
 __all__ = ["STUDY_NAME", "StudyDatabase"]
 
@@ -62,7 +65,7 @@ class StudyDatabase:
             self._commits = contents.commits
             self._redo = recovery.Redo(path)
             undo.callback(self._redo.close)
-            self._copied_at, self._copied = time.monotonic(), -1
+            self._copy_at, self._copied = time.monotonic() + COPY_EVERY_S, -1
             self.storage = StudyMemory(contents)
             self.study = optuna.load_study(study_name=STUDY_NAME, storage=self.storage)
             self._check_direction(direction)
@@ -119,8 +122,8 @@ class StudyDatabase:
         self.copy_if_due()
 
     def copy_if_due(self) -> None:
-        """Keep ``study.copy.db`` at most some seconds behind; a copy that fails is made later."""
-        if time.monotonic() - self._copied_at >= COPY_EVERY_S and self._copied != self._commits:
+        """Keep ``study.copy.db`` not far behind; a copy that fails is made later."""
+        if time.monotonic() >= self._copy_at and self._copied != self._commits:
             self._copy()
 
     def close(self) -> None:
@@ -185,11 +188,13 @@ class StudyDatabase:
             self._connection = lease.connect(self._path)
 
     def _copy(self) -> None:
-        self._copied_at = time.monotonic()
+        begun = time.monotonic()
         with contextlib.suppress(sqlite3.Error, OSError, rows.DamagedError):
             recovery.copy(self._connection, self._path)
             self._copied = self._commits
             self._redo.clear()
+        spent = time.monotonic() - begun
+        self._copy_at = begun + max(COPY_EVERY_S, spent / _COPY_SHARE)
 
 
 def _inode(path: Path) -> tuple[int, int]:

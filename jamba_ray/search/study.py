@@ -20,7 +20,6 @@ from jamba_ray.config.space import Params, Scalar
 from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.search import identity, rules, sampling, stacks
 from jamba_ray.search.ledger import Ledger, Live, record
-from jamba_ray.search.overlay import view
 from jamba_ray.search.proposal import whole_trial
 from jamba_ray.search.records import (
     Answer,
@@ -70,14 +69,16 @@ class StudyBook:
         self._spoilt: str | None = None
         try:
             self._storage, self._study = self._db.storage, self._db.study
-            self._study.pruner = sampling.make_pruner(settings.pruner, settings.report_rows)
             self._suggestions = Suggestions(self._study, settings)
             changed = self._check_identity()
             self._ledger = Ledger(settings.direction)
             trials = self._study.get_trials(deepcopy=False)
+            self._rungs = sampling.make_rungs(
+                settings.pruner, settings.report_rows, settings.direction, trials
+            )
             self._ledger.load(trials, session)
             for trial in trials:
-                self._suggestions.tried(dict(trial.params))
+                self._suggestions.note(trial)
             self._begun, self._earlier_s = begin_session(self._study, session, clock())
             self._ended: str | None = None
             for number in list(self._ledger.live) if changed else []:
@@ -202,7 +203,9 @@ class StudyBook:
         self._storage.set_trial_state_values(
             live.trial_id, state, None if value is None else [value]
         )
-        self._ledger.ended(finish.number, record(self._storage.get_trial(live.trial_id)))
+        ended = self._storage.get_trial(live.trial_id)
+        self._suggestions.note(ended)
+        self._ledger.ended(finish.number, record(ended))
 
     # -- read by the driver ------------------------------------------------------------------
 
@@ -236,7 +239,7 @@ class StudyBook:
 
     def standing(self, keep: int) -> tuple[list[int], list[int]]:
         """(the best ``keep`` complete trials, all finished trials), for the checkpoint store."""
-        return self._ledger.ranked()[:keep], sorted(self._ledger.records)
+        return self._ledger.ranked(keep), sorted(self._ledger.records)
 
     def give_up(self, why: str) -> None:
         """Fail the trials that never ended."""
@@ -278,7 +281,7 @@ class StudyBook:
         s = self._settings
         if self._spoilt is not None:
             return self._spoilt
-        if failed := rules.too_many_failed(self._ledger.states(), s.max_failed_trials):
+        if failed := self._ledger.too_many_failed(s.max_failed_trials):
             return failed
         if late := self._out_of_time():
             return late
@@ -293,7 +296,7 @@ class StudyBook:
     def _create(self, number: int, params: Params, attrs: Mapping[str, Scalar]) -> None:
         trial = whole_trial(params, self._settings.space, attrs, datetime.datetime.now())
         trial_id = self._storage.create_new_trial(self._study._study_id, trial)
-        self._suggestions.tried(params)
+        self._suggestions.note(self._storage.get_trial(trial_id))
         self._ledger.live[number] = Live(
             trial_id,
             params,
@@ -388,13 +391,13 @@ class StudyBook:
         if report.step > live.step:
             self._storage.set_trial_intermediate_value(live.trial_id, report.step, report.value)
             live.step, live.value = report.step, report.value
-        seen, overlay = view(self._study)
-        prunes = seen.pruner.prune(seen, self._storage.get_trial(live.trial_id))
+        prunes, reached = self._rungs.judge(self._storage.get_trial(live.trial_id))
         if prunes and live.pruned_at is None:
             self._storage.set_trial_user_attr(live.trial_id, "pruned_at", report.step)
             live.pruned_at = report.step
-        for trial_id, key, value in overlay.notes:
-            self._storage.set_trial_system_attr(trial_id, key, value)
+        for key, value in reached.items():
+            self._storage.set_trial_system_attr(live.trial_id, key, value)
+            self._rungs.note(key, value)
         return "prune" if live.pruned_at is not None else "continue"
 
     # -- finishing ---------------------------------------------------------------------------

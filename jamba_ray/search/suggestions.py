@@ -4,16 +4,18 @@ what was tried while something else is left."""
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from jamba_ray.config.space import Params, Scalar
 from jamba_ray.errors import ConfigError
 from jamba_ray.search import sampling
 from jamba_ray.search.proposal import contains, distribution, propose
 from jamba_ray.search.settings import StudySettings
+from jamba_ray.search.window import Window
 
 _MAX_DRAWS = 8
 """A draw that was tried before is drawn again at most so often."""
@@ -30,17 +32,28 @@ class Suggestions:
             if settings.sampler.name == "grid"
             else None
         )
-        self._all = self._grid if self._grid is not None else sampling.listed(self._space)
-        self._tried: set[str] = set()
-
-    @property
-    def n_combinations(self) -> int | None:
+        everything = self._grid if self._grid is not None else sampling.listed(self._space)
+        self.n_combinations = None if everything is None else len(everything)
         """How many parameter sets there are; None where there are too many to list."""
-        return None if self._all is None else len(self._all)
+        self._left = None if everything is None else {sampling.key_of(p): p for p in everything}
+        """Those that no trial has, in their order."""
+        self._tried: set[str] = set()
+        self._window = Window(
+            settings.sampler.name, settings.sampler.n_startup_trials, settings.direction
+        )
+        self._n_begun = self._n_taken = 0
+        """Of what was enqueued, so much has its trial."""
 
-    def tried(self, params: Params) -> None:
-        """Remember that a trial has these parameters."""
-        self._tried.add(sampling.key_of(params))
+    def note(self, trial: FrozenTrial) -> None:
+        """A trial began, or it ended and is in its final state."""
+        if trial.number >= self._n_begun:
+            self._n_begun = trial.number + 1
+            key = sampling.key_of(dict(trial.params))
+            self._tried.add(key)
+            self._n_taken += "enqueued" in trial.user_attrs
+            if self._left is not None:
+                self._left.pop(key, None)
+        self._window.note(trial)
 
     def enqueue(self, params: Mapping[str, Scalar]) -> None:
         """Try these values in the next new trial; parameters not given are sampled.
@@ -62,9 +75,9 @@ class Suggestions:
 
     def exhausted(self) -> str | None:
         """Why there is nothing more to try, as a sentence's end; None: there is."""
-        if self._all is None or self._n_taken() < len(self._enqueued()) or self._untried():
+        if self._left is None or self._left or self._n_taken < len(self._enqueued()):
             return None
-        return f"all {len(self._all)} parameter sets of the search space have been tried"
+        return f"all {self.n_combinations} parameter sets of the search space have been tried"
 
     def next(
         self, number: int, *, shape: Params | None = None, joins: bool = False
@@ -75,11 +88,11 @@ class Suggestions:
         enqueued does not, it begins one.
         """
         queue = self._enqueued()
-        if queue and (taken := self._n_taken()) < len(queue):
+        if queue and (taken := self._n_taken) < len(queue):
             if joins:
                 return None, {}
             return self._draw(number, 0, queue[taken]), {"enqueued": taken}
-        untried = None if self._all is None else self._untried()
+        untried: Collection[Params] | None = None if self._left is None else self._left.values()
         if untried is not None:
             if shape is not None:
                 of_shape = [params for params in untried if self._space.shape(params) == shape]
@@ -89,7 +102,7 @@ class Suggestions:
             if not untried:
                 return None, {}
             if self._grid is not None:
-                return untried[0], {}
+                return next(iter(untried)), {}
         params: Params = {}
         for draw in range(_MAX_DRAWS):
             params = self._draw(number, draw, shape or {})
@@ -97,7 +110,7 @@ class Suggestions:
                 return params, {}
         if untried is not None:
             rng = random.Random(sampling.trial_seed(self._settings.seed, number, _MAX_DRAWS))
-            return rng.choice(untried), {}
+            return rng.choice(list(untried)), {}
         return params, {}
 
     def new_shape(self, number: int, tried: Sequence[Params]) -> Params:
@@ -111,16 +124,9 @@ class Suggestions:
                 break
         return shape
 
-    def _untried(self) -> list[Params]:
-        return [p for p in self._all or [] if sampling.key_of(p) not in self._tried]
-
     def _enqueued(self) -> list[Params]:
         queue: list[Params] = self._study.user_attrs.get("enqueued", [])
         return queue
-
-    def _n_taken(self) -> int:
-        trials = self._study.get_trials(deepcopy=False)
-        return sum("enqueued" in trial.user_attrs for trial in trials)
 
     def _draw(self, number: int, draw: int, fixed: Mapping[str, Scalar]) -> Params:
         sampler = sampling.make_sampler(
@@ -130,4 +136,5 @@ class Suggestions:
             number=number,
             draw=draw,
         )
-        return propose(self._study, sampler, self._space, number, fixed)
+        seen = self._window.of(self._study.get_trials(deepcopy=False))
+        return propose(self._study, sampler, self._space, number, fixed, seen=seen)

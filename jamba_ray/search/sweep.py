@@ -30,6 +30,7 @@ from jamba_ray.search.settings import StudySettings, stack_size, study_settings
 from jamba_ray.search.signals import Signalled, Signals
 from jamba_ray.search.study import StudyBook
 from jamba_ray.search.table import write_trials
+from jamba_ray.tracking.rows import fill_rows
 
 if TYPE_CHECKING:
     from jamba_ray.search.searcher import StudySearcher
@@ -196,6 +197,11 @@ class _Running:
         from jamba_ray.search.tuning import lane_settings, run_lanes
 
         seen = call(self._server.open)
+        if self._opened.identity and self._config.tracking.name != "none":
+            # A row that was lost with its machine is made again from what the study has of it.
+            for trial in call(self._server.records):
+                key = f"val/{self._config.objective}"
+                fill_rows(self._folder.path, trial.number, trial.curve, key)
         # Tune serialises its searcher: it may hold the server's handle, never the whole sweep.
         server, nodes = self._server, NodeWatch()
         searcher = StudySearcher(
@@ -223,6 +229,7 @@ class _Running:
                     self._folder,
                     self._plan,
                     server=self._name,
+                    node_id=self._session.node_id,
                     n_train=len(self._data.train),
                     stack=self._stack,
                     fit=self._fit,

@@ -17,13 +17,14 @@ from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import JambaError, StorageError
 from jamba_ray.launch.drain import DrainedError, DrainNotice
-from jamba_ray.launch.lane import DetachedError, Fit, Job
+from jamba_ray.launch.lane import DetachedError, Fit, Job, counts
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.launch.stack_lane import StackLane
 from jamba_ray.search.records import ReportLine, TrialSpec
 from jamba_ray.search.searcher import from_text
 from jamba_ray.search.server import aside, call, server_of
 from jamba_ray.search.study import Decision
+from jamba_ray.tracking.rows import RowLog
 from jamba_ray.training import Report, fit, packing
 from jamba_ray.training.device_rows import streaming
 
@@ -43,8 +44,10 @@ class LaneSettings:
     """The base ``TrialConfig`` as JSON: families are registered before it is read."""
     threads: int
     device: str
+    node_id: str = ""
+    """Ray's name of the driver's machine, where the run folder lies."""
     rows: bool = True
-    """Whether lanes write the local rows."""
+    """Whether there are local rows."""
     hang_timeout_s: float | None = None
     """A trial that reports nothing for so long ends this process."""
     patience_s: float = 60.0
@@ -87,18 +90,23 @@ class LaneTrainable(tune.Trainable):
         self._notice = DrainNotice()
         alone = self._notice.around(fit) if self._group is None else self._group.fit
         self._data = data
+        here = ray.get_runtime_context().get_node_id()
+        # Without a remote store the folder is shared by all machines, or this lane does not begin.
+        apart = settings.folder.remote is not None and here != settings.node_id
+        self._row_log = RowLog(settings.folder.path) if settings.rows and apart else None
         self._lane = StackLane(
             settings.folder,
             data,
             threads=settings.threads,
             device=settings.device,
-            rows=settings.rows,
+            rows=settings.rows and not apart,
             hang_timeout_s=settings.hang_timeout_s,
             patience_s=settings.patience_s,
             waiting=partial(
                 aside(self._server.waiting).remote, f"lane {os.uname().nodename} {os.getpid()}"
             ),
             note=self._server.note.remote,
+            tell_log=self._server.log.remote if apart else None,
             fit=settings.fit or alone,
         )
         # The ranks of a group see their GPUs themselves, this process does not.
@@ -199,11 +207,18 @@ class LaneTrainable(tune.Trainable):
                 epoch=r.epoch,
                 seconds=r.seconds,
                 goodput_s=r.goodput_s,
+                row=self._row(r),
             )
             for r in reports
         ]
         decisions: list[Decision] = self._tell(self._server.report, told)
         return decisions
+
+    def _row(self, report: Report) -> dict[str, Any] | None:
+        """The local row, where it has to go with the report."""
+        if self._row_log is None:
+            return None
+        return self._row_log.row(report.trial, report.step, report.metrics, **counts(report))
 
 
 def _jobs(specs: Sequence[TrialSpec]) -> list[Job]:

@@ -14,6 +14,7 @@ from jamba_ray.data.prepared import PreparedData
 from jamba_ray.launch.lane import Fit
 from jamba_ray.launch.resources import LanePlan
 from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.search.in_order import InOrder
 from jamba_ray.search.searcher import StudySearcher
 from jamba_ray.search.settings import base_config
 from jamba_ray.search.trainable import LaneSettings, LaneTrainable
@@ -25,17 +26,20 @@ def lane_settings(
     plan: LanePlan,
     *,
     server: str,
+    node_id: str,
     n_train: int,
     stack: int,
     fit: Fit | None,
 ) -> LaneSettings:
-    """What the lanes of a sweep are told; ``server`` is the name of its StudyServer."""
+    """What the lanes of a sweep are told; ``server`` is the name of its StudyServer,
+    ``node_id`` the driver's node."""
     return LaneSettings(
         server=server,
         folder=dataclasses.replace(folder, path=folder.path.resolve()),
         base=base_config(config, n_train).model_dump(mode="json"),
         threads=plan.threads,
         device=plan.device,
+        node_id=node_id,
         rows=config.tracking.name != "none",
         hang_timeout_s=config.hang_timeout_s,
         patience_s=config.store_patience_s,
@@ -82,6 +86,7 @@ def run_lanes(
         ),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=InOrder(),
             # The searcher says when it is over.
             num_samples=-1,
             reuse_actors=True,

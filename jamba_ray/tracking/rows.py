@@ -1,7 +1,9 @@
 """The local rows: every report of every trial as a line of JSON, before anybody else is told.
 
-One file per trial, ``rows/trial-0007.jsonl``, appended by the process that trains it. A trial that
-is continued elsewhere repeats reports made since its last checkpoint; readers keep the last.
+One file per trial, ``rows/trial-0007.jsonl``, appended by the process that trains it or, where that
+runs on a machine which does not have the run folder, by the study's server, to which the row goes
+with the report. A trial that is continued elsewhere repeats reports made since its last checkpoint;
+readers keep the last.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,8 +40,19 @@ class RowLog:
         metrics: Mapping[str, float],
         **counts: float,
     ) -> None:
-        """One report; ``counts``: rows_seen, epoch, seconds, goodput_s. NaN becomes null."""
-        row = {
+        """One report; see ``row``."""
+        self.append(self.row(trial, step, metrics, **counts))
+
+    def row(
+        self,
+        trial: int,
+        step: int,
+        metrics: Mapping[str, float],
+        **counts: float,
+    ) -> dict[str, Any]:
+        """One report as it is written; ``counts``: rows_seen, epoch, seconds, goodput_s. NaN
+        becomes null."""
+        return {
             "trial": trial,
             "step": step,
             **{k: _finite(v) for k, v in counts.items()},
@@ -46,8 +60,11 @@ class RowLog:
             "system": self._load() if self._system else {},
             "time": time.time(),
         }
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Write a row that was made here or by another process's ``row``."""
         # Opened for each row: a lane trains many trials, and a row takes well under a millisecond.
-        with contextlib.suppress(OSError), self._opened(trial) as file:
+        with contextlib.suppress(OSError), self._opened(int(row["trial"])) as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def _load(self) -> dict[str, float]:
@@ -77,8 +94,37 @@ def row_file(run_folder: Path, trial: int) -> Path:
 
 def read_rows(run_folder: Path) -> Iterator[dict[str, Any]]:
     """Every whole row, by trial and step."""
-    for path in sorted((run_folder / FOLDER).glob("trial-*.jsonl")):
+    for path in row_files(run_folder):
         yield from rows_of(path)
+
+
+def row_files(run_folder: Path) -> list[Path]:
+    """The files of rows there are, by trial's name."""
+    return sorted((run_folder / FOLDER).glob("trial-*.jsonl"))
+
+
+def take_rows(run_folder: Path, lines: Iterable[bytes]) -> None:
+    """Take over rows of another copy of the run, of trials that have none here."""
+    found: dict[int, list[bytes]] = defaultdict(list)
+    for line in lines:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            found[int(json.loads(line)["trial"])].append(line)
+    (run_folder / FOLDER).mkdir(exist_ok=True)
+    for trial, own in found.items():
+        path = row_file(run_folder, trial)
+        if not path.exists():
+            path.write_bytes(b"\n".join(own) + b"\n")
+
+
+def fill_rows(run_folder: Path, trial: int, curve: Iterable[tuple[int, float]], key: str) -> int:
+    """Make a row, of the metric ``key`` alone, for each report of ``curve`` that has none: the
+    machine that had it is gone. Returns how many were made."""
+    known = {row["step"] for row in rows_of(row_file(run_folder, trial))}
+    log = RowLog(run_folder, system=False)
+    missing = [(step, value) for step, value in curve if step not in known]
+    for step, value in missing:
+        log.write(trial, step, {key: value})
+    return len(missing)
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:

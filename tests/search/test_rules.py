@@ -7,16 +7,16 @@ from jamba_ray.search.rules import better, is_score, out_of_time, too_many_faile
 
 
 def test_more_than_half_of_the_first_twenty():
-    assert too_many_failed(["failed"] * 10 + ["complete"] * 10, None) is None
-    assert too_many_failed(["failed"] * 11, None) is not None
-    late = ["complete"] * 20 + ["failed"] * 50
-    assert too_many_failed(late, None) is None
+    assert too_many_failed(["failed"] * 10 + ["complete"] * 10, 60, None) is None
+    assert too_many_failed(["failed"] * 11, 11, None) is not None
 
 
 def test_max_failed_trials_is_exact():
-    assert too_many_failed(["failed"] * 2, 3) is None
-    assert too_many_failed(["failed"] * 3, 3) is not None
-    assert too_many_failed(["failed"] * 15, 100) is None
+    assert too_many_failed(["failed"] * 2, 2, 3) is None
+    assert too_many_failed(["complete"] * 20, 3, 3) == (
+        "3 trials failed, which `max_failed_trials` does not allow"
+    )
+    assert too_many_failed(["failed"] * 15, 15, 100) is None
 
 
 def test_time():

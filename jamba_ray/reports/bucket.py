@@ -1,0 +1,42 @@
+"""Runs in a bucket, to be read like those in a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from jamba_ray.config.store_uri import StoreUri, parse_store
+from jamba_ray.launch.mirror import Mirror
+from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.reports.run import Run, find_run
+
+
+def place_of(name: str, store: str) -> StoreUri | None:
+    """Where a run lies in a bucket, given by its URI or by its name in ``store``; None: it lies in
+    a folder."""
+    place = parse_store(name)
+    if isinstance(place, StoreUri):
+        return place
+    inside = parse_store(f"{store}/{name}" if "://" in store else store)
+    return inside if isinstance(inside, StoreUri) else None
+
+
+@contextlib.contextmanager
+def opened(name: str, store: str, endpoint: str | None = None) -> Iterator[Run]:
+    """A run by name, folder or URI. Of one in a bucket what a report needs is copied to a scratch
+    folder, which is gone afterwards.
+
+    Raises:
+        StorageError: There is no such run, or the bucket does not answer.
+    """
+    place = place_of(name, store)
+    if place is None:
+        yield Run(find_run(name, store))
+        return
+    with tempfile.TemporaryDirectory(prefix="jamba-ray-run-") as scratch:
+        folder = RunFolder(Path(scratch) / place.path.rpartition("/")[2], place, endpoint)
+        folder.path.mkdir()
+        Mirror(folder, place).fetch_results()
+        yield Run(folder.path)

@@ -1,0 +1,74 @@
+"""The trials that a sampler learns from: of a long study the best and the newest.
+
+TPE estimates two densities, one over the best trials (25 at most) and one over all others, whose
+weights fall with their age; what it costs grows with their number (0.43 s a suggestion at 10,000
+trials), and a Gaussian process costs the cube of it (17 s at 1,200 complete trials; 2 CPU cores,
+2026-11-21). So they are shown the best trials that there are, the newest ones, and those that run.
+The best are ranked as TPE ranks them: its first density is the one it would have from all trials.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Sequence
+from typing import Literal
+
+from optuna.trial import FrozenTrial, TrialState
+
+NEWEST = {"tpe": 1000, "gp": 250}
+"""By sampler: finished trials that it learns from beside the best. The others have no use for any,
+or need the first trial."""
+_BEST = 25
+"""As many as TPE takes for good, however many trials there are."""
+_LEARNT_FROM = {
+    "tpe": (TrialState.COMPLETE, TrialState.PRUNED),
+    "gp": (TrialState.COMPLETE,),
+}
+
+
+class Window:
+    """Kept in step with a study, whose trials alone decide what it holds.
+
+    Args:
+        sampler: ``sampler.name``.
+        startup: ``sampler.n_startup_trials``: never fewer are shown.
+        direction: Of the objective.
+    """
+
+    def __init__(
+        self, sampler: str, startup: int, direction: Literal["maximize", "minimize"]
+    ) -> None:
+        self._newest = max(NEWEST[sampler], startup) if sampler in NEWEST else None
+        self._states = _LEARNT_FROM.get(sampler, ())
+        self._sign = -1.0 if direction == "maximize" else 1.0
+        self._running: set[int] = set()
+        self._finished: list[int] = []
+        self._ranked: list[tuple[int, int, float, int]] = []
+
+    def note(self, trial: FrozenTrial) -> None:
+        """A trial began, or it ended and is in its final state."""
+        if trial.state == TrialState.RUNNING:
+            self._running.add(trial.number)
+            return
+        self._running.discard(trial.number)
+        if trial.state in self._states:
+            insort(self._finished, trial.number)
+            insort(self._ranked, self._rank(trial))
+            del self._ranked[_BEST:]
+
+    def of(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial] | None:
+        """The part of ``trials`` (all, by number) to be shown, by number; None: all of them."""
+        if self._newest is None or len(self._finished) <= self._newest:
+            return None
+        shown = {*self._finished[-self._newest :], *self._running}
+        shown.update(number for *_, number in self._ranked)
+        return [trials[number] for number in sorted(shown)]
+
+    def _rank(self, trial: FrozenTrial) -> tuple[int, int, float, int]:
+        """Complete trials by value, then pruned ones by how far they came and their last value."""
+        if trial.state == TrialState.COMPLETE:
+            return (0, 0, self._sign * (trial.value or 0.0), trial.number)
+        step = trial.last_step
+        if step is None:
+            return (1, 1, 0.0, trial.number)
+        return (1, -step, self._sign * trial.intermediate_values[step], trial.number)
