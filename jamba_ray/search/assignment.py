@@ -86,7 +86,7 @@ class Assignment:
     def _spec(self, number: int) -> TrialSpec:
         live = self._ledger.live[number]
         shape = self._settings.space.shape(live.params)
-        return TrialSpec(number, dict(live.params), shape, live.step)
+        return TrialSpec(number, dict(live.params), shape, live.step, live.saved)
 
     def _take_waiting(self, ticket: str, shape: Params, n: int) -> list[int]:
         """At most ``n`` trials of this shape that wait for a lane and did not lose one before."""

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from jamba_ray.config.space import Scalar
 from jamba_ray.launch.outcome import LaneOutcome
-from jamba_ray.search import identity, rules, sampling
+from jamba_ray.search import identity, rules, sampling, stacks
 from jamba_ray.search.assignment import Assignment
 from jamba_ray.search.ending import Ending
 from jamba_ray.search.ledger import Ledger, Live, record
@@ -122,16 +122,12 @@ class StudyBook:
 
     def packing(self, shape: str) -> int | None:
         """How many trials of a shape a lane found to pay; None: none has measured yet."""
-        known = self._study.user_attrs.get("packing", {}).get(shape)
-        return None if known is None else int(known["size"])
+        return stacks.packing(self._study, shape)
 
     def keep_packing(self, shape: str, size: int, rows_per_s: Mapping[str, float]) -> int:
         """Keep what a lane measured, for all lanes and sessions; the first one's is kept."""
-        known = self._study.user_attrs.get("packing", {})
-        if shape not in known:
-            entry = {"size": size, "rows_per_s": dict(rows_per_s)}
-            self._study.set_user_attr("packing", {**known, shape: entry})
-            self._db.commit()
+        stacks.keep_packing(self._study, shape, size, rows_per_s)
+        self._db.commit()
         return self.packing(shape) or size
 
     def lost(self, ticket: str, why: str, *, charged: bool = True) -> None:
@@ -172,6 +168,15 @@ class StudyBook:
         decisions = [self._report_one(report) for report in reports]
         self._db.commit()
         return decisions
+
+    def saved(self, number: int, step: int) -> None:
+        """A running trial has a resumable checkpoint at ``step`` now: should it be gone when the
+        trial is continued, that is noticed."""
+        live = self._ledger.live.get(number)
+        if live is not None and live.saved != step:
+            self._storage.set_trial_user_attr(live.trial_id, "saved", step)
+            live.saved = step
+            self._db.commit()
 
     def finish(self, finish: LaneOutcome) -> None:
         """Note how a trial ended. A value that is no finite number makes a complete trial fail."""
@@ -230,9 +235,17 @@ class StudyBook:
             self._finish(LaneOutcome(number=number, state="failed", reason=why))
         self._db.commit()
 
+    def keep_note(self, sentence: str) -> None:
+        """Keep a sentence that a user should read, for this session's summary and later ones."""
+        kept: list[str] = self._study.user_attrs.get("notes", [])
+        if sentence not in kept:
+            self._study.set_user_attr("notes", [*kept, sentence])
+            self._db.commit()
+
     def notes(self) -> list[str]:
-        """Sentences a user should read: what was found damaged, what was changed on resume."""
-        return list(self._notes)
+        """Sentences a user should read: what was found damaged, what was changed on resume, and
+        what was kept."""
+        return [*self._notes, *self._study.user_attrs.get("notes", [])]
 
     def close(self) -> None:
         """Release the file."""
