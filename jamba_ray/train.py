@@ -66,11 +66,11 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
         log.write(sentence)
         say(console, sentence)
     begun = time.monotonic()
-    signals = Signals()
+    signals, lane_notes = Signals(), list[str]()
     with storing.stored(folder, log), Following(folder, config.tracking) as follower:
         try:
             with signals, _Curve(console, config, len(data.train), log) as curve:
-                outcome = _train(config, data, folder, curve, signals)
+                outcome = _train(config, data, folder, curve, signals, lane_notes)
                 if signals.name is not None and outcome.state == "failed":
                     # Ray's compiled code made another exception of it, and the trial bore it.
                     raise Signalled(signals.name)
@@ -83,7 +83,7 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
             ) from None
         record = _record(outcome, curve.points)
         write_trials(folder, [record])
-        report = _summary(config, data, folder, record, begun)
+        report = _summary(config, data, folder, record, begun, lane_notes)
         write_json(folder.summary, report)
         notes = following.report(folder, log)
     notes += follower.verdict()
@@ -92,7 +92,12 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
 
 
 def _train(
-    config: TrainConfig, data: PreparedData, folder: RunFolder, curve: _Curve, signals: Signals
+    config: TrainConfig,
+    data: PreparedData,
+    folder: RunFolder,
+    curve: _Curve,
+    signals: Signals,
+    notes: list[str],
 ) -> LaneOutcome:
     with open_lane(
         folder,
@@ -103,6 +108,7 @@ def _train(
         verbose=config.verbose,
         started=signals.install,
         alone=partial(_fit, signals),
+        note=notes.append,
     ) as lane:
         (outcome,) = lane.train([Job(0, {}, resumed=config.resume)], config.trial(), curve.report)
         return outcome
@@ -144,7 +150,12 @@ def _record(outcome: LaneOutcome, points: Sequence[tuple[int, float]]) -> TrialR
 
 
 def _summary(
-    config: TrainConfig, data: PreparedData, folder: RunFolder, record: TrialRecord, begun: float
+    config: TrainConfig,
+    data: PreparedData,
+    folder: RunFolder,
+    record: TrialRecord,
+    begun: float,
+    lane_notes: Sequence[str],
 ) -> dict[str, Any]:
     failed = record.state == "failed"
     report: dict[str, Any] = {
@@ -155,7 +166,7 @@ def _summary(
         "failures": summary.failures([record]),
         "bayes": verdict.bayes(data),
         "curve": [list(point) for point in record.curve],
-        "notes": list(data.notes),
+        "notes": [*data.notes, *lane_notes],
         "goodput": record.goodput_s / max(1e-9, record.seconds),
         "folder": str(folder.path),
         "report": str(folder.report),

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+_HEARD_S = 0.2
 _AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 """They outlive their raylet by about a minute and touch nothing of a run."""
 
@@ -133,9 +134,14 @@ def flip_newest_checkpoint(folder: Path, rng: random.Random) -> None:
 
 
 def can_walk_back(folder: Path) -> bool:
-    """Whether some trial has an older checkpoint besides its newest."""
-    trials = (folder / "checkpoints").glob("trial-*")
-    return any(len(list(trial.glob("step-*"))) > 1 for trial in trials)
+    """Whether some trial has an older checkpoint besides its newest, of which its study has had the
+    time to hear."""
+    for trial in (folder / "checkpoints").glob("trial-*"):
+        steps = sorted(trial.glob("step-*"))
+        with contextlib.suppress(FileNotFoundError):
+            if len(steps) > 1 and time.time() - steps[-1].stat().st_mtime > _HEARD_S:
+                return True
+    return False
 
 
 def newest_checkpoints(folder: Path) -> list[Path]:
@@ -158,7 +164,11 @@ FAULTS = (
     Fault("driver paused while another takes over", pause_driver, exit_codes=(74,)),
     Fault("study.db torn in half", after_kill(truncate_study), said="was restored from"),
     Fault("study.db with one bit flipped", after_kill(flip_study), said="was restored from"),
-    Fault("newest checkpoint deleted", after_kill(remove_newest_checkpoint, can_walk_back)),
+    Fault(
+        "newest checkpoint deleted",
+        after_kill(remove_newest_checkpoint, can_walk_back),
+        said=") is gone. It goes on from step",
+    ),
     Fault(
         "newest checkpoint with one bit flipped",
         after_kill(flip_newest_checkpoint, can_walk_back),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -24,6 +24,7 @@ from jamba_ray.launch.group_desk import Desk
 from jamba_ray.launch.group_faults import Faults
 from jamba_ray.launch.group_trainer import PLACE_TIMEOUT_S, found_no_place, run_trainer
 from jamba_ray.launch.lane import DetachedError
+from jamba_ray.launch.newest import NewestCheckpoints, Told
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.launch.scratch import scratch_folder
 from jamba_ray.training import Finish, Join, Member, Outcome, Report, Reporter, Save
@@ -38,9 +39,19 @@ class Group:
     """``workers`` ranks; started by the first ``fit``, ended by ``close``."""
 
     def __init__(
-        self, folder: RunFolder, *, workers: int, threads: int = 1, gpus: float = 0.0
+        self,
+        folder: RunFolder,
+        *,
+        workers: int,
+        threads: int = 1,
+        gpus: float = 0.0,
+        note: Callable[[str], object] = lambda sentence: None,
+        saved: Told = lambda trial, step: None,
     ) -> None:
+        """``note`` and ``saved``: see ``Lane``; rank 0 saves, and the lane is not asked."""
         self._folder, self._workers, self._threads, self._gpus = folder, workers, threads, gpus
+        self._store = folder.checkpoint_store()
+        self._newest = NewestCheckpoints(self._store, note, saved)
         self._desk: Any = None
         self._data: tuple[PreparedData, Any] | None = None
         self._trainer: threading.Thread | None = None
@@ -86,7 +97,7 @@ class Group:
                         for outcome in outcomes:
                             finish(outcome)
                     return outcomes
-                found = {**found, **self._newest(members, relay, found)}
+                found = {**found, **self._last_saved(members, relay, found)}
         except BaseException as error:
             # Ranks that failed or died start again by themselves, for the next trial.
             if not (isinstance(error, TrialError) and faults.known):
@@ -140,6 +151,8 @@ class Group:
                 with contextlib.suppress(ray.exceptions.RayError):
                     outcomes: list[Outcome] = ray.get(event["outcomes"][0])
                     return outcomes
+            elif event["kind"] == "saved":
+                self._newest.saved(event["trial"], event["step"])
             elif event["kind"] == "fault":
                 faults.fault(event)
             elif event["kind"] == "hung":
@@ -171,17 +184,13 @@ class Group:
                 if event["job"] == self._jobs:
                     yield event
 
-    def _newest(
+    def _last_saved(
         self, members: Sequence[Member], relay: _Relay, found: Mapping[int, Snapshot]
     ) -> dict[int, Snapshot]:
         """What the dead ranks saved last; what they were writing when they died is swept away."""
-        store = self._folder.checkpoint_store()
-        store.sweep_orphans()
-        newest = {}
-        for member in members:
-            loaded, _ = store.latest(member.trial)
-            if loaded is not None:
-                newest[member.trial] = loaded.snapshot
+        self._store.sweep_orphans()
+        read = {member.trial: self._newest.read(member.trial) for member in members}
+        newest = {n: s for n, s in read.items() if s is not None}
         # Not past what was reported: that would be of another run, and leave a gap in the curve.
         return {n: s for n, s in newest.items() if _step(found.get(n)) <= _step(s) <= relay.last(n)}
 

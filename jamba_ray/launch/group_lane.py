@@ -26,6 +26,7 @@ def open_lane(
     verbose: bool = False,
     started: Callable[[], object] = lambda: None,
     alone: Fit = fit,
+    note: Callable[[str], object] = lambda sentence: None,
 ) -> Iterator[Lane]:
     """A lane of so many processes; with one worker Ray is never started.
 
@@ -38,6 +39,7 @@ def open_lane(
         verbose: Let Ray print what it likes.
         started: Called once Ray runs, which takes the signals to itself.
         alone: What trains with one worker.
+        note: Told what a user should read in the summary.
 
     Raises:
         UnavailableError: There are fewer CPUs (or GPUs, where there are any) than workers.
@@ -45,7 +47,15 @@ def open_lane(
     here = this_machine(gpus)
     if workers == 1:
         plan = _plan(here, 1)
-        yield Lane(folder, data, threads=plan.threads, device=plan.device, rows=rows, fit=alone)
+        yield Lane(
+            folder,
+            data,
+            threads=plan.threads,
+            device=plan.device,
+            rows=rows,
+            fit=alone,
+            note=note,
+        )
         return
     # On a machine of its own the answer is known before Ray is started.
     if os.environ.get("RAY_ADDRESS") in (None, "", "local"):
@@ -56,7 +66,7 @@ def open_lane(
         started()
         plan = _plan(session.machine, workers)
         absolute = replace(folder, path=folder.path.resolve())
-        group = Group(absolute, workers=workers, threads=plan.threads, gpus=plan.gpus)
+        group = Group(absolute, workers=workers, threads=plan.threads, gpus=plan.gpus, note=note)
         try:
             yield Lane(
                 folder,
@@ -65,6 +75,7 @@ def open_lane(
                 device=plan.device,
                 rows=rows,
                 fit=group.fit,
+                note=note,
             )
         except BaseException:
             group.abort()

@@ -137,6 +137,9 @@ class _Saver:
             step = int(snapshot.documents["state"]["step"])
             with self._pace:
                 self._store.save(trial, step, snapshot, "step")
+            # Nobody waits for it: it comes before the report that follows, in order.
+            event = {"kind": "saved", "job": self._job, "trial": trial, "step": step}
+            self._desk.tell.remote(event)
 
 
 class Pace:

@@ -20,6 +20,7 @@ from jamba_ray.config.run import TrialConfig
 from jamba_ray.config.space import Params
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import ConfigError, JambaError, StorageError
+from jamba_ray.launch.newest import NewestCheckpoints, Told
 from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.launch.refusal import refusal
 from jamba_ray.launch.reports import by_trial, checked, is_number
@@ -53,6 +54,8 @@ class Job:
     """Whether its newest checkpoint is to be continued."""
     step: int = 0
     """Reports that the study has of it."""
+    saved: int = 0
+    """Step of the newest checkpoint that the study knows of; 0: it knows of none."""
 
 
 class Lane:
@@ -75,17 +78,20 @@ class Lane:
         waiting: Callable[[str | None], object] = lambda sentence: None,
         note: Callable[[str], object] = lambda sentence: None,
         tell_log: Callable[[str, str], object] | None = None,
+        saved: Told = lambda trial, step: None,
     ) -> None:
         """``rows``: whether each report is written to the run's local rows. ``hang_timeout_s``: a
         stack that reports nothing for so long ends this process. ``patience_s``: a store that
         refuses is tried again for so long; ``waiting`` is told at each try, with None after it.
-        ``note`` is told what a user should read in the summary. ``tell_log`` is told each entry of
-        the log, by the log's name, where the run folder lies on another machine."""
+        ``note`` is told what a user should read in the summary, ``saved`` of each resumable
+        checkpoint. ``tell_log`` is told each entry of the log, by the log's name, where the run
+        folder lies on another machine."""
         torch.set_num_threads(threads)
         self._rows = RowLog(folder.path) if rows else None
         self._data, self._device = data, device
         self._fit = fit
         self._store = folder.checkpoint_store()
+        self._newest = NewestCheckpoints(self._store, self._say, saved)
         self._patience_s, self._waiting, self._note = patience_s, waiting, note
         self._tell_log = tell_log
         self._log = folder.logs / f"lane-{os.uname().nodename}-{os.getpid()}.log"
@@ -107,6 +113,8 @@ class Lane:
             except Exception as error:
                 ended[job.number] = self._failed(job, error)
         resume = {j.number for j in jobs if j.resumed and j.number not in ended}
+        for job in jobs:
+            self._newest.expect(job.number, job.saved)
         with self._watchdog:
             report = self._watchdog.around(report)
             try:
@@ -126,7 +134,7 @@ class Lane:
         if not members:
             return {}
         report = checked(self._written(report), self.objective_key)
-        snapshots = {n: found for n in resume if (found := self._newest(n)) is not None}
+        snapshots = {n: found for n in resume if (found := self._newest.read(n)) is not None}
         outcomes = self._fit(
             members,
             self._data,
@@ -155,6 +163,8 @@ class Lane:
             else:
                 if pause > 0.2:
                     self._waiting(None)
+                if kind == "step":
+                    self._newest.saved(trial, step)
                 return saved
 
     def _written(self, report: Reporter) -> Reporter:
@@ -217,16 +227,6 @@ class Lane:
             checkpoint=path,
         )
 
-    def _newest(self, number: int) -> Snapshot | None:
-        """The newest snapshot that verifies; damaged newer ones are passed over, and it is said."""
-        found, warnings = self._store.latest(number)
-        if found is None and not warnings:
-            warnings = ["No checkpoint of it was found; it was begun anew."]
-        for warning in warnings:
-            self._write(f"trial {number}: {warning}")
-            self._note(f"trial {number}: {warning}")
-        return None if found is None else found.snapshot
-
     def _failed(self, job: Job, error: BaseException) -> LaneOutcome:
         reason = root_cause(error)
         text = "".join(traceback.format_exception(error))
@@ -235,6 +235,10 @@ class Lane:
         error.__traceback__ = None
         gc.collect()
         return LaneOutcome(number=job.number, state="failed", reason=reason)
+
+    def _say(self, sentence: str) -> None:
+        self._write(sentence)
+        self._note(sentence)
 
     def _write(self, text: str) -> None:
         entry = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"

@@ -90,6 +90,7 @@ class StackLane(Lane):
         members = []
         for job in jobs:
             self._jobs[job.number] = job
+            self._newest.expect(job.number, job.saved)
             try:
                 member = member_of(job, self._base)
             except Exception as error:
@@ -97,7 +98,7 @@ class StackLane(Lane):
                 continue
             self._open[job.number] = member
             members.append(member)
-        found = {m.trial: self._newest(m.trial) for m in members if self._jobs[m.trial].step}
+        found = {m.trial: self._newest.read(m.trial) for m in members if self._jobs[m.trial].step}
         snapshots = {trial: snapshot for trial, snapshot in found.items() if snapshot is not None}
         behind = [m for m in members if _step(snapshots.get(m.trial)) < self._jobs[m.trial].step]
         snapshots |= self._catch_up(behind, snapshots, report)
@@ -148,7 +149,7 @@ class StackLane(Lane):
         self._is_dry = True
         for member in left:
             try:
-                self._run([(member, self._newest(member.trial))], report)
+                self._run([(member, self._newest.read(member.trial))], report)
             except (Exception, SystemExit) as own:
                 self._end(member.trial, own)
 

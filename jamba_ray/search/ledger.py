@@ -35,6 +35,8 @@ class Live:
     """Newest report in the study."""
     value: float | None = None
     """The objective at ``step``."""
+    saved: int = 0
+    """Step of the newest checkpoint that its lane told of; 0: of none."""
     pruned_at: int | None = None
     """The report at which the pruner said no."""
     stack: int = 0
@@ -196,6 +198,7 @@ def live_of(trial: FrozenTrial) -> Live:
         ticket=str(trial.user_attrs.get("ticket", "")),
         step=step,
         value=trial.intermediate_values.get(step),
+        saved=int(trial.user_attrs.get("saved", 0)),
         pruned_at=trial.user_attrs.get("pruned_at"),
         stack=stack_of(trial),
         losses=int(trial.user_attrs.get("losses", 0)),

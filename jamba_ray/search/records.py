@@ -22,6 +22,8 @@ class TrialSpec:
     """The structural part of ``params``; trials of one shape can share a stack."""
     step: int = 0
     """Reports that the study has of it: if any, its newest checkpoint is to be continued."""
+    saved: int = 0
+    """Step of its newest checkpoint as far as the study knows; 0: it knows of none."""
 
     @property
     def resumed(self) -> bool:

@@ -59,9 +59,12 @@ class StudyServer:
             self._troubles[who] = sentence
 
     def note(self, sentence: str) -> None:
-        """Say so in the summary."""
+        """Say so in the summary, should it be a later session's."""
         if sentence not in self._notes:
             self._notes.append(sentence)
+            # A study that is lost says so to whoever waits for an answer.
+            with contextlib.suppress(JambaError):
+                self._on(lambda book: book.keep_note(sentence))
 
     def trouble(self) -> str | None:
         """What the sweep waits for now, as a sentence; see ``aside``."""
@@ -101,6 +104,10 @@ class StudyServer:
         with contextlib.suppress(OSError):
             append_log(self._path.parent / LOGS / Path(name).name, text)
 
+    def saved(self, number: int, step: int) -> None:
+        """See ``StudyBook.saved``."""
+        self._on(lambda book: book.saved(number, step))
+
     def finish(self, finishes: Sequence[LaneOutcome]) -> None:
         """See ``StudyBook.finish``."""
         for finish in finishes:
@@ -138,7 +145,7 @@ class StudyServer:
 
     def notes(self) -> list[str]:
         """What a user should read: of the study, and of lanes."""
-        return [*self._on(StudyBook.notes), *self._notes]
+        return list(dict.fromkeys([*self._on(StudyBook.notes), *self._notes]))
 
     def close(self) -> None:
         """See ``StudyBook.close``; the next call opens the study again."""

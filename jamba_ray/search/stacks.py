@@ -18,9 +18,13 @@ On a simulated landscape this is not worse than trial by trial at equal budget
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
 
 from jamba_ray.config.space import SearchSpace
+
+if TYPE_CHECKING:
+    import optuna
 
 _AT_A_TIME = 8
 _OVER_ALL = 4
@@ -51,3 +55,19 @@ def trials_in_stack(space: SearchSpace, n_trials: int, size: int, *, exploring: 
 def has_shapes(space: SearchSpace) -> bool:
     """Whether trials may differ in shape."""
     return not all(parameter.fusible for parameter in space.parameters)
+
+
+def packing(study: optuna.Study, shape: str) -> int | None:
+    """How many trials of a shape a lane found to pay; None: none has measured yet."""
+    known = study.user_attrs.get("packing", {}).get(shape)
+    return None if known is None else int(known["size"])
+
+
+def keep_packing(
+    study: optuna.Study, shape: str, size: int, rows_per_s: Mapping[str, float]
+) -> None:
+    """Keep in the study what a lane measured, unless another one was first."""
+    known = study.user_attrs.get("packing", {})
+    if shape not in known:
+        entry = {"size": size, "rows_per_s": dict(rows_per_s)}
+        study.set_user_attr("packing", {**known, shape: entry})

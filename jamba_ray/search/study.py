@@ -1,4 +1,4 @@
-"""The study: its one writer, the sampler, the pruner and the sweep's stop rules. No Ray.
+"""The study: its one writer, which notes what lanes tell and judges it. No Ray.
 
 Every method that changes something commits before it returns, and may be called again with the same
 arguments (a reply can be lost): the second call changes nothing and gives the same answer.
@@ -6,7 +6,6 @@ arguments (a reply can be lost): the second call changes nothing and gives the s
 
 from __future__ import annotations
 
-import datetime
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +15,12 @@ from typing import Literal
 
 from optuna.trial import TrialState
 
-from jamba_ray.config.space import Params, Scalar
+from jamba_ray.config.space import Scalar
 from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.search import identity, rules, sampling, stacks
+from jamba_ray.search.assignment import Assignment
+from jamba_ray.search.ending import Ending
 from jamba_ray.search.ledger import Ledger, Live, record
-from jamba_ray.search.proposal import whole_trial
 from jamba_ray.search.records import (
     Answer,
     ReportLine,
@@ -66,7 +66,6 @@ class StudyBook:
             path, settings.direction, epoch=epoch, patience_s=settings.patience_s, waiting=waiting
         )
         self._notes = list(self._db.notes)
-        self._spoilt: str | None = None
         try:
             self._storage, self._study = self._db.storage, self._db.study
             self._suggestions = Suggestions(self._study, settings)
@@ -79,8 +78,22 @@ class StudyBook:
             self._ledger.load(trials, session)
             for trial in trials:
                 self._suggestions.note(trial)
-            self._begun, self._earlier_s = begin_session(self._study, session, clock())
-            self._ended: str | None = None
+            self._ending = Ending(
+                settings,
+                self._ledger,
+                self._suggestions,
+                clock,
+                *begin_session(self._study, session, clock()),
+            )
+            self._assignment = Assignment(
+                self._study,
+                self._storage,
+                self._ledger,
+                self._suggestions,
+                self._ending,
+                settings,
+                clock,
+            )
             for number in list(self._ledger.live) if changed else []:
                 self._finish(LaneOutcome(number, "failed", reason=_OUTDATED))
             self._db.commit()
@@ -92,28 +105,9 @@ class StudyBook:
 
     def ask(self, ticket: str) -> Answer:
         """A trial for the lane that holds ``ticket``, or why there is none."""
-        answer = self._ask(ticket)
+        answer = self._assignment.ask(ticket)
         self._db.commit()
         return answer
-
-    def _ask(self, ticket: str) -> Answer:
-        for number in self._ledger.holders(ticket):
-            return Answer(spec=self._spec(number))
-        ended = self._why_no_more()
-        if ended is None and self._ledger.waiting:
-            number = self._ledger.waiting[0]
-            self._set_ticket(self._ledger.live[number], ticket)
-            self._ledger.waiting.popleft()
-            return Answer(spec=self._spec(number))
-        if ended is None:
-            number = self._ledger.n_begun
-            params, marks = self._suggestions.next(number, shape=self._new_shape(number))
-            if params is not None:
-                self._create(number, params, {"ticket": ticket, **marks})
-                return Answer(spec=self._spec(number))
-            ended = self._suggestions.exhausted()
-        self._ended = self._ended or ended
-        return Answer(ended=self._ended)
 
     def fill(self, ticket: str, size: int, *, new: bool = True) -> list[TrialSpec]:
         """The trials of the lane that holds ``ticket``, after others of their shape were added.
@@ -123,27 +117,18 @@ class StudyBook:
         the trials that are left, and not beyond what ``search.stacks`` allows. A trial whose lane
         was lost stays alone, so that it takes no other down with it.
         """
-        held = sorted(self._ledger.holders(ticket))
-        if held and not any(self._ledger.live[number].losses for number in held):
-            shape = self._settings.space.shape(self._ledger.live[held[0]].params)
-            held += self._take_waiting(ticket, shape, size - len(held))
-            if new and not self._ledger.waiting:
-                held += self._create_more(ticket, held, shape, size)
+        specs = self._assignment.fill(ticket, size, new=new)
         self._db.commit()
-        return [self._spec(number) for number in sorted(held)]
+        return specs
 
     def packing(self, shape: str) -> int | None:
         """How many trials of a shape a lane found to pay; None: none has measured yet."""
-        known = self._study.user_attrs.get("packing", {}).get(shape)
-        return None if known is None else int(known["size"])
+        return stacks.packing(self._study, shape)
 
     def keep_packing(self, shape: str, size: int, rows_per_s: Mapping[str, float]) -> int:
         """Keep what a lane measured, for all lanes and sessions; the first one's is kept."""
-        known = self._study.user_attrs.get("packing", {})
-        if shape not in known:
-            entry = {"size": size, "rows_per_s": dict(rows_per_s)}
-            self._study.set_user_attr("packing", {**known, shape: entry})
-            self._db.commit()
+        stacks.keep_packing(self._study, shape, size, rows_per_s)
+        self._db.commit()
         return self.packing(shape) or size
 
     def lost(self, ticket: str, why: str, *, charged: bool = True) -> None:
@@ -162,14 +147,13 @@ class StudyBook:
             if charged:
                 self._storage.set_trial_user_attr(live.trial_id, "losses", live.losses + 1)
                 live.losses += 1
-            self._set_ticket(live, "")
+            self._assignment.give(live, "")
             self._ledger.waiting.append(number)
         self._db.commit()
 
     def spoil(self, why: str) -> None:
         """No more trials, and those that run fail at their next report: their data changed."""
-        self._ended = self._ended or why
-        self._spoilt = why
+        self._ending.spoil(why)
         for live in self._ledger.live.values():
             live.spoilt = live.spoilt or why
 
@@ -185,6 +169,15 @@ class StudyBook:
         decisions = [self._report_one(report) for report in reports]
         self._db.commit()
         return decisions
+
+    def saved(self, number: int, step: int) -> None:
+        """A running trial has a resumable checkpoint at ``step`` now: should it be gone when the
+        trial is continued, that is noticed."""
+        live = self._ledger.live.get(number)
+        if live is not None and live.saved != step:
+            self._storage.set_trial_user_attr(live.trial_id, "saved", step)
+            live.saved = step
+            self._db.commit()
 
     def finish(self, finish: LaneOutcome) -> None:
         """Note how a trial ended. A value that is no finite number makes a complete trial fail."""
@@ -220,18 +213,16 @@ class StudyBook:
             running=ledger.running(),
             finished=tuple(ledger.records[number] for number in ledger.order[after:]),
             failures=ledger.failures(),
-            elapsed_s=self._clock() - self._begun,
-            earlier_s=self._earlier_s,
+            elapsed_s=self._ending.elapsed_s,
+            earlier_s=self._ending.earlier_s,
             goodput_s=ledger.all_goodput_s(),
             lanes=self._settings.lanes,
-            ended=self._ended,
+            ended=self._ending.said,
         )
 
     def nothing_left(self) -> str | None:
-        """Why no trial is to be begun or continued; None: there may be work."""
-        if self._ledger.live:
-            return None
-        return self._why_no_more() or self._suggestions.exhausted()
+        """See ``Ending.nothing_left``."""
+        return self._ending.nothing_left()
 
     def records(self) -> list[TrialRecord]:
         """Every trial by number, unfinished ones as running."""
@@ -247,9 +238,17 @@ class StudyBook:
             self._finish(LaneOutcome(number=number, state="failed", reason=why))
         self._db.commit()
 
+    def keep_note(self, sentence: str) -> None:
+        """Keep a sentence that a user should read, for this session's summary and later ones."""
+        kept: list[str] = self._study.user_attrs.get("notes", [])
+        if sentence not in kept:
+            self._study.set_user_attr("notes", [*kept, sentence])
+            self._db.commit()
+
     def notes(self) -> list[str]:
-        """Sentences a user should read: what was found damaged, what was changed on resume."""
-        return list(self._notes)
+        """Sentences a user should read: what was found damaged, what was changed on resume, and
+        what was kept."""
+        return [*self._notes, *self._study.user_attrs.get("notes", [])]
 
     def close(self) -> None:
         """Release the file."""
@@ -275,84 +274,6 @@ class StudyBook:
             self._study.set_user_attr("identity", mine)
         return bool(changes)
 
-    # -- asking ------------------------------------------------------------------------------
-
-    def _why_no_more(self) -> str | None:
-        s = self._settings
-        if self._spoilt is not None:
-            return self._spoilt
-        if failed := self._ledger.too_many_failed(s.max_failed_trials):
-            return failed
-        if late := self._out_of_time():
-            return late
-        if not self._ledger.waiting and self._ledger.n_begun >= s.n_trials:
-            return f"all {s.n_trials} trials are done"
-        return None
-
-    def _out_of_time(self) -> str | None:
-        elapsed = self._earlier_s + self._clock() - self._begun
-        return rules.out_of_time(elapsed, self._settings.limit)
-
-    def _create(self, number: int, params: Params, attrs: Mapping[str, Scalar]) -> None:
-        trial = whole_trial(params, self._settings.space, attrs, datetime.datetime.now())
-        trial_id = self._storage.create_new_trial(self._study._study_id, trial)
-        self._suggestions.note(self._storage.get_trial(trial_id))
-        self._ledger.live[number] = Live(
-            trial_id,
-            params,
-            str(attrs["ticket"]),
-            heard=self._clock(),
-            stack=int(str(attrs.get("stack", number))),
-        )
-        self._ledger.stacks[self._ledger.live[number].stack] += 1
-
-    def _set_ticket(self, live: Live, ticket: str) -> None:
-        self._storage.set_trial_user_attr(live.trial_id, "ticket", ticket)
-        live.ticket, live.heard = ticket, self._clock()
-
-    def _spec(self, number: int) -> TrialSpec:
-        live = self._ledger.live[number]
-        shape = self._settings.space.shape(live.params)
-        return TrialSpec(number, dict(live.params), shape, live.step)
-
-    def _take_waiting(self, ticket: str, shape: Params, n: int) -> list[int]:
-        """At most ``n`` trials of this shape that wait for a lane and did not lose one before."""
-        live, shape_of = self._ledger.live, self._settings.space.shape
-        taken = [
-            number
-            for number in self._ledger.waiting
-            if not live[number].losses and shape_of(live[number].params) == shape
-        ][: max(0, n)]
-        for number in taken:
-            self._set_ticket(live[number], ticket)
-            self._ledger.waiting.remove(number)
-        return taken
-
-    def _new_shape(self, number: int) -> Params | None:
-        """The shape of the first trial of one of the first stacks; None: the sampler chooses."""
-        s, begun = self._settings, len(self._ledger.stacks)
-        explores = s.stack > 1 and s.sampler.name in ("tpe", "gp", "random")
-        if not (explores and stacks.has_shapes(s.space) and begun < s.sampler.n_startup_trials):
-            return None
-        tried = [s.space.shape(trial.params) for trial in self._study.get_trials(deepcopy=False)]
-        return self._suggestions.new_shape(number, tried)
-
-    def _create_more(self, ticket: str, held: list[int], shape: Params, size: int) -> list[int]:
-        s, stack = self._settings, self._ledger.live[held[0]].stack
-        share = math.ceil((s.n_trials - self._ledger.n_begun) / s.lanes)
-        exploring = self._ledger.is_among_first_stacks(stack, s.sampler.n_startup_trials)
-        limit = stacks.trials_in_stack(s.space, s.n_trials, size, exploring=exploring)
-        room = limit - self._ledger.stacks[stack]
-        made: list[int] = []
-        while len(made) < min(size - len(held), share, room) and self._why_no_more() is None:
-            number = self._ledger.n_begun
-            params, marks = self._suggestions.next(number, shape=shape, joins=True)
-            if params is None:
-                break
-            self._create(number, params, {"ticket": ticket, "stack": stack, **marks})
-            made.append(number)
-        return made
-
     def _hung(self, live: Live) -> str | None:
         limit = self._settings.hang_timeout_s
         if limit is None or not live.ticket or self._clock() - live.heard < limit:
@@ -376,8 +297,8 @@ class StudyBook:
             live.spoilt = f"the validation {self._settings.objective} became {report.value}"
             return "stop"
         decision = self._judge(live, report)
-        if decision == "continue" and (late := self._out_of_time()):
-            self._ended = self._ended or late
+        if decision == "continue" and (late := self._ending.out_of_time()):
+            self._ending.say(late)
             return "stop"
         return decision
 
@@ -409,7 +330,10 @@ class StudyBook:
             state, reason = "failed", reason if finish.state == "failed" else live.spoilt
         elif state == "stopped":
             # Stopped early it is still the model that its value says it is.
-            state, reason = "complete", reason or self._out_of_time() or "it was told to stop"
+            state, reason = (
+                "complete",
+                reason or self._ending.out_of_time() or "it was told to stop",
+            )
         if state == "complete" and not rules.is_score(finish.value):
             state = "failed"
             reason = f"its final validation {self._settings.objective} is {finish.value}"

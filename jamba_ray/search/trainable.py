@@ -86,7 +86,7 @@ class LaneTrainable(tune.Trainable):
             )
             call(self._server.storage_lost, why)
             raise StorageError(why)
-        self._group = _group_of(settings)
+        self._group = _group_of(settings, self._server)
         self._notice = DrainNotice()
         alone = self._notice.around(fit) if self._group is None else self._group.fit
         self._data = data
@@ -107,6 +107,8 @@ class LaneTrainable(tune.Trainable):
             ),
             note=self._server.note.remote,
             tell_log=self._server.log.remote if apart else None,
+            # Nobody waits for it: it is told before the report that follows, in order.
+            saved=self._server.saved.remote,
             fit=settings.fit or alone,
         )
         # The ranks of a group see their GPUs themselves, this process does not.
@@ -222,15 +224,20 @@ class LaneTrainable(tune.Trainable):
 
 
 def _jobs(specs: Sequence[TrialSpec]) -> list[Job]:
-    return [Job(spec.number, spec.params, spec.resumed, spec.step) for spec in specs]
+    return [Job(spec.number, spec.params, spec.resumed, spec.step, spec.saved) for spec in specs]
 
 
-def _group_of(settings: LaneSettings) -> Group | None:
+def _group_of(settings: LaneSettings, server: Any) -> Group | None:
     if settings.workers == 1:
         return None
     # Ray Train takes a quarter of a second to import, which lanes of one process need not pay.
     from jamba_ray.launch.group import Group
 
     return Group(
-        settings.folder, workers=settings.workers, threads=settings.threads, gpus=settings.gpus
+        settings.folder,
+        workers=settings.workers,
+        threads=settings.threads,
+        gpus=settings.gpus,
+        note=server.note.remote,
+        saved=server.saved.remote,
     )

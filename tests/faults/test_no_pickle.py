@@ -65,7 +65,7 @@ def test_a_resumed_sweep_unpickles_nothing_of_its_folder(tmp_path):
         (place / "experiment_state-2026.json").write_bytes(bomb)
     (tmp_path / "sitecustomize.py").write_text(WATCH)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.search.trials", str(path), "9"],
+        [sys.executable, "-m", "tests.search.trials", "9", "0.15", str(path)],
         capture_output=True,
         text=True,
         timeout=600,

@@ -49,12 +49,18 @@ def session():
 
 
 @pytest.fixture(scope="module")
-def group(session, tmp_path_factory):
+def told() -> dict[int, int]:
+    """Trial -> step of the newest checkpoint that the group told of."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def group(session, told, tmp_path_factory):
     """Like a lane's: one for all trials, started again where a test kills it."""
     from jamba_ray.launch.group import Group
 
     folder = RunFolder(tmp_path_factory.mktemp("group") / "run").create()
-    made = Group(folder, workers=2)
+    made = Group(folder, workers=2, saved=told.__setitem__)
     yield made
     made.close()
     assert nothing_left()
@@ -133,12 +139,14 @@ def orphans(folder: RunFolder) -> list[Path]:
     return sorted(found - whole)
 
 
-def test_trials_one_after_the_other_in_one_group_equal_one_process(group, data, expected):
+def test_trials_one_after_the_other_in_one_group_equal_one_process(group, told, data, expected):
     for _ in range(2):
         recorder = Recorder()
         (outcome,) = group.fit([trial()], data, recorder)
         assert is_equal(recorder, outcome, expected)
     assert group.starts == 1
+    (newest, *_) = reversed(CheckpointStore(group._folder.checkpoints).entries(0))
+    assert told[0] == newest.step, "what rank 0 saves is told, so that its loss would be noticed"
     ended = []
     (pruned,) = group.fit(
         [trial(1)], data, Recorder(lambda r: "prune"), finish=ended.append, join=lambda: []

@@ -285,3 +285,21 @@ def test_progress_tells_each_finished_trial_once(tmp_path):
     assert [r.number for r in book.progress(1).finished] == [0]
     assert book.progress().n_finished == 2
     book.close()
+
+
+def test_the_newest_checkpoint_of_a_running_trial_and_notes_are_kept(tmp_path):
+    book = open_book(tmp_path)
+    spec = book.ask("s/a").spec
+    assert spec.saved == 0
+    for step in (1, 2, 3):
+        book.report([line(spec.number, step, 0.1 * step)])
+        book.saved(spec.number, step)
+    book.saved(spec.number, 2)  # it went back, and saved again
+    book.saved(99, 7)  # no such trial: said by a lane that was given up
+    for _ in range(2):
+        book.keep_note("trial 0: its newest checkpoint is gone")
+    book.close()
+    again = open_book(tmp_path, session="t")
+    assert again.notes() == ["trial 0: its newest checkpoint is gone"]
+    assert again.ask("t/a").spec.saved == 2
+    again.close()

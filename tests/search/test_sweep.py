@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,9 +181,13 @@ def test_the_study_server_may_die(tmp_path):
     assert len(study_of(folder).trials) == 4
 
 
+# Trials of 2.7 s: lanes may live on for a second after the signal, and none is to end in it.
+SLOW_SWEEP = [sys.executable, "-m", "tests.search.trials", "5", "0.3"]
+
+
 def interrupted(path: Path, number: signal.Signals) -> dict[int, optuna.trial.FrozenTrial]:
     """Start or resume the sweep at ``path``, signal it after a trial ended; its trials."""
-    command = [sys.executable, "-m", "tests.search.trials", str(path)]
+    command = [*SLOW_SWEEP, str(path)]
     run = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
     )
@@ -191,7 +196,12 @@ def interrupted(path: Path, number: signal.Signals) -> dict[int, optuna.trial.Fr
         lines.append(line)
         if len(lines) > 1 and line.strip() != "finished":
             break
-    time.sleep(0.7)
+    # The trial that runs is to have a checkpoint: one is written after the first report.
+    ended = int(lines[-1].split()[-1])
+    deadline = time.monotonic() + 60
+    while not list(path.glob(f"checkpoints/trial-{ended + 1:04d}/step-*")):
+        assert time.monotonic() < deadline, lines
+        time.sleep(0.05)
     sent = time.monotonic()
     run.send_signal(number)
     rest, _ = run.communicate(timeout=60)
@@ -207,28 +217,42 @@ def interrupted(path: Path, number: signal.Signals) -> dict[int, optuna.trial.Fr
     return {t.number: t for t in study_of(RunFolder(path)).trials}
 
 
-def test_signals_leave_a_study_that_resumes(tmp_path):
+def to_the_end(path: Path) -> list[str]:
+    """Resume the sweep at ``path``; what it printed."""
+    command = [*SLOW_SWEEP, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+def test_signals_leave_a_study_that_resumes_and_misses_a_checkpoint_that_is_gone(tmp_path):
     path = tmp_path / "run"
     first = interrupted(path, signal.SIGINT)
     second = interrupted(path, signal.SIGTERM)
-    last = subprocess.run(
-        [sys.executable, "-m", "tests.search.trials", str(path)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert last.returncode == 0, last.stdout + last.stderr
+    (running,) = [n for n, t in second.items() if not t.state.is_finished()]
+    kept = CheckpointStore(path / "checkpoints").entries(running)
+    assert kept, "the trial had no checkpoint that could be deleted"
+    for entry in kept:
+        shutil.rmtree(path / "checkpoints" / entry.path)
+    gone = kept[-1].step
+    said = f"note: trial {running}: its newest checkpoint (step {gone}) is gone. It is begun anew: "
+    last = to_the_end(path)
+    assert [line for line in last if line.startswith(said)], last
+    # A later session still says it; nothing is left to do, and no Ray is started.
+    folder = RunFolder(path).create(resume=True)
+    over = trials.sweep(folder, trials.slow, n_trials=5, max_concurrent=1)
+    assert [note for note in over.notes if note.startswith(said.removeprefix("note: "))]
     after = {t.number: t for t in study_of(RunFolder(path)).trials}
-    assert len(after) == 6
+    assert len(after) == 5
     assert all(t.state.is_finished() for t in after.values())
     done = [t for then in (first, second) for t in then.values() if t.state.is_finished()]
     assert done
     for trial in done:
         assert after[trial.number].datetime_complete == trial.datetime_complete, "run again"
-    whole = trials.without_ray(RunFolder(tmp_path / "whole").create(), n_trials=6)
+    whole = trials.without_ray(RunFolder(tmp_path / "whole").create(), n_trials=5)
     assert [(t.params, t.value, t.curve) for t in whole] == [
         (after[n].params, after[n].value, tuple(sorted(after[n].intermediate_values.items())))
-        for n in range(6)
+        for n in range(5)
     ]
 
 

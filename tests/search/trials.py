@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,21 +166,25 @@ def without_ray(folder: RunFolder, **changes: Any) -> list[TrialRecord]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """``python -m tests.search.trials <run folder> [n_trials]``: a slow sweep to be interrupted."""
+    """``python -m tests.search.trials <n_trials> <seconds a report> <run folder>``: a slow sweep
+    to be interrupted."""
     from jamba_ray.errors import JambaError
 
-    folder = RunFolder(Path(argv[0])).create(resume=True)
+    n_trials, pause_s = int(argv[0]), float(argv[1])
+    folder = RunFolder(Path(argv[2])).create(resume=True)
 
     def watch(progress):
         print("finished", *sorted(r.number for r in progress.finished), flush=True)
 
     try:
-        n_trials = int(argv[1]) if argv[1:] else 6
-        result = sweep(folder, slow, watch, n_trials=n_trials, max_concurrent=1)
+        slowly = partial(fit, pause_s=pause_s)
+        result = sweep(folder, slowly, watch, n_trials=n_trials, max_concurrent=1)
     except JambaError as error:
         print("error:", error, flush=True)
         sys.exit(error.exit_code)
     print("counts", dict(result.counts), flush=True)
+    for note in result.notes:
+        print("note:", note, flush=True)
 
 
 if __name__ == "__main__":

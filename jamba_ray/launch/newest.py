@@ -1,0 +1,74 @@
+"""The newest checkpoint of each trial that runs: reading it, and missing it where it is gone.
+
+A checkpoint that was deleted leaves no trace, so what was saved is kept in mind here, told to the
+study, and given back by it when a trial is continued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from jamba_ray.checkpoints import CheckpointStore, Snapshot
+
+Told = Callable[[int, int], object]
+"""Told of each saved checkpoint: (trial, step)."""
+
+
+class NewestCheckpoints:
+    """Which resumable checkpoint of a trial is its newest, and what is found of it in ``store``.
+
+    ``note`` is told what a user should read: that a trial went back, how far, and why.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        note: Callable[[str], object],
+        told: Told = lambda trial, step: None,
+    ) -> None:
+        self._store, self._note, self._told = store, note, told
+        self._saved: dict[int, int] = {}
+
+    def expect(self, trial: int, step: int) -> None:
+        """The study knows of a checkpoint at ``step``; 0: of none."""
+        self._saved[trial] = max(step, self._saved.get(trial, 0))
+
+    def saved(self, trial: int, step: int) -> None:
+        """A checkpoint was written: after this its loss is noticed."""
+        self._saved[trial] = step
+        self._told(trial, step)
+
+    def read(self, trial: int) -> Snapshot | None:
+        """The newest checkpoint that verifies, None where there is none; a loss is noted.
+
+        Raises:
+            StorageError: The store cannot be read.
+        """
+        there = [entry.step for entry in self._store.entries(trial) if entry.kind == "step"]
+        found, damaged = self._store.latest(trial)
+        step = 0 if found is None else found.entry.step
+        sentence = went_back(trial, self._saved.get(trial, 0), max(there, default=0), step, damaged)
+        if sentence is not None:
+            self._note(sentence)
+        return None if found is None else found.snapshot
+
+
+def went_back(trial: int, saved: int, there: int, found: int, damaged: Sequence[str]) -> str | None:
+    """What is to be said of a trial that goes on at step ``found``; None: it lost nothing.
+
+    Args:
+        trial: Its number.
+        saved: The step of its newest checkpoint, as far as the study knows; 0: of none.
+        there: The newest step in the store, whole or not; 0: there is none.
+        found: The step of the checkpoint that is used; 0: it is begun anew.
+        damaged: A sentence for each newer checkpoint that does not verify.
+    """
+    why = list(damaged)
+    if there < saved:
+        why.insert(0, f"its newest checkpoint (step {saved}) is gone.")
+    if not why:
+        return None
+    redone = max(saved, there) - found
+    where = f"goes on from step {found}" if found else "is begun anew"
+    again = f"{redone} step{'' if redone == 1 else 's'} of it must be done again"
+    return f"trial {trial}: {' '.join(why)} It {where}: {again}."
