@@ -14,8 +14,8 @@ import ray
 from jamba_ray.errors import JambaError, StorageError
 from jamba_ray.launch.mirror import mirror_of
 from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.search.calls import aside, call
 from jamba_ray.search.records import SweepProgress
-from jamba_ray.search.server import aside, call
 
 CLOSE_S = 5.0
 """What is closed at a sweep's end is waited for so long."""

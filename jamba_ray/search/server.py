@@ -15,13 +15,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from jamba_ray.errors import ConfigError, JambaError, StorageError
 from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.launch.run_folder import LOGS, append_log
+from jamba_ray.search.calls import ASIDE, NAMESPACE
 from jamba_ray.search.records import Answer, ReportLine, SweepProgress, TrialRecord, TrialSpec
 from jamba_ray.search.settings import StudySettings
 from jamba_ray.search.study import Decision, StudyBook
 from jamba_ray.tracking.rows import RowLog
 
-NAMESPACE = "jamba_ray"
-_ASIDE = "aside"
 T = TypeVar("T")
 
 
@@ -186,7 +185,7 @@ def start_server(
     ``max_task_retries``: a call whose reply was lost is made again; every method bears that.
     """
     remote: Any = ray.remote
-    actor = remote(concurrency_groups={_ASIDE: 1})(StudyServer)
+    actor = remote(concurrency_groups={ASIDE: 1})(StudyServer)
     return actor.options(
         name=name,
         namespace=NAMESPACE,
@@ -195,47 +194,3 @@ def start_server(
         max_task_retries=-1,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
     ).remote(str(path.absolute()), settings, session, epoch)
-
-
-def server_of(name: str) -> Any:
-    """The handle of the server called ``name``."""
-    return ray.get_actor(name, namespace=NAMESPACE)
-
-
-def aside(method: Any) -> Any:
-    """``method`` in a thread of its own: answered even while the study waits for its disk."""
-    return method.options(concurrency_group=_ASIDE)
-
-
-def call(
-    method: Any,
-    *args: Any,
-    timeout_s: float | None = None,
-    meanwhile: Callable[[], None] | None = None,
-) -> Any:
-    """Call a method of the server and wait, with its own errors rather than Ray's wrappers.
-    ``meanwhile`` is called every second until there is an answer.
-
-    Raises:
-        JambaError: What the study raised.
-        StorageError: The server cannot be reached, or the database failed.
-    """
-    try:
-        answer = method.remote(*args)
-        while meanwhile is not None and not ray.wait([answer], timeout=1.0)[0]:
-            meanwhile()
-        return ray.get(answer, timeout=timeout_s)
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, JambaError):
-            raise cause from None
-        raise StorageError(
-            f"the study must take what it is told, but failed with {type(cause).__name__}: "
-            f"{str(cause).splitlines()[0] if str(cause) else 'no message'}. "
-            "What was acknowledged is intact; `resume=true` continues."
-        ) from error
-    except ray.exceptions.RayError as error:
-        raise StorageError(
-            f"the study's server must be reachable, but is not ({type(error).__name__}). "
-            "What was acknowledged is intact; `resume=true` continues."
-        ) from error

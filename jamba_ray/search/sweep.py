@@ -21,11 +21,12 @@ from jamba_ray.launch.ray_session import RaySession, ray_session
 from jamba_ray.launch.resources import LanePlan, plan_lanes
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.search import identity
+from jamba_ray.search.calls import call
 from jamba_ray.search.lease import Lease, lost_lease
 from jamba_ray.search.poll import CLOSE_S, Poll, Watch
 from jamba_ray.search.records import SweepProgress, SweepResult
 from jamba_ray.search.recovery import Opened, open_for_writing
-from jamba_ray.search.server import call, start_server
+from jamba_ray.search.server import start_server
 from jamba_ray.search.settings import StudySettings, stack_size, study_settings
 from jamba_ray.search.signals import Signalled, Signals
 from jamba_ray.search.study import StudyBook

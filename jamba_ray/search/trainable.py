@@ -20,12 +20,11 @@ from jamba_ray.launch.drain import DrainedError, DrainNotice
 from jamba_ray.launch.lane import DetachedError, Fit, Job, counts
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.launch.stack_lane import StackLane
+from jamba_ray.search.calls import aside, call, server_of
 from jamba_ray.search.records import ReportLine, TrialSpec
 from jamba_ray.search.searcher import from_text
-from jamba_ray.search.server import aside, call, server_of
-from jamba_ray.search.study import Decision
 from jamba_ray.tracking.rows import RowLog
-from jamba_ray.training import Report, fit, packing
+from jamba_ray.training import Decision, Report, fit, packing
 from jamba_ray.training.device_rows import streaming
 
 if TYPE_CHECKING:
