@@ -39,4 +39,4 @@ def opened(name: str, store: str, endpoint: str | None = None) -> Iterator[Run]:
         folder = RunFolder(Path(scratch) / place.path.rpartition("/")[2], place, endpoint)
         folder.path.mkdir()
         Mirror(folder, place).fetch_results()
-        yield Run(folder.path)
+        yield Run(folder.path, copy_of=str(place))

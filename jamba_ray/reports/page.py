@@ -220,17 +220,16 @@ def _commands(run: Run) -> str:
     found: list[tuple[str, str]] = []
     if (again := answer.reproduce_command(run)) is not None:
         found.append(("Train the best trial again, alone:", again))
-    if (run.folder.best).exists():
+    if run.folder.best.exists() or (run.copy_of is not None and run.summary.get("best")):
         found.append(
             (
                 "Judge it on new rows:",
-                f"python -m jamba_ray.evaluate checkpoint={run.folder.path} "
-                "data.path=<labelled rows>",
+                f"python -m jamba_ray.evaluate checkpoint={run.place} data.path=<labelled rows>",
             )
         )
-    if run.study is not None:
+    if run.study is not None and run.copy_of is None:
         found.append(("Look at the study live:", answer.dashboard_command(run)))
-    found.append(("Make this report again:", f"python -m jamba_ray.report run={run.folder.path}"))
+    found.append(("Make this report again:", f"python -m jamba_ray.report run={run.place}"))
     return "".join(
         f'<div class="step">{escape(words)}<pre>{escape(line)}</pre></div>' for words, line in found
     )

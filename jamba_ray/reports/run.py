@@ -31,9 +31,11 @@ class Run:
     Everything is read once, when it is first asked for; open the run again for newer trials.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        """Raises StorageError if no run lies at ``path``."""
+    def __init__(self, path: str | Path, *, copy_of: str | None = None) -> None:
+        """``copy_of``: the URI of which ``path`` is a copy, soon to be gone. Raises StorageError if
+        no run lies at ``path``."""
         self.folder = RunFolder(Path(path))
+        self.copy_of = copy_of
         if not self.folder.config.exists():
             what = "is no run" if self.folder.path.is_dir() else "does not exist"
             raise StorageError(
@@ -45,6 +47,11 @@ class Run:
     def name(self) -> str:
         """The run's name."""
         return self.folder.path.resolve().name
+
+    @property
+    def place(self) -> str:
+        """Its folder or its URI: what commands take for ``run=``."""
+        return self.copy_of or str(self.folder.path)
 
     @cached_property
     def config(self) -> dict[str, Any]:
