@@ -20,15 +20,13 @@ from jamba_ray.checkpoints import CheckpointStore, Snapshot
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.launch.group_desk import END
-from jamba_ray.launch.lane import root_cause
+from jamba_ray.launch.lane import SAVE_SHARE, root_cause
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.training import Decision, Member, Report, fit
 from jamba_ray.training.ranks import Pulse, RankLostError, TorchRanks
 
 HUNG_AFTER_S = 30.0
 """A rank hangs when a step takes twice as long as the longest so far and so much more."""
-SAVE_SHARE = 0.035
-"""Largest share of the time that is spent on writing checkpoints."""
 _EXIT_HUNG = 86
 
 

@@ -31,6 +31,8 @@ from jamba_ray.training import Decision, Member, Outcome, Report, fit
 
 SAVE_EVERY_S = 2.0
 """A running trial's resumable state is written at most this often."""
+SAVE_SHARE = 0.035
+"""The share of a lane's time that saving may take."""
 
 Fit = Callable[..., list[Outcome]]
 """``jamba_ray.training.fit``, or what stands in for it."""
@@ -250,19 +252,35 @@ class Lane:
 
 
 class Saver:
-    """Saves resumable snapshots, not too often."""
+    """Saves resumable snapshots, not too often: a trial every ``SAVE_EVERY_S`` seconds, or as often
+    as all the trials of the lane together may with ``SAVE_SHARE`` of its time."""
 
     def __init__(self, save: Callable[[int, int, Snapshot, Kind], str]) -> None:
         self._save = save
         self._saved_at: dict[int, float] = {}
+        self._took_s = 0.0
 
     def save(self, trial: int, snapshot: Snapshot) -> None:
         """Save unless the trial was saved a moment ago."""
         now = time.monotonic()
-        if now - self._saved_at.get(trial, -SAVE_EVERY_S) < SAVE_EVERY_S:
+        pause_s = save_every_s(self._took_s, [now - at for at in self._saved_at.values()])
+        if now - self._saved_at.get(trial, -math.inf) < pause_s:
             return
         self._save(trial, int(snapshot.documents["state"]["step"]), snapshot, "step")
         self._saved_at[trial] = now
+        self._took_s = time.monotonic() - now
+
+
+def save_every_s(took_s: float, ages_s: Sequence[float]) -> float:
+    """Seconds between two saves of a trial.
+
+    Args:
+        took_s: What the last save took.
+        ages_s: For each trial of the lane, how long ago it was saved; what was not saved for ten
+            times ``SAVE_EVERY_S`` has ended.
+    """
+    n_open = sum(age < 10 * SAVE_EVERY_S for age in ages_s)
+    return max(SAVE_EVERY_S, n_open * min(took_s, SAVE_EVERY_S) / SAVE_SHARE)
 
 
 def counts(report: Report) -> dict[str, float]:

@@ -9,7 +9,15 @@ from jamba_ray.checkpoints import CheckpointStore, Snapshot
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.errors import ConfigError, StorageError, TrialError
 from jamba_ray.launch import lane as lane_file
-from jamba_ray.launch.lane import DetachedError, Job, Lane, root_cause
+from jamba_ray.launch.lane import (
+    SAVE_EVERY_S,
+    SAVE_SHARE,
+    DetachedError,
+    Job,
+    Lane,
+    root_cause,
+    save_every_s,
+)
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.training import Outcome, Report
 from tests.search.trials import data
@@ -119,6 +127,15 @@ def test_saving_is_not_done_at_every_report(folder, base):
     lane(folder, fit).train([Job(0, {})], base, carry_on)
     kinds = [(e.kind, e.step) for e in CheckpointStore(folder.checkpoints).entries(0)]
     assert sorted(kinds) == [("best", 3), ("step", 1)]
+
+
+def test_a_lane_of_many_trials_saves_as_often_as_its_share_allows():
+    assert save_every_s(0.01, []) == SAVE_EVERY_S
+    assert save_every_s(0.01, [1.0, 3.0]) == SAVE_EVERY_S
+    sixteen = save_every_s(0.01, [1.0] * 16)
+    assert sixteen == pytest.approx(16 * 0.01 / SAVE_SHARE)
+    assert save_every_s(0.01, [1.0] * 16 + [100.0] * 50) == sixteen, "ended trials count"
+    assert save_every_s(100.0, [1.0]) == save_every_s(SAVE_EVERY_S, [1.0]), "a disk that hung once"
 
 
 def test_pruned_trials_leave_no_checkpoint(folder, base):
