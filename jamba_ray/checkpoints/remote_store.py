@@ -10,14 +10,12 @@ touches what the old manifest vouches for. What a killed writer left has no mani
 
 from __future__ import annotations
 
-import datetime
 import re
-from collections.abc import Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from jamba_ray.checkpoints.encoding import decode, encode
-from jamba_ray.checkpoints.folder import commit_folder, sweep_scratch
+from jamba_ray.checkpoints.encoding import decode
 from jamba_ray.checkpoints.manifest import (
     MANIFEST,
     MAX_MANIFEST_BYTES,
@@ -25,17 +23,14 @@ from jamba_ray.checkpoints.manifest import (
     Kind,
     Manifest,
     parse,
-    record,
     verify,
 )
 from jamba_ray.checkpoints.remote_folder import RemoteFolder
-from jamba_ray.checkpoints.retention import Entry, deletable
+from jamba_ray.checkpoints.retention import Entry
 from jamba_ray.checkpoints.snapshot import Snapshot
 from jamba_ray.checkpoints.store import (
     CheckpointStore,
-    Loaded,
-    check_place,
-    refuse_other_content,
+    packed,
     trial_name,
 )
 from jamba_ray.errors import CheckpointError
@@ -49,30 +44,16 @@ class RemoteCheckpointStore(CheckpointStore):
 
     def __init__(self, folder: RemoteFolder) -> None:
         self._remote = folder
+        self._settled = set()
         self.root = Path("/nonexistent")
 
     def save(self, trial: int, step: int, snapshot: Snapshot, kind: Kind = "step") -> str:
         """See ``CheckpointStore.save``; raises ValueError, and StorageError when patience ends."""
-        if trial < 0 or step < 0:
-            raise ValueError(f"trial and step must not be negative, but are {trial} and {step}")
-        files = encode(snapshot)
-        manifest = Manifest(
-            trial=trial,
-            step=step,
-            kind=kind,
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            files={name: record(data) for name, data in files.items()},
-        )
-        path = f"{trial_name(trial)}/{kind}-{step:06d}"
+        path, files, manifest = packed(trial, step, snapshot, kind)
         for name, data in files.items():
             self._remote.write(f"{path}/{_object(name, manifest.files[name])}", data)
         self._remote.write(f"{path}/{MANIFEST}", manifest.to_bytes())
         return path
-
-    def load(self, path: str) -> Snapshot:
-        """See ``CheckpointStore.load``."""
-        _, _, files = self._read(path)
-        return decode(files, f"{self._remote.uri}/{path}")
 
     def entries(self, trial: int | None = None) -> list[Entry]:
         """See ``CheckpointStore.entries``: what has a manifest."""
@@ -84,37 +65,6 @@ class RemoteCheckpointStore(CheckpointStore):
             if parts and last == MANIFEST:
                 found.append(Entry(int(parts[1]), int(parts[3]), cast(Kind, parts[2]), path))
         return sorted(found)
-
-    def latest(self, trial: int, kind: Kind = "step") -> tuple[Loaded | None, list[str]]:
-        """See ``CheckpointStore.latest``."""
-        warnings = []
-        for entry in reversed([e for e in self.entries(trial) if e.kind == kind]):
-            try:
-                manifest, _, files = self._read(entry.path)
-                check_place(manifest, entry)
-                snapshot = decode(files, f"{self._remote.uri}/{entry.path}")
-            except CheckpointError as error:
-                warnings.append(f"Passed over a damaged checkpoint: {error}")
-                continue
-            return Loaded(entry, snapshot), warnings
-        return None, warnings
-
-    def retain(
-        self, best: Collection[int], finished: Collection[int], newest: int = 2
-    ) -> list[Entry]:
-        """See ``CheckpointStore.retain``."""
-        doomed = deletable(self.entries(), best, finished, newest)
-        for entry in doomed:
-            self._discard(entry.path)
-        return doomed
-
-    def publish(self, path: str, destination: Path) -> None:
-        """See ``CheckpointStore.publish``: ``destination`` is a local folder."""
-        _, raw, files = self._read(path)
-        destination = Path(destination)
-        refuse_other_content(destination)
-        sweep_scratch(destination.parent, older_than_s=3600.0)
-        commit_folder(destination, {**files, MANIFEST: raw})
 
     def sweep_orphans(self, older_than_s: float = 3600.0) -> list[Path]:
         """Remove data objects that no manifest vouches for. Call it while no lane writes (at the
@@ -136,6 +86,13 @@ class RemoteCheckpointStore(CheckpointStore):
             self._remote.delete(name)
         return [Path(name) for name in orphans]
 
+    def _entries_of(self, is_wanted: Callable[[int], bool]) -> list[Entry]:
+        # One listing has them all, and of finished trials there is hardly anything to list.
+        return [e for e in self.entries() if is_wanted(e.trial)]
+
+    def _where(self, path: str) -> str:
+        return f"{self._remote.uri}/{path}"
+
     def _discard(self, path: str) -> None:
         # The manifest first: without it the rest is no checkpoint any more.
         self._remote.delete(f"{path}/{MANIFEST}")
@@ -143,7 +100,7 @@ class RemoteCheckpointStore(CheckpointStore):
             self._remote.delete(name)
 
     def _read(self, path: str) -> tuple[Manifest, bytes, dict[str, bytes]]:
-        where = f"{self._remote.uri}/{path}"
+        where = self._where(path)
         if not _PATH.fullmatch(path):
             raise CheckpointError(
                 f"A checkpoint of this store must be 'trial-<n>/<kind>-<step>', but is {path!r}. "

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import cast
@@ -61,6 +61,7 @@ class CheckpointStore:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
+        self._settled: set[int] = set()
         try:
             self.root.mkdir(exist_ok=True)
         except OSError as error:
@@ -76,17 +77,7 @@ class CheckpointStore:
             ValueError: If the snapshot holds what no checkpoint may (see ``encode``).
             StorageError: If the disk is full, read-only or gone; nothing is left behind.
         """
-        if trial < 0 or step < 0:
-            raise ValueError(f"trial and step must not be negative, but are {trial} and {step}")
-        files = encode(snapshot)
-        manifest = Manifest(
-            trial=trial,
-            step=step,
-            kind=kind,
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            files={name: record(data) for name, data in files.items()},
-        )
-        path = f"{trial_name(trial)}/{kind}-{step:06d}"
+        path, files, manifest = packed(trial, step, snapshot, kind)
         target = self.root / path
         if trial not in self._known_trials:
             try:
@@ -104,7 +95,8 @@ class CheckpointStore:
         Raises:
             CheckpointError: If any byte is not as it was written, or ``path`` leaves the store.
         """
-        return read_checkpoint(self._folder(path))[1]
+        _, _, files = self._read(path)
+        return decode(files, self._where(path))
 
     def entries(self, trial: int | None = None) -> list[Entry]:
         """What lies in the store, by trial, step and kind; committed, but not yet verified.
@@ -112,12 +104,15 @@ class CheckpointStore:
         Raises:
             StorageError: If ``root`` is gone or unreadable.
         """
+        return self._entries_of(lambda number: trial in (None, number))
+
+    def _entries_of(self, is_wanted: Callable[[int], bool]) -> list[Entry]:
         try:
             folders = [e for e in os.scandir(self.root) if e.is_dir(follow_symlinks=False)]
             entries = []
             for folder in folders:
                 number = _TRIAL.fullmatch(folder.name)
-                if number and trial in (None, int(number[1])):
+                if number and is_wanted(int(number[1])):
                     entries += _entries(int(number[1]), folder.name, Path(folder.path))
             return sorted(entries)
         except OSError as error:
@@ -132,8 +127,9 @@ class CheckpointStore:
         warnings = []
         for entry in reversed([e for e in self.entries(trial) if e.kind == kind]):
             try:
-                manifest, snapshot = read_checkpoint(self.root / entry.path)
+                manifest, _, files = self._read(entry.path)
                 check_place(manifest, entry)
+                snapshot = decode(files, self._where(entry.path))
             except CheckpointError as error:
                 warnings.append(f"Passed over a damaged checkpoint: {error}")
                 continue
@@ -143,14 +139,17 @@ class CheckpointStore:
     def retain(
         self, best: Collection[int], finished: Collection[int], newest: int = 2
     ) -> list[Entry]:
-        """Delete what ``deletable`` says, and return it.
+        """Delete what ``deletable`` says, and return it. A finished trial of which nothing stays is
+        not looked at again: it takes no time however many there were.
 
         Raises:
             StorageError: If the disk refuses.
         """
-        doomed = deletable(self.entries(), best, finished, newest)
+        found = self._entries_of(lambda trial: trial not in self._settled)
+        doomed = deletable(found, best, finished, newest)
         for entry in doomed:
-            discard_folder(self.root / entry.path)
+            self._discard(entry.path)
+        self._settled.update(set(finished).difference(best))
         return doomed
 
     def publish(self, path: str, destination: Path) -> None:
@@ -161,7 +160,7 @@ class CheckpointStore:
             CheckpointError: If the checkpoint does not verify; ``destination`` stays as it was.
             StorageError: If the disk refuses, or ``destination`` holds something else.
         """
-        _, raw, files = _read(self._folder(path))
+        _, raw, files = self._read(path)
         destination = Path(destination)
         refuse_other_content(destination)
         sweep_scratch(destination.parent, older_than_s=3600.0)
@@ -171,6 +170,19 @@ class CheckpointStore:
         """Remove what killed writers left behind, and return it; what living ones write stays."""
         parents = [self.root, *(p for p in self.root.glob("trial-*") if not p.is_symlink())]
         return [path for parent in parents for path in sweep_scratch(parent, older_than_s)]
+
+    # -- where the bytes are ------------------------------------------------------------------
+
+    def _where(self, path: str) -> str:
+        """A checkpoint as sentences name it."""
+        return str(self.root / path)
+
+    def _read(self, path: str) -> tuple[Manifest, bytes, dict[str, bytes]]:
+        """Manifest, its bytes and the verified files."""
+        return _read(self._folder(path))
+
+    def _discard(self, path: str) -> None:
+        discard_folder(self.root / path)
 
     def _folder(self, path: str) -> Path:
         parts = PurePosixPath(path).parts
@@ -185,6 +197,27 @@ class CheckpointStore:
                 "Use a path that `entries` gives."
             )
         return self.root / path
+
+
+def packed(
+    trial: int, step: int, snapshot: Snapshot, kind: Kind
+) -> tuple[str, dict[str, bytes], Manifest]:
+    """What is to be written: the path of the checkpoint, its files and what vouches for them.
+
+    Raises:
+        ValueError: If a number is negative or the snapshot holds what no checkpoint may.
+    """
+    if trial < 0 or step < 0:
+        raise ValueError(f"trial and step must not be negative, but are {trial} and {step}")
+    files = encode(snapshot)
+    manifest = Manifest(
+        trial=trial,
+        step=step,
+        kind=kind,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        files={name: record(data) for name, data in files.items()},
+    )
+    return f"{trial_name(trial)}/{kind}-{step:06d}", files, manifest
 
 
 def read_checkpoint(folder: Path) -> tuple[Manifest, Snapshot]:

@@ -38,7 +38,7 @@ class SamplerSection(Section):
 
 
 class PrunerSection(Section):
-    """``asha``: asynchronous successive halving (Li et al. 2020), as Optuna's
+    """``asha``: asynchronous successive halving (Li et al. 2020), decided as by Optuna's
     ``SuccessiveHalvingPruner``, so that rungs live in the study and survive any crash."""
 
     name: Literal["asha", "none"] = "asha"

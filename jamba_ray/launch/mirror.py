@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import sqlite3
 import tempfile
 import time
@@ -116,7 +117,7 @@ class Mirror:
         for file in [*files, *sorted(self._folder.logs.glob("*.log"))]:
             if file.is_file():
                 self._remote.write(file.relative_to(path).as_posix(), file.read_bytes())
-        if lines := b"".join(file.read_bytes() for file in row_files(path)):
+        if lines := b"\n".join(file.read_bytes() for file in row_files(path)):
             self._remote.write(_ROWS, gzip.compress(lines, compresslevel=6))
         manifest = self._folder.best / MANIFEST
         if manifest.is_file():
@@ -153,7 +154,8 @@ class Mirror:
         if found is None:
             return
         try:
-            lines = gzip.decompress(found).splitlines()
+            with gzip.open(io.BytesIO(found)) as file:
+                lines = file.read(_MAX_BYTES).splitlines()
         except (OSError, EOFError, zlib.error):
             return  # rows are a convenience: what is damaged is left out, as a torn line is
         take_rows(self._folder.path, lines)

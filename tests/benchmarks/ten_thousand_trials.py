@@ -3,11 +3,15 @@
     python -m tests.benchmarks.ten_thousand_trials study --trials 10000 --lanes 100
     python -m tests.benchmarks.ten_thousand_trials study --sampler tpe --stop-after 300
     RAY_worker_niceness=0 python -m tests.benchmarks.ten_thousand_trials sweep --sampler random
+    python -m tests.benchmarks.ten_thousand_trials sweep --sampler random --trials 1000 --nodes 12
+    python -m tests.benchmarks.ten_thousand_trials suggest
 
 ``study``: 100 lanes whose trials do nothing take simulated seconds to train, so that no machine
 is needed for them; the study, its sampler, its pruner and its commits are real, and every
 suggestion, report and end goes through them in the order in which 100 lanes would send it.
-``sweep``: the whole of it, with Ray Tune and two lanes, trials that do nothing and take no time.
+``sweep``: the whole of it, with Ray Tune and two lanes (or ``--nodes`` of a local cluster with one
+each), trials that do nothing and take no time.
+``suggest``: what a suggestion of TPE and of the Gaussian process costs in a long study.
 Ray's own figure for the bookkeeping of 10,000 trials is 800 s (its documentation on the scalability
 of Tune). Results are in ``ten_thousand_trials.md``.
 """
@@ -15,22 +19,37 @@ of Tune). Results are in ``ten_thousand_trials.md``.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import heapq
 import math
 import os
 import random
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.search.records import ReportLine
+from jamba_ray.search.sweep import run_sweep
 from tests.benchmarks.sweep_overhead import no_op
 from tests.search import trials
-from tests.search.studies import open_book
+from tests.search.studies import open_book, space_of
 
 N_REPORTS = 16
+_FLOAT: dict[str, Any] = {"type": "float", "low": 1e-4, "high": 1e-1, "log": True}
+_TREE: dict[str, Any] = {
+    "model": {
+        "width": {"type": "categorical", "choices": [8, 16, 32, 64]},
+        "n_heads": {"type": "categorical", "choices": [1, 2, 4, 8]},
+        "dropout": {"type": "float", "low": 0.0, "high": 0.5},
+    },
+    "training": {"rate": _FLOAT, "decay": _FLOAT},
+}
+"""The space of ``suggest``."""
 BLOCKS = 10
 _LOOK_EVERY = 10
 """The driver asks for the sweep's progress twice a second: about once in so many trials."""
@@ -113,35 +132,106 @@ def study(n: int, lanes: int, sampler: str, stop_after_s: float) -> None:
     )
 
 
-def sweep(n: int, sampler: str) -> None:
-    """The whole stack on two lanes."""
+def sweep(n: int, sampler: str, nodes: int) -> None:
+    """The whole stack: on two lanes, or on a lane each of ``nodes`` nodes of a local cluster."""
     begun, blocks = time.monotonic(), Blocks(n)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = RunFolder(Path(scratch) / "run").create()
-        result = trials.sweep(
-            folder,
-            no_op,
-            lambda progress: blocks.seen(progress.n_finished),
+    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
+        address = stack.enter_context(cluster(nodes)) if nodes else None
+        if nodes:
+            print(f"{nodes} nodes are up after {time.monotonic() - begun:.0f} s", flush=True)
+        chosen = trials.config(
             n_trials=n,
-            max_concurrent=2,
+            max_concurrent=nodes or 2,
             sampler={"name": sampler},
             tracking={"name": "none"},
         )
-    print(f"{result.counts['complete']} trials by {sampler}: {time.monotonic() - begun:.0f} s")
+        result = run_sweep(
+            chosen,
+            parse_space(chosen),
+            trials.data(),
+            RunFolder(Path(scratch) / "run").create(),
+            lambda progress: blocks.seen(progress.n_finished),
+            address=address,
+            fit=no_op,
+        )
+    spent = time.monotonic() - begun
+    print(f"{result.counts['complete']} trials by {sampler} on {result.lanes} lanes: {spent:.0f} s")
+
+
+@contextlib.contextmanager
+def cluster(nodes: int) -> Iterator[str]:
+    """The address of a cluster of a head without CPUs and so many nodes with one each, all of them
+    processes of this machine."""
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        for _ in range(nodes):
+            started.add_node(num_cpus=1, object_store_memory=80_000_000)
+        started.wait_for_nodes()
+        yield started.address
+    finally:
+        started.shutdown()
+
+
+def suggest() -> None:
+    """Time a suggestion in studies of which 12 % are complete and the rest pruned."""
+    import optuna
+    from optuna.trial import TrialState, create_trial
+
+    from jamba_ray.config.search import SamplerSection
+    from jamba_ray.search.proposal import distributions, propose
+    from jamba_ray.search.sampling import make_sampler
+    from jamba_ray.search.window import Window
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    space, rng = space_of(_TREE), random.Random(0)
+    study = optuna.create_study(direction="maximize")
+    for n in (200, 1_000, 5_000, 10_000):
+        for number in range(len(study.get_trials(deepcopy=False)), n):
+            params = propose(study, optuna.samplers.RandomSampler(seed=number), space, number)
+            complete = rng.random() < 0.12
+            steps = range(1, (16 if complete else rng.choice([3, 3, 9])) + 1)
+            study.add_trial(
+                create_trial(
+                    state=TrialState.COMPLETE if complete else TrialState.PRUNED,
+                    value=rng.random(),
+                    params=params,
+                    distributions=distributions(space, params),
+                    intermediate_values={step: rng.random() for step in steps},
+                )
+            )
+        trials_ = study.get_trials(deepcopy=False)
+        for name in ("tpe", "gp"):
+            window, section = Window(name, 8, "maximize"), SamplerSection(name=name)
+            for trial in trials_:
+                window.note(trial)
+            took = []
+            for k in range(5):
+                begun = time.perf_counter()
+                sampler = make_sampler(section, space, seed=1, number=n + k, draw=0)
+                propose(study, sampler, space, n + k, seen=window.of(trials_))
+                took.append(time.perf_counter() - begun)
+            print(f"{n:>6} trials, {name}: {1000 * sorted(took)[2]:.0f} ms", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["study", "sweep"])
+    parser.add_argument("what", choices=["study", "sweep", "suggest"])
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--lanes", type=int, default=100)
     parser.add_argument("--sampler", default="random")
+    parser.add_argument("--nodes", type=int, default=0)
     parser.add_argument("--stop-after", type=float, default=math.inf)
     given = parser.parse_args()
     if given.what == "study":
         study(given.trials, given.lanes, given.sampler, given.stop_after)
+    elif given.what == "suggest":
+        suggest()
     else:
-        sweep(given.trials, given.sampler)
+        sweep(given.trials, given.sampler, given.nodes)
 
 
 if __name__ == "__main__":

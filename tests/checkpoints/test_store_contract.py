@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from jamba_ray.checkpoints import (
     CheckpointStore,
     Entry,
+    Patience,
     RemoteCheckpointStore,
     RemoteFolder,
     Snapshot,
@@ -37,11 +40,46 @@ def remote(s3: tuple[str, Faults], request) -> RemoteFolder:
     return RemoteFolder(StoreUri("s3", f"bucket/{name}/checkpoints"), s3[0])
 
 
-@pytest.fixture(params=["local", "s3"])
-def any_store(request, tmp_path: Path) -> CheckpointStore:
+class Trouble:
+    """A plan for ``Faults``: of requests of every kind one in ten is throttled, one in thirty fails
+    with an error of the server, or all are slow."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind, self._luck, self.met = kind, random.Random(0), Counter()
+
+    def __call__(self, method: str, path: str) -> tuple[int, str] | float | None:
+        chance = self._luck.random()
+        if self._kind == "slow":
+            self.met[method] += 1
+            return 0.02
+        if chance > 1 / 10:
+            return None
+        self.met[method] += 1
+        return (500, "InternalError") if chance < 1 / 30 else (503, "SlowDown")
+
+
+@pytest.fixture(params=["local", "s3", "s3 that throttles", "s3 that is slow"])
+def any_store(request, tmp_path: Path) -> Iterator[CheckpointStore]:
     if request.param == "local":
-        return CheckpointStore(tmp_path / "checkpoints")
-    return RemoteCheckpointStore(request.getfixturevalue("remote"))
+        yield CheckpointStore(tmp_path / "checkpoints")
+        return
+    remote: RemoteFolder = request.getfixturevalue("remote")
+    if request.param == "s3":
+        yield RemoteCheckpointStore(remote)
+        return
+    endpoint, faults = request.getfixturevalue("s3")
+    trouble = Trouble(request.param.rpartition(" ")[2])
+    patience = Patience(deadline_s=60.0, first_s=0.01, longest_s=0.05)
+    faults.plan = trouble
+    try:
+        yield RemoteCheckpointStore(RemoteFolder(remote.uri, endpoint, patience=patience))
+    finally:
+        faults.plan = lambda method, path: None
+    TROUBLE_MET.update(trouble.met)
+
+
+TROUBLE_MET: Counter[str] = Counter()
+"""Requests that were refused or delayed, by method: the suite was not run in fair weather."""
 
 
 def _equal(a: Snapshot, b: Snapshot) -> bool:
@@ -112,6 +150,12 @@ class TestEveryStore:
     def test_what_is_not_there_is_said(self, any_store):
         with pytest.raises(CheckpointError, match="there is no checkpoint"):
             any_store.load("trial-0001/step-000001")
+
+
+def test_trouble_came_to_every_kind_of_request():
+    if not TROUBLE_MET:
+        pytest.skip("the suite above was not run")
+    assert {"PUT", "GET", "DELETE"} <= TROUBLE_MET.keys()
 
 
 class TestBucket:
