@@ -87,7 +87,7 @@ def test_sabotage_intervals_of_half_the_width_are_caught(aucs):
 
 def test_22_000_rows_cost_a_bounded_number_of_sorts():
     """Beside the same machine's own sorting: in seconds it would fail where the machine is busy
-    (2.5 s on one day, 8 to 18 s of CPU time on another, 14 to 46 times the sorts below)."""
+    (beside other tests 8 to 18 s of CPU time were seen, 14 to 46 times the sorts below)."""
     y, p = _rows(22_000)
     assert n_resamples(22_000) == 1000
     rng = np.random.default_rng(0)
