@@ -11,6 +11,7 @@ from typing import Any
 import ray
 
 from jamba_ray.errors import JambaError, StorageError
+from jamba_ray.launch.head_watch import HeadWatch
 from jamba_ray.launch.mirror import mirror_of
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.search.records import SweepProgress
@@ -37,9 +38,10 @@ class Poll:
         seen: int,
         changed: Callable[[], Sequence[str]],
         stopping: Callable[[], bool],
+        head: HeadWatch,
     ) -> None:
         self._changed, self._looked_at = changed, time.monotonic()
-        self._stopping = stopping
+        self._stopping, self._head = stopping, head
         self._server, self._keep, self._watch = server, keep, watch
         self._store, self._mirror = folder.checkpoint_store(), mirror_of(folder)
         self._seen = seen
@@ -77,7 +79,9 @@ class Poll:
         while not self._stop.wait(_POLL_S):
             try:
                 if self._stopping():
-                    self._end_lanes()
+                    # Without its head Ray ends nobody, but waits for it.
+                    if self._head.lost is None:
+                        self._end_lanes()
                     return
                 self.look()
                 self._look_at_data()
