@@ -18,8 +18,8 @@ from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.errors import StorageError
 from jamba_ray.launch.run_folder import RunFolder, write_bytes
 
-COPY_EVERY_S = 10.0
-"""What the loss of the head costs: trials are known as they were at most so long ago."""
+COPY_EVERY_S = 8.0
+"""The loss of the head costs at most ten seconds: these, and what a copy itself takes."""
 _RESULTS = ("config.yaml", "trials.parquet", "summary.json", "log.txt", "report.html")
 _MAX_STUDY_BYTES = 2_000_000_000
 _TABLES = ("trials", "trial_intermediate_values", "trial_user_attributes")

@@ -21,6 +21,8 @@ CLOSE_S = 5.0
 """What is closed at a sweep's end is waited for so long."""
 _POLL_S = 0.5
 _LOOK_AT_DATA_S = 2.0
+_TIDY_S = 10.0
+"""Old checkpoints of running trials are deleted so often; those of finished ones at once."""
 
 Watch = Callable[[SweepProgress], None]
 """Shown how the sweep stands."""
@@ -44,7 +46,7 @@ class Poll:
         self._stopping, self._head = stopping, head
         self._server, self._keep, self._watch = server, keep, watch
         self._store, self._mirror = folder.checkpoint_store(), mirror_of(folder)
-        self._seen = seen
+        self._seen, self._tidied_at = seen, time.monotonic()
         self._last: SweepProgress | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="jamba_ray-poll", daemon=True)
@@ -70,7 +72,8 @@ class Poll:
         self._last = dataclasses.replace(progress, finished=())
         if self._watch is not None:
             self._watch(progress)
-        if progress.finished:
+        if progress.finished or time.monotonic() - self._tidied_at >= _TIDY_S:
+            self._tidied_at = time.monotonic()
             best, finished = call(self._server.standing, self._keep, timeout_s=30.0)
             self._store.retain(best, finished)
         return progress

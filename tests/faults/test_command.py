@@ -151,7 +151,7 @@ def test_ctrl_c_is_heeded_while_a_full_disk_is_waited_for(tmp_path):
     with small_disk(tmp_path / "disk", 60_000) as disk:
         store = f"store={disk}"
         with sweep(store, "store_patience_s=120", "data.n_samples=4000", cwd=tmp_path) as running:
-            running.until("1/8 trial 0")
+            running.until("2/8 trial 1")
             fill(disk / "ballast")
             running.until("the store refuses")
             sent = time.monotonic()
