@@ -151,8 +151,8 @@ def newest_checkpoints(folder: Path) -> list[Path]:
     return [found[-1] for found in steps if found]
 
 
-_RAY_GONE = (0, 3, 1, -signal.SIGABRT, -signal.SIGKILL, 69, 70, 74, 75)
-"""Without its Ray a driver may end in many ways, or reach its end before it notices."""
+_RAY_GONE = (0, 3, 75)
+"""A driver whose Ray ends can be resumed, unless it reaches its end before."""
 
 FAULTS = (
     Fault("driver SIGKILL", kill_driver),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from jamba_ray.data.prepared import PreparedData
+from jamba_ray.errors import StorageError
 from jamba_ray.launch.lane import Fit, Lane
 from jamba_ray.launch.ray_session import ray_session
 from jamba_ray.launch.resources import LanePlan, Machine, plan_lanes, this_machine
@@ -44,7 +45,13 @@ def open_lane(
     Raises:
         UnavailableError: There are fewer CPUs (or GPUs, where there are any) than workers.
     """
-    here = this_machine(gpus)
+    here, store = this_machine(gpus), folder.checkpoint_store()
+
+    def tidy(trial: int, step: int) -> None:
+        # In a sweep the driver does it. What cannot be deleted costs space, not the training.
+        with contextlib.suppress(StorageError):
+            store.retain(best=(), finished=())
+
     if workers == 1:
         plan = _plan(here, 1)
         yield Lane(
@@ -55,6 +62,7 @@ def open_lane(
             rows=rows,
             fit=alone,
             note=note,
+            saved=tidy,
         )
         return
     # On a machine of its own the answer is known before Ray is started.
@@ -66,7 +74,14 @@ def open_lane(
         started()
         plan = _plan(session.machine, workers)
         absolute = replace(folder, path=folder.path.resolve())
-        group = Group(absolute, workers=workers, threads=plan.threads, gpus=plan.gpus, note=note)
+        group = Group(
+            absolute,
+            workers=workers,
+            threads=plan.threads,
+            gpus=plan.gpus,
+            note=note,
+            saved=tidy,
+        )
         try:
             yield Lane(
                 folder,
@@ -76,6 +91,7 @@ def open_lane(
                 rows=rows,
                 fit=group.fit,
                 note=note,
+                saved=tidy,
             )
         except BaseException:
             group.abort()

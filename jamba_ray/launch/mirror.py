@@ -23,8 +23,8 @@ from jamba_ray.errors import StorageError
 from jamba_ray.launch.run_folder import RunFolder, write_bytes
 from jamba_ray.tracking.rows import row_files, take_rows
 
-COPY_EVERY_S = 10.0
-"""What the loss of the head costs: trials are known as they were at most so long ago."""
+COPY_EVERY_S = 8.0
+"""The loss of the head costs at most ten seconds: these, and what a copy itself takes."""
 _RESULTS = (
     *("config.yaml", "trials.parquet", "summary.json", "scores.parquet", "log.txt"),
     *("report.html", "report.md"),

@@ -7,9 +7,10 @@ import logging
 import os
 import re
 import shutil
+import subprocess
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ class RaySession:
     """A folder for what Tune writes; deleted at the end."""
     node_id: str
     """The driver's node, where the study lies."""
+    processes: Mapping[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    """What this process started and cannot go on without, by name; empty on a cluster."""
 
 
 @contextlib.contextmanager
@@ -104,6 +107,7 @@ def ray_session(
                 local=local,
                 scratch=scratch,
                 node_id=ray.get_runtime_context().get_node_id(),
+                processes=_processes() if local else {},
             )
         finally:
             _end()
@@ -129,6 +133,13 @@ def _start(machine: Machine, scratch: Path, verbose: bool) -> None:
         _system_config={"num_workers_soft_limit": machine.cpus + 2},
         **options,
     )
+
+
+def _processes() -> dict[str, subprocess.Popen[bytes]]:
+    from ray._private import worker
+
+    started: Any = worker._global_node.all_processes  # type: ignore[attr-defined]
+    return {name: started[name][0].process for name in ("gcs_server", "raylet")}
 
 
 def _end() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import ray
 
 from jamba_ray.errors import JambaError, StorageError
+from jamba_ray.launch.head_watch import HeadWatch
 from jamba_ray.launch.mirror import mirror_of
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.search.calls import aside, call
@@ -21,6 +22,8 @@ CLOSE_S = 5.0
 """What is closed at a sweep's end is waited for so long."""
 _POLL_S = 0.5
 _LOOK_AT_DATA_S = 2.0
+_TIDY_S = 10.0
+"""Old checkpoints of running trials are deleted so often; those of finished ones at once."""
 
 Watch = Callable[[SweepProgress], None]
 """Shown how the sweep stands."""
@@ -38,12 +41,13 @@ class Poll:
         seen: int,
         changed: Callable[[], Sequence[str]],
         stopping: Callable[[], bool],
+        head: HeadWatch,
     ) -> None:
         self._changed, self._looked_at = changed, time.monotonic()
-        self._stopping = stopping
+        self._stopping, self._head = stopping, head
         self._server, self._keep, self._watch = server, keep, watch
         self._store, self._mirror = folder.checkpoint_store(), mirror_of(folder)
-        self._seen = seen
+        self._seen, self._tidied_at = seen, time.monotonic()
         self._last: SweepProgress | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="jamba_ray-poll", daemon=True)
@@ -69,7 +73,8 @@ class Poll:
         self._last = dataclasses.replace(progress, finished=())
         if self._watch is not None:
             self._watch(progress)
-        if progress.finished:
+        if progress.finished or time.monotonic() - self._tidied_at >= _TIDY_S:
+            self._tidied_at = time.monotonic()
             best, finished = call(self._server.standing, self._keep, timeout_s=30.0)
             self._store.retain(best, finished)
         return progress
@@ -78,7 +83,9 @@ class Poll:
         while not self._stop.wait(_POLL_S):
             try:
                 if self._stopping():
-                    self._end_lanes()
+                    # Without its head Ray ends nobody, but waits for it.
+                    if self._head.lost is None:
+                        self._end_lanes()
                     return
                 self.look()
                 self._look_at_data()

@@ -89,8 +89,8 @@ def new_trial(trial: FrozenTrial) -> list[Row]:
         distribution = trial.distributions[name]
         internal = distribution.to_internal_repr(value)
         rows.append(("param", [row_id, name, internal, distribution_to_json(distribution)]))
-    rows += [("trial_user", [row_id, k, json.dumps(v)]) for k, v in trial.user_attrs.items()]
-    rows += [("trial_system", [row_id, k, json.dumps(v)]) for k, v in trial.system_attrs.items()]
+    rows += [("trial_user", [row_id, k, _text(v)]) for k, v in trial.user_attrs.items()]
+    rows += [("trial_system", [row_id, k, _text(v)]) for k, v in trial.system_attrs.items()]
     rows += [("report", [row_id, s, v]) for s, v in trial.intermediate_values.items()]
     return rows
 
@@ -239,6 +239,11 @@ def _attributes(connection: sqlite3.Connection, table: str) -> dict[str, Any]:
 def _require(holds: bool, what: str) -> None:
     if not holds:
         raise DamagedError(f"{what} is not as it was written")
+
+
+def _text(value: Any) -> str:
+    """As Optuna spells an attribute, but strict: no NaN, no infinity."""
+    return json.dumps(value, allow_nan=False)
 
 
 def _sha256(value: Any) -> str:

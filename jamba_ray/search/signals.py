@@ -29,7 +29,8 @@ class Signals:
 
     def __init__(self) -> None:
         self.name: str | None = None
-        """The signal that came, 'SIGINT' or 'SIGTERM'."""
+        """The signal that came, 'SIGINT' or 'SIGTERM', or what else was said to ``stop``."""
+        self._owed = False
         self._deferred = False
         self._before: dict[signal.Signals, object] = {}
 
@@ -64,6 +65,19 @@ class Signals:
         if self.name is not None:
             raise Signalled(self.name)
 
+    def stop(self, why: str) -> None:
+        """From another thread: as if a signal had come; ``why`` stands where its name would.
+
+        In the main thread, or where no handlers are set, it only sets ``name``.
+        """
+        if self.name is not None:
+            return
+        self.name = why
+        main = threading.main_thread()
+        if self._before and threading.current_thread() is not main:
+            self._owed = True
+            signal.pthread_kill(main.ident or 0, signal.SIGTERM)
+
     def install(self) -> None:
         """Set the handlers, again where a library has set its own (``ray.init`` takes SIGTERM)."""
         if threading.current_thread() is threading.main_thread():
@@ -71,8 +85,11 @@ class Signals:
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.name is not None:
+        if self._owed:
+            self._owed = False
+        elif self.name is not None:
             os._exit(ExitCode.INTERRUPTED)
-        self.name = signal.Signals(number).name
+        else:
+            self.name = signal.Signals(number).name
         if not self._deferred:
             raise Signalled(self.name)

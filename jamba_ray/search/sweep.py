@@ -15,6 +15,7 @@ from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import Params, SearchSpace
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import InterruptedRunError
+from jamba_ray.launch.head_watch import HeadWatch
 from jamba_ray.launch.lane import Fit
 from jamba_ray.launch.nodes import NodeWatch
 from jamba_ray.launch.ray_session import RaySession, ray_session
@@ -87,6 +88,9 @@ def run_sweep(
                 return over
             session = stack.enter_context(ray_session(address=address, verbose=config.verbose))
             signals.install()
+            resume = f"Continue it with `resume=true run={folder.name}`."
+            head = HeadWatch(session.processes, signals.stop, f"stopped the sweep. {resume}")
+            stack.enter_context(head)
             plan = plan_lanes(
                 session.machine,
                 max_concurrent=config.max_concurrent,
@@ -110,6 +114,7 @@ def run_sweep(
                 watch,
                 fit,
                 lambda: bool(signals.name) or lease.lost,
+                head,
                 lease,
                 opened,
                 changed,
@@ -177,6 +182,7 @@ class _Running:
         watch: Watch | None,
         fit: Fit | None,
         stopping: Callable[[], bool],
+        head: HeadWatch,
         lease: Lease,
         opened: Opened,
         changed: Callable[[], Sequence[str]],
@@ -184,7 +190,7 @@ class _Running:
         self._lease, self._opened, self._changed = lease, opened, changed
         self._config, self._data, self._folder = config, data, folder
         self._session, self._plan, self._watch, self._fit = session, plan, watch, fit
-        self._stopping, self._stack = stopping, settings.stack
+        self._stopping, self._head, self._stack = stopping, head, settings.stack
         self._id = uuid.uuid4().hex[:8]
         self._name = f"study-{folder.name}-{self._id}"
         self._server = start_server(
@@ -204,10 +210,18 @@ class _Running:
                 key = f"val/{self._config.objective}"
                 fill_rows(self._folder.path, trial.number, trial.curve, key)
         # Tune serialises its searcher: it may hold the server's handle, never the whole sweep.
-        server, nodes = self._server, NodeWatch()
+        server, nodes, stopping = self._server, NodeWatch(), self._stopping
+
+        def heed() -> None:
+            # Ray loses a signal's exception while it waits, as for a study whose disk refuses.
+            if stopping():
+                raise Signalled
+
         searcher = StudySearcher(
-            lambda ticket: call(server.ask, ticket),
-            lambda ticket, why: call(server.lost, ticket, why, not nodes.node_died()),
+            lambda ticket: call(server.ask, ticket, meanwhile=heed),
+            lambda ticket, why: call(
+                server.lost, ticket, why, not nodes.node_died(), meanwhile=heed
+            ),
             lanes=self._plan.lanes,
             session=self._id,
             stopping=self._stopping,
@@ -220,6 +234,7 @@ class _Running:
             seen,
             self._changed,
             self._stopping,
+            self._head,
         )
         poll.start()
         try:
@@ -250,9 +265,10 @@ class _Running:
             return self._result(poll, searcher, begun)
         except BaseException:
             # What was acknowledged is committed; this only folds the log into the one file.
-            with_deadline = threading.Thread(target=_close_quietly, args=(self._server,))
-            with_deadline.start()
-            with_deadline.join(CLOSE_S)
+            if self._head.lost is None:
+                with_deadline = threading.Thread(target=_close_quietly, args=(self._server,))
+                with_deadline.start()
+                with_deadline.join(CLOSE_S)
             raise
         finally:
             poll.stop()

@@ -147,6 +147,26 @@ def test_a_disk_that_stays_full_ends_the_sweep_with_74_and_it_resumes(tmp_path):
         assert not [line for line in again.lines if line.startswith(("1/8", "2/8"))], "run again"
 
 
+def test_ctrl_c_is_heeded_while_a_full_disk_is_waited_for(tmp_path):
+    with small_disk(tmp_path / "disk", 60_000) as disk:
+        store = f"store={disk}"
+        with sweep(store, "store_patience_s=120", "data.n_samples=4000", cwd=tmp_path) as running:
+            running.until("2/8 trial 1")
+            fill(disk / "ballast")
+            running.until("the store refuses")
+            sent = time.monotonic()
+            running.signal(signal.SIGINT)
+            assert running.end() == 75, running.said
+            took = time.monotonic() - sent
+        print(f"ended after {took:.1f} s")
+        assert took < 30, running.said  # not the two minutes that it would have waited
+        assert "resume=true run=r" in running.said
+        (disk / "ballast").unlink()
+        with sweep(store, "data.n_samples=4000", "resume=true", cwd=tmp_path) as again:
+            assert again.end() == 0, again.said
+        assert set(states(disk / "r").values()) == {("complete", None)}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_sweep_leaves_a_summary_and_its_trials(tmp_path, number):
     with sweep("data.n_samples=4000", cwd=tmp_path) as running:

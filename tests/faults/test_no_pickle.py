@@ -13,9 +13,13 @@ import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from jamba_ray.checkpoints import RemoteFolder, Snapshot
+from jamba_ray.config.store_uri import parse_store
 from jamba_ray.launch.run_folder import RunFolder
+from tests.checkpoints.s3_server import s3_server
 from tests.search import trials
 
 WATCH = """
@@ -81,6 +85,84 @@ def test_a_resumed_sweep_unpickles_nothing_of_its_folder(tmp_path):
     opened = {line.split(" ", 1)[1] for line in lines if line.startswith("open ")}
     assert any(name.startswith(str(folder.checkpoints)) for name in opened), "nothing was watched"
     assert not [n for n in opened if n.endswith((*PLANTED, "experiment_state-2026.json"))]
+    assert not [line for line in lines if line.startswith("unpickled")]
+    assert not canary.exists()
+
+
+FROM_THE_STORE = """
+import sys
+from pathlib import Path
+from jamba_ray.checkpoints import RemoteFolder
+from jamba_ray.config.store_uri import parse_store
+from jamba_ray.errors import JambaError
+from jamba_ray.inference import load
+from jamba_ray.launch.mirror import Mirror
+from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.search.reading import read_study
+uri, endpoint, path = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+folder = RunFolder(path, remote=parse_store(uri), endpoint=endpoint).create(resume=True)
+print(Mirror(folder, parse_store(uri)).fetch())
+print(len(read_study(folder.study).trials), "trials")
+store = folder.checkpoint_store()
+print(store.latest(0, "best")[0].entry.path)
+print(len(store.latest(1)[1]), "warning")
+store.publish("trial-0000/best-000003", folder.best)
+for hostile in (uri, f"{uri}/checkpoints/trial-0001/step-000003"):
+    try:
+        load(hostile)
+    except JambaError as error:
+        print("refused:", error.message)
+"""
+
+
+def test_nothing_is_unpickled_that_comes_from_a_remote_store(tmp_path, monkeypatch):
+    """A bucket full of pickles in the places of checkpoints, weights and whatever Ray writes."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    uri, canary, log = "s3://bucket/sweeps/night", tmp_path / "canary", tmp_path / "audit.log"
+    bomb = pickle.dumps(Bomb(canary))
+    here = RunFolder(tmp_path / "here").create()
+    trials.without_ray(here, n_trials=2)
+    with s3_server() as (endpoint, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        bucket = RemoteFolder(parse_store(uri), endpoint)
+        bucket.write("study.db", here.study.read_bytes())
+        store = RunFolder(tmp_path / "x", remote=parse_store(uri), endpoint=endpoint)
+        whole = Snapshot(tensors={"model/w": np.ones(3)}, documents={"state": {"step": 3}})
+        store.checkpoint_store().save(0, 3, whole, "best")
+        store.checkpoint_store().save(1, 3, whole)
+        names = bucket.names()
+        for name in names:
+            if "trial-0001" in name and "model.safetensors" in name:
+                bucket.write(name, bomb)
+        for place in ("", "best/", "checkpoints/", "checkpoints/trial-0000/best-000003/"):
+            for name in PLANTED:
+                bucket.write(f"{place}{name}", bomb)
+        bucket.write("best/manifest.json", bomb)
+        (tmp_path / "sitecustomize.py").write_text(WATCH)
+        done = subprocess.run(
+            [sys.executable, "-c", FROM_THE_STORE, uri, endpoint, str(tmp_path / "there")],
+            capture_output=True,
+            text=True,
+            timeout=200,
+            env={
+                **os.environ,
+                "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}",
+                "JAMBA_RAY_AUDITED": str(tmp_path / "there"),
+                "JAMBA_RAY_AUDIT_LOG": str(log),
+            },
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:4] == [
+        f"continuing the study in {uri} (2 trials begun)",
+        "2 trials",
+        "trial-0000/best-000003",
+        "1 warning",
+    ]
+    assert done.stdout.count("refused:") == 2, done.stdout
+    lines = log.read_text().splitlines()
+    assert any(line.startswith("open ") for line in lines), "nothing was watched"
     assert not [line for line in lines if line.startswith("unpickled")]
     assert not canary.exists()
 

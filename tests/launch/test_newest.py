@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 from jamba_ray.checkpoints import CheckpointStore, Snapshot
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.launch import lane as lane_file
+from jamba_ray.launch.group_lane import open_lane
+from jamba_ray.launch.head_watch import HeadWatch
 from jamba_ray.launch.lane import Job, Lane
 from jamba_ray.launch.newest import NewestCheckpoints, went_back
 from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.search import poll as poll_file
+from jamba_ray.search.poll import Poll
+from jamba_ray.search.records import SweepProgress
 from jamba_ray.training import Report
 from tests.search.trials import data
 
@@ -96,3 +102,37 @@ def test_a_lane_tells_of_resumable_checkpoints_and_misses_the_one_that_is_gone(
         "must be done again."
     ]
     assert notes[0] in "".join(path.read_text() for path in folder.logs.iterdir())
+
+
+def test_a_training_keeps_its_two_newest_checkpoints_and_no_more(tmp_path, monkeypatch):
+    import jamba_ray.models  # noqa: F401  (registers the families)
+
+    monkeypatch.setattr(lane_file, "SAVE_EVERY_S", 0.0)
+    folder = RunFolder(tmp_path / "run").create()
+    base = TrialConfig.model_validate({"model": {"name": "mlp"}})
+
+    def fit(members, rows, report, *, save, **_):
+        for step in range(1, 7):
+            report([Report(0, step, step, 0.1, 0.1, METRICS, 0.0)])
+            save(0, snapshot(step))
+        raise MemoryError
+
+    with open_lane(folder, data(), alone=fit) as lane:
+        lane.train([Job(0, {})], base, lambda reports: ["continue"])
+    assert [entry.step for entry in CheckpointStore(folder.checkpoints).entries()] == [5, 6]
+
+
+def test_a_sweep_deletes_old_checkpoints_also_while_nothing_finishes(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "run").create()
+    store = CheckpointStore(folder.checkpoints)
+    for step in range(1, 7):
+        store.save(0, step, snapshot(step))
+    nothing_yet = SweepProgress(1, {"running": 1}, None, (), (), {}, 0.0, 0.0, 1, None)
+    monkeypatch.setattr(poll_file, "call", lambda method, *_, **__: method)
+    server = SimpleNamespace(progress=nothing_yet, standing=([], []))
+    poll = Poll(server, folder, 5, None, 0, lambda: (), lambda: False, HeadWatch({}, print, ""))
+    poll.look()
+    assert len(store.entries()) == 6, "not at every look"
+    monkeypatch.setattr(poll_file, "_TIDY_S", 0.0)
+    poll.look()
+    assert [entry.step for entry in store.entries()] == [5, 6]
