@@ -17,6 +17,7 @@ from jamba_ray.launch.mirror import mirror_of
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.search.calls import aside, call
 from jamba_ray.search.records import SweepProgress
+from jamba_ray.search.signals import Signalled
 
 CLOSE_S = 5.0
 """What is closed at a sweep's end is waited for so long."""
@@ -67,7 +68,7 @@ class Poll:
     def look(self) -> SweepProgress:
         """Ask, show, tidy up."""
         progress: SweepProgress = call(
-            self._server.progress, self._seen, timeout_s=30.0, meanwhile=self._show_trouble
+            self._server.progress, self._seen, timeout_s=30.0, meanwhile=self._while_waiting
         )
         self._seen += len(progress.finished)
         self._last = dataclasses.replace(progress, finished=())
@@ -91,6 +92,8 @@ class Poll:
                 self._look_at_data()
                 if self._mirror is not None:
                     self._mirror.push_study_if_due()
+            except Signalled:
+                continue  # the next round ends the lanes
             except StorageError as error:
                 # Lanes and searcher meet the same trouble and end the sweep; deleting can wait.
                 self._note(error.message)
@@ -108,8 +111,11 @@ class Poll:
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.kill(ray.get(lane, timeout=CLOSE_S))
 
-    def _show_trouble(self) -> None:
-        """The study answers nothing while it waits for its disk, but why it waits."""
+    def _while_waiting(self) -> None:
+        """The study answers nothing while it waits for its disk, but why it waits. A signal does
+        not wait with it."""
+        if self._stopping():
+            raise Signalled
         sentence: str | None = call(aside(self._server.trouble), timeout_s=30.0)
         if sentence and self._last is not None and self._watch is not None:
             self._watch(dataclasses.replace(self._last, trouble=sentence))

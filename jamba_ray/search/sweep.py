@@ -22,7 +22,7 @@ from jamba_ray.launch.ray_session import RaySession, ray_session
 from jamba_ray.launch.resources import LanePlan, plan_lanes
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.search import identity
-from jamba_ray.search.calls import call
+from jamba_ray.search.calls import aside, call
 from jamba_ray.search.lease import Lease, lost_lease
 from jamba_ray.search.poll import CLOSE_S, Poll, Watch
 from jamba_ray.search.records import SweepProgress, SweepResult
@@ -299,7 +299,9 @@ class _Running:
 
 def _close_quietly(server: Any) -> None:
     try:
-        call(server.close, timeout_s=CLOSE_S)
+        # One that waits for its disk would be waited for in vain.
+        if call(aside(server.trouble), timeout_s=CLOSE_S) is None:
+            call(server.close, timeout_s=CLOSE_S)
     except BaseException:
         return
 

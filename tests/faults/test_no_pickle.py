@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 
 from jamba_ray.checkpoints import RemoteFolder, Snapshot
+from jamba_ray.config.data import SyntheticSection
 from jamba_ray.config.store_uri import parse_store
+from jamba_ray.data import generate
 from jamba_ray.launch.run_folder import RunFolder
 from tests.checkpoints.s3_server import s3_server
 from tests.search import trials
@@ -84,6 +86,58 @@ def test_a_resumed_sweep_unpickles_nothing_of_its_folder(tmp_path):
     lines = log.read_text().splitlines()
     opened = {line.split(" ", 1)[1] for line in lines if line.startswith("open ")}
     assert any(name.startswith(str(folder.checkpoints)) for name in opened), "nothing was watched"
+    assert not [n for n in opened if n.endswith((*PLANTED, "experiment_state-2026.json"))]
+    assert not [line for line in lines if line.startswith("unpickled")]
+    assert not canary.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_report_evaluate_and_resume_unpickle_nothing_of_a_run(tmp_path):
+    """The commands themselves, over a run with pickles wherever one might be looked for."""
+    run, canary, log = tmp_path / "runs" / "r", tmp_path / "canary", tmp_path / "audit.log"
+    rows = tmp_path / "rows.csv"
+    generate(SyntheticSection(name="synthetic", n_samples=1500, n_features=6)).to_csv(
+        rows, index=False
+    )
+    (tmp_path / "sitecustomize.py").write_text(WATCH)
+    watched = {
+        **os.environ,
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}",
+        "JAMBA_RAY_AUDITED": str(run),
+        "JAMBA_RAY_AUDIT_LOG": str(log),
+    }
+
+    def command(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=tmp_path,
+            env=watched,
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    sweep = ["jamba_ray.sweep", "+sweep=learning_rate", "model=mlp", "data=table"]
+    sweep += [f"data.path={rows}", "n_trials=2", "training.epochs=2", "run=r"]
+    command(*sweep)
+    bomb = pickle.dumps(Bomb(canary))
+    places = [run, *(path for path in run.rglob("*") if path.is_dir())]
+    for place in places:
+        for name in (*PLANTED, "experiment_state-2026.json"):
+            (place / name).write_bytes(bomb)
+    assert len(places) > 5, "a run has folders"
+    log.write_text("")
+    command("jamba_ray.report", f"run={run}")
+    command("jamba_ray.evaluate", f"checkpoint={run}", f"data.path={rows}")
+    command(*sweep, "resume=true", "n_trials=3", "allow_config_change=true")
+    lines = log.read_text().splitlines()
+    opened = {line.split(" ", 1)[1] for line in lines if line.startswith("open ")}
+    # SQLite and safetensors open theirs in compiled code, which no hook sees.
+    for what in ("config.yaml", "summary.json", "manifest.json", "state.json"):
+        assert any(name.endswith(what) for name in opened), f"{what} was never opened: {opened}"
     assert not [n for n in opened if n.endswith((*PLANTED, "experiment_state-2026.json"))]
     assert not [line for line in lines if line.startswith("unpickled")]
     assert not canary.exists()
