@@ -24,6 +24,7 @@ from jamba_ray.search.forecast import Course, Forecast, forecast
 from jamba_ray.search.sampling import rung_steps
 from jamba_ray.search.settings import report_rows, stack_size
 from jamba_ray.training import Member, fit, packing
+from jamba_ray.training.validation import judged_rows
 
 _PROBE_ROWS = 2048
 _MAX_SHAPES = 10_000
@@ -130,8 +131,9 @@ def first_forecast(
     few corners of the space, because a trial of twice the width takes four times as long;
     ``faster`` is what stacks bring."""
     stages = course(config, data, lanes)
-    judged = stages.rows / report_rows(config.trial(), len(data.train))
-    judged *= min(config.training.val_rows, len(data.val))
+    every = report_rows(config.trial(), len(data.train))
+    n_judged = judged_rows(config.training.val_rows, every, data.val.y)
+    judged = stages.rows / every * min(n_judged, len(data.val))
     judging = 1 + _FORWARD_SHARE * judged / max(1, stages.rows)
     rates = [judging * row_s(corner, data) / faster for corner in _corners(config.trial(), space)]
     return forecast(rates, stages, n_trials(config, space)).plus(_START_UP_S)

@@ -49,9 +49,10 @@ class TrainingSection(Section):
     a sixteenth of ``epochs``. A sweep fixes it once, so that rungs agree between trials."""
     patience: Annotated[int, Field(ge=0)] = 0
     """End a trial after so many reports without improvement; 0: never."""
-    val_rows: Annotated[int, Field(ge=100)] = 8192
+    val_rows: Annotated[int, Field(ge=100)] | None = None
     """A report judges at most so many validation rows (one fixed stratified sample, the same for
-    all trials); a trial's final value always comes from all of them."""
+    all trials); a trial's final value always comes from all of them. None: a third of
+    ``report_rows``, within 2,048 (more where threats are rare) and 8,192."""
 
     @model_validator(mode="after")
     def _parts_have_rows(self) -> TrainingSection:

@@ -33,7 +33,13 @@ from jamba_ray.training.order import mix
 from jamba_ray.training.progress import Progress
 from jamba_ray.training.schedule import Timetable
 from jamba_ray.training.snapshot_io import check_belongs, documents
-from jamba_ray.training.validation import final_metrics, judge, objective_value, sample
+from jamba_ray.training.validation import (
+    MOST_JUDGED,
+    final_metrics,
+    judge,
+    objective_value,
+    sample,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -102,7 +108,7 @@ class Boosting:
         self._section = _section(member.config)
         training = member.config.training
         self._table = RoundTable.of(training, len(data.train), self._section.n_estimators)
-        self._judged = sample(data.val, training.val_rows)
+        self._judged = sample(data.val, training.val_rows or MOST_JUDGED)
         self._params = self._parameters()
         self._train = self._dataset(data.train)
         self._val = self._dataset(self._judged, reference=self._train)

@@ -45,7 +45,7 @@ from jamba_ray.training.rates import Interval, interval
 from jamba_ray.training.schedule import Timetable
 from jamba_ray.training.snapshot_io import check_belongs, documents, put, take
 from jamba_ray.training.stopwatch import Stopwatch
-from jamba_ray.training.validation import Validation
+from jamba_ray.training.validation import Validation, judged_rows
 
 _CHUNK = 64
 """Batches whose row indices are made at once."""
@@ -78,10 +78,9 @@ class Engine:
         self._patience = training[0].patience
         place = place_of(data, device)
         self._train = rows_on(data.train, device, place)
-        self._validation = Validation(
-            data.val, self._objective, training[0].val_rows, device, place, ranks
-        )
-        self._timetable = Timetable.of(training[0], len(data.train))
+        self._timetable = table = Timetable.of(training[0], len(data.train))
+        n_judged = judged_rows(training[0].val_rows, table.report_rows, data.val.y)
+        self._validation = Validation(data.val, self._objective, n_judged, device, place, ranks)
         self._format = resolve(
             configs[0].precision, torch.device(device).type, has_bf16=has_native_bf16(device)
         )

@@ -5,6 +5,7 @@ Letters: K stacked trials, N rows, F_n / F_c numeric / categorical features.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -22,8 +23,14 @@ from jamba_ray.training.ranks import ALONE, Ranks
 
 Floats = npt.NDArray[np.float64]
 
-CHUNK_ROWS = {"cpu": 1024, "cuda": 16384}
+CHUNK_ROWS = {"cpu": 512, "cuda": 16384}
 """Rows x members of one forward pass: on a CPU what stays in cache, on a GPU what fills it."""
+_FEWEST_A_MEMBER = 256
+"""Below it each operation's own cost shows, also on a CPU (a stack of 16 ``mlp``: 17 % slower)."""
+MOST_JUDGED = 8192
+"""Validation rows that a report judges at most, unless more are asked for."""
+_FEWEST_JUDGED = 2048
+_FEWEST_THREATS = 250
 
 
 class Validation:
@@ -53,6 +60,28 @@ class Validation:
         p = probabilities(logits)
         threshold, metrics = final_metrics(self._rows.y, p)
         return objective_value(self._objective, self._rows.y, p), threshold, metrics
+
+
+def judged_rows(limit: int | None, report_rows: int, y: npt.NDArray[np.float32]) -> int:
+    """How many validation rows a report judges at most.
+
+    Judging a row costs a third of training on it, so a third of the rows trained in between keeps
+    it near a tenth of the time. No fewer than 2,048, nor than hold 250 of the rarer class. With
+    2,048 of 5,250 rows the best report of a trial was worth 0.00003 of average precision less than
+    with all of them (mean of 12 ``mlp`` and of 8 ``attention``, at most 0.0002), trials ranked
+    alike at the rungs (Spearman 0.97 to 1.0), and the best trial was the same (2026-11-26).
+
+    Args:
+        limit: ``training.val_rows``.
+        report_rows: Training rows between two reports.
+        y: Labels of all validation rows.
+    """
+    if limit is not None:
+        return limit
+    threats = float(np.count_nonzero(y == 1.0))
+    rarer = min(threats, len(y) - threats) / len(y)
+    enough = _FEWEST_THREATS / rarer if rarer else MOST_JUDGED
+    return min(MOST_JUDGED, math.ceil(max(_FEWEST_JUDGED, report_rows / 3, enough)))
 
 
 def sample(rows: Rows, limit: int) -> Rows:
@@ -85,7 +114,7 @@ def predict(
     Ranks take turns with the chunks, and each gets the logits of all rows: metrics come from these,
     never from averages over ranks.
     """
-    size = max(CHUNK_ROWS.get(rows.device.type, 4096) // n_members, 64)
+    size = max(CHUNK_ROWS.get(rows.device.type, 4096) // n_members, _FEWEST_A_MEMBER)
     size = min(size, max(-(-len(rows) // ranks.size), 1))
     with torch.inference_mode():
         starts = range(0, len(rows), size)

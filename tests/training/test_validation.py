@@ -11,6 +11,7 @@ from jamba_ray.training.validation import (
     CHUNK_ROWS,
     final_metrics,
     is_better,
+    judged_rows,
     objective_value,
     predict,
     sample,
@@ -28,6 +29,28 @@ def test_sample_is_fixed_stratified_and_of_the_size_asked_for(share):
     assert len(a) == 400
     assert 0 < a.y.sum() < 400
     assert a.y.mean() == pytest.approx(share, abs=1 / 400)
+
+
+def _labels(n: int, n_threats: int):
+    return (np.arange(n) < n_threats).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("limit", "report_rows", "n_threats", "expected"),
+    [
+        (None, 300, 5000, 2048),  # short intervals: never fewer
+        (None, 9000, 5000, 3000),  # a third of what was trained
+        (None, 10**6, 5000, 8192),  # never more
+        (None, 300, 500, 5000),  # one in twenty: 250 of them
+        (None, 300, 9500, 5000),  # the same where the benign are rare
+        (None, 300, 10, 8192),
+        (None, 300, 0, 8192),  # one class only: nothing is rare
+        (700, 10**6, 10, 700),  # what was asked for
+    ],
+)
+def test_a_report_judges_no_more_than_pays(limit, report_rows, n_threats, expected):
+    y = _labels(10_000, n_threats)
+    assert judged_rows(limit, report_rows, y) == pytest.approx(expected, abs=1)
 
 
 def test_all_rows_are_taken_where_they_fit():
