@@ -30,9 +30,10 @@ class StackLane(Lane):
         size: int,
         ended: Ended,
         more: More,
+        steps_to_come: int | None = None,
     ) -> None:
         """Train ``jobs``, which are of one shape, and those that join as one stack of at most
-        ``size`` trials at a time.
+        ``size`` trials at a time. ``steps_to_come``: see ``jamba_ray.training.fit``.
 
         What a trial does is its own fault, as in ``train``. A stack that falls over as a whole is
         gone on with trial by trial from the newest checkpoints: only the guilty one fails.
@@ -46,6 +47,8 @@ class StackLane(Lane):
         self._open: dict[int, Member] = {}
         self._told: set[int] = set()
         self._is_dry = False
+        # What stands in for training need not know of it.
+        self._hints = {} if steps_to_come is None else {"steps_to_come": steps_to_come}
         self._saver = Saver(self._save)
         with self._watchdog:
             report = checked(self._written(self._watchdog.around(report)), self.objective_key)
@@ -67,6 +70,7 @@ class StackLane(Lane):
             finish=lambda outcome: self._end(outcome.trial, outcome),
             join=lambda: self._joining(report),
             resume={m.trial: snapshot for m, snapshot in members if snapshot is not None} or None,
+            **self._hints,
         )
         for outcome in outcomes:
             self._end(outcome.trial, outcome)
@@ -131,6 +135,7 @@ class StackLane(Lane):
             device=self._device,
             save=self._saver.save,
             resume={m.trial: snapshots[m.trial] for m in members if m.trial in snapshots} or None,
+            **self._hints,
         )
         caught_up = {}
         for outcome in outcomes:

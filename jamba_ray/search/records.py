@@ -41,6 +41,17 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Packing:
+    """How the lanes of a study train the trials of one shape: the same for all, once it is known,
+    and after a resume."""
+
+    size: int
+    """Trials at a time."""
+    steps: int
+    """Optimizer steps that a lane can expect to make with them: what compiling may be repaid by."""
+
+
+@dataclass(frozen=True)
 class ReportLine:
     """One report of a running trial."""
 

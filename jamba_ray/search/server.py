@@ -16,7 +16,14 @@ from jamba_ray.errors import ConfigError, JambaError, StorageError
 from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.launch.run_folder import LOGS, append_log
 from jamba_ray.search.calls import ASIDE, NAMESPACE
-from jamba_ray.search.records import Answer, ReportLine, SweepProgress, TrialRecord, TrialSpec
+from jamba_ray.search.records import (
+    Answer,
+    Packing,
+    ReportLine,
+    SweepProgress,
+    TrialRecord,
+    TrialSpec,
+)
 from jamba_ray.search.settings import StudySettings
 from jamba_ray.search.study import Decision, StudyBook
 from jamba_ray.tracking.rows import RowLog
@@ -81,13 +88,15 @@ class StudyServer:
         """See ``StudyBook.fill``."""
         return self._on(lambda book: book.fill(ticket, size, new=new))
 
-    def packing(self, shape: str) -> int | None:
+    def packing(self, shape: str) -> Packing | None:
         """See ``StudyBook.packing``."""
         return self._on(lambda book: book.packing(shape))
 
-    def keep_packing(self, shape: str, size: int, rows_per_s: dict[str, float]) -> int:
+    def keep_packing(
+        self, shape: str, size: int, rows_per_s: dict[str, float], n_batches: int
+    ) -> Packing:
         """See ``StudyBook.keep_packing``."""
-        return self._on(lambda book: book.keep_packing(shape, size, rows_per_s))
+        return self._on(lambda book: book.keep_packing(shape, size, rows_per_s, n_batches))
 
     def report(self, reports: Sequence[ReportLine]) -> list[Decision]:
         """See ``StudyBook.report``. Rows are written first: whatever was acknowledged has its row,

@@ -19,6 +19,8 @@ from jamba_ray.search.stacks import most_at_a_time
 
 N_REPORTS = 16
 """Reports of a trial of the base configuration's ``epochs``, where ``report_rows`` is not given."""
+_BATCHES_A_REPORT = 8
+"""Reports of fewer batches are not rounded to whole ones."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,16 @@ def _data_in_words(data: PreparedData) -> dict[str, Any]:
 
 
 def report_rows(base: TrialConfig, n_train: int) -> int:
-    """Rows between reports, the same for all trials so that rungs mean the same for all."""
+    """Rows between reports, the same for all trials so that rungs mean the same for all.
+
+    Whole batches, where that makes little difference: trials that joined a stack late would
+    otherwise report one batch before or after the others, and judge and wait for each other twice.
+    """
     if base.training.report_rows is not None:
         return base.training.report_rows
-    return max(1, math.ceil(base.training.epochs * n_train / N_REPORTS))
+    every = max(1, math.ceil(base.training.epochs * n_train / N_REPORTS))
+    batch = base.training.batch_size
+    return every if every < _BATCHES_A_REPORT * batch else math.ceil(every / batch) * batch
 
 
 def base_config(config: SweepConfig, n_train: int) -> TrialConfig:

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from jamba_ray.config.space import SearchSpace
+from jamba_ray.search.records import Packing
 
 if TYPE_CHECKING:
     import optuna
@@ -30,6 +31,7 @@ _AT_A_TIME = 8
 _OVER_ALL = 4
 _EXPLORING = 16
 _LARGEST = 64
+_TRAINED = 0.5
 
 
 def most_at_a_time(
@@ -57,17 +59,37 @@ def has_shapes(space: SearchSpace) -> bool:
     return not all(parameter.fusible for parameter in space.parameters)
 
 
-def packing(study: optuna.Study, shape: str) -> int | None:
-    """How many trials of a shape a lane found to pay; None: none has measured yet."""
+def steps_to_come(
+    space: SearchSpace, n_trials: int, n_batches: int, lanes: int, size: int, *, pruned: bool
+) -> int:
+    """Optimizer steps that a lane can expect to make with trials of one shape in the whole sweep.
+
+    Shapes are taken to be equally frequent, and as many as there are trials where a structural
+    parameter is continuous. Successive halving trains about half of what all trials would take
+    (57 % of 128 trials over 16 reports, 2026-11-25).
+
+    Args:
+        n_batches: Batches of a trial that runs to its end.
+        size: Trials at a time, which share a step.
+        pruned: Whether trials are ended early.
+    """
+    structural = tuple(p for p in space.parameters if not p.fusible)
+    n_shapes = SearchSpace(parameters=structural, base=space.base).n_combinations() or n_trials
+    trials = n_trials / min(n_shapes, n_trials)
+    return round(trials * n_batches * (_TRAINED if pruned else 1.0) / (lanes * size))
+
+
+def packing(study: optuna.Study, shape: str) -> Packing | None:
+    """What a lane found to pay for a shape; None: none has measured yet."""
     known = study.user_attrs.get("packing", {}).get(shape)
-    return None if known is None else int(known["size"])
+    return None if known is None else Packing(int(known["size"]), int(known["steps"]))
 
 
 def keep_packing(
-    study: optuna.Study, shape: str, size: int, rows_per_s: Mapping[str, float]
+    study: optuna.Study, shape: str, found: Packing, rows_per_s: Mapping[str, float]
 ) -> None:
     """Keep in the study what a lane measured, unless another one was first."""
     known = study.user_attrs.get("packing", {})
     if shape not in known:
-        entry = {"size": size, "rows_per_s": dict(rows_per_s)}
+        entry = {"size": found.size, "steps": found.steps, "rows_per_s": dict(rows_per_s)}
         study.set_user_attr("packing", {**known, shape: entry})

@@ -23,6 +23,7 @@ from jamba_ray.search.ending import Ending
 from jamba_ray.search.ledger import Ledger, Live, record
 from jamba_ray.search.records import (
     Answer,
+    Packing,
     ReportLine,
     SweepProgress,
     TrialRecord,
@@ -121,15 +122,22 @@ class StudyBook:
         self._db.commit()
         return specs
 
-    def packing(self, shape: str) -> int | None:
-        """How many trials of a shape a lane found to pay; None: none has measured yet."""
+    def packing(self, shape: str) -> Packing | None:
+        """What a lane found to pay for a shape; None: none has measured yet."""
         return stacks.packing(self._study, shape)
 
-    def keep_packing(self, shape: str, size: int, rows_per_s: Mapping[str, float]) -> int:
-        """Keep what a lane measured, for all lanes and sessions; the first one's is kept."""
-        stacks.keep_packing(self._study, shape, size, rows_per_s)
+    def keep_packing(
+        self, shape: str, size: int, rows_per_s: Mapping[str, float], n_batches: int
+    ) -> Packing:
+        """Keep what a lane measured, for all lanes and sessions; the first one's is kept.
+        ``n_batches``: those of a trial of this shape."""
+        s = self._settings
+        pruned = s.pruner.name != "none"
+        steps = stacks.steps_to_come(s.space, s.n_trials, n_batches, s.lanes, size, pruned=pruned)
+        found = Packing(size, steps)
+        stacks.keep_packing(self._study, shape, found, rows_per_s)
         self._db.commit()
-        return self.packing(shape) or size
+        return self.packing(shape) or found
 
     def lost(self, ticket: str, why: str, *, charged: bool = True) -> None:
         """The lane of ``ticket`` died: each of its trials is continued once, then failed; not

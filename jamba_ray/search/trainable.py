@@ -21,11 +21,12 @@ from jamba_ray.launch.lane import DetachedError, Fit, Job, counts
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.launch.stack_lane import StackLane
 from jamba_ray.search.calls import aside, call, server_of
-from jamba_ray.search.records import ReportLine, TrialSpec
+from jamba_ray.search.records import Packing, ReportLine, TrialSpec
 from jamba_ray.search.searcher import from_text
 from jamba_ray.tracking.rows import RowLog
 from jamba_ray.training import Decision, Report, fit, packing
 from jamba_ray.training.device_rows import streaming
+from jamba_ray.training.schedule import Timetable
 
 if TYPE_CHECKING:
     from jamba_ray.launch.group import Group
@@ -151,7 +152,8 @@ class LaneTrainable(tune.Trainable):
     def _train_stack(self, base: TrialConfig) -> None:
         """Fill the lane up with trials of the first one's shape, and again as they end."""
         (first,) = self._members
-        size = self._size(first, base)
+        found = self._packing(first, base)
+        size = min(found.size, self._settings.stack)
 
         def fill(new: bool) -> list[Job]:
             specs: list[TrialSpec] = self._tell(self._server.fill, self._ticket, size, new)
@@ -163,32 +165,37 @@ class LaneTrainable(tune.Trainable):
             base,
             self._report,
             size=size,
+            steps_to_come=found.steps,
             ended=lambda outcome: self._tell(self._server.finish, [outcome]),
             more=lambda: fill(new=True),
         )
 
-    def _size(self, first: TrialSpec, base: TrialConfig) -> int:
-        """How many trials of this shape to train at a time: as asked for, or what was measured."""
-        settings = self._settings
-        if settings.trials_per_lane != "auto":
-            return settings.trials_per_lane
+    def _packing(self, first: TrialSpec, base: TrialConfig) -> Packing:
+        """How many trials of this shape to train at a time (as asked for, or what was measured),
+        and for how many steps."""
         words = ", ".join(f"{path}={value}" for path, value in first.shape.items())
-        shape = f"{settings.device}: {words or 'all trials'}"
-        size: int | None = self._tell(self._server.packing, shape)
-        if size is None:
-            size, measured = self._measure(first, base)
-            size = self._tell(self._server.keep_packing, shape, size, measured)
-        return min(int(size or 1), settings.stack)
+        shape = f"{self._settings.device}: {words or 'all trials'}"
+        found: Packing | None = self._tell(self._server.packing, shape)
+        if found is None:
+            size, rates, n_batches = self._measure(first, base)
+            found = self._tell(self._server.keep_packing, shape, size, rates, n_batches)
+        return found
 
-    def _measure(self, first: TrialSpec, base: TrialConfig) -> tuple[int, dict[str, float]]:
+    def _measure(self, first: TrialSpec, base: TrialConfig) -> tuple[int, dict[str, float], int]:
+        """(trials at a time, rows per second of each size that was probed, batches of a trial)."""
+        settings = self._settings
+        asked = None if settings.trials_per_lane == "auto" else settings.trials_per_lane
         try:
             config = with_params(base, first.params)
-            found = packing.probe(config, self._data, self._settings.device, self._settings.stack)
+            n_batches = Timetable.of(config.training, len(self._data.train)).n_batches
+            if asked is not None:
+                return asked, {}, n_batches
+            found = packing.probe(config, self._data, settings.device, settings.stack)
         except Exception:
             # What is wrong with the shape its trials will say.
-            return 1, {}
+            return asked or 1, {}, 0
         rates = {str(m.size): round(m.rows_per_s, 1) for m in found}
-        return packing.choose_k(found) if found else 1, rates
+        return packing.choose_k(found) if found else 1, rates, n_batches
 
     def _tell(self, method: Any, *args: Any) -> Any:
         """Call the study; without it the lane must stop."""

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from jamba_ray.config.training import Compile
 
-WORTH_BATCHES = 4000
-"""A trial of fewer batches is over before compiling has paid for itself."""
+WORTH_STEPS = 4000
+"""Fewer steps are over before compiling has paid for itself."""
 SHAPES = 64
 """Shapes, stack sizes and formats that one process keeps compiled."""
 
@@ -39,7 +39,7 @@ def decide(
     device_type: str,
     number_format: str,
     size: int,
-    n_batches: int,
+    n_steps: int,
     has_compiler: bool,
     in_parts: bool,
 ) -> Compiling:
@@ -51,7 +51,7 @@ def decide(
         device_type: 'cpu' or 'cuda'.
         number_format: 'fp32', 'bf16' or 'fp16'.
         size: Members of the stack.
-        n_batches: Batches of the whole trial.
+        n_steps: Steps of the whole trial, or of all trials of its shape that are to come.
         has_compiler: Whether there is what ``torch.compile`` needs to generate code.
         in_parts: Whether batches are cut into parts (ranks, accumulation): masks then depend on
             where a part begins, and each part would be compiled by itself.
@@ -68,9 +68,9 @@ def decide(
         return Compiling(False, f"its gain has not been measured on {device_type}")
     if size == 1 and number_format == "fp32":
         return Compiling(False, "one model in fp32 gains too little")
-    if n_batches < WORTH_BATCHES:
-        return Compiling(False, f"{n_batches} batches are too few to repay it")
-    return Compiling(True, f"{n_batches} batches repay it")
+    if n_steps < WORTH_STEPS:
+        return Compiling(False, f"{n_steps:,} steps are too few to repay it")
+    return Compiling(True, f"{n_steps:,} steps repay it")
 
 
 def has_compiler(device_type: str) -> bool:

@@ -66,6 +66,7 @@ class Engine:
         resume: Mapping[int, Snapshot],
         ranks: Ranks,
         urgent: Urgent | None = None,
+        steps_to_come: int | None = None,
     ) -> None:
         keep_freed_memory()
         configs = [member.config for member in members]
@@ -91,7 +92,10 @@ class Engine:
             own.stack, self._train, own.criterion, self._format, own.scaler, ranks, accumulate
         )
         self._compiling = self._batch.compile(
-            configs[0].compile, self._timetable.n_batches, self._timetable.batch_rows, data.schema
+            configs[0].compile,
+            max(table.n_batches, steps_to_come or 0),
+            table.batch_rows,
+            data.schema,
         )
         self._progress = [self._restored(k, resume.get(m.trial)) for k, m in enumerate(members)]
         self._outcomes: dict[int, Outcome] = {}

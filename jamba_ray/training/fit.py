@@ -33,6 +33,7 @@ def fit(
     resume: Mapping[int, Snapshot] | None = None,
     ranks: Ranks = ALONE,
     urgent: Urgent | None = None,
+    steps_to_come: int | None = None,
 ) -> list[Outcome]:
     """Train members of one shape, together where they are networks.
 
@@ -52,6 +53,9 @@ def fit(
             arguments; members then train one by one. Rank 0 alone reports, saves and finishes.
         urgent: Asked every so many batches whether to ``save`` all members at once, between two
             reports. Trees do not ask.
+        steps_to_come: Optimizer steps that members of this shape are expected to take in this
+            process, in this call and later ones: whether compiling is repaid. None: those of one
+            trial.
 
     Returns:
         One outcome per member, in order; those that joined come last.
@@ -83,7 +87,17 @@ def fit(
     outcomes: dict[int, Outcome] = {}
     for stack in stacks:
         engine = Engine(
-            stack, data, report, device, save, finish, join, resume or {}, ranks, urgent
+            stack,
+            data,
+            report,
+            device,
+            save,
+            finish,
+            join,
+            resume or {},
+            ranks,
+            urgent,
+            steps_to_come,
         )
         outcomes |= engine.run()
     return [*(outcomes.pop(member.trial) for member in members), *outcomes.values()]

@@ -37,9 +37,9 @@ class GlobalBatch:
         self._ranks, self._accumulate = ranks, accumulate
 
     def compile(
-        self, setting: Compile, n_batches: int, batch_rows: int, schema: FeatureSchema
+        self, setting: Compile, n_steps: int, batch_rows: int, schema: FeatureSchema
     ) -> Compiling:
-        """Compile the pass over batches of ``batch_rows`` if that is repaid within ``n_batches``;
+        """Compile the pass over batches of ``batch_rows`` if that is repaid within ``n_steps``;
         what fails to compile runs as it would have."""
         flat = self._stack.flat
         device = flat.device.type
@@ -48,7 +48,7 @@ class GlobalBatch:
             device_type=device,
             number_format=self._format.name,
             size=self._stack.size,
-            n_batches=n_batches,
+            n_steps=n_steps,
             has_compiler=has_compiler(device),
             in_parts=self._ranks.size > 1 or self._accumulate > 1,
         )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from jamba_ray.config.run import TrialConfig
 from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.search import stacks
+from jamba_ray.search.settings import report_rows
+from jamba_ray.search.stacks import steps_to_come
+from jamba_ray.training.schedule import Timetable
 from tests.search import simulated
 from tests.search.studies import TREE, line, open_book, space_of
 
@@ -169,12 +174,29 @@ def test_a_sweep_cut_at_every_boundary_proposes_what_it_would_have(tmp_path, tre
 def test_a_measurement_is_kept_for_all_lanes(tmp_path):
     book = open_book(tmp_path)
     assert book.packing("cpu: all") is None
-    assert book.keep_packing("cpu: all", 8, {"1": 10.0, "8": 60.0}) == 8
-    assert book.keep_packing("cpu: all", 4, {}) == 8, "the first one stays"
+    kept = book.keep_packing("cpu: all", 8, {"1": 10.0, "8": 60.0}, 500)
+    assert kept.size == 8
+    assert kept.steps > 0
+    assert book.keep_packing("cpu: all", 4, {}, 900) == kept, "the first one stays"
     book.close()
+    # Whether to compile follows from it, and must be the same after a resume on another machine.
     again = open_book(tmp_path, session="t")
-    assert again.packing("cpu: all") == 8
+    assert again.packing("cpu: all") == kept
     again.close()
+
+
+def test_steps_to_come_are_those_of_a_shape_in_a_lane():
+    rate = {"type": "float", "low": 1e-4, "high": 1e-1}
+    fusible = space_of({"training": {"learning_rate": rate}})
+    pruned = steps_to_come(fusible, 128, 766, lanes=2, size=16, pruned=True)
+    assert pruned == 128 * 766 // 2 // 2 // 16
+    assert steps_to_come(fusible, 128, 766, lanes=2, size=16, pruned=False) == 2 * pruned
+    widths = {"type": "categorical", "choices": [32, 64]}
+    two = space_of({"training": {"learning_rate": rate}, "model": {"hidden_dim": widths}})
+    assert steps_to_come(two, 128, 766, lanes=2, size=16, pruned=False) == pruned
+    many = {"type": "int", "low": 4, "high": 8000}
+    each_its_own = space_of({"model": {"hidden_dim": many}})
+    assert steps_to_come(each_its_own, 10, 766, lanes=1, size=1, pruned=False) == 766
 
 
 @pytest.mark.parametrize(
@@ -223,3 +245,24 @@ def test_quality_at_equal_budget():
     error = math.sqrt(sum((d - mean) ** 2 for d in differences)) / len(differences)
     assert mean > -2 * error
     assert reports[1] < 1.1 * reports[0]
+
+
+def test_trials_that_joined_late_report_with_the_others():
+    """Reports fall on whole batches, so that all intervals are alike, wherever a trial began."""
+    base = TrialConfig.model_validate(
+        {"model": {"name": "mlp"}, "training": {"batch_size": 128, "epochs": 4}}
+    )
+    every = report_rows(base, 24_500)
+    assert every == 48 * 128
+    training = base.training.model_copy(update={"report_rows": every})
+    table = Timetable.of(training, 24_500)
+    ends = [table.next_report(step, 0) for step in range(1, table.n_reports)]
+    assert {b - a for a, b in itertools.pairwise(ends)} == {48}
+    large = base.model_copy(
+        update={"training": base.training.model_copy(update={"batch_size": 4096})}
+    )
+    assert report_rows(large, 24_500) == 6125, (
+        "two batches instead of one and a half are no rounding"
+    )
+    asked = base.training.model_copy(update={"report_rows": 1000})
+    assert report_rows(base.model_copy(update={"training": asked}), 24_500) == 1000

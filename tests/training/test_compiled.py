@@ -6,14 +6,14 @@ import pytest
 
 from jamba_ray.training import fit
 from jamba_ray.training import stack as stack_room
-from jamba_ray.training.compiled import WORTH_BATCHES, decide
+from jamba_ray.training.compiled import WORTH_STEPS, decide
 from tests.training.trials import Recorder, make_data, member
 
 LONG_STACK = {
     "device_type": "cpu",
     "number_format": "fp32",
     "size": 16,
-    "n_batches": WORTH_BATCHES,
+    "n_steps": WORTH_STEPS,
     "has_compiler": True,
     "in_parts": False,
 }
@@ -26,7 +26,7 @@ def test_auto_compiles_a_stack_that_trains_for_long():
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"n_batches": WORTH_BATCHES - 1}, "too few"),
+        ({"n_steps": WORTH_STEPS - 1}, "too few"),
         ({"size": 1}, "gains too little"),
         ({"has_compiler": False}, "no C++ compiler"),
         ({"in_parts": True}, "parts"),
@@ -44,7 +44,7 @@ def test_one_model_in_bf16_is_worth_it():
 
 
 def test_a_wish_wins_over_the_gain_but_not_over_what_is_missing():
-    assert decide(True, **LONG_STACK | {"n_batches": 1, "size": 1}).on
+    assert decide(True, **LONG_STACK | {"n_steps": 1, "size": 1}).on
     assert not decide(True, **LONG_STACK | {"has_compiler": False}).on
     assert not decide(False, **LONG_STACK).on
 
