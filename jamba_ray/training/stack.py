@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from jamba_ray.models.attention import SelfAttention
 from jamba_ray.models.dropout import Dropout, key_names
 from jamba_ray.training.compiled import compiled
 
@@ -74,6 +75,7 @@ class Stack:
         """float32 [K, P]."""
         self._keys = key_names(self._template)
         self._dropouts = [m for m in self._template.modules() if isinstance(m, Dropout)]
+        self._attentions = [m for m in self._template.modules() if isinstance(m, SelfAttention)]
         self._persistent = set(self._template.state_dict())
         members = [dict(module.named_buffers()) for module in modules]
         self.buffers: dict[str, Tensor] = {}
@@ -230,6 +232,8 @@ class Stack:
             self.flat.new_zeros(self.size, start - slot.stop) if start > slot.stop else None
             for slot, start in zip(self.layout.slots, starts, strict=True)
         ]
+        for attention in self._attentions:
+            attention.is_vmapped = self.size > 1
         if self.size == 1:
             self._bind_module()
             return

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from jamba_ray.models import build
+from jamba_ray.models import attention, build
 from jamba_ray.training.stack import Layout, Stack
 from tests.training.trials import make_config
 
@@ -108,3 +108,32 @@ def test_an_ordinary_module_with_torchs_own_dropout_still_stacks():
     assert logits.shape == (2, 64)
     assert (logits == 0).any()
     assert (logits != 0).any()
+
+
+def test_fused_attention_of_many_tokens_equals_the_plain_one_of_a_stack(data, monkeypatch):
+    """Alone a wide table takes torch's fused attention, in a stack it cannot."""
+    calls = []
+    fused = attention.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        attention.functional,
+        "scaled_dot_product_attention",
+        lambda *qkv: calls.append(qkv[0].shape) or fused(*qkv),
+    )
+    x_num, x_cat = rows(data, [0, 9])
+    stack = stack_of(data, MODELS[1], [4, 5])
+    results = {}
+    for many in (10_000, 2):
+        monkeypatch.setattr(attention, "MANY_TOKENS", many)
+        alone = stack_of(data, MODELS[1], [5])
+        logits = alone.forward(x_num[1:], x_cat[1:])
+        results[many] = logits, alone.gradients(logits.square().mean(dim=1).sum())
+    assert len(calls) == 1, "alone, and where there are many"
+    together = stack.forward(x_num, x_cat)
+    gradients = stack.gradients(together.square().mean(dim=1).sum())
+    assert len(calls) == 1, "never in a stack"
+    for logits, gradient in results.values():
+        torch.testing.assert_close(together[1:], logits, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(gradients[1:], gradient, atol=1e-5, rtol=1e-4)
+    stack.keep([1])
+    stack.forward(x_num[1:], x_cat[1:])
+    assert len(calls) == 2, "the last one of a stack is alone"
