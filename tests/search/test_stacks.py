@@ -202,10 +202,10 @@ def test_steps_to_come_are_those_of_a_shape_in_a_lane():
 @pytest.mark.parametrize(
     ("asked", "n_trials", "lanes", "most"),
     [
-        ("auto", 64, 1, 8),
-        ("auto", 64, 2, 8),
-        ("auto", 64, 4, 4),
-        ("auto", 12, 2, 1),
+        ("auto", 128, 1, 8),
+        ("auto", 128, 2, 8),
+        ("auto", 128, 4, 4),
+        ("auto", 24, 2, 1),
         (16, 12, 2, 16),
     ],
 )
