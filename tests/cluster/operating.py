@@ -1,0 +1,140 @@
+"""What the operator of a cluster of namespace machines does: `ray up`, tunnels, sweeps."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.cluster import files
+from tests.cluster.machines import Machine, Network
+
+BIN = Path(sys.executable).parent
+PORT = 18265
+"""Where the head's job API is here, through the tunnel."""
+SWEEP = [
+    *("+sweep=attention_heads", "n_trials=6", "data.n_samples=6000", "training.epochs=30"),
+    *("model.hidden_dim=16", "rival=false", "tracking.name=none", "pruner.name=none"),
+]
+CREDENTIALS = "AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_EC2_METADATA_DISABLED=true"
+# Tests cannot wait the minute that a real cluster gives a silent node.
+IMPATIENT = (
+    "RAY_health_check_initial_delay_ms=1000 RAY_health_check_period_ms=1000 "
+    "RAY_health_check_timeout_ms=1000 RAY_health_check_failure_threshold=3"
+)
+_INSTALLED = f"mkdir -p ~/jamba_ray-env && ln -sfn {Path(sys.prefix)} ~/jamba_ray-env/venv"
+
+
+def with_this_environment(config: dict[str, Any]) -> None:
+    """Nodes use this Python's packages instead of installing the lock file's."""
+    token, _, _, path = config["setup_commands"]
+    config["setup_commands"] = [token, _INSTALLED, path]
+
+
+def with_variables(config: dict[str, Any], variables: str) -> None:
+    """Ray starts with these variables, on the head and on workers."""
+    mark = "RAY_USAGE_STATS_ENABLED=0"
+    for kind in ("head_start_ray_commands", "worker_start_ray_commands"):
+        assert sum(mark in line for line in config[kind]) == 1
+        config[kind] = [line.replace(mark, f"{mark} {variables}") for line in config[kind]]
+
+
+def shell(home: Path) -> dict[str, str]:
+    """An operator's shell: a home of its own, with the token in it."""
+    (home / ".ray").mkdir(parents=True, mode=0o700)
+    token = home / ".ray" / "auth_token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    keep = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "AWS_"))}
+    return keep | {
+        "HOME": str(home),
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def ray(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The ``ray`` command."""
+    return subprocess.run(
+        [str(BIN / "ray"), *arguments],
+        cwd=files.ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+
+
+def up(config: Path, environment: dict[str, str]) -> None:
+    """``ray up``, which must succeed."""
+    begun = time.monotonic()
+    done = ray("up", "-y", "--no-config-cache", str(config), environment=environment)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    print(f"ray up: {time.monotonic() - begun:.1f} s")
+
+
+@contextmanager
+def tunnel(network: Network, head: Machine, environment: dict[str, str]) -> Iterator[str]:
+    """The address of the head's job API here."""
+    command = network.ssh_command(head, "-N", "-L", f"127.0.0.1:{PORT}:127.0.0.1:8265")
+    ssh = subprocess.Popen(command, env=environment)
+    try:
+        time.sleep(2)
+        yield f"http://127.0.0.1:{PORT}"
+    finally:
+        ssh.terminate()
+        ssh.wait(10)
+
+
+@contextmanager
+def submitted(
+    log: Path, *arguments: str, environment: dict[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """``python -m jamba_ray.submit`` with its output in ``log``; ended, if it still runs."""
+    command = [sys.executable, "-m", "jamba_ray.submit", *arguments]
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command, cwd=files.ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(30)
+
+
+def on_node(network: Network, machine: Machine, script: str) -> str:
+    """Run Python on a node, as a driver of its cluster."""
+    line = f"RAY_AUTH_MODE=token {BIN}/python -c {json.dumps(script)}"
+    return network.ssh(machine, line).stdout
+
+
+def ray_processes(machine: Machine) -> list[str]:
+    """What runs of Ray itself on a machine."""
+    return [line for line in machine.processes() if "raylet/raylet" in line or "gcs_server" in line]
+
+
+def trains(machine: Machine) -> bool:
+    """Whether a lane is in the middle of a trial there."""
+    return any(".train" in line and "ray::" in line for line in machine.processes())
+
+
+def wait_for(what: str, holds: Callable[[], object], timeout_s: float = 240.0) -> float:
+    """Until it holds; returns how many seconds that took."""
+    begun = time.monotonic()
+    while not holds():
+        assert time.monotonic() - begun < timeout_s, f"waited {timeout_s:.0f} s for {what}"
+        time.sleep(1.0)
+    return time.monotonic() - begun
