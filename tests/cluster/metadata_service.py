@@ -10,7 +10,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ADDRESS = "169.254.169.254"
-_ROLES = "/latest/meta-data/iam/security-credentials/"
+_ROLES = "/latest/meta-data/iam/security-credentials"
 _CREDENTIALS = {
     "Code": "Success",
     "Type": "AWS-HMAC",
@@ -31,9 +31,9 @@ class _Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.headers.get("X-aws-ec2-metadata-token") != "the-token":
             self._say(401)  # HttpTokens: required
-        elif self.profile and self.path == _ROLES:
+        elif self.profile and self.path.rstrip("/") == _ROLES:
             self._say(200, self.profile)
-        elif self.profile and self.path == _ROLES + self.profile:
+        elif self.profile and self.path == f"{_ROLES}/{self.profile}":
             self._say(200, json.dumps(_CREDENTIALS))
         else:
             self._say(404)

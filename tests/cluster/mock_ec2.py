@@ -106,6 +106,7 @@ class Cloud:
         self._endpoint, self._region = endpoint, region
         self.ec2 = client("ec2", region, endpoint)
         self.machines: dict[str, Machine] = {}
+        self._seen: set[str] = set()
         self._off: set[str] = set()
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -154,7 +155,10 @@ class Cloud:
 
     def _follow(self, ec2: Any, instance: dict[str, Any]) -> None:
         name, state = instance["InstanceId"], instance["State"]["Name"]
-        if state == "running" and name not in self.machines:
+        if name not in self._seen:
+            # At first sight moto may not have given it its profile yet.
+            self._seen.add(name)
+        elif state == "running" and name not in self.machines:
             keys = ec2.describe_key_pairs(KeyNames=[instance["KeyName"]], IncludePublicKey=True)
             profile = instance.get("IamInstanceProfile", {}).get("Arn", "").split("/")[-1]
             self.machines[name] = self._network.boot(
