@@ -115,6 +115,16 @@ def submitted(
             process.wait(30)
 
 
+def doctor(address: str, *arguments: str, environment: dict[str, str]) -> str:
+    """``python -m jamba_ray.doctor``, which must find nothing to fix; returns what it says."""
+    command = [sys.executable, "-m", "jamba_ray.doctor", f"doctor.address={address}", *arguments]
+    done = subprocess.run(
+        command, cwd=files.ROOT, env=environment, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def on_node(network: Network, machine: Machine, script: str) -> str:
     """Run Python on a node, as a driver of its cluster."""
     line = f"RAY_AUTH_MODE=token {BIN}/python -c {json.dumps(script)}"

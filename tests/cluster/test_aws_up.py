@@ -56,15 +56,17 @@ def test_a_sweep_on_spot_workers(tmp_path: Path) -> None:
             mock_ec2.is_what_the_file_says(cloud.ec2, head, "head", group)
             machine = cloud.machines[head["InstanceId"]]
             with operating.tunnel(network, machine, environment) as address:
+                store = ["store=s3://bucket/sweeps", f"store_endpoint={endpoint}"]
+                said = operating.doctor(address, *store, environment=environment)
+                assert "nodes: 1 alive" in said
                 arguments = [
-                    *(*SWEEP, "store=s3://bucket/sweeps", f"store_endpoint={endpoint}"),
-                    *(f"submit.address={address}", "submit.key=spot"),
+                    *(*SWEEP, *store, f"submit.address={address}", "submit.key=spot"),
                     f"submit.results={tmp_path / 'results'}",
                 ]
                 log = tmp_path / "submit.log"
                 with operating.submitted(log, *arguments, environment=environment) as submit:
                     try:
-                        _reclaim_a_worker_in_the_middle(cloud, group, log)
+                        _reclaim_a_worker_in_the_middle(network, cloud, group, log)
                         code = submit.wait(400)
                     except AssertionError as error:
                         raise AssertionError(f"{error}\n{log.read_text()}") from error
@@ -78,7 +80,7 @@ def test_a_sweep_on_spot_workers(tmp_path: Path) -> None:
         assert mock_ec2.opened_to(cloud.ec2, group) == {mock_ec2.HOME_CIDR}
 
 
-def _reclaim_a_worker_in_the_middle(cloud: Cloud, group: str, log: Path) -> None:
+def _reclaim_a_worker_in_the_middle(network: Network, cloud: Cloud, group: str, log: Path) -> None:
     waited = wait_for("the first worker", lambda: cloud.running("gpu_spot"), 120)
     print(f"a worker was launched {waited:.1f} s after the sweep was submitted")
     (first,) = cloud.instances("gpu_spot")
@@ -86,7 +88,12 @@ def _reclaim_a_worker_in_the_middle(cloud: Cloud, group: str, log: Path) -> None
     waited = wait_for("a trial to finish", lambda: "1/6 " in log.read_text(), 240)
     print(f"a trial was finished {waited:.1f} s later")
     victim = first["InstanceId"]
-    assert operating.trains(cloud.machines[victim]), cloud.machines[victim].processes()
+    machine = cloud.machines[victim]
+    assert operating.trains(machine), machine.processes()
+    asked = network.ssh(machine, "cat /run/metadata.log").stdout
+    assert f'security-credentials/{mock_ec2.PROFILE} HTTP/1.1" 200' in asked, (
+        "the lane wrote to the bucket with other credentials than its instance profile's"
+    )
     with mock_ec2.no_capacity() as refused:
         begun = time.monotonic()
         cloud.reclaim(victim)

@@ -60,6 +60,7 @@ def test_a_sweep_survives_a_pulled_cable(tmp_path: Path, environment: dict[str, 
             _is_closed_to_strangers(network)
             wait_for("two workers", lambda: _nodes(network) == 3)
             with operating.tunnel(network, network.machines[0], environment) as address:
+                _the_doctor_finds_all_nodes(environment, address, endpoint)
                 _a_folder_of_the_heads_own_is_refused(environment, address)
                 _sweep_with_a_pulled_cable(network, environment, address, endpoint, tmp_path)
         finally:
@@ -93,6 +94,13 @@ def _is_closed_to_strangers(network: Network) -> None:
         )
         refused = network.ssh(worker, f"RAY_AUTH_MODE=token {join}", ok=False)
         assert "in\n" not in refused.stdout, f"the GCS let in a driver with {mode} token"
+
+
+def _the_doctor_finds_all_nodes(environment: dict[str, str], address: str, endpoint: str) -> None:
+    store = ["store=s3://bucket/sweeps", f"store_endpoint={endpoint}"]
+    said = operating.doctor(address, *store, "doctor.nodes=3", environment=environment)
+    assert "nodes: 3 of 3 alive" in said
+    assert "store: s3://bucket/sweeps is writable (3 asked)" in said
 
 
 def _a_folder_of_the_heads_own_is_refused(environment: dict[str, str], address: str) -> None:
