@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -17,6 +18,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.cluster import files
+from tests.cluster.rules import starts
 
 BIN = Path(sys.executable).parent
 
@@ -33,8 +37,8 @@ class Head:
 
 
 @contextmanager
-def head(folder: Path, *, token: bool = True) -> Iterator[Head]:
-    """Start a head with the flags of ``cluster/local.yaml``, and end its processes alone (``ray
+def head(folder: Path, *, token: bool = True, file: str = "local") -> Iterator[Head]:
+    """Start a head with the command of ``cluster/<file>.yaml``, and end its processes alone (``ray
     stop`` would end every Ray of this machine)."""
     home = folder / "home"
     (home / ".ray").mkdir(parents=True, mode=0o700)
@@ -44,29 +48,33 @@ def head(folder: Path, *, token: bool = True) -> Iterator[Head]:
         secret.write_text(secrets.token_hex(32))
     short = Path(tempfile.mkdtemp(prefix="jrh"))  # sockets: a Unix path has 107 bytes
     keep = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    environment = keep | {
+    shell = keep | {
         "HOME": str(home),
         "PATH": f"{BIN}:{os.environ['PATH']}",
-        "RAY_AUTH_MODE": "token" if token else "disabled",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_JOB_STOP_WAIT_TIME_S": "60",
         "OMP_NUM_THREADS": "1",
     }
     gcs, dashboard, agent, client = _ports(4)
     address = f"http://127.0.0.1:{dashboard}"
+    line = _elsewhere(
+        starts(files.load(file))["head"],
+        {"--port": gcs, "--dashboard-port": dashboard, "--object-manager-port": 0},
+    )
     process = subprocess.Popen(
         [
-            *(str(BIN / "ray"), "start", "--head", "--block", f"--port={gcs}", "--num-cpus=2"),
-            *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
+            *("bash", "-c", line if token else line.replace("MODE=token", "MODE=disabled")),
+            *("ray", "--block", "--num-cpus=2", "--object-store-memory=200000000"),
             *(f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"),
             *("--min-worker-port=40000", "--max-worker-port=40999", f"--temp-dir={short}/ray"),
-            "--object-store-memory=200000000",
         ],
-        env=environment,
+        env=shell,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    environment = shell | {
+        "RAY_AUTH_MODE": "token" if token else "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
     try:
         _wait(address)
         yield Head(address, environment, f"127.0.0.1:{gcs}")
@@ -78,6 +86,16 @@ def head(folder: Path, *, token: bool = True) -> Iterator[Head]:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(10)
         shutil.rmtree(short, ignore_errors=True)
+
+
+def _elsewhere(line: str, ports: dict[str, int]) -> str:
+    """A file's command with other ports and more arguments to come; without an autoscaler, which
+    would want a cloud."""
+    assert line.count("ray start --head ") == 1
+    line = re.sub(r" --autoscaling-config=\S+", "", line.replace("ray start", "exec ray start"))
+    for flag, port in ports.items():
+        line = re.sub(rf" {flag}=\d+", f" {flag}={port}", line)
+    return f'{line.strip()} "$@"'
 
 
 def status(address: str, token: str | None) -> int:

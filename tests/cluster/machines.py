@@ -131,7 +131,9 @@ class Network:
         for name in ("key", "host_key"):
             path = str(self.folder / name)
             _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path)
-        _run("ip", "link", "add", _BRIDGE, "type", "bridge")
+        # An address of its own: else it changes with the machines' cables, and what the others
+        # remember of it is wrong for up to a minute.
+        _run("ip", "link", "add", _BRIDGE, "address", "02:00:00:00:00:01", "type", "bridge")
         _run("ip", "addr", "add", f"{self.gateway}/{self._net.prefixlen}", "dev", _BRIDGE)
         _run("ip", "link", "set", _BRIDGE, "up")
         return self
