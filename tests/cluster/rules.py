@@ -193,10 +193,9 @@ def what_is_installed_has_a_version(texts: Texts) -> Iterator[str]:
     commands["Dockerfile"] = [texts["Dockerfile"]]
     for name, scripts in commands.items():
         for words in re.findall(r"pip install ([^&|)\n]*)", "\n".join(scripts)):
-            packages = re.sub(r"(--python|-r) \S+|--?[a-z-]+(=\S+)?", "", words).split()
-            for package in packages:
+            for package in re.sub(r"(--python|-r) \S+", "", words).split():
                 # A path is our own package.
-                if "==" not in package and "/" not in package:
+                if not package.startswith("-") and "==" not in package and "/" not in package:
                     yield f"{name}: `pip install {package}` takes whatever version there is"
 
 
