@@ -25,6 +25,11 @@ def load(name: str) -> dict[str, Any]:
     return parsed
 
 
+def readme() -> str:
+    """``cluster/README.md``."""
+    return (CLUSTER / "README.md").read_text(encoding="utf-8")
+
+
 def texts() -> dict[str, str]:
     """What ``rules.py`` reads: every file of ``cluster/``, the CI workflow and the project file."""
     more = (ROOT / ".github" / "workflows" / "sweep.yml", ROOT / "pyproject.toml")

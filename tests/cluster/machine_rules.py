@@ -22,9 +22,10 @@ def imdsv2_only(texts: Texts) -> Iterator[str]:
 @rule
 def workers_reach_the_store_by_profile(texts: Texts) -> Iterator[str]:
     for name, node in _nodes(texts, "aws.yaml"):
-        # Ray gives a profile to the head alone.
-        if not node.get("IamInstanceProfile", {}).get("Name"):
-            yield f"aws.yaml: {name} has no instance profile"
+        # Ray gives a profile to the head alone; the head's may start machines.
+        profile = node.get("IamInstanceProfile", {}).get("Name")
+        if profile != ("jamba-ray-head" if name == "head" else "jamba-ray-node"):
+            yield f"aws.yaml: {name} has the profile {profile}"
 
 
 @rule
@@ -77,7 +78,8 @@ def _is_spot(node: Mapping[str, Any]) -> bool:
 def gcp_service_account_and_network_of_ones_own(texts: Texts) -> Iterator[str]:
     for name, node in _nodes(texts, "gcp.yaml"):
         accounts = [account["email"] for account in node.get("serviceAccounts", [])]
-        if not accounts or any("-compute@developer" in email for email in accounts):
+        wanted = "jamba-ray-head@" if name == "head" else "jamba-ray-node@"
+        if len(accounts) != 1 or not accounts[0].startswith(wanted):
             yield f"gcp.yaml: {name} runs as {accounts or 'the account of the whole project'}"
         networks = [i.get("subnetwork", "default") for i in node.get("networkInterfaces", [])]
         if not networks or any(network.split("/")[-1] == "default" for network in networks):

@@ -1,6 +1,7 @@
 """The metadata service (IMDSv2) of a mocked EC2 instance, run inside its machine.
 
-python metadata_service.py PROFILE: credentials of that instance profile; without PROFILE none.
+python metadata_service.py PROFILE: credentials of that instance profile, whose access key is the
+profile's name; without PROFILE none.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ _ROLES = "/latest/meta-data/iam/security-credentials"
 _CREDENTIALS = {
     "Code": "Success",
     "Type": "AWS-HMAC",
-    "AccessKeyId": "of-the-profile",
     "SecretAccessKey": "test",
     "Token": "test",
     "LastUpdated": "2026-01-01T00:00:00Z",
@@ -34,7 +34,7 @@ class _Answer(BaseHTTPRequestHandler):
         elif self.profile and self.path.rstrip("/") == _ROLES:
             self._say(200, self.profile)
         elif self.profile and self.path == f"{_ROLES}/{self.profile}":
-            self._say(200, json.dumps(_CREDENTIALS))
+            self._say(200, json.dumps({**_CREDENTIALS, "AccessKeyId": self.profile}))
         else:
             self._say(404)
 

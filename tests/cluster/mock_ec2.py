@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +19,7 @@ from tests.cluster.machines import Machine, Network
 VPC = "172.31.0.0/16"
 """The default VPC of a moto account: machines have the private addresses that moto chooses."""
 HOME_CIDR = "203.0.113.7/32"
-PROFILE = "jamba-ray-node"
+PROFILES = ("jamba-ray-head", "jamba-ray-node")
 # The image's user, and what the instance profile gives: nothing where there is none.
 _FIRST = """\
 sed '/^ubuntu:/d' /etc/passwd >/run/passwd
@@ -48,7 +51,8 @@ def prepared_config(endpoint: str | None = None) -> tuple[dict[str, Any], str]:
     )
     inside = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}
     ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[inside])
-    iam.create_instance_profile(InstanceProfileName=PROFILE)
+    for profile in PROFILES:
+        iam.create_instance_profile(InstanceProfileName=profile)
     image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
     for kind in config["available_node_types"].values():
         kind["node_config"] |= {"SecurityGroupIds": [group], "ImageId": image}
@@ -59,7 +63,9 @@ def is_what_the_file_says(ec2: Any, instance: dict[str, Any], kind: str, group: 
     """Assert that an instance is what ``cluster/aws.yaml`` says of its kind."""
     wanted = files.load("aws")["available_node_types"][kind]["node_config"]
     assert instance["InstanceType"] == wanted["InstanceType"]
-    assert instance["IamInstanceProfile"]["Arn"].endswith(f"instance-profile/{PROFILE}")
+    assert instance["IamInstanceProfile"]["Arn"].endswith(
+        f"instance-profile/{PROFILES[kind != 'head']}"
+    )
     assert [g["GroupId"] for g in instance["SecurityGroups"]] == [group]
     assert instance["MetadataOptions"]["HttpTokens"] == "required"
     assert instance.get("InstanceLifecycle") == ("spot" if kind == "gpu_spot" else None)
@@ -73,6 +79,51 @@ def opened_to(ec2: Any, group: str) -> set[str]:
     """The networks that a security group lets in."""
     (found,) = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
     return {r["CidrIp"] for p in found["IpPermissions"] for r in p["IpRanges"]}
+
+
+def allowed_by_the_readme() -> dict[str, set[str]]:
+    """Instance profile -> what the policies in ``cluster/README.md`` let its machines do."""
+    block = "^cat > {}.json <<END\n(.*?)^END"
+    found = {}
+    for name in ("store", "machines"):
+        (policy,) = re.findall(block.format(name), files.readme(), flags=re.M | re.S)
+        statements = json.loads(policy)["Statement"]
+        assert all(statement["Effect"] == "Allow" for statement in statements)
+        found[name] = {action for statement in statements for action in statement["Action"]}
+    return dict(zip(PROFILES, (found["store"] | found["machines"], found["store"]), strict=True))
+
+
+@contextmanager
+def asked_for() -> Iterator[dict[str, set[str]]]:
+    """Instance profile -> what machines with its credentials ask AWS to do, from now on."""
+    from moto.core.responses import BaseResponse
+    from moto.s3.responses import S3Response
+
+    found: dict[str, set[str]] = defaultdict(set)
+
+    def note(response: Any, service: str, action: object) -> None:
+        key = re.search(r"Credential=([\w-]+)/", response.headers.get("Authorization", ""))
+        if key is not None and key[1] in PROFILES:
+            found[key[1]].add(f"{service}:{action}")
+
+    normal = BaseResponse._authenticate_and_authorize_normal_action
+    s3 = S3Response._authenticate_and_authorize_s3_action
+
+    def noted_normal(self: Any, *args: Any, **kwargs: Any) -> None:
+        note(self, self.service_name, self._get_action())
+        normal(self, *args, **kwargs)
+
+    def noted_s3(self: Any, *args: Any, **kwargs: Any) -> None:
+        note(self, "s3", self.data.get("Action"))
+        s3(self, *args, **kwargs)
+
+    BaseResponse._authenticate_and_authorize_normal_action = noted_normal
+    S3Response._authenticate_and_authorize_s3_action = noted_s3
+    try:
+        yield found
+    finally:
+        BaseResponse._authenticate_and_authorize_normal_action = normal
+        S3Response._authenticate_and_authorize_s3_action = s3
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster import files
+from tests.cluster.heads import status
 from tests.cluster.machines import Machine, Network
 
 BIN = Path(sys.executable).parent
@@ -85,16 +87,28 @@ def up(config: Path, environment: dict[str, str]) -> None:
 
 
 @contextmanager
-def tunnel(network: Network, head: Machine, environment: dict[str, str]) -> Iterator[str]:
-    """The address of the head's job API here."""
-    command = network.ssh_command(head, "-N", "-L", f"127.0.0.1:{PORT}:127.0.0.1:8265")
-    ssh = subprocess.Popen(command, env=environment)
+def dashboard(config: Path, environment: dict[str, str]) -> Iterator[str]:
+    """``ray dashboard``: the address of the head's job API here."""
+    command = [str(BIN / "ray"), "dashboard", f"--port={PORT}", str(config)]
+    with (config.parent / "dashboard.log").open("w") as out:
+        process = subprocess.Popen(
+            command, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
-        time.sleep(2)
+        waited = wait_for("the tunnel", _is_open, 60)
+        print(f"ray dashboard: {waited:.1f} s")
         yield f"http://127.0.0.1:{PORT}"
     finally:
-        ssh.terminate()
-        ssh.wait(10)
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def _is_open() -> bool:
+    try:
+        status(f"http://127.0.0.1:{PORT}", None)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def test_a_sweep_survives_a_pulled_cable(tmp_path: Path, environment: dict[str, 
             operating.up(config, environment)
             _is_closed_to_strangers(network)
             wait_for("two workers", lambda: _nodes(network) == 3)
-            with operating.tunnel(network, network.machines[0], environment) as address:
+            with operating.dashboard(config, environment) as address:
                 _the_doctor_finds_all_nodes(environment, address, endpoint)
                 _a_folder_of_the_heads_own_is_refused(environment, address)
                 _sweep_with_a_pulled_cable(network, environment, address, endpoint, tmp_path)

@@ -108,7 +108,11 @@ SABOTAGE: list[tuple[str, tuple[str, ...], str, str]] = [
     ),
     (
         *("workers_reach_the_store_by_profile", ("aws.yaml",)),
-        *(_WORKER, f"{_WORKER}\n      IamInstanceProfile: {{}}"),
+        *("IamInstanceProfile: {Name: jamba-ray-node}", "IamInstanceProfile: {}"),
+    ),
+    (
+        *("workers_reach_the_store_by_profile", ("aws.yaml",)),
+        *("IamInstanceProfile: {Name: jamba-ray-node}", ""),
     ),
     ("security_groups_of_ones_own", ("aws.yaml",), "[sg-0123456789abcdef0]", "[]"),
     (
@@ -145,7 +149,11 @@ SABOTAGE: list[tuple[str, tuple[str, ...], str, str]] = [
     ),
     (
         *("gcp_service_account_and_network_of_ones_own", ("gcp.yaml",)),
-        *("jamba-ray-node@my-project", "1234-compute@developer"),
+        *("jamba-ray-node@my-project", "jamba-ray-head@my-project"),
+    ),
+    (
+        *("gcp_service_account_and_network_of_ones_own", ("gcp.yaml",)),
+        *("jamba-ray-head@my-project", "1234-compute@developer"),
     ),
     (
         *("gcp_service_account_and_network_of_ones_own", ("gcp.yaml",)),
