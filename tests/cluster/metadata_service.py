@@ -7,6 +7,7 @@ profile's name; without PROFILE none.
 from __future__ import annotations
 
 import json
+import socketserver
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -46,6 +47,14 @@ class _Answer(BaseHTTPRequestHandler):
         self.wfile.write(text.encode())
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 100
+
+    def server_bind(self) -> None:
+        # HTTPServer asks DNS for its own name, which a machine without DNS waits for.
+        socketserver.TCPServer.server_bind(self)
+
+
 if __name__ == "__main__":
     _Answer.profile = "".join(sys.argv[1:])
-    ThreadingHTTPServer((ADDRESS, 80), _Answer).serve_forever()
+    _Server((ADDRESS, 80), _Answer).serve_forever()

@@ -73,6 +73,7 @@ def test_a_sweep_on_spot_workers(tmp_path: Path) -> None:
                     except AssertionError as error:
                         raise AssertionError(f"{error}\n{log.read_text()}") from error
             assert code == 0, log.read_text()
+            assert "a machine is there" in log.read_text()
             _nothing_is_lost(cloud, tmp_path / "results" / "spot", endpoint)
             _a_gpu_is_there_for_who_asks(network, cloud, head["InstanceId"])
         finally:
@@ -103,6 +104,7 @@ def _reclaim_a_worker_in_the_middle(network: Network, cloud: Cloud, group: str, 
         print(f"a new worker was asked for after {refused[0] - begun:.1f} s")
         time.sleep(NO_CAPACITY_S)
     wait_for("a replacement", lambda: cloud.running("gpu_spot"), 120)
+    assert "no machine has a place for a lane (1 CPU)" in log.read_text()
     print(f"replaced {time.monotonic() - begun:.1f} s after it was reclaimed")
 
 
