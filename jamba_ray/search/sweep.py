@@ -24,6 +24,7 @@ from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.search import identity
 from jamba_ray.search.calls import aside, call
 from jamba_ray.search.lease import Lease, lost_lease
+from jamba_ray.search.places import MachineWatch
 from jamba_ray.search.poll import CLOSE_S, Poll, Watch
 from jamba_ray.search.records import SweepProgress, SweepResult
 from jamba_ray.search.recovery import Opened, open_for_writing
@@ -189,7 +190,8 @@ class _Running:
     ) -> None:
         self._lease, self._opened, self._changed = lease, opened, changed
         self._config, self._data, self._folder = config, data, folder
-        self._session, self._plan, self._watch, self._fit = session, plan, watch, fit
+        self._session, self._plan, self._fit = session, plan, fit
+        self._watch = None if watch is None else MachineWatch(watch, plan)
         self._stopping, self._head, self._stack = stopping, head, settings.stack
         self._id = uuid.uuid4().hex[:8]
         self._name = f"study-{folder.name}-{self._id}"
