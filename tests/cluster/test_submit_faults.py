@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,6 +132,19 @@ def test_a_job_that_is_killed_whole_is_continued(cluster, checkout, tmp_path):
     assert "job whole.2 submitted" in again.log
     summary = json.loads((tmp_path / "whole" / "summary.json").read_text())
     assert summary["trials"]["complete"] == 8
+
+
+def test_a_head_that_does_not_know_the_job_says_so(cluster):
+    """As one that was started anew."""
+    ask = "from jamba_ray.launch.job_api import Jobs; Jobs({!r}).follow('never', print)"
+    done = subprocess.run(
+        [sys.executable, "-c", ask.format(cluster.address)],
+        env=cluster.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "UnavailableError: the cluster must know job 'never', but does not" in done.stderr
 
 
 def _progress(log: str) -> list[int]:
