@@ -42,6 +42,7 @@ class Link:
         self._address, self._say, self.advice = address, say, advice
         self._patience = Patience(deadline_s=patience_s, first_s=1.0, longest_s=15.0)
         self._sleep, self._clock, self._chance = sleep, clock, chance
+        self._told = False
 
     def insist(self, ask: Callable[[], T]) -> T:
         """What ``ask`` returns; what it raises, if the cluster did answer.
@@ -58,15 +59,17 @@ class Link:
                 if not is_silence(error):
                     raise
                 now, attempt = self._clock(), attempt + 1
-                if since is None:
-                    since = now
+                since = now if since is None else since
+                if not self._told:  # nor by another thread
+                    self._told = True
                     self._say(self._silent(error))
                 pause = self._patience.pause_s(attempt, self._chance())
                 if now - since + pause > self._patience.deadline_s:
                     raise UnavailableError(self._given_up(error)) from error
                 self._sleep(pause)
             else:
-                if since is not None:
+                if self._told and since is not None:
+                    self._told = False
                     self._say(f"the cluster answers again, after {self._clock() - since:.0f} s")
                 return answer
 

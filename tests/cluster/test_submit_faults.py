@@ -80,6 +80,25 @@ def test_a_network_that_comes_back_costs_a_line(cluster, checkout, tmp_path):
     assert (tmp_path / "cut" / "summary.json").exists()
 
 
+def test_a_stop_reaches_the_sweep_when_the_network_is_back(cluster, checkout, tmp_path):
+    with network(cluster.address) as between:
+        arguments = [*LONG, f"submit.results={tmp_path}", "submit.key=stop"]
+        running = Submitted(cluster, checkout, *arguments, address=between.address)
+        running.until("1/60")
+        between.refuse()
+        running.until("the cluster at")
+        running.process.send_signal(signal.SIGTERM)
+        time.sleep(5)
+        assert running.process.poll() is None
+        between.restore()
+        assert running.end(120) == ExitCode.INTERRUPTED, running.log
+    assert running.log.count("does not answer") == 1
+    assert running.log.count("answers again") == 1
+    assert "SIGTERM: the sweep is asked to stop" in running.log
+    summary = json.loads((tmp_path / "stop" / "summary.json").read_text())
+    assert summary["status"] == "interrupted"
+
+
 def test_a_network_that_is_gone_and_a_driver_that_is_killed(cluster, checkout, tmp_path):
     arguments = [*LONG, f"submit.results={tmp_path}", "submit.key=gone"]
     with network(cluster.address) as between:
