@@ -15,6 +15,7 @@ from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import Params, SearchSpace
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import InterruptedRunError
+from jamba_ray.launch.copying import copied
 from jamba_ray.launch.head_watch import HeadWatch
 from jamba_ray.launch.lane import Fit
 from jamba_ray.launch.nodes import NodeWatch
@@ -240,24 +241,25 @@ class _Running:
         )
         poll.start()
         try:
-            run_lanes(
-                searcher,
-                lane_settings(
-                    self._config,
-                    self._folder,
+            with copied(self._folder, poll.note):
+                run_lanes(
+                    searcher,
+                    lane_settings(
+                        self._config,
+                        self._folder,
+                        self._plan,
+                        server=self._name,
+                        node_id=self._session.node_id,
+                        n_train=len(self._data.train),
+                        stack=self._stack,
+                        fit=self._fit,
+                    ),
+                    self._data,
                     self._plan,
-                    server=self._name,
-                    node_id=self._session.node_id,
-                    n_train=len(self._data.train),
-                    stack=self._stack,
-                    fit=self._fit,
-                ),
-                self._data,
-                self._plan,
-                self._session.scratch,
-                verbose=self._config.verbose,
-                stopping=self._stopping,
-            )
+                    self._session.scratch,
+                    verbose=self._config.verbose,
+                    stopping=self._stopping,
+                )
             if searcher.error is not None:
                 raise searcher.error
             if self._lease.lost:
