@@ -111,6 +111,9 @@ def test_a_network_that_is_gone_and_a_driver_that_is_killed(cluster, checkout, t
         assert cut.end(150) == ExitCode.UNAVAILABLE, cut.log
         print(f"gave up {time.monotonic() - begun:.0f} s after the network went")
     assert "has not for 15 s (no answer in time)" in cut.log
+    assert cut.log.count("does not answer") == 1
+    assert "Traceback" not in cut.log
+    assert "Unclosed" not in cut.log
     assert "The same command follows the sweep" in cut.log
     assert "`submit.key=gone`" in cut.log
     assert jobs.drivers("gone"), "the sweep went with its client's network"
