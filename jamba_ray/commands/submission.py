@@ -88,14 +88,15 @@ class Submission:
         self._signals += 1
         if self._signals > 1 or self._job is None:
             raise SystemExit(ExitCode.INTERRUPTED)
-        # Not here: a handler must not wait for the network inside another request.
-        threading.Thread(target=self._ask_to_stop, args=(self._job,), daemon=True).start()
+        # Not here: a handler must not wait for the network inside another request, nor print inside
+        # another line.
+        threading.Thread(target=self._ask_to_stop, args=(self._job, number), daemon=True).start()
+
+    def _ask_to_stop(self, job: str, number: int) -> None:
         self._say(
             f"{signal.Signals(number).name}: the sweep is asked to stop with its state saved "
             "(once more: leave now)"
         )
-
-    def _ask_to_stop(self, job: str) -> None:
         try:
             self._jobs.stop(job)
         except JambaError as error:

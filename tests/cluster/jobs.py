@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -63,10 +64,14 @@ class Submitted:
         raise AssertionError(f"{start!r} never came:\n{''.join(self._seen)}")
 
     def end(self, timeout_s: float = 400.0) -> int:
-        """Wait for it; the exit code."""
-        rest, _ = self.process.communicate(timeout=timeout_s)
-        self._seen.append(rest)
-        return self.process.returncode
+        """Wait for it, killing it where that takes too long; the exit code."""
+        assert self.process.stdout is not None
+        late = threading.Timer(timeout_s, self.process.kill)
+        late.start()
+        # Not `communicate`: it passes over what `until` has read ahead.
+        self._seen.extend(self.process.stdout)
+        late.cancel()
+        return self.process.wait(30)
 
     @property
     def log(self) -> str:
