@@ -87,7 +87,7 @@ def test_a_sweep_on_spot_workers(tmp_path: Path) -> None:
         assert mock_ec2.opened_to(cloud.ec2, group) == {mock_ec2.HOME_CIDR}
 
 
-def _reclaim_a_worker_in_the_middle(network: Network, cloud: Cloud, group: str, log: Path) -> None:
+def _reclaim_a_worker_in_the_middle(cloud: Cloud, group: str, log: Path) -> None:
     waited = wait_for("the first worker", lambda: cloud.running("gpu_spot"), 120)
     print(f"a worker was launched {waited:.1f} s after the sweep was submitted")
     (first,) = cloud.instances("gpu_spot")
