@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
@@ -19,12 +17,15 @@ from jamba_ray.commands import gate, parcel, upload
 from jamba_ray.commands.composition import compose_section, split_flags
 from jamba_ray.commands.entry import guarded
 from jamba_ray.commands.help import print_help
+from jamba_ray.commands.log import say
 from jamba_ray.commands.prefixed import split_settings
+from jamba_ray.commands.submission import Submission, advice
 from jamba_ray.config.fingerprint import fingerprint_json
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.submit import SubmitSection
 from jamba_ray.errors import ConfigError, ExitCode
-from jamba_ray.launch.job_api import Jobs, JobState, require_access
+from jamba_ray.launch.job_api import Jobs, require_access
+from jamba_ray.launch.link import Link
 
 ABOUT = """\
 Run a sweep as a job of a Ray cluster and wait for it: its log is shown, its result copied back, its
@@ -37,10 +38,6 @@ EXAMPLES = """\
   python -m jamba_ray.submit +sweep=rivals submit.dry_run=true
 """
 INSECURE = "--insecure-local"
-_STOP_WAIT_S = 60
-_MAX_ATTEMPTS = 20
-_AGAIN = {ExitCode.INTERRUPTED, ExitCode.UNAVAILABLE, ExitCode.INTERNAL, ExitCode.STORAGE}
-"""Ends after which the same command continues the sweep instead of repeating the answer."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,10 +71,8 @@ def _main(arguments: list[str], out: Console) -> int:
         out.print("Nothing was submitted. Drop `submit.dry_run=true` to submit it.")
         return ExitCode.OK
     require_access(own.address, insecure_local=insecure)
-    client = _Client(Jobs(own.address), out, Path.cwd())
-    job, ended = client.run(key, shlex.join(command))
-    found = parcel.unpack(client.log(job))
-    code = _exit_code(ended, found)
+    link = Link(own.address, own.patience_s, partial(say, out), advice=advice(key))
+    code, found = Submission(Jobs(own.address, link), key, out, Path.cwd()).run(shlex.join(command))
     if found is not None:
         paths = parcel.write(found, Path(own.results) / key)
         for path in paths:
@@ -105,83 +100,6 @@ def sweep_key(config: SweepConfig, folder: Path) -> str:
         hashlib.sha256(changes.encode()).hexdigest() if changes else ""
     )
     return f"{config.sweep_name[:32]}-{source}-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
-
-
-class _Client:
-    """Submits, follows and, when a signal comes, stops softly."""
-
-    def __init__(self, jobs: Jobs, out: Console, folder: Path) -> None:
-        self._jobs, self._out, self._folder = jobs, out, folder
-        self._job: str | None = None
-        self._signals = 0
-
-    def log(self, job: str) -> str:
-        return self._jobs.log(job)
-
-    def run(self, key: str, entrypoint: str) -> tuple[str, JobState]:
-        """(the job's name, how it ended)."""
-        job = self._job = self._find_or_submit(key, entrypoint)
-        before = {s: signal.signal(s, self._stop) for s in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            return job, self._jobs.follow(job, self._show)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _find_or_submit(self, key: str, entrypoint: str) -> str:
-        """The job that runs or has finished this sweep, else a new one that continues it."""
-        for attempt in range(1, _MAX_ATTEMPTS + 1):
-            job = key if attempt == 1 else f"{key}.{attempt}"
-            state = self._jobs.state(job)
-            if state is None:
-                env = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_WAIT_S)}
-                if self._jobs.submit(job, entrypoint, self._folder, upload.EXCLUDES, env):
-                    self._say(f"job {job} submitted")
-                    return job
-                self._say(f"job {job} was submitted by another client; following it")
-                return job
-            if not state.ended:
-                self._say(f"job {job} runs already; following it")
-                return job
-            code = _exit_code(state, parcel.unpack(self._jobs.log(job)))
-            if code not in _AGAIN:
-                self._say(f"job {job} has ended already (exit code {code}); this is its log")
-                return job
-        raise ConfigError(
-            [
-                f"`submit.key` must name a sweep that can end, but {key!r} was stopped or lost "
-                f"{_MAX_ATTEMPTS} times. See the logs, or give another `submit.key=`."
-            ]
-        )
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self._signals += 1
-        if self._signals > 1 or self._job is None:
-            raise SystemExit(ExitCode.INTERRUPTED)
-        # Not here: a handler must not wait for the network inside another request.
-        threading.Thread(target=self._jobs.stop, args=(self._job,), daemon=True).start()
-        self._say(
-            f"{signal.Signals(number).name}: the sweep is stopped with its state saved "
-            "(once more: leave now)"
-        )
-
-    def _show(self, line: str) -> None:
-        if not line.startswith(parcel.MARK):
-            print(line, flush=True)
-
-    def _say(self, sentence: str) -> None:
-        self._out.print(sentence, style="dim", highlight=False, markup=False, soft_wrap=True)
-
-
-def _exit_code(state: JobState, found: parcel.Parcel | None) -> int:
-    """The sweep's exit code. Ray's own is 1 for whatever failed and unknown of a stopped job."""
-    if found is not None:
-        return found.exit_code
-    if state.exit_code is not None and state.exit_code > 0:
-        return state.exit_code
-    if state.status == "SUCCEEDED":
-        return ExitCode.OK
-    return ExitCode.INTERRUPTED if state.status == "STOPPED" else ExitCode.UNAVAILABLE
 
 
 def _refuse_ours(config: SweepConfig) -> None:

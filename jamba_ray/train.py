@@ -24,6 +24,7 @@ from jamba_ray.config.run import TrainConfig
 from jamba_ray.data import prepare
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import ExitCode, InterruptedRunError
+from jamba_ray.launch.copying import copied
 from jamba_ray.launch.group_lane import open_lane
 from jamba_ray.launch.lane import Job
 from jamba_ray.launch.outcome import LaneOutcome
@@ -69,7 +70,11 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
     signals, lane_notes = Signals(), list[str]()
     with storing.stored(folder, log), Following(folder, config.tracking) as follower:
         try:
-            with signals, _Curve(console, config, len(data.train), log) as curve:
+            with (
+                copied(folder, lane_notes.append),
+                signals,
+                _Curve(console, config, len(data.train), log) as curve,
+            ):
                 outcome = _train(config, data, folder, curve, signals, lane_notes)
                 if signals.name is not None and outcome.state == "failed":
                     # Ray's compiled code made another exception of it, and the trial bore it.

@@ -16,9 +16,11 @@ from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import Params
 from jamba_ray.reports.words import LABELS, duration, short
+from jamba_ray.search.places import MACHINES
 from jamba_ray.search.records import SweepProgress, TrialRecord
 
 _RECENT = 6
+_STORE_IS_BACK = "the store takes what it is given again"
 _RUNNING = 16
 _STYLES = {"complete": "green", "pruned": "yellow", "failed": "red"}
 
@@ -75,7 +77,8 @@ class Display:
         before, self._trouble = self._trouble, trouble
         if (before is None) == (trouble is None):
             return
-        line = trouble or "the store takes what it is given again"
+        over = "a machine is there" if str(before).startswith(MACHINES) else _STORE_IS_BACK
+        line = trouble or over
         self._log.write(line)
         if self._live is None:
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -41,6 +41,8 @@ class SubmitSection(Section):
     """How much worse than the champion, in the objective's units, the winner may be."""
     max_upload_mb: Annotated[float, Field(gt=0.0)] = 50.0
     """Refuse to upload a working folder that is larger than this."""
+    patience_s: Annotated[float, Field(gt=0.0)] = 300.0
+    """How long a cluster that does not answer is asked again; the sweep goes on meanwhile."""
     python: str = "python"
     """The Python of the cluster's nodes."""
     dry_run: bool = False

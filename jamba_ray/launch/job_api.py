@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import stat
@@ -14,9 +15,12 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from jamba_ray.errors import UnavailableError
+from jamba_ray.launch.link import Link, is_silence
+
+T = TypeVar("T")
 
 Access = Literal["token", "open", "unreachable"]
 """``token``: requests without one are refused. ``open``: anybody may run code there."""
@@ -26,7 +30,10 @@ _CHATTY = (
     *("_private.runtime_env.packaging", "_private.runtime_env.working_dir"),
 )
 _RECONNECT_S = 2.0
-_GIVE_UP_S = 300.0
+_REQUEST_S = (10.0, 30.0)
+"""To connect, and between two pieces of an answer."""
+_QUIET_S = 30.0
+"""After so long without a line the log is asked for anew."""
 
 
 @dataclass(frozen=True)
@@ -111,22 +118,32 @@ def require_access(address: str, *, insecure_local: bool) -> None:
 
 
 class Jobs:
-    """The jobs of one cluster; make it after ``require_access``."""
+    """The jobs of one cluster; make it after ``require_access``.
 
-    def __init__(self, address: str) -> None:
+    Every request goes through ``link``: where the cluster is out of reach it is asked again, then
+    UnavailableError is raised.
+    """
+
+    def __init__(self, address: str, link: Link | None = None) -> None:
         """Raises UnavailableError where the cluster refuses the token or speaks another version."""
         from ray.job_submission import JobSubmissionClient
 
+        self._link = link or Link(address)
         try:
-            self._client: Any = JobSubmissionClient(address)
+            client: Any = self._link.insist(lambda: JobSubmissionClient(address))
             for module in _CHATTY:
                 logging.getLogger(f"ray.{module}").setLevel(logging.ERROR)
+        except UnavailableError:
+            raise
         except Exception as error:
             raise UnavailableError(
                 f"the cluster at {address} must accept this client, but does not "
                 f"({type(error).__name__}: {_first_line(error)}). "
                 "Check the token and Ray's version."
             ) from error
+        # Ray's client waits for ever for a network that swallows what is sent.
+        client._do_request = functools.partial(client._do_request, timeout=_REQUEST_S)
+        self._client = client
 
     def submit(
         self,
@@ -142,13 +159,21 @@ class Jobs:
             "excludes": list(excludes),
             "env_vars": dict(env),
         }
-        try:
+        attempts = 0
+
+        def ask() -> None:
+            nonlocal attempts
+            attempts += 1
             self._client.submit_job(
                 entrypoint=entrypoint, submission_id=name, runtime_env=runtime_env
             )
+
+        try:
+            self._insist(ask)
         except RuntimeError as error:
             if "already exists" in str(error):
-                return False
+                # The answer to an earlier attempt may be what was lost.
+                return attempts > 1
             raise UnavailableError(
                 f"the cluster must take the job, but does not ({_first_line(error)}). "
                 "See the dashboard's log."
@@ -157,55 +182,69 @@ class Jobs:
 
     def state(self, name: str) -> JobState | None:
         """How a job stands; None: there is no such job."""
-        try:
-            info = self._client.get_job_info(name)
-        except RuntimeError as error:
-            if "does not exist" in str(error) or "404" in str(error):
-                return None
-            raise UnavailableError(f"the cluster must answer: {_first_line(error)}.") from error
-        return JobState(str(info.status.value), info.driver_exit_code, info.message or "")
+        return self._insist(lambda: self._state(name))
 
     def stop(self, name: str) -> None:
         """Ask a job to stop; the cluster sends SIGTERM to the sweep."""
-        self._client.stop_job(name)
+        self._insist(lambda: self._client.stop_job(name))
 
     def log(self, name: str) -> str:
         """All of a job's log so far."""
-        return str(self._client.get_job_logs(name))
+        return str(self._insist(lambda: self._client.get_job_logs(name)))
 
     def follow(self, name: str, show: Callable[[str], None]) -> JobState:
         """Hand on the log, line by line and each line once, until the job has ended. Survives lost
         connections.
 
         Raises:
-            UnavailableError: The cluster has not answered for minutes; the job may still run.
+            UnavailableError: The cluster is out of reach for too long, or no longer knows the job.
         """
         log = _Log(show)
-        silent_since = time.monotonic()
         while True:
+            # Whatever ends it: the job's state says how things are.
             with contextlib.suppress(Exception):
                 asyncio.run(self._tail(name, log))
-            try:
-                state = self.state(name)
-                silent_since = time.monotonic()
-            except Exception:
-                state = None
-                if time.monotonic() - silent_since > _GIVE_UP_S:
-                    raise UnavailableError(
-                        f"the cluster must answer, but has not for {_GIVE_UP_S:.0f} s; job "
-                        f"{name!r} may still run. Submit again to follow it."
-                    ) from None
-            if state is not None and state.ended:
+            state = self.state(name)
+            if state is None:
+                raise UnavailableError(
+                    f"the cluster must know job {name!r}, but does not: its head was started anew. "
+                    f"{self._link.advice}"
+                )
+            if state.ended:
                 # The connection may have closed before the last lines.
                 log.begin()
                 log.take(self.log(name) + "\n")
                 return state
             time.sleep(_RECONNECT_S)
 
+    def _insist(self, ask: Callable[[], T]) -> T:
+        from ray.exceptions import AuthenticationError
+
+        try:
+            return self._link.insist(ask)
+        except AuthenticationError as error:
+            raise UnavailableError(
+                f"the cluster must accept the token, but does not ({_first_line(error)}). "
+                f"Copy the cluster's token here. {self._link.advice}"
+            ) from error
+
+    def _state(self, name: str) -> JobState | None:
+        try:
+            info = self._client.get_job_info(name)
+        except RuntimeError as error:
+            if is_silence(error):
+                raise
+            if "does not exist" in str(error) or "status code 404" in str(error):
+                return None
+            raise UnavailableError(f"the cluster must answer: {_first_line(error)}.") from error
+        return JobState(str(info.status.value), info.driver_exit_code, info.message or "")
+
     async def _tail(self, name: str, log: _Log) -> None:
         log.begin()
-        async for text in self._client.tail_job_logs(name):
-            log.take(text)
+        stream = aiter(self._client.tail_job_logs(name))
+        while True:
+            # A connection that died without a word looks like a quiet log: look again at times.
+            log.take(await asyncio.wait_for(anext(stream), _QUIET_S))
 
 
 class _Log:

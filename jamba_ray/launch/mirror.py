@@ -1,62 +1,63 @@
 """The copy of a run in its remote store: what survives the loss of the driver's machine.
 
-Lanes write checkpoints there themselves. The driver adds the study, copied while it runs, and at
-the end the results, the trials' rows as one object. The local files stay the truth while their
-machine lives.
+Lanes write checkpoints there themselves. The driver adds the study, the trials' rows and the logs,
+copied while it runs, and at the end the results. The local files stay the truth while their machine
+lives.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gzip
-import io
 import sqlite3
 import tempfile
 import time
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from jamba_ray.checkpoints import Patience, RemoteFolder
 from jamba_ray.checkpoints.manifest import MANIFEST
 from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.errors import StorageError
+from jamba_ray.launch.mirrored_rows import MirroredRows
 from jamba_ray.launch.run_folder import RunFolder, write_bytes
-from jamba_ray.tracking.rows import row_files, take_rows
 
-COPY_EVERY_S = 8.0
-"""The loss of the head costs at most ten seconds: these, and what a copy itself takes."""
 _RESULTS = (
-    *("config.yaml", "trials.parquet", "summary.json", "scores.parquet", "log.txt"),
+    *("config.yaml", "trials.parquet", "summary.json", "scores.parquet"),
     *("report.html", "report.md"),
 )
 _READ = ("config.yaml", "study.db", "summary.json", "scores.parquet")
 """What a report is made of, beside the rows."""
-_ROWS = "rows.jsonl.gz"
 _MAX_BYTES = 2_000_000_000
+_PATIENCE = Patience(deadline_s=30.0)
 _TABLES = ("trials", "trial_intermediate_values", "trial_user_attributes")
 
 
 class Mirror:
     """Copies one run to ``folder.remote`` and, on another machine, back."""
 
-    def __init__(self, folder: RunFolder, uri: StoreUri, patience: Patience | None = None) -> None:
+    def __init__(
+        self, folder: RunFolder, uri: StoreUri, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self._folder = folder
-        self._remote = RemoteFolder(
-            uri, folder.endpoint, patience=patience or Patience(deadline_s=30.0)
-        )
-        self._copied_at = -COPY_EVERY_S
+        self._remote = RemoteFolder(uri, folder.endpoint, patience=_PATIENCE, sleep=sleep)
+        self._rows = MirroredRows(folder.path, self._remote)
         self._copied_size = (-1, -1, -1)
+        self._copied_config = False
+        self._copied_logs: dict[Path, tuple[int, int]] = {}
 
     def fetch(self) -> str | None:
         """Before a resume: take the store's study where it is further than the local one, as after
         the loss of the machine that wrote it. Returns a sentence for the log.
 
-        Rows that are there and not here are taken too.
+        Rows that are there and not here are taken too, and the log.
 
         Raises:
             StorageError: The store does not answer.
         """
-        self._fetch_rows()
+        self._rows.fetch()
+        log = None if self._folder.log.exists() else self._remote.read("log.txt", _MAX_BYTES)
+        if log is not None:
+            write_bytes(self._folder.log, log)  # it goes on there, and is copied whole
         found = self._remote.read("study.db", _MAX_BYTES)
         if found is None:
             return None
@@ -72,28 +73,16 @@ class Mirror:
         write_bytes(local, found)
         return f"continuing the study in {self._remote.uri} ({theirs[0]} trials begun)"
 
-    def push_study_if_due(self) -> None:
-        """Copy the study where it has changed, not too often.
-
-        Raises:
-            StorageError: The store does not take it; the next call tries again.
-        """
-        if time.monotonic() - self._copied_at >= COPY_EVERY_S:
-            self._copied_at = time.monotonic()
-            self.push_study()
-
     def push_study(self) -> None:
         """Copy the study as of its last commit, if it has changed since the last copy.
 
         Raises:
-            StorageError: See ``push_study_if_due``.
+            StorageError: The store does not take it; the next call tries again.
         """
         size = _size(self._folder.study)
         if size == self._copied_size or size[0] < 0:
             return
-        if self._copied_size[0] < 0 and self._folder.config.is_file():
-            # With it the copy can be read as a run, while the sweep goes on and after a crash.
-            self._remote.write("config.yaml", self._folder.config.read_bytes())
+        self._push_config()
         with tempfile.TemporaryDirectory() as scratch:
             copy = Path(scratch) / "study.db"
             with (
@@ -105,6 +94,21 @@ class Mirror:
             self._remote.write("study.db", copy.read_bytes())
         self._copied_size = size
 
+    def push_rows(self) -> None:
+        """Copy the rows and logs that were written since the last copy.
+
+        Raises:
+            StorageError: See ``push_study``.
+        """
+        self._push_config()
+        self._rows.push_new()
+        for file in self._logs():
+            state = file.stat()
+            stamp = (state.st_size, state.st_mtime_ns)
+            if self._copied_logs.get(file) != stamp:
+                self._push(file)
+                self._copied_logs[file] = stamp
+
     def push_results(self) -> None:
         """Copy the study, results, rows, lane logs and ``best/``, whose manifest goes last.
 
@@ -112,13 +116,10 @@ class Mirror:
             StorageError: The store does not take one of them.
         """
         self.push_study()
-        path = self._folder.path
-        files = [path / name for name in _RESULTS]
-        for file in [*files, *sorted(self._folder.logs.glob("*.log"))]:
+        for file in [*(self._folder.path / name for name in _RESULTS), *self._logs()]:
             if file.is_file():
-                self._remote.write(file.relative_to(path).as_posix(), file.read_bytes())
-        if lines := b"\n".join(file.read_bytes() for file in row_files(path)):
-            self._remote.write(_ROWS, gzip.compress(lines, compresslevel=6))
+                self._push(file)
+        self._rows.push_all()
         manifest = self._folder.best / MANIFEST
         if manifest.is_file():
             # Between the two there is no `best/`, rather than a mixture of old and new.
@@ -142,23 +143,12 @@ class Mirror:
                 f"{self._remote.uri} must be a run (with `config.yaml`), but is none. Give the run "
                 "of a sweep, such as 's3://bucket/sweeps/<run>'."
             )
-        self._fetch_rows()
+        self._rows.fetch()
 
     def push_report(self, *files: Path) -> None:
         """Copy files into the run's folder there; raises StorageError."""
         for file in files:
             self._remote.write(file.name, file.read_bytes())
-
-    def _fetch_rows(self) -> None:
-        found = self._remote.read(_ROWS, _MAX_BYTES)
-        if found is None:
-            return
-        try:
-            with gzip.open(io.BytesIO(found)) as file:
-                lines = file.read(_MAX_BYTES).splitlines()
-        except (OSError, EOFError, zlib.error):
-            return  # rows are a convenience: what is damaged is left out, as a torn line is
-        take_rows(self._folder.path, lines)
 
     def exists(self) -> bool:
         """Whether the store holds something of this run."""
@@ -170,10 +160,25 @@ class Mirror:
         for name in sorted(names, key=lambda n: not n.endswith(MANIFEST)):
             self._remote.delete(name)
 
+    def _push_config(self) -> None:
+        """With it the copy can be read as a run, while it goes on and after a crash."""
+        if not self._copied_config and self._folder.config.is_file():
+            self._push(self._folder.config)
+            self._copied_config = True
 
-def mirror_of(folder: RunFolder) -> Mirror | None:
-    """The mirror of a run whose store is remote."""
-    return None if folder.remote is None else Mirror(folder, folder.remote)
+    def _push(self, file: Path) -> None:
+        name = file.relative_to(self._folder.path).as_posix()
+        self._remote.write(name, file.read_bytes())
+
+    def _logs(self) -> list[Path]:
+        log = [self._folder.log] if self._folder.log.is_file() else []
+        return [*log, *sorted(self._folder.logs.glob("*.log"))]
+
+
+def mirror_of(folder: RunFolder, sleep: Callable[[float], None] = time.sleep) -> Mirror | None:
+    """The mirror of a run whose store is remote; ``sleep`` waits before a store that refused is
+    asked again."""
+    return None if folder.remote is None else Mirror(folder, folder.remote, sleep=sleep)
 
 
 def _size(path: Path) -> tuple[int, int, int]:

@@ -13,7 +13,6 @@ import ray
 
 from jamba_ray.errors import JambaError, StorageError
 from jamba_ray.launch.head_watch import HeadWatch
-from jamba_ray.launch.mirror import mirror_of
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.search.calls import aside, call
 from jamba_ray.search.records import SweepProgress
@@ -47,7 +46,7 @@ class Poll:
         self._changed, self._looked_at = changed, time.monotonic()
         self._stopping, self._head = stopping, head
         self._server, self._keep, self._watch = server, keep, watch
-        self._store, self._mirror = folder.checkpoint_store(), mirror_of(folder)
+        self._store = folder.checkpoint_store()
         self._seen, self._tidied_at = seen, time.monotonic()
         self._last: SweepProgress | None = None
         self._stop = threading.Event()
@@ -90,17 +89,15 @@ class Poll:
                     return
                 self.look()
                 self._look_at_data()
-                if self._mirror is not None:
-                    self._mirror.push_study_if_due()
             except Signalled:
                 continue  # the next round ends the lanes
             except StorageError as error:
                 # Lanes and searcher meet the same trouble and end the sweep; deleting can wait.
-                self._note(error.message)
+                self.note(error.message)
             except JambaError as error:
-                self._note(error.message)
+                self.note(error.message)
             except Exception as error:
-                self._note(f"the display failed ({type(error).__name__}: {error}).")
+                self.note(f"the display failed ({type(error).__name__}: {error}).")
                 self._watch = None
 
     def _end_lanes(self) -> None:
@@ -127,6 +124,7 @@ class Poll:
         if sentences := self._changed():
             call(self._server.spoil, sentences[0].removesuffix("."), timeout_s=30.0)
 
-    def _note(self, sentence: str) -> None:
+    def note(self, sentence: str) -> None:
+        """The summary has to say this, once."""
         if sentence not in self.notes:
             self.notes.append(sentence)

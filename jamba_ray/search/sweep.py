@@ -15,6 +15,7 @@ from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import Params, SearchSpace
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import InterruptedRunError
+from jamba_ray.launch.copying import copied
 from jamba_ray.launch.head_watch import HeadWatch
 from jamba_ray.launch.lane import Fit
 from jamba_ray.launch.nodes import NodeWatch
@@ -24,6 +25,7 @@ from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.search import identity
 from jamba_ray.search.calls import aside, call
 from jamba_ray.search.lease import Lease, lost_lease
+from jamba_ray.search.places import MachineWatch
 from jamba_ray.search.poll import CLOSE_S, Poll, Watch
 from jamba_ray.search.records import SweepProgress, SweepResult
 from jamba_ray.search.recovery import Opened, open_for_writing
@@ -189,7 +191,8 @@ class _Running:
     ) -> None:
         self._lease, self._opened, self._changed = lease, opened, changed
         self._config, self._data, self._folder = config, data, folder
-        self._session, self._plan, self._watch, self._fit = session, plan, watch, fit
+        self._session, self._plan, self._fit = session, plan, fit
+        self._watch = None if watch is None else MachineWatch(watch, plan)
         self._stopping, self._head, self._stack = stopping, head, settings.stack
         self._id = uuid.uuid4().hex[:8]
         self._name = f"study-{folder.name}-{self._id}"
@@ -238,24 +241,25 @@ class _Running:
         )
         poll.start()
         try:
-            run_lanes(
-                searcher,
-                lane_settings(
-                    self._config,
-                    self._folder,
+            with copied(self._folder, poll.note):
+                run_lanes(
+                    searcher,
+                    lane_settings(
+                        self._config,
+                        self._folder,
+                        self._plan,
+                        server=self._name,
+                        node_id=self._session.node_id,
+                        n_train=len(self._data.train),
+                        stack=self._stack,
+                        fit=self._fit,
+                    ),
+                    self._data,
                     self._plan,
-                    server=self._name,
-                    node_id=self._session.node_id,
-                    n_train=len(self._data.train),
-                    stack=self._stack,
-                    fit=self._fit,
-                ),
-                self._data,
-                self._plan,
-                self._session.scratch,
-                verbose=self._config.verbose,
-                stopping=self._stopping,
-            )
+                    self._session.scratch,
+                    verbose=self._config.verbose,
+                    stopping=self._stopping,
+                )
             if searcher.error is not None:
                 raise searcher.error
             if self._lease.lost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -18,6 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster import files
+from tests.cluster.rules import starts
+
 BIN = Path(sys.executable).parent
 
 
@@ -30,46 +34,50 @@ class Head:
     """A shell's environment that may use it."""
     gcs: str
     """What ``RAY_ADDRESS`` takes."""
+    agent: int
+    """Port of the agent that the head has as every node has one."""
+    client: int
+    """Port of Ray Client."""
+
+    @property
+    def token(self) -> str:
+        """The right one."""
+        return (Path(self.environment["HOME"]) / ".ray" / "auth_token").read_text()
 
 
 @contextmanager
-def head(folder: Path, *, token: bool = True) -> Iterator[Head]:
-    """Start a head with the flags of ``cluster/local.yaml``, and end its processes alone (``ray
+def head(folder: Path, *, token: bool = True, file: str = "local") -> Iterator[Head]:
+    """Start a head with the command of ``cluster/<file>.yaml``, and end its processes alone (``ray
     stop`` would end every Ray of this machine)."""
-    home = folder / "home"
-    (home / ".ray").mkdir(parents=True, mode=0o700)
-    if token:
-        secret = home / ".ray" / "auth_token"
-        secret.touch(mode=0o600)
-        secret.write_text(secrets.token_hex(32))
+    shell = _shell(folder / "home", token)
     short = Path(tempfile.mkdtemp(prefix="jrh"))  # sockets: a Unix path has 107 bytes
-    keep = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    environment = keep | {
-        "HOME": str(home),
-        "PATH": f"{BIN}:{os.environ['PATH']}",
+    gcs, dashboard, agent, client, objects = _ports(5)
+    address = f"http://127.0.0.1:{dashboard}"
+    line = _elsewhere(
+        starts(files.load(file))["head"],
+        {"--port": gcs, "--dashboard-port": dashboard, "--object-manager-port": objects},
+    )
+    log = folder / "head.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [
+                *("bash", "-c", line if token else line.replace("MODE=token", "MODE=disabled")),
+                *("ray", "--block", "--num-cpus=2", "--object-store-memory=200000000"),
+                *(f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"),
+                *("--min-worker-port=40000", "--max-worker-port=40999", f"--temp-dir={short}/ray"),
+            ],
+            env=shell,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    environment = shell | {
         "RAY_AUTH_MODE": "token" if token else "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_JOB_STOP_WAIT_TIME_S": "60",
-        "OMP_NUM_THREADS": "1",
     }
-    gcs, dashboard, agent, client = _ports(4)
-    address = f"http://127.0.0.1:{dashboard}"
-    process = subprocess.Popen(
-        [
-            *(str(BIN / "ray"), "start", "--head", "--block", f"--port={gcs}", "--num-cpus=2"),
-            *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
-            *(f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"),
-            *("--min-worker-port=40000", "--max-worker-port=40999", f"--temp-dir={short}/ray"),
-            "--object-store-memory=200000000",
-        ],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
     try:
-        _wait(address)
-        yield Head(address, environment, f"127.0.0.1:{gcs}")
+        _wait(address, process, log)
+        yield Head(address, environment, f"127.0.0.1:{gcs}", agent, client)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -80,10 +88,34 @@ def head(folder: Path, *, token: bool = True) -> Iterator[Head]:
         shutil.rmtree(short, ignore_errors=True)
 
 
-def status(address: str, token: str | None) -> int:
-    """The HTTP status of a request with this token."""
+def _shell(home: Path, token: bool) -> dict[str, str]:
+    """As `ray up` finds it on a node, with a home of its own."""
+    (home / ".ray").mkdir(parents=True, mode=0o700)
+    if token:
+        secret = home / ".ray" / "auth_token"
+        secret.touch(mode=0o600)
+        secret.write_text(secrets.token_hex(32))
+    keep = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    path = f"{BIN}:{os.environ['PATH']}"
+    return keep | {"HOME": str(home), "PATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def _elsewhere(line: str, ports: dict[str, int]) -> str:
+    """A file's command with other ports and more arguments to come; without an autoscaler, which
+    would want a cloud."""
+    assert line.count("ray start --head ") == 1
+    line = re.sub(r" --autoscaling-config=\S+", "", line.replace("ray start", "exec ray start"))
+    for flag, port in ports.items():
+        line = re.sub(rf" {flag}=\d+", f" {flag}={port}", line)
+    return f'{line.strip()} "$@"'
+
+
+def status(
+    address: str, token: str | None, path: str = "/api/jobs/", data: bytes | None = None
+) -> int:
+    """The HTTP status of a request with this token; a POST where there are data."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    request = urllib.request.Request(f"{address}/api/jobs/", headers=headers)
+    request = urllib.request.Request(f"{address}{path}", data, headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return int(answer.status)
@@ -91,15 +123,17 @@ def status(address: str, token: str | None) -> int:
         return error.code
 
 
-def _wait(address: str, timeout_s: float = 120.0) -> None:
+def _wait(
+    address: str, process: subprocess.Popen[bytes], log: Path, timeout_s: float = 120.0
+) -> None:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
             status(address, None)
             return
         except OSError:
-            if time.monotonic() > deadline:
-                raise
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise RuntimeError(f"no head: {log.read_text()}") from None
             time.sleep(0.5)
 
 

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +18,15 @@ import yaml
 
 from jamba_ray.errors import ExitCode
 from tests.checkpoints.s3_server import s3_server
-from tests.cluster import files
-from tests.cluster.machines import GATEWAY, Machine, Network, why_impossible
+from tests.cluster import files, operating
+from tests.cluster.machines import Machine, Network, why_impossible
+from tests.cluster.operating import BIN, CREDENTIALS, IMPATIENT, SWEEP, wait_for
 
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.timeout(900),
     pytest.mark.skipif(why_impossible() is not None, reason=why_impossible() or "possible"),
 ]
-
-BIN = Path(sys.executable).parent
-PORT = 18265
-"""Where the head's job API is here, through the tunnel."""
-SWEEP = [
-    *("+sweep=attention_heads", "n_trials=6", "data.n_samples=6000", "training.epochs=30"),
-    *("model.hidden_dim=16", "rival=false", "tracking.name=none", "pruner.name=none"),
-]
-CREDENTIALS = "AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_EC2_METADATA_DISABLED=true"
-# Tests cannot wait the minute that a real cluster gives a silent node.
-IMPATIENT = (
-    "RAY_health_check_initial_delay_ms=1000 RAY_health_check_period_ms=1000 "
-    "RAY_health_check_timeout_ms=1000 RAY_health_check_failure_threshold=3"
-)
 
 
 def derived(network: Network) -> dict[str, Any]:
@@ -52,101 +35,43 @@ def derived(network: Network) -> dict[str, Any]:
     head, *workers = network.machines
     config["provider"] |= {"head_ip": head.ip, "worker_ips": [m.ip for m in workers]}
     config["auth"] = {"ssh_user": "root", "ssh_private_key": str(network.key)}
-    token, _, _, path = config["setup_commands"]
-    venv = f"mkdir -p ~/jamba_ray-env && ln -sfn {Path(sys.prefix)} ~/jamba_ray-env/venv"
-    config["setup_commands"] = [token, venv, path]
+    operating.with_this_environment(config)
+    operating.with_variables(config, f"{CREDENTIALS} {IMPATIENT}")
     for kind, cpus in {"head_start_ray_commands": 0, "worker_start_ray_commands": 1}.items():
         config[kind] = [
-            line.replace(
-                "RAY_USAGE_STATS_ENABLED=0", f"RAY_USAGE_STATS_ENABLED=0 {CREDENTIALS} {IMPATIENT}"
-            ).replace("ray start", f"ray start --num-cpus={cpus}")
-            for line in config[kind]
+            line.replace("ray start", f"ray start --num-cpus={cpus}") for line in config[kind]
         ]
     return config
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """An operator's shell: a home of its own, with the token in it."""
-    home = tmp_path / "home"
-    (home / ".ray").mkdir(parents=True, mode=0o700)
-    token = home / ".ray" / "auth_token"
-    token.touch(mode=0o600)
-    token.write_text(secrets.token_hex(32))
-    keep = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "AWS_"))}
-    return keep | {
-        "HOME": str(home),
-        "PATH": f"{BIN}:{os.environ['PATH']}",
-        "RAY_AUTH_MODE": "token",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_UP_enable_autoscaler_v2": "0",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-
-
-@contextmanager
-def tunnel(network: Network, environment: dict[str, str]) -> Iterator[str]:
-    command = network.ssh_command(
-        network.machines[0], "-N", "-L", f"127.0.0.1:{PORT}:127.0.0.1:8265"
-    )
-    ssh = subprocess.Popen(command, env=environment)
-    try:
-        time.sleep(2)
-        yield f"http://127.0.0.1:{PORT}"
-    finally:
-        ssh.terminate()
-        ssh.wait(10)
-
-
-def on_head(network: Network, script: str) -> str:
-    """Run Python on the head, as a driver of its cluster."""
-    line = f"RAY_AUTH_MODE=token {BIN}/python -c {json.dumps(script)}"
-    return network.ssh(network.machines[0], line).stdout
-
-
-def wait_for(what: str, holds, timeout_s: float = 240.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s for {what}"
-        time.sleep(1.0)
+    return operating.shell(tmp_path / "home") | {"RAY_UP_enable_autoscaler_v2": "0"}
 
 
 def test_a_sweep_survives_a_pulled_cable(tmp_path: Path, environment: dict[str, str]) -> None:
-    with Network(tmp_path) as network, s3_server(GATEWAY) as (endpoint, _):
+    with Network(tmp_path) as network, s3_server(network.gateway) as (endpoint, _):
         for name in ("head", "worker1", "worker2"):
             network.boot(name)
         config = tmp_path / "cluster.yaml"
         config.write_text(yaml.safe_dump(derived(network)))
         try:
-            _up(config, environment)
+            operating.up(config, environment)
             _is_closed_to_strangers(network)
             wait_for("two workers", lambda: _nodes(network) == 3)
-            with tunnel(network, environment) as address:
+            with operating.dashboard(config, environment) as address:
+                _the_doctor_finds_all_nodes(environment, address, endpoint)
                 _a_folder_of_the_heads_own_is_refused(environment, address)
                 _sweep_with_a_pulled_cable(network, environment, address, endpoint, tmp_path)
         finally:
-            down = _ray("down", "-y", str(config), environment=environment)
+            down = operating.ray("down", "-y", str(config), environment=environment)
         assert down.returncode == 0, down.stdout + down.stderr
         for machine in network.machines:
             try:
-                wait_for("Ray to be gone", lambda m=machine: _ray_processes(m) == [], 60)
+                wait_for("Ray to be gone", lambda m=machine: not operating.ray_processes(m), 60)
             except AssertionError:
-                pytest.fail(
-                    f"{machine.name}: {_ray_processes(machine)}: {down.stdout}{down.stderr}"
-                )
-
-
-def _ray_processes(machine: Machine) -> list[str]:
-    return [line for line in machine.processes() if "raylet/raylet" in line or "gcs_server" in line]
-
-
-def _up(config: Path, environment: dict[str, str]) -> None:
-    begun = time.monotonic()
-    up = _ray("up", "-y", "--no-config-cache", str(config), environment=environment)
-    assert up.returncode == 0, up.stdout[-4000:] + up.stderr[-4000:]
-    print(f"ray up: {time.monotonic() - begun:.1f} s")
+                found = operating.ray_processes(machine)
+                pytest.fail(f"{machine.name}: {found}: {down.stdout}{down.stderr}")
 
 
 def _is_closed_to_strangers(network: Network) -> None:
@@ -171,6 +96,13 @@ def _is_closed_to_strangers(network: Network) -> None:
         assert "in\n" not in refused.stdout, f"the GCS let in a driver with {mode} token"
 
 
+def _the_doctor_finds_all_nodes(environment: dict[str, str], address: str, endpoint: str) -> None:
+    store = ["store=s3://bucket/sweeps", f"store_endpoint={endpoint}"]
+    said = operating.doctor(address, *store, "doctor.nodes=3", environment=environment)
+    assert "nodes: 3 of 3 alive" in said
+    assert "store: s3://bucket/sweeps is writable (3 asked)" in said
+
+
 def _a_folder_of_the_heads_own_is_refused(environment: dict[str, str], address: str) -> None:
     """Without a store lanes on other machines have nowhere to write: said once, not per trial."""
     done = subprocess.run(
@@ -192,30 +124,22 @@ def _sweep_with_a_pulled_cable(
     network: Network, environment: dict[str, str], address: str, endpoint: str, tmp_path: Path
 ) -> None:
     log = tmp_path / "submit.log"
-    command = [
-        *(sys.executable, "-m", "jamba_ray.submit", *SWEEP, "store=s3://bucket/sweeps"),
-        *(f"store_endpoint={endpoint}", f"submit.address={address}", "submit.key=cable"),
-        f"submit.results={tmp_path / 'results'}",
+    arguments = [
+        *(*SWEEP, "store=s3://bucket/sweeps", f"store_endpoint={endpoint}", "submit.key=cable"),
+        *(f"submit.address={address}", f"submit.results={tmp_path / 'results'}"),
     ]
-    with log.open("w") as out:
-        submit = subprocess.Popen(
-            command, cwd=files.ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
-        )
     victim: Machine = network.machines[2]
-    try:
-        wait_for("a trial to finish", lambda: "1/6 " in log.read_text(), 300)
-        for machine in network.machines[1:]:
-            found = machine.processes()
-            assert any(".train" in line and "ray::" in line for line in found), found
-        pulled = time.monotonic()
-        victim.pull_cable()
-        code = submit.wait(500)
-        print(f"sweep ended {time.monotonic() - pulled:.1f} s after the cable was pulled")
-    finally:
-        if submit.poll() is None:
-            submit.send_signal(signal.SIGKILL)
-            submit.wait(30)
-        victim.plug_in()
+    with operating.submitted(log, *arguments, environment=environment) as submit:
+        try:
+            wait_for("a trial to finish", lambda: "1/6 " in log.read_text(), 300)
+            for machine in network.machines[1:]:
+                assert operating.trains(machine), machine.processes()
+            pulled = time.monotonic()
+            victim.pull_cable()
+            code = submit.wait(500)
+            print(f"sweep ended {time.monotonic() - pulled:.1f} s after the cable was pulled")
+        finally:
+            victim.plug_in()
     assert code == 0, log.read_text()
     summary = json.loads((tmp_path / "results" / "cable" / "summary.json").read_text())
     assert summary["trials"] == {"complete": 6, "pruned": 0, "failed": 0, "running": 0}
@@ -233,15 +157,4 @@ def _nodes(network: Network) -> int:
         "import ray; ray.init('auto', logging_level='ERROR'); "
         "print('nodes', sum(n['Alive'] for n in ray.nodes()))"
     )
-    return int(on_head(network, script).split("nodes")[-1])
-
-
-def _ray(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(BIN / "ray"), *arguments],
-        cwd=files.ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
+    return int(operating.on_node(network, network.machines[0], script).split("nodes")[-1])

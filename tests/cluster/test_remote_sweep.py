@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,65 @@ def test_the_loss_of_the_drivers_machine_is_survived(tmp_path, environment):
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(run.read(name, 10**8) or b"")
         assert jamba_ray.load(tmp_path / "best").config.model.name == "attention"
+
+
+@pytest.fixture
+def started(environment) -> Iterator[Callable[[list[str], Path], subprocess.Popen[bytes]]]:
+    """Starts a command in a folder; what still runs at the end is killed."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+        running.append(subprocess.Popen(command, cwd=folder, env=environment))
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait(30)
+
+
+def test_what_a_lost_training_had_reported_is_in_the_bucket(tmp_path, started):
+    """`train` has no study that its rows could be made again from."""
+    train = [
+        *(sys.executable, "-m", "jamba_ray.train", "model=mlp", "data.n_samples=20000"),
+        *("training.epochs=2000", "training.report_rows=2000", "tracking.name=local"),
+        *("store=s3://bucket/trained", "run=one"),
+    ]
+    with s3_server() as (endpoint, faults):
+        run = RemoteFolder(StoreUri("s3", "bucket/trained/one"), endpoint)
+        command = [*train, f"store_endpoint={endpoint}"]
+        (tmp_path / "first").mkdir()
+        first = started(command, tmp_path / "first")
+        deadline = time.monotonic() + 120
+        while not any(r[0] == "PUT" and r[1].endswith(".jsonl.gz") for r in faults.requests):
+            assert time.monotonic() < deadline, "no row is copied while it runs"
+            assert first.poll() is None, "it was over before a row was copied"
+            time.sleep(0.2)
+        first.kill()
+        first.wait(60)
+        shutil.rmtree(tmp_path / "first")
+        before = _steps(run)
+        assert len(before) > 3
+
+        (tmp_path / "second").mkdir()
+        second = started([*command, "resume=true"], tmp_path / "second")
+        rows = tmp_path / "second" / "runs" / "one" / "rows" / "trial-0000.jsonl"
+        deadline = time.monotonic() + 120
+        while not rows.exists() or len(rows.read_bytes().splitlines()) < len(before) + 3:
+            assert time.monotonic() < deadline, "it does not go on"
+            assert second.poll() is None
+            time.sleep(0.2)
+        second.terminate()
+        assert second.wait(60) == ExitCode.INTERRUPTED
+        after = _steps(run)
+    assert before < after
+    assert after == set(range(1, max(after) + 1)), "a report has no row"
+
+
+def _steps(run: RemoteFolder) -> set[int]:
+    packed = [run.read(name, 10**8) for name in ("rows.jsonl.gz", *run.names("rows"))]
+    lines = b"".join(gzip.decompress(part) for part in packed if part is not None).splitlines()
+    return {json.loads(line)["step"] for line in lines}
 
 
 def _next_copy(faults: Faults) -> float:

@@ -11,7 +11,9 @@ import pytest
 
 from tests.cluster import files
 
-SCHEMA = json.loads((Path(__file__).parent / "data" / "rayjob.schema.json").read_text())
+_DATA = Path(__file__).parent / "data"
+SCHEMA = json.loads((_DATA / "rayjob.schema.json").read_text())
+GCP_INSTANCE = json.loads((_DATA / "gcp_instance.schema.json").read_text())
 
 
 @pytest.mark.parametrize("name", files.RAY_UP)
@@ -51,6 +53,26 @@ def _ec2_errors(node: dict) -> str:
     found = ParamValidator().validate({**node, "MinCount": 1, "MaxCount": 1}, shape)
     report: str = found.generate_report()
     return report
+
+
+@pytest.mark.parametrize("kind", ["head", "gpu_spot"])
+def test_google_accepts_what_ray_will_ask_for(kind: str) -> None:
+    node = files.load("gcp")["available_node_types"][kind]["node_config"]
+    jsonschema.Draft202012Validator(GCP_INSTANCE).validate(node)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"shieldedInstance": {}},
+        {"scheduling": {"provisioningModel": "spot"}},
+        {"disks": [{"initializeParams": {"diskSize": 100}}]},
+    ],
+)
+def test_google_refuses_a_misspelt_setting(wrong: dict) -> None:
+    node = files.load("gcp")["available_node_types"]["gpu_spot"]["node_config"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(GCP_INSTANCE).validate({**node, **wrong})
 
 
 def test_kuberay_accepts_the_file() -> None:

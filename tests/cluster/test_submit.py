@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,16 +13,11 @@ from pathlib import Path
 import pytest
 
 from jamba_ray.errors import ExitCode
-from tests.cluster import files
+from tests.cluster import jobs
 from tests.cluster.heads import BIN, Head, head, status
+from tests.cluster.jobs import LONG, SMALL, Submitted
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-SMALL = [
-    *("+sweep=attention_heads", "n_trials=2", "data.n_samples=2000", "training.epochs=1"),
-    *("model.hidden_dim=16", "rival=false", "tracking.name=none"),
-]
-LONG = [*SMALL, "n_trials=60", "training.epochs=60", "pruner.name=none"]
 
 
 @pytest.fixture(scope="module")
@@ -34,32 +28,19 @@ def cluster(tmp_path_factory) -> Iterator[Head]:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
-    """A working folder as CI has it, without what other tests leave here."""
-    place = tmp_path_factory.mktemp("checkout")
-    for name in ("jamba_ray", "conf", "sweeps"):
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(files.ROOT / name, place / name, ignore=ignore)
-    shutil.copy(files.ROOT / "pyproject.toml", place)
-    return place
+    return jobs.copy_checkout(tmp_path_factory.mktemp("checkout"))
 
 
-def _submit(
-    cluster: Head, checkout: Path, *arguments: str, wait: bool = True, **environment: str
-) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "jamba_ray.submit", *arguments),
-            f"submit.address={cluster.address}",
-        ],
-        cwd=checkout,
-        env={**cluster.environment, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if wait:
-        process.log = process.communicate(timeout=500)[0]  # type: ignore[attr-defined]
-    return process
+@pytest.fixture(autouse=True)
+def _no_client_is_left() -> Iterator[None]:
+    yield
+    jobs.end_all()
+
+
+def _submit(cluster: Head, checkout: Path, *arguments: str, **environment: str) -> Submitted:
+    done = Submitted(cluster, checkout, *arguments, **environment)
+    done.end()
+    return done
 
 
 def test_the_job_api_refuses_strangers(cluster):
@@ -86,7 +67,7 @@ def test_ray_job_submit_works_as_it_stands(cluster, checkout):
 def test_a_sweep_comes_home_and_is_not_run_twice(cluster, checkout, tmp_path):
     results = f"submit.results={tmp_path}"
     first = _submit(cluster, checkout, *SMALL, results, "submit.key=ci-1")
-    assert first.returncode == 0, first.log
+    assert first.process.returncode == 0, first.log
     assert "submitted" in first.log
     assert "Winner" in first.log
     assert "@jamba_ray:parcel" not in first.log
@@ -100,7 +81,7 @@ def test_a_sweep_comes_home_and_is_not_run_twice(cluster, checkout, tmp_path):
     champion.write_text(json.dumps(summary))
     gate = [f"submit.champion={champion}", "submit.margin=0.02"]
     again = _submit(cluster, checkout, *SMALL, results, "submit.key=ci-1", *gate)
-    assert again.returncode == 0, again.log
+    assert again.process.returncode == 0, again.log
     assert "has ended already" in again.log
     assert "within the margin" in again.log
     assert (tmp_path / "ci-1" / "summary.json").exists()
@@ -108,28 +89,23 @@ def test_a_sweep_comes_home_and_is_not_run_twice(cluster, checkout, tmp_path):
 
     gate = [f"submit.champion={champion}", "submit.margin=0.001"]
     worse = _submit(cluster, checkout, *SMALL, results, "submit.key=ci-1", *gate)
-    assert worse.returncode == ExitCode.WORSE, worse.log
+    assert worse.process.returncode == ExitCode.WORSE, worse.log
     assert "more than the margin" in worse.log
 
 
 def test_sigterm_stops_softly_and_the_same_command_goes_on(cluster, checkout, tmp_path):
     arguments = [*LONG, f"submit.results={tmp_path}", "submit.key=ci-2"]
-    running = _submit(cluster, checkout, *arguments, wait=False)
-    assert running.stdout is not None
-    seen = []
-    for line in running.stdout:
-        seen.append(line)
-        if line.startswith("1/60"):
-            break
-    running.send_signal(signal.SIGTERM)
-    rest, _ = running.communicate(timeout=200)
-    assert running.returncode == ExitCode.INTERRUPTED, "".join(seen) + rest
-    assert "state saved" in rest
+    running = Submitted(cluster, checkout, *arguments)
+    running.until("1/60")
+    running.process.send_signal(signal.SIGTERM)
+    assert running.end(200) == ExitCode.INTERRUPTED, running.log
+    assert "SIGTERM: the sweep is asked to stop with its state saved" in running.log
+    assert "`submit.key=ci-2`" in running.log
     summary = json.loads((tmp_path / "ci-2" / "summary.json").read_text())
     assert summary["status"] == "interrupted"
 
     resumed = _submit(cluster, checkout, *[*arguments, "n_trials=3"])
-    assert resumed.returncode == 0, resumed.log
+    assert resumed.process.returncode == 0, resumed.log
     assert "ci-2.2 submitted" in resumed.log
     summary = json.loads((tmp_path / "ci-2" / "summary.json").read_text())
     # What was finished before the stop is still there: three would have had to be trained anew.
@@ -138,16 +114,16 @@ def test_sigterm_stops_softly_and_the_same_command_goes_on(cluster, checkout, tm
 
 def test_the_exit_code_is_the_sweeps_own(cluster, checkout, tmp_path):
     wrong = _submit(cluster, checkout, *SMALL, "model.n_heads=3", "submit.key=ci-3")
-    assert wrong.returncode == ExitCode.CONFIG
+    assert wrong.process.returncode == ExitCode.CONFIG
     assert "submitted" not in wrong.log
     data = ["data=table", "data.path=nothing.csv", "submit.key=ci-4"]
     lost = _submit(cluster, checkout, *SMALL[:2], *data, f"submit.results={tmp_path}")
-    assert lost.returncode == ExitCode.DATA, lost.log
+    assert lost.process.returncode == ExitCode.DATA, lost.log
 
 
 def test_the_wrong_token_is_refused(cluster, checkout):
     refused = _submit(cluster, checkout, *SMALL, RAY_AUTH_TOKEN="wrong")
-    assert refused.returncode == ExitCode.UNAVAILABLE
+    assert refused.process.returncode == ExitCode.UNAVAILABLE
     assert "Check the token" in refused.log
 
 
@@ -172,9 +148,9 @@ def test_a_cluster_without_a_token_is_refused_unless_it_is_said(tmp_path, checko
     with head(tmp_path, token=False) as open_head:
         assert status(open_head.address, None) == 200
         refused = _submit(open_head, checkout, *SMALL)
-        assert refused.returncode == ExitCode.UNAVAILABLE
+        assert refused.process.returncode == ExitCode.UNAVAILABLE
         assert "runs code for anybody" in refused.log
         said = _submit(
             open_head, checkout, *SMALL, "--insecure-local", f"submit.results={tmp_path}"
         )
-        assert said.returncode == 0, said.log
+        assert said.process.returncode == 0, said.log

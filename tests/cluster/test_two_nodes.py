@@ -37,7 +37,8 @@ def fit_and_tell(members, data, report, **how):
     }
     with open(os.environ[SEEN], "a") as file:
         file.write(json.dumps(told) + "\n")
-    return trials.fit(members, data, report, pause_s=0.05, **how)
+    # Long enough for the last lane to start before the others have done all trials.
+    return trials.fit(members, data, report, pause_s=0.3, **how)
 
 
 def place_in_memory(array: np.ndarray) -> list[object] | None:

@@ -36,7 +36,7 @@ ELSEWHERE = {
     "python -m jamba_ray.sync": "tracking/test_wandb.py",
     "RAY_UP_enable_autoscaler_v2=0 ray up": "cluster/test_ray_up.py",
     "export RAY_AUTH_MODE=token": "cluster/test_submit.py",
-    "ray dashboard": "cluster/test_rules.py",
+    "ray dashboard": "cluster/test_ray_up.py",
 }
 """Commands that need a cluster, a W&B server or minutes: where they are run instead."""
 SETUP = ("python -m venv", "pip install", "pytest", "ruff format")

@@ -1,0 +1,116 @@
+"""A cluster that may be out of reach for a while: asked until it answers, its silence told once."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from jamba_ray.checkpoints import Patience
+from jamba_ray.errors import UnavailableError
+
+T = TypeVar("T")
+
+_NUMBER = re.compile(r"\[Errno -?\d+\] ([^'\")\]]+)")
+_STATUS = re.compile(r"status code (\d+)")
+
+
+class Link:
+    """Asks a cluster, again and again where it does not answer.
+
+    Args:
+        address: The cluster's, for people.
+        patience_s: How long a silence is borne.
+        say: Told when a silence begins and when it ends.
+        advice: What to do when it is borne no longer; ends the error's sentence.
+        sleep, clock, chance: Stand in for time and luck in tests.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        patience_s: float = 300.0,
+        say: Callable[[str], object] = lambda sentence: None,
+        *,
+        advice: str = "Try again.",
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._address, self._say, self.advice = address, say, advice
+        self._patience = Patience(deadline_s=patience_s, first_s=1.0, longest_s=15.0)
+        self._sleep, self._clock, self._chance = sleep, clock, chance
+        self._told = False
+        self._answered_at = -math.inf
+
+    def insist(self, ask: Callable[[], T]) -> T:
+        """What ``ask`` returns; what it raises, if the cluster did answer.
+
+        Raises:
+            UnavailableError: The cluster was silent for longer than that is borne.
+        """
+        since: float | None = None
+        attempt = 0
+        while True:
+            asked_at = self._clock()
+            try:
+                answer = ask()
+            except Exception as error:
+                if not is_silence(error):
+                    raise
+                now, attempt = self._clock(), attempt + 1
+                since = now if since is None else since
+                # Nor by another thread, nor of a silence that ended there while this one asked.
+                if not self._told and asked_at >= self._answered_at:
+                    self._told = True
+                    self._say(self._silent(error))
+                pause = self._patience.pause_s(attempt, self._chance())
+                if now - since + pause > self._patience.deadline_s:
+                    raise UnavailableError(self._given_up(error)) from error
+                self._sleep(pause)
+            else:
+                self._answered_at = self._clock()
+                if self._told and since is not None:
+                    self._told = False
+                    self._say(f"the cluster answers again, after {self._clock() - since:.0f} s")
+                return answer
+
+    def _silent(self, error: Exception) -> str:
+        return (
+            f"the cluster at {self._address} does not answer ({reason(error)}): "
+            f"trying again for {self._patience.deadline_s:.0f} s; what runs there goes on"
+        )
+
+    def _given_up(self, error: Exception) -> str:
+        return (
+            f"the cluster at {self._address} must answer, but has not for "
+            f"{self._patience.deadline_s:.0f} s ({reason(error)}). {self.advice}"
+        )
+
+
+def is_silence(error: BaseException) -> bool:
+    """Whether an error of Ray's client means that the cluster could not be asked.
+
+    Its requests raise OSErrors; a proxy, a tunnel or a head that is starting answers with 5xx.
+    """
+    if isinstance(error, OSError):
+        return True
+    status = _STATUS.search(str(error)) if isinstance(error, RuntimeError) else None
+    return status is not None and status[1].startswith("5")
+
+
+def reason(error: BaseException) -> str:
+    """A few words for the errors of HTTP libraries, which wrap one another."""
+    text = str(error)
+    if found := _NUMBER.search(text):
+        return found[1].strip().lower()
+    if "timed out" in text or isinstance(error, TimeoutError):
+        return "no answer in time"
+    if "Connection aborted" in text or "RemoteDisconnected" in text:
+        return "connection closed"
+    if found := _STATUS.search(text):
+        return f"HTTP status {found[1]}"
+    return type(error).__name__
