@@ -61,14 +61,19 @@ class Traffic:
         """When the objects were written whose path ends like this."""
         return [at for at, path in list(self.puts) if re.search(pattern + "$", path)]
 
-    def checkpoints(self, until: float) -> dict[int, list[tuple[float, int]]]:
-        """Trial -> (when, report) of the checkpoints it could be continued from."""
+    def checkpoints(self, until: float, there: set[str]) -> dict[int, list[tuple[float, int]]]:
+        """Trial -> (when, report) of the checkpoints that it had, up to the newest that is
+        there."""
         found: dict[int, list[tuple[float, int]]] = {}
+        newest: dict[int, int] = {}
         for at, path in list(self.puts):
             parts = re.search(r"/trial-(\d+)/step-(\d+)/manifest\.json$", path)
             if parts and at < until:
-                found.setdefault(int(parts[1]), []).append((at, int(parts[2])))
-        return found
+                trial, step = int(parts[1]), int(parts[2])
+                found.setdefault(trial, []).append((at, step))
+                if path in there:
+                    newest[trial] = len(found[trial])
+        return {trial: those[: newest.get(trial, 0)] for trial, those in found.items()}
 
 
 def test_a_new_head_goes_on_from_the_bucket(tmp_path):
@@ -90,6 +95,8 @@ def test_a_new_head_goes_on_from_the_bucket(tmp_path):
         acknowledged = _ended(first.log)
         assert len(acknowledged) >= 2
         before = list(_rows(bucket))
+        # What was being written when the power went is not there.
+        whole = {f"/{bucket.uri.path}/{name}" for name in bucket.names("checkpoints")}
 
         with head(_new(tmp_path / "second")) as empty:
             second = Submitted(empty, checkout, *command)
@@ -111,8 +118,8 @@ def test_a_new_head_goes_on_from_the_bucket(tmp_path):
         assert trials.loc[trial, "value"] == pytest.approx(value, abs=1e-5)
 
     made_again = [row for row in after if row["time"] > killed and row["system"]]
-    saved = traffic.checkpoints(killed)
-    running = set(saved) - set(acknowledged)
+    saved = traffic.checkpoints(killed, whole)
+    running = {trial for trial, those in saved.items() if those} - set(acknowledged)
     assert len(running) == 2, running
     for trial in sorted(running):
         times = [at for at, _ in saved[trial]]
