@@ -139,6 +139,18 @@ def doctor(address: str, *arguments: str, environment: dict[str, str]) -> str:
     return done.stdout
 
 
+def first_trial(submit: subprocess.Popen[bytes], log: Path, timeout_s: float) -> float:
+    """Wait until the sweep's first trial is finished; returns how many seconds that took."""
+
+    def is_finished() -> bool:
+        if "1/6 " in log.read_text():
+            return True
+        assert submit.poll() is None, f"the sweep ended by itself:\n{log.read_text()}"
+        return False
+
+    return wait_for("a trial to finish", is_finished, timeout_s)
+
+
 def on_node(network: Network, machine: Machine, script: str) -> str:
     """Run Python on a node, as a driver of its cluster."""
     line = f"RAY_AUTH_MODE=token {BIN}/python -c {json.dumps(script)}"

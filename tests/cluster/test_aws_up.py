@@ -7,6 +7,7 @@ pytest -m cluster tests/cluster/test_aws_up.py
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,7 +69,7 @@ def test_a_sweep_on_spot_workers(tmp_path: Path) -> None:
                 log = tmp_path / "submit.log"
                 with operating.submitted(log, *arguments, environment=environment) as submit:
                     try:
-                        _reclaim_a_worker_in_the_middle(cloud, group, log)
+                        _reclaim_a_worker_in_the_middle(cloud, group, submit, log)
                         code = submit.wait(400)
                     except AssertionError as error:
                         raise AssertionError(f"{error}\n{log.read_text()}") from error
@@ -87,12 +88,14 @@ def test_a_sweep_on_spot_workers(tmp_path: Path) -> None:
         assert mock_ec2.opened_to(cloud.ec2, group) == {mock_ec2.HOME_CIDR}
 
 
-def _reclaim_a_worker_in_the_middle(cloud: Cloud, group: str, log: Path) -> None:
+def _reclaim_a_worker_in_the_middle(
+    cloud: Cloud, group: str, submit: subprocess.Popen[bytes], log: Path
+) -> None:
     waited = wait_for("the first worker", lambda: cloud.running("gpu_spot"), 120)
     print(f"a worker was launched {waited:.1f} s after the sweep was submitted")
     (first,) = cloud.instances("gpu_spot")
     mock_ec2.is_what_the_file_says(cloud.ec2, first, "gpu_spot", group)
-    waited = wait_for("a trial to finish", lambda: "1/6 " in log.read_text(), 240)
+    waited = operating.first_trial(submit, log, 240)
     print(f"a trial was finished {waited:.1f} s later")
     victim = first["InstanceId"]
     machine = cloud.machines[victim]

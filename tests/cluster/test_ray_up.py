@@ -131,7 +131,7 @@ def _sweep_with_a_pulled_cable(
     victim: Machine = network.machines[2]
     with operating.submitted(log, *arguments, environment=environment) as submit:
         try:
-            wait_for("a trial to finish", lambda: "1/6 " in log.read_text(), 300)
+            operating.first_trial(submit, log, 300)
             for machine in network.machines[1:]:
                 assert operating.trains(machine), machine.processes()
             pulled = time.monotonic()
