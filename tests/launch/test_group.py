@@ -140,13 +140,13 @@ def orphans(folder: RunFolder) -> list[Path]:
 
 
 def test_trials_one_after_the_other_in_one_group_equal_one_process(group, told, data, expected):
-    for _ in range(2):
+    for number in (0, 9):
         recorder = Recorder()
-        (outcome,) = group.fit([trial()], data, recorder)
+        (outcome,) = group.fit([trial(number, seed=0)], data, recorder)
         assert is_equal(recorder, outcome, expected)
+        (newest, *_) = reversed(CheckpointStore(group._folder.checkpoints).entries(number))
+        assert told[number] == newest.step, "what rank 0 saves is told: its loss would be noticed"
     assert group.starts == 1
-    (newest, *_) = reversed(CheckpointStore(group._folder.checkpoints).entries(0))
-    assert told[0] == newest.step, "what rank 0 saves is told, so that its loss would be noticed"
     ended = []
     (pruned,) = group.fit(
         [trial(1)], data, Recorder(lambda r: "prune"), finish=ended.append, join=lambda: []
