@@ -17,7 +17,7 @@ from rich.console import Console
 import jamba_ray
 from jamba_ray.commands import summary
 from jamba_ray.commands.composition import to_yaml
-from jamba_ray.commands.entry import Command, default_run_name
+from jamba_ray.commands.entry import Command
 from jamba_ray.commands.log import say
 from jamba_ray.commands.summary_text import print_summary
 from jamba_ray.config.data import SyntheticSection, TableSection
@@ -26,7 +26,7 @@ from jamba_ray.data import Rows, prepare, prepare_for
 from jamba_ray.errors import ExitCode
 from jamba_ray.evaluation import by_group, intervals
 from jamba_ray.inference import Predictor, score_rows
-from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
+from jamba_ray.launch.run_folder import RunFolder, unused_name, write_bytes, write_json
 
 ABOUT = "Judge a checkpoint on labelled rows, and write a score for each row."
 EXAMPLES = """\
@@ -37,7 +37,7 @@ EXAMPLES = """\
 
 def run(config: EvaluateConfig, console: Console) -> ExitCode:
     """Score every row, write ``scores.parquet`` and ``summary.json``, print the summary."""
-    config = config.model_copy(update={"run": config.run or default_run_name("evaluate")})
+    config = config.model_copy(update={"run": config.run or unused_name(config.store, "evaluate")})
     folder = RunFolder(Path(config.store) / str(config.run))
     folder.refuse_if_used(overwrite=config.overwrite)
     begun = time.monotonic()

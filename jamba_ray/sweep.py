@@ -13,7 +13,7 @@ from rich.console import Console
 from jamba_ray.commands import following, storing, summary, verdict
 from jamba_ray.commands.composition import to_yaml
 from jamba_ray.commands.display import Display
-from jamba_ray.commands.entry import Command, default_run_name
+from jamba_ray.commands.entry import Command
 from jamba_ray.commands.following import Following
 from jamba_ray.commands.importance import importance
 from jamba_ray.commands.log import RunLog, say
@@ -36,7 +36,7 @@ from jamba_ray.errors import (
 )
 from jamba_ray.launch.ahead import import_ahead
 from jamba_ray.launch.prices import priced
-from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
+from jamba_ray.launch.run_folder import RunFolder, unused_name, write_bytes, write_json
 from jamba_ray.search.lease import LeaseLostError, check_free
 from jamba_ray.search.reading import read_study
 from jamba_ray.search.records import SweepResult
@@ -64,7 +64,8 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
         raise ConfigError(
             ["`search_space` must have a parameter, but is empty. Add `+sweep=attention_heads`."]
         )
-    config = config.model_copy(update={"run": config.run or default_run_name(config.sweep_name)})
+    name = config.run or unused_name(config.store, config.sweep_name)
+    config = config.model_copy(update={"run": name})
     folder = storing.folder_of(config)
     config = config.model_copy(update={"budget": priced(config.budget)})
     limit_of(config.budget)  # dollars without a price are refused before the data are read

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from jamba_ray.checkpoints import Snapshot
 from jamba_ray.commands import following, storing, summary, verdict
 from jamba_ray.commands.composition import to_yaml
-from jamba_ray.commands.entry import Command, default_run_name
+from jamba_ray.commands.entry import Command
 from jamba_ray.commands.following import Following
 from jamba_ray.commands.log import RunLog, say
 from jamba_ray.commands.summary_text import print_summary
@@ -28,7 +28,7 @@ from jamba_ray.launch.copying import copied
 from jamba_ray.launch.group_lane import open_lane
 from jamba_ray.launch.lane import Job
 from jamba_ray.launch.outcome import LaneOutcome
-from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
+from jamba_ray.launch.run_folder import RunFolder, unused_name, write_bytes, write_json
 from jamba_ray.reports.words import LABELS
 from jamba_ray.search.records import TrialRecord
 from jamba_ray.search.signals import Signalled, Signals
@@ -50,7 +50,7 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
     Raises:
         JambaError: With the sentence and exit code for whatever the user can act on.
     """
-    config = config.model_copy(update={"run": config.run or default_run_name("train")})
+    config = config.model_copy(update={"run": config.run or unused_name(config.store, "train")})
     folder = storing.folder_of(config)
     if config.dry_run:
         console.print(to_yaml(config), highlight=False, markup=False, end="")

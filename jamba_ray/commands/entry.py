@@ -7,7 +7,6 @@ import gc
 import os
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -72,11 +71,6 @@ def guarded(command: Callable[[Console], int]) -> int:
     except Exception as error:
         _show_defect(err, error)
         return ExitCode.INTERNAL
-
-
-def default_run_name(what: str) -> str:
-    """A name for a run that was given none: what it is and when it began, local time."""
-    return f"{what}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def show_error(console: Console, error: JambaError) -> None:

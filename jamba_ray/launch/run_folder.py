@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import itertools
 import json
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,6 +140,26 @@ class RunFolder:
         return self
 
 
+def unused_name(store: str, what: str) -> str:
+    """A name for a run that was given none: what it is and when it began, local time.
+
+    Its folder is made at once and so belongs to one process, also where a loop starts several
+    within a second; what is still empty when this process ends is deleted.
+    """
+    stem = f"{what}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for name in itertools.chain([stem], (f"{stem}-{i}" for i in itertools.count(2))):
+        folder = RunFolder.of(store, name).path
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            if isinstance(error, FileExistsError) and folder.parent.is_dir():
+                continue
+            return name  # a store that cannot be written is said when it is
+        atexit.register(_delete_empty, folder)
+        return name
+    raise AssertionError("there is always another number")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write strict JSON so that a reader sees the old file or the whole new one.
 
@@ -182,6 +206,12 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _delete_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+        folder.parent.rmdir()
 
 
 def _try_to_write(folder: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from jamba_ray.config.names import run_name
 from jamba_ray.config.params import flatten, put
 from jamba_ray.config.training import TrainingSection
 from jamba_ray.errors import ConfigError
-from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
+from jamba_ray.launch.run_folder import RunFolder, unused_name, write_bytes, write_json
 from jamba_ray.reports.files import write_report
 from jamba_ray.reports.run import Run
 from jamba_ray.search.table import write_trials
@@ -62,7 +60,8 @@ def log_run(
             [f"`objective` must be one of {list(parts['val'])}, but is {objective!r}. Log it too."]
         )
     config = {**_config(params), "objective": objective}
-    folder = RunFolder(Path(store) / (_checked(name) if name is not None else _free(Path(store))))
+    name = unused_name(str(store), "logged") if name is None else _checked(name)
+    folder = RunFolder(Path(store) / name)
     folder.create()
     write_bytes(folder.config, yaml.safe_dump(config, sort_keys=False).encode())
     rows = RowLog(folder.path, system=False)
@@ -158,10 +157,3 @@ def _checked(name: str) -> str:
         return run_name(name)
     except ValueError as error:
         raise ConfigError([f"`name`: {error}."]) from None
-
-
-def _free(store: Path) -> str:
-    """A name that no run has, also where several are logged within a second."""
-    stem = f"logged-{time.strftime('%Y%m%d-%H%M%S')}"
-    names = itertools.chain([stem], (f"{stem}-{i}" for i in itertools.count(2)))
-    return next(name for name in names if not (store / name).exists())
