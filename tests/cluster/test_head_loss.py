@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import gzip
 import itertools
 import json
@@ -29,7 +30,7 @@ from tests.cluster.jobs import SMALL, Submitted
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SWEEP = [
-    *(*SMALL, "n_trials=6", "training.epochs=200", "pruner.name=none", "tracking.name=local"),
+    *(*SMALL, "n_trials=6", "training.epochs=400", "pruner.name=none", "tracking.name=local"),
     *("trials_per_lane=1", "store=s3://bucket/sweeps", "run=night", "submit.key=night"),
 ]
 
@@ -61,6 +62,13 @@ class Traffic:
         """When the objects were written whose path ends like this."""
         return [at for at, path in list(self.puts) if re.search(pattern + "$", path)]
 
+    def saving(self, first: int) -> int:
+        """How many trials from number ``first`` on have had three checkpoints."""
+        paths = [path for _, path in list(self.puts)]
+        found = [re.search(r"/trial-(\d+)/step-\d+/manifest\.json$", path) for path in paths]
+        saved = collections.Counter(int(parts[1]) for parts in found if parts)
+        return sum(trial >= first and n >= 3 for trial, n in saved.items())
+
     def checkpoints(self, until: float, there: set[str]) -> dict[int, list[tuple[float, int]]]:
         """Trial -> (when, report) of the checkpoints that it had, up to the newest that is
         there."""
@@ -87,7 +95,8 @@ def test_a_new_head_goes_on_from_the_bucket(tmp_path):
             first = Submitted(lost, checkout, *command, "submit.patience_s=10")
             first.until("2/6")
             # In the middle of the next two trials, and more than ten seconds after the first two.
-            time.sleep(15)
+            time.sleep(11)
+            jobs.wait_for("checkpoints of two more trials", lambda: traffic.saving(first=2) >= 2)
             _kill_all(lost.environment["HOME"], spare=first.process.pid)
             killed = time.time()
             assert first.end(120) == ExitCode.UNAVAILABLE, first.log

@@ -68,7 +68,9 @@ def test_a_network_that_comes_back_costs_a_line(cluster, checkout, tmp_path):
         running.until("1/8")
         between.refuse()
         told = running.until("the cluster at")
-        assert re.search(r"\(connection (refused|closed)\): trying again for 300 s", told), told
+        assert re.search(
+            r"\(connection (refused|closed|reset by peer)\): trying again for 300 s", told
+        ), told
         time.sleep(12)
         between.restore()
         assert running.end() == ExitCode.OK, running.log
