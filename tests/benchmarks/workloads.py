@@ -31,12 +31,14 @@ WORKLOADS: dict[str, tuple[str, ...]] = {
     # What most sweeps of tabular models are: a small network, only fusible parameters.
     "small_mlp": (*_SMALL, "n_trials=32"),
     "many_small_mlp": (*_SMALL, "n_trials=128"),
+    "long_small_mlp": (*_SMALL, "n_trials=512"),
     "quick": (*_SMALL, "n_trials=8", "training.epochs=1", "data.n_samples=8000"),
 }
 ABOUT = {
     "attention_heads": "the shipped sweep `attention_heads`",
     "small_mlp": "`mlp`, hidden 64, batch 128; learning rate, dropout, weight decay",
     "many_small_mlp": "`small_mlp` with four times the trials",
+    "long_small_mlp": "`small_mlp` with sixteen times the trials",
     "quick": "`small_mlp` with one epoch of few rows",
 }
 
