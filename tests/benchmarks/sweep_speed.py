@@ -165,7 +165,8 @@ def table(workload: Workload, runs: dict[str, list[Run]], device: str) -> str:
     common = min(max(run.values) for run in best.values())
     lines = [
         f"**{workload.name}**: {ABOUT[workload.name]}; {workload.config.n_trials} trials, "
-        f"{workload.config.data.n_samples:,} rows, {workload.config.training.epochs:g} epochs\n",
+        f"{workload.config.data.n_samples:,} rows, {workload.config.training.epochs:g} epochs, "
+        f"seed {workload.config.seed}\n",
         "| | wall (all turns) | trials/h | jamba_ray is | target | best val. AP | "
         f"{common:.4f} reached | rows trained | steps' share of cores |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -202,6 +203,7 @@ def main() -> None:
     parser.add_argument("--workload", action="append", choices=tuple(ABOUT))
     parser.add_argument("--only", action="append", choices=(OURS, *PEERS), help="default: all")
     parser.add_argument("--turns", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0, help="of all sweeps: luck differs with it")
     parser.add_argument("--keep", type=Path, help="folder for what was measured")
     parser.add_argument("--scaling", action="store_true", help="how cost grows, and no peers")
     chosen = parser.parse_args()
@@ -213,7 +215,7 @@ def main() -> None:
             return
         default = ["quick"] if chosen.quick else ["attention_heads", "small_mlp", "many_small_mlp"]
         for name in chosen.workload or default:
-            workload = Workload.of(name)
+            workload = Workload.of(name, (f"seed={chosen.seed}",))
             # The recipe would take half an hour for the long one; its trials cost what they cost.
             skipped = {tune_train.NAME} if name == "many_small_mlp" else set()
             contestants = chosen.only or [n for n in (OURS, *PEERS) if n not in skipped]
@@ -226,7 +228,8 @@ def _collect(workload, contestants, keep, chosen) -> dict[str, list[Run]]:
     runs: dict[str, list[Run]] = {}
     for turn in range(chosen.turns):
         for name in contestants:
-            path = keep / f"{workload.name}-{chosen.device}-{name}-{turn}.json"
+            seed = f"-seed{chosen.seed}" if chosen.seed else ""
+            path = keep / f"{workload.name}-{chosen.device}{seed}-{name}-{turn}.json"
             if path.exists():
                 run = Run(**json.loads(path.read_text()))
             else:
