@@ -118,7 +118,7 @@ def stacks_in_words(
     measured = packing.probe(_corners(config.trial(), space)[0], data, "cpu", most)
     if not measured:
         return f"at most {most} trials of one shape a lane, not measured here" + alone, 1.0
-    size = packing.choose_k(measured)
+    size = packing.choose_k(measured, lanes / config.n_trials)
     rates = {m.size: m.rows_per_s for m in measured}
     what = f"{size} trials of one shape a lane" if size > 1 else "none: more do not pay"
     return f"{what} ({packing.in_words(measured)})" + alone, rates[size] / rates[1]

@@ -46,6 +46,7 @@ def lane_settings(
         workers=plan.workers,
         gpus=plan.gpus,
         stack=stack,
+        share=plan.lanes / config.n_trials,
         trials_per_lane=config.trials_per_lane,
         fit=fit,
     )

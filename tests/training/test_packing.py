@@ -27,7 +27,30 @@ def measured(*rates, memory=0.0):
     ],
 )
 def test_the_smallest_size_that_none_beats(rates, k):
-    assert choose_k(measured(*rates)) == k
+    assert choose_k(measured(*rates), share=1 / 1000) == k
+
+
+@pytest.mark.parametrize(
+    ("rates", "share", "k"),
+    [
+        # A small `mlp` in two CPU lanes as measured, sweeps of 32, 128, 512 and 2,048 trials.
+        ((56_700, 49_100, 74_600, 81_600), 2 / 32, 1),
+        ((56_700, 49_100, 74_600, 81_600), 2 / 128, 1),
+        ((56_700, 49_100, 74_600, 81_600), 2 / 512, 4),
+        ((56_700, 49_100, 74_600, 81_600), 2 / 2048, 8),
+        # A GPU, which one trial leaves idle.
+        ((100, 198, 390, 770), 1 / 128, 8),
+        # A sweep so small that trials are proposed one after the other.
+        ((100, 198, 390), 1 / 4, 4),
+        ((100, 150, 200), 1 / 4, 1),
+    ],
+)
+def test_a_stack_must_gain_more_than_it_costs_the_search(rates, share, k):
+    assert choose_k(measured(*rates), share) == k
+
+
+def test_one_trial_is_always_worth_it():
+    assert choose_k(measured(100), share=1.0) == 1
 
 
 @pytest.mark.parametrize(
