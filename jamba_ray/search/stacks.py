@@ -12,10 +12,11 @@ bounded:
   of the trials. Later ones are of the shape that the sampler chooses and have at most an eighth,
   trials that joined late included.
 
-On a simulated landscape this is not worse than trial by trial at equal budget, nor is twice as
-many; without exploration it is (``tests/benchmarks/stack_quality.md``). On a real one twice as many
-were: 128 ``mlp`` trials in two lanes of 16 found an average precision of 0.907 and 0.910, in two
-of 8 0.925, of the best six 0.890 to 0.907 and 0.917 to 0.925 (``sweep_speed.md``, 2026-11-26).
+On a simulated landscape this is not worse than trial by trial at equal budget; without exploration
+it is (``tests/benchmarks/stack_quality.md``). On a real one it is: 128 ``mlp`` trials in two lanes
+of 16 found an average precision of 0.907 and 0.910, in two of 8 0.907 to 0.925 (six sweeps), trial
+by trial 0.923 and 0.928 (``sweep_speed.md``, 2026-11-26). So these are bounds, and within them
+``training.packing.choose_k`` weighs what a stack gains against what it costs.
 """
 
 from __future__ import annotations
