@@ -66,7 +66,7 @@ class TrialConfig(Section):
     """``auto``: the fastest that is safe on the device (bf16 on a GPU that has it, else fp32)."""
     compile: Compile = "auto"
     """Generate code for the training step (``torch.compile``), which takes 10 to 18 s per shape.
-    ``auto``: on a CPU, for stacks and bf16, where the trials of a shape are enough to repay it."""
+    ``auto``: on a CPU, where the trials of a shape are enough to repay it."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         default=0, json_schema_extra={"fusible": True}
     )

@@ -6,7 +6,7 @@ import pytest
 
 from jamba_ray.training import fit
 from jamba_ray.training import stack as stack_room
-from jamba_ray.training.compiled import WORTH_STEPS, decide
+from jamba_ray.training.compiled import WORTH_STEPS, WORTH_STEPS_ALONE, decide
 from tests.training.trials import Recorder, make_data, member
 
 LONG_STACK = {
@@ -27,7 +27,8 @@ def test_auto_compiles_a_stack_that_trains_for_long():
     ("change", "why"),
     [
         ({"n_steps": WORTH_STEPS - 1}, "too few"),
-        ({"size": 1}, "gains too little"),
+        ({"size": 1}, "too few"),
+        ({"size": 1, "n_steps": WORTH_STEPS_ALONE - 1}, "too few"),
         ({"has_compiler": False}, "no C++ compiler"),
         ({"in_parts": True}, "parts"),
         ({"device_type": "cuda"}, "not been measured"),
@@ -41,6 +42,10 @@ def test_auto_does_not_otherwise_and_says_why(change, why):
 
 def test_one_model_in_bf16_is_worth_it():
     assert decide("auto", **LONG_STACK | {"size": 1, "number_format": "bf16"}).on
+
+
+def test_one_model_in_fp32_is_worth_it_where_it_trains_for_very_long():
+    assert decide("auto", **LONG_STACK | {"size": 1, "n_steps": WORTH_STEPS_ALONE}).on
 
 
 def test_a_wish_wins_over_the_gain_but_not_over_what_is_missing():
