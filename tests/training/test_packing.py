@@ -33,15 +33,17 @@ def test_the_smallest_size_that_none_beats(rates, k):
 @pytest.mark.parametrize(
     ("rates", "share", "k"),
     [
-        # A small `mlp` in two CPU lanes as measured, sweeps of 32, 128, 512 and 2,048 trials.
-        ((56_700, 49_100, 74_600, 81_600), 2 / 32, 1),
-        ((56_700, 49_100, 74_600, 81_600), 2 / 128, 1),
-        ((56_700, 49_100, 74_600, 81_600), 2 / 512, 4),
-        ((56_700, 49_100, 74_600, 81_600), 2 / 2048, 8),
+        # A small `mlp` in two CPU lanes as measured: it gains too little, however long the sweep.
+        ((56_700, 49_100, 74_600, 81_600), 2 / 2048, 1),
+        # A smaller one, as measured in sweeps of 64, 512 and 2,048 trials.
+        ((100, 140, 190, 250, 340), 2 / 64, 1),
+        ((100, 140, 190, 250, 340), 2 / 512, 16),
+        ((100, 140, 190, 250, 340), 2 / 2048, 16),
         # A GPU, which one trial leaves idle.
         ((100, 198, 390, 770), 1 / 128, 8),
         # A sweep so small that trials are proposed one after the other.
         ((100, 198, 390), 1 / 4, 4),
+        ((100, 198, 201), 1 / 4, 1),
         ((100, 150, 200), 1 / 4, 1),
     ],
 )
