@@ -147,17 +147,8 @@ def unused_name(store: str, what: str) -> str:
     within a second; what is still empty when this process ends is deleted.
     """
     stem = f"{what}-{time.strftime('%Y%m%d-%H%M%S')}"
-    for name in itertools.chain([stem], (f"{stem}-{i}" for i in itertools.count(2))):
-        folder = RunFolder.of(store, name).path
-        try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            if isinstance(error, FileExistsError) and folder.parent.is_dir():
-                continue
-            return name  # a store that cannot be written is said when it is
-        atexit.register(_delete_empty, folder)
-        return name
-    raise AssertionError("there is always another number")
+    names = itertools.chain([stem], (f"{stem}-{i}" for i in itertools.count(2)))
+    return next(name for name in names if _take(RunFolder.of(store, name).path))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -206,6 +197,19 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _take(folder: Path) -> bool:
+    """Make a run's folder; False where another run has it. A store that cannot be written is said
+    when it is."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return not folder.parent.is_dir()
+    except OSError:
+        return True
+    atexit.register(_delete_empty, folder)
+    return True
 
 
 def _delete_empty(folder: Path) -> None:
