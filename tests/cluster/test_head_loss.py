@@ -64,9 +64,7 @@ class Traffic:
 
     def saving(self, first: int) -> int:
         """How many trials from number ``first`` on have had three checkpoints."""
-        paths = [path for _, path in list(self.puts)]
-        found = [re.search(r"/trial-(\d+)/step-\d+/manifest\.json$", path) for path in paths]
-        saved = collections.Counter(int(parts[1]) for parts in found if parts)
+        saved = collections.Counter(trial for _, _, trial, _ in self._manifests())
         return sum(trial >= first and n >= 3 for trial, n in saved.items())
 
     def checkpoints(self, until: float, there: set[str]) -> dict[int, list[tuple[float, int]]]:
@@ -74,14 +72,18 @@ class Traffic:
         there."""
         found: dict[int, list[tuple[float, int]]] = {}
         newest: dict[int, int] = {}
-        for at, path in list(self.puts):
-            parts = re.search(r"/trial-(\d+)/step-(\d+)/manifest\.json$", path)
-            if parts and at < until:
-                trial, step = int(parts[1]), int(parts[2])
+        for at, path, trial, step in self._manifests():
+            if at < until:
                 found.setdefault(trial, []).append((at, step))
                 if path in there:
                     newest[trial] = len(found[trial])
         return {trial: those[: newest.get(trial, 0)] for trial, those in found.items()}
+
+    def _manifests(self) -> Iterator[tuple[float, str, int, int]]:
+        """When, path, trial and report of each checkpoint, which is whole with its manifest."""
+        for at, path in list(self.puts):
+            if parts := re.search(r"/trial-(\d+)/step-(\d+)/manifest\.json$", path):
+                yield at, path, int(parts[1]), int(parts[2])
 
 
 def test_a_new_head_goes_on_from_the_bucket(tmp_path):
