@@ -75,3 +75,8 @@ class Rungs:
         if self._direction == "maximize":
             return len(others) - bisect_right(others, value) <= may_be_better
         return bisect_left(others, value) <= may_be_better
+
+
+def came_to_a_rung(trial: FrozenTrial) -> bool:
+    """Whether a trial was held against others, whatever came of it."""
+    return f"{_KEY}0" in trial.system_attrs

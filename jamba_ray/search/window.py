@@ -5,15 +5,24 @@ weights fall with their age; what it costs grows with their number (0.43 s a sug
 trials), and a Gaussian process costs the cube of it (17 s at 1,200 complete trials; 2 CPU cores,
 2026-11-21). So they are shown the best trials that there are, the newest ones, and those that run.
 The best are ranked as TPE ranks them: its first density is the one it would have from all trials.
+
+To TPE a trial that runs is a bad one (constant liar), so that it proposes something else. Kept up
+to the trial's end, that would be wrong: what a rung pruned would be held to be better than what
+passed it and runs still, and where many train at a time that is most of what there is to learn
+from. So from its first rung on a running trial is shown with what it has reported, as a pruned one,
+which TPE ranks by how far it came and then by its last value.
 """
 
 from __future__ import annotations
 
+import copy
 from bisect import insort
 from collections.abc import Sequence
 from typing import Literal
 
 from optuna.trial import FrozenTrial, TrialState
+
+from jamba_ray.search.rungs import came_to_a_rung
 
 NEWEST = {"tpe": 1000, "gp": 250}
 """By sampler: finished trials that it learns from beside the best. The others have no use for any,
@@ -40,6 +49,7 @@ class Window:
     ) -> None:
         self._newest = max(NEWEST[sampler], startup) if sampler in NEWEST else None
         self._states = _LEARNT_FROM.get(sampler, ())
+        self._ranks_pruned = TrialState.PRUNED in self._states
         self._sign = -1.0 if direction == "maximize" else 1.0
         self._running: set[int] = set()
         self._finished: list[int] = []
@@ -57,12 +67,20 @@ class Window:
             del self._ranked[_BEST:]
 
     def of(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial] | None:
-        """The part of ``trials`` (all, by number) to be shown, by number; None: all of them."""
-        if self._newest is None or len(self._finished) <= self._newest:
+        """The part of ``trials`` (all, by number) to be shown, by number; None: all as they are."""
+        if self._newest is None:
             return None
-        shown = {*self._finished[-self._newest :], *self._running}
+        is_long = len(self._finished) > self._newest
+        judged = {n for n in self._running if self._ranks_pruned and came_to_a_rung(trials[n])}
+        if not (is_long or judged):
+            return None
+        shown = range(len(trials)) if not is_long else self._best_and_newest()
+        return [as_pruned(trials[n]) if n in judged else trials[n] for n in shown]
+
+    def _best_and_newest(self) -> list[int]:
+        shown = {*self._finished[-(self._newest or 0) :], *self._running}
         shown.update(number for *_, number in self._ranked)
-        return [trials[number] for number in sorted(shown)]
+        return sorted(shown)
 
     def _rank(self, trial: FrozenTrial) -> tuple[int, int, float, int]:
         """Complete trials by value, then pruned ones by how far they came and their last value."""
@@ -72,3 +90,10 @@ class Window:
         if step is None:
             return (1, 1, 0.0, trial.number)
         return (1, -step, self._sign * trial.intermediate_values[step], trial.number)
+
+
+def as_pruned(trial: FrozenTrial) -> FrozenTrial:
+    """A running trial as it would be if it ended now."""
+    shown = copy.copy(trial)
+    shown.state = TrialState.PRUNED
+    return shown

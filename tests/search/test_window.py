@@ -10,10 +10,12 @@ from optuna.samplers._tpe.sampler import _split_trials, default_gamma
 from optuna.trial import TrialState, create_trial
 
 from jamba_ray.config.search import SamplerSection
-from jamba_ray.search import window
+from jamba_ray.launch.outcome import LaneOutcome
+from jamba_ray.search import suggestions, window
 from jamba_ray.search.overlay import view
+from jamba_ray.search.proposal import propose
 from jamba_ray.search.window import Window
-from tests.search.studies import open_book, train
+from tests.search.studies import TREE, line, open_book, train
 
 RATE = optuna.distributions.FloatDistribution(1e-4, 1e-1, log=True)
 
@@ -84,9 +86,66 @@ def test_a_study_that_is_not_long_is_shown_whole():
     assert window_of(study, "tpe").of(trials) is None
     assert window_of(study, "qmc").of(trials) is None
     patient = Window("tpe", 5000, "maximize")
-    for trial in study_of(1500, "maximize", seed=3).trials:
+    longer = study_of(1500, "maximize", seed=3).trials
+    for trial in longer:
         patient.note(trial)
-    assert patient.of(trials) is None
+    assert patient.of(longer) is None
+
+
+def sweep_in_the_middle() -> optuna.Study:
+    """Twenty trials that a rung pruned; two that passed it and one that came to none run still."""
+    study = optuna.create_study(direction="maximize")
+    for number in range(23):
+        passed = number in (20, 21)
+        steps = dict.fromkeys(range(1, 2 if number == 22 else 4), 0.5 + number / 100)
+        study.add_trial(
+            create_trial(
+                state=TrialState.PRUNED if number < 20 else TrialState.RUNNING,
+                params={"rate": 1e-4 * (1 + number)},
+                distributions={"rate": RATE},
+                intermediate_values={**steps, **({4: 0.6} if passed else {})},
+                system_attrs={} if number == 22 else {"completed_rung_0": steps[3]},
+            )
+        )
+    return study
+
+
+def test_what_passed_a_rung_and_runs_is_better_than_what_it_pruned():
+    study = sweep_in_the_middle()
+    trials = study.get_trials(deepcopy=False)
+    shown = window_of(study, "tpe").of(trials)
+    good, bad = _split_trials(study, shown, 3)
+    assert [t.number for t in good] == [19, 20, 21]
+    assert 22 in {t.number for t in bad}, "no rung has judged it: others keep away from it"
+    assert [t.state for t in trials[20:]] == [TrialState.RUNNING] * 3, "only what is shown differs"
+    assert window_of(study, "gp").of(trials) is None
+    as_they_are, _ = _split_trials(study, trials, 3)
+    assert [t.number for t in as_they_are] == [17, 18, 19], "what Optuna alone would learn"
+
+
+def test_proposals_are_made_from_what_was_judged_so_far(tmp_path, monkeypatch):
+    """Through the study, from the reports on."""
+    shown = []
+
+    def spy(*args, seen, **kwargs):
+        shown.append(seen)
+        return propose(*args, seen=seen, **kwargs)
+
+    monkeypatch.setattr(suggestions, "propose", spy)
+    book = open_book(tmp_path, tree={"training": TREE["training"]}, n_trials=64, stack=4)
+    book.ask("s/a")
+    specs = book.fill("s/a", 4)
+    for step in (1, 2, 3):
+        decisions = book.report([line(s.number, step, 0.9 - s.number / 100) for s in specs])
+    assert decisions == ["continue", "prune", "prune", "prune"]
+    for spec in specs[1:]:
+        book.finish(LaneOutcome(spec.number, "pruned"))
+    book.fill("s/a", 4)
+    assert [t.state for t in shown[-3]] == [TrialState.PRUNED] * 4
+    assert [t.state for t in shown[-1][4:]] == [TrialState.RUNNING] * 2
+    good, _ = _split_trials(book._study, shown[-3], 1)
+    assert [t.number for t in good] == [0]
+    book.close()
 
 
 def test_a_sampler_sees_only_what_it_is_shown():
