@@ -28,7 +28,16 @@ from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.errors import TrialError
 from jamba_ray.models.lightgbm import LightgbmSection, lightgbm_params
 from jamba_ray.training.loss import threat_weight
-from jamba_ray.training.member import Member, Outcome, Report, Reporter, Save, State, ending
+from jamba_ray.training.member import (
+    KEPT,
+    Member,
+    Outcome,
+    Report,
+    Reporter,
+    Save,
+    State,
+    ending,
+)
 from jamba_ray.training.order import mix
 from jamba_ray.training.progress import Progress
 from jamba_ray.training.schedule import Timetable
@@ -192,7 +201,7 @@ class Boosting:
     def _outcome(self) -> Outcome:
         progress, booster, value, checkpoint = self._progress, self._booster, None, None
         metrics: dict[str, float] = {}
-        if self._state != "failed" and booster is not None:
+        if self._state in KEPT and booster is not None:
             y = self._data.val.y
             p = booster.predict(side_by_side(self._data.val), num_iteration=self._best_rounds)
             scores: Floats = np.asarray(p, dtype=np.float64)

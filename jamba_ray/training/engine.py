@@ -23,6 +23,7 @@ from jamba_ray.training.device_rows import place_of, rows_on
 from jamba_ray.training.failure import divergence, raised
 from jamba_ray.training.global_batch import GlobalBatch
 from jamba_ray.training.member import (
+    KEPT,
     Decision,
     Finish,
     Join,
@@ -280,7 +281,7 @@ class Engine:
     def _outcome(self, k: int, state: State, reason: str | None) -> Outcome:
         progress, member = self._progress[k], self._live[k]
         value, checkpoint, metrics = None, None, dict[str, float]()
-        if state != "failed":
+        if state in KEPT:
             self._stack.train(False)
             best = progress.best
             value, threshold, metrics = self._validation.final(

@@ -69,8 +69,8 @@ def test_decisions_end_the_trial(data, decision, state, model):
     (outcome,) = fit([member(0, model)], data, recorder)
     assert outcome.state == state
     assert len(recorder.reports) == 2
-    assert outcome.checkpoint is not None
-    assert outcome.value is not None
+    assert (outcome.checkpoint is not None) == (state == "stopped")
+    assert (outcome.value is not None) == (state == "stopped")
 
 
 def test_patience_ends_the_trial(data):

@@ -116,7 +116,7 @@ def test_a_member_that_diverges_fails_alone(data, size):
 
 
 @pytest.mark.parametrize(("decision", "state"), [("prune", "pruned"), ("stop", "stopped")])
-def test_decisions_end_one_member_with_its_best_so_far(data, decision, state):
+def test_decisions_end_one_member_and_a_stopped_one_is_kept(data, decision, state):
     recorder = Recorder(lambda r: decision if (r.trial, r.step) == (1, 2) else "continue")
     saved = []
     members = [member(t) for t in (0, 1, 2)]
@@ -124,10 +124,13 @@ def test_decisions_end_one_member_with_its_best_so_far(data, decision, state):
     assert [o.state for o in outcomes] == ["complete", state, "complete"]
     assert [len(recorder.of(t)) for t in (0, 1, 2)] == [4, 2, 4]
     ended = outcomes[1]
-    assert ended.checkpoint is not None
     assert ended.rows_seen == 1024
-    p = predicted(ended, members[1].config, data)
-    assert ended.value == pytest.approx(value_of("average_precision", data.val.y, p))
+    if decision == "prune":
+        assert (ended.value, ended.metrics, ended.checkpoint) == (None, {}, None)
+    else:
+        assert ended.checkpoint is not None
+        p = predicted(ended, members[1].config, data)
+        assert ended.value == pytest.approx(value_of("average_precision", data.val.y, p))
     steps = [s.documents["state"]["step"] for t, s in saved if t == 1]
     assert steps == ([1] if decision == "prune" else [1, 2]), "an interrupted trial can resume"
 
