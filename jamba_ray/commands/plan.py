@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,9 @@ from jamba_ray.reports.words import duration, short
 from jamba_ray.search.forecast import Course, Forecast, forecast
 from jamba_ray.search.sampling import rung_steps
 from jamba_ray.search.settings import report_rows, stack_size
+from jamba_ray.search.stacks import OVER_ALL, at_a_time_now
 from jamba_ray.training import Member, fit, packing
+from jamba_ray.training.packing import Measurement
 from jamba_ray.training.validation import judged_rows
 
 _PROBE_ROWS = 2048
@@ -110,7 +113,7 @@ def stacks_in_words(
     names = next((values(p.leaf) for p in space.parameters if p.path == "model.name"), None)
     trees = [str(n) for n in names or [config.model.name] if TRAINERS.get(str(n)) == "boosting"]
     alone = f"; {', '.join(trees)} trains alone" if trees else ""
-    most = stack_size(config, space, lanes)
+    most, n = stack_size(config, space, lanes), n_trials(config, space)
     if most == 1:
         return "none: a lane trains one trial at a time" + alone, 1.0
     if config.trials_per_lane != "auto":
@@ -118,10 +121,19 @@ def stacks_in_words(
     measured = packing.probe(_corners(config.trial(), space)[0], data, "cpu", most)
     if not measured:
         return f"at most {most} trials of one shape a lane, not measured here" + alone, 1.0
-    size = packing.choose_k(measured, lanes / config.n_trials)
+    size = packing.choose_k(measured)
+    what = "none: more do not pay"
+    if size > 1:
+        what = f"up to {size} trials of one shape a lane, one in {OVER_ALL} of those begun"
+    return f"{what} ({packing.in_words(measured)})" + alone, _gain(measured, size, n, lanes)
+
+
+def _gain(measured: Sequence[Measurement], size: int, n_trials: int, lanes: int) -> float:
+    """How many times as fast as trial by trial stacks train that grow up to ``size``."""
     rates = {m.size: m.rows_per_s for m in measured}
-    what = f"{size} trials of one shape a lane" if size > 1 else "none: more do not pay"
-    return f"{what} ({packing.in_words(measured)})" + alone, rates[size] / rates[1]
+    now = [at_a_time_now(size, begun, lanes, 1) for begun in range(n_trials)]
+    # What was not probed is taken to be as fast as the next smaller stack that was.
+    return n_trials / sum(rates[1] / rates[max(k for k in rates if k <= most)] for most in now)
 
 
 def first_forecast(

@@ -48,7 +48,9 @@ class StackLane(Lane):
         self._told: set[int] = set()
         self._is_dry = False
         # What stands in for training need not know of it.
-        self._hints = {} if steps_to_come is None else {"steps_to_come": steps_to_come}
+        self._hints = (
+            {} if steps_to_come is None else {"steps_to_come": steps_to_come, "at_a_time": size}
+        )
         self._saver = Saver(self._save)
         with self._watchdog:
             report = checked(self._written(self._watchdog.around(report)), self.objective_key)

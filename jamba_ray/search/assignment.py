@@ -116,8 +116,9 @@ class Assignment:
         exploring = self._ledger.is_among_first_stacks(stack, s.sampler.n_startup_trials)
         limit = stacks.trials_in_stack(s.space, s.n_trials, size, exploring=exploring)
         room = limit - self._ledger.stacks[stack]
+        now = stacks.at_a_time_now(size, self._ledger.n_begun, s.lanes, s.begin_with)
         made: list[int] = []
-        while len(made) < min(size - len(held), share, room) and self._ending.why_no_more() is None:
+        while len(made) < min(now - len(held), share, room) and self._ending.why_no_more() is None:
             number = self._ledger.n_begun
             params, marks = self._suggestions.next(number, shape=shape, joins=True)
             if params is None:

@@ -41,6 +41,8 @@ class StudySettings:
     lanes: int = 1
     stack: int = 1
     """Trials that a lane may train at a time."""
+    begin_with: int | None = None
+    """See ``stacks.at_a_time_now``."""
     config_fingerprint: str = ""
     data_fingerprint: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -63,6 +65,13 @@ def stack_size(config: SweepConfig, space: SearchSpace, lanes: int) -> int:
     trained_by = {TRAINERS.get(str(name)) for name in names or [config.model.name]}
     stackable = config.workers_per_trial == 1 and "gradient" in trained_by
     return most_at_a_time(config.trials_per_lane, config.n_trials, lanes, stackable=stackable)
+
+
+def begin_with(config: SweepConfig, device: str) -> int | None:
+    """With how many trials at a time a sweep begins; None: with what was asked for."""
+    if config.trials_per_lane != "auto":
+        return None
+    return 1 if device == "cpu" else config.sampler.n_startup_trials
 
 
 def study_settings(

@@ -5,18 +5,17 @@ structural parameters, and the companions' other parameters are sampled like any
 running ones counting as bad (constant liar) so that they spread. What would starve the sampler is
 bounded:
 
-- At most a sixteenth of the study's trials train at a time in one lane, and an eighth in all: the
-  others are proposed from results.
+- At most a sixteenth of the study's trials train at a time in one lane, and an eighth in all of
+  those begun so far: the others are proposed from results. So a sweep on CPUs begins trial by trial
+  and its stacks grow. On a GPU, where many trials take as long as one, it begins with as many as
+  the sampler has startup trials, which are drawn without a look at results.
 - Where there are shapes to choose from, the first stacks explore them: as many as the sampler has
   startup trials, each of a shape that was not tried while there is one, and of at most a sixteenth
   of the trials. Later ones are of the shape that the sampler chooses and have at most an eighth,
   trials that joined late included.
 
-On a simulated landscape this is not worse than trial by trial at equal budget; without exploration
-it is (``tests/benchmarks/stack_quality.md``). On a real one it is: 128 ``mlp`` trials in two lanes
-of 16 found an average precision of 0.907 and 0.910, in two of 8 0.907 to 0.925 (six sweeps), trial
-by trial 0.923 and 0.928 (``sweep_speed.md``, 2026-11-26). So these are bounds, and within them
-``training.packing.choose_k`` weighs what a stack gains against what it costs.
+At equal budget this is not worse than trial by trial; without exploration, and on a landscape taken
+from a real search without growth, it is (``tests/benchmarks/stack_quality.md``).
 """
 
 from __future__ import annotations
@@ -31,7 +30,8 @@ if TYPE_CHECKING:
     import optuna
 
 _AT_A_TIME = 16
-_OVER_ALL = 8
+OVER_ALL = 8
+"""One in so many trials begun may train, over all lanes."""
 _SHARE = 8
 _EXPLORING = 16
 _LARGEST = 64
@@ -46,7 +46,19 @@ def most_at_a_time(
         return 1
     if trials_per_lane != "auto":
         return trials_per_lane
-    return max(1, min(_LARGEST, n_trials // max(_AT_A_TIME, _OVER_ALL * lanes)))
+    return max(1, min(_LARGEST, n_trials // max(_AT_A_TIME, OVER_ALL * lanes)))
+
+
+def at_a_time_now(size: int, n_begun: int, lanes: int, begin_with: int | None) -> int:
+    """Trials that a lane may train at a time after so many of the study were begun.
+
+    Args:
+        size: Trials that it trains at a time in the end.
+        begin_with: Trials of all lanes when the study begins; None: as many as in the end.
+    """
+    if begin_with is None:
+        return size
+    return max(1, min(size, max(begin_with, n_begun // OVER_ALL) // lanes))
 
 
 def trials_in_stack(space: SearchSpace, n_trials: int, size: int, *, exploring: bool) -> int:

@@ -30,7 +30,12 @@ from jamba_ray.search.poll import CLOSE_S, Poll, Watch
 from jamba_ray.search.records import SweepProgress, SweepResult
 from jamba_ray.search.recovery import Opened, open_for_writing
 from jamba_ray.search.server import start_server
-from jamba_ray.search.settings import StudySettings, stack_size, study_settings
+from jamba_ray.search.settings import (
+    StudySettings,
+    begin_with,
+    stack_size,
+    study_settings,
+)
 from jamba_ray.search.signals import Signalled, Signals
 from jamba_ray.search.study import StudyBook
 from jamba_ray.search.table import write_trials
@@ -112,6 +117,7 @@ def run_sweep(
                     stack=1
                     if fit is not None and config.trials_per_lane == "auto"
                     else stack_size(config, space, plan.lanes),
+                    begin_with=begin_with(config, plan.device),
                 ),
                 watch,
                 fit,

@@ -58,8 +58,6 @@ class LaneSettings:
     """GPUs of each worker of a group."""
     stack: int = 1
     """Trials that a lane may train at a time."""
-    share: float = 1.0
-    """Of the sweep's trials, what trains at a time if every lane trains one."""
     trials_per_lane: int | Literal["auto"] = "auto"
     """Trials that it is to train at a time; ``auto``: as many as pay."""
     fit: Fit | None = None
@@ -197,7 +195,7 @@ class LaneTrainable(tune.Trainable):
             # What is wrong with the shape its trials will say.
             return asked or 1, {}, 0
         rates = {str(m.size): round(m.rows_per_s, 1) for m in found}
-        return packing.choose_k(found, settings.share) if found else 1, rates, n_batches
+        return packing.choose_k(found) if found else 1, rates, n_batches
 
     def _tell(self, method: Any, *args: Any) -> Any:
         """Call the study; without it the lane must stop."""

@@ -46,7 +46,6 @@ def lane_settings(
         workers=plan.workers,
         gpus=plan.gpus,
         stack=stack,
-        share=plan.lanes / config.n_trials,
         trials_per_lane=config.trials_per_lane,
         fit=fit,
     )

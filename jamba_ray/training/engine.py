@@ -68,6 +68,7 @@ class Engine:
         ranks: Ranks,
         urgent: Urgent | None = None,
         steps_to_come: int | None = None,
+        at_a_time: int = 0,
     ) -> None:
         keep_freed_memory()
         configs = [member.config for member in members]
@@ -92,12 +93,12 @@ class Engine:
         self._batch = GlobalBatch(
             own.stack, self._train, own.criterion, self._format, own.scaler, ranks, accumulate
         )
-        self._compiling = self._batch.compile(
+        self._compiling = self._batch.decide(
             configs[0].compile,
             max(table.n_batches, steps_to_come or 0),
-            table.batch_rows,
-            data.schema,
+            max(at_a_time, len(members)),
         )
+        self._compile_when_large()
         self._progress = [self._restored(k, resume.get(m.trial)) for k, m in enumerate(members)]
         self._outcomes: dict[int, Outcome] = {}
 
@@ -318,7 +319,15 @@ class Engine:
         for member, snapshot in joining:
             self._live.append(member)
             self._progress.append(self._restored(len(self._live) - 1, snapshot))
+        self._compile_when_large()
         self._leave_at_end()
+
+    def _compile_when_large(self) -> None:
+        """A stack that grows is compiled once, when it is large enough for that to be faster."""
+        if self._compiling.on and self._batch.is_to_be_compiled():
+            self._compiling = self._batch.compile(
+                self._compiling, self._timetable.batch_rows, self._data.schema
+            )
 
     def _tensors(self, members: Sequence[Member]) -> MemberTensors:
         return MemberTensors.of(

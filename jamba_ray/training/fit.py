@@ -34,6 +34,7 @@ def fit(
     ranks: Ranks = ALONE,
     urgent: Urgent | None = None,
     steps_to_come: int | None = None,
+    at_a_time: int = 0,
 ) -> list[Outcome]:
     """Train members of one shape, together where they are networks.
 
@@ -56,6 +57,8 @@ def fit(
         steps_to_come: Optimizer steps that members of this shape are expected to take in this
             process, in this call and later ones: whether compiling is repaid. None: those of one
             trial.
+        at_a_time: Members that will train at a time, those included that join: what is compiled is
+            made for so many. Fewer than there are: those there are.
 
     Returns:
         One outcome per member, in order; those that joined come last.
@@ -98,6 +101,7 @@ def fit(
             ranks,
             urgent,
             steps_to_come,
+            at_a_time,
         )
         outcomes |= engine.run()
     return [*(outcomes.pop(member.trial) for member in members), *outcomes.values()]

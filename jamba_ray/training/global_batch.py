@@ -35,32 +35,37 @@ class GlobalBatch:
         self._stack, self._rows, self._criterion = stack, rows, criterion
         self._format, self._scaler = number_format, scaler
         self._ranks, self._accumulate = ranks, accumulate
+        self._made_for = stack.size
+        """Members that are to be compiled for."""
 
-    def compile(
-        self, setting: Compile, n_steps: int, batch_rows: int, schema: FeatureSchema
-    ) -> Compiling:
-        """Compile the pass over batches of ``batch_rows`` if that is repaid within ``n_steps``;
-        what fails to compile runs as it would have."""
-        flat = self._stack.flat
-        device = flat.device.type
-        choice = decide(
+    def decide(self, setting: Compile, n_steps: int, size: int) -> Compiling:
+        """Whether to compile the pass over a batch for ``size`` members, given ``n_steps``."""
+        device = self._stack.flat.device.type
+        self._made_for = size
+        return decide(
             setting,
             device_type=device,
             number_format=self._format.name,
-            size=self._stack.size,
+            size=size,
             n_steps=n_steps,
             has_compiler=has_compiler(device),
             in_parts=self._ranks.size > 1 or self._accumulate > 1,
         )
-        if not choice.on:
-            return choice
+
+    def is_to_be_compiled(self) -> bool:
+        """Whether nothing is compiled yet, and there are members enough for it."""
+        return not self._stack.is_compiled and self._stack.fills(self._made_for)
+
+    def compile(self, choice: Compiling, batch_rows: int, schema: FeatureSchema) -> Compiling:
+        """Compile the pass over batches of ``batch_rows``; what fails to compile runs as before."""
+        flat = self._stack.flat
         self._stack.start_at(0)
         shape = (self._stack.size, batch_rows)
         x_num = flat.new_zeros(*shape, len(schema.numeric))
         x_cat = flat.new_zeros(*shape, len(schema.categorical), dtype=torch.int64)
         try:
-            with self._format.autocast(device):
-                self._stack.compile(x_num, x_cat)
+            with self._format.autocast(flat.device.type):
+                self._stack.compile(x_num, x_cat, self._made_for)
         except Exception as error:
             why = str(error).strip().partition("\n")[0]
             return Compiling(False, f"it could not be compiled: {type(error).__name__}: {why}")

@@ -19,23 +19,8 @@ from jamba_ray.training.member import Decision, Member, Report
 
 PAYS = 1.05
 """A larger stack must train so many times the rows per second of the best smaller one."""
-GAINS = 2.0
-"""A stack must train so many times the rows per second of trials alone.
-
-512 trials of a small ``mlp`` on two CPU cores found an average precision of 0.930 trial by trial in
-291 s, and 0.922 and 0.924 in stacks that trained 1.5 to 2 times the rows per second, in 203 and 202
-s: many trials at a time suit a search less than so little speed is worth (2026-11-26).
-"""
-COST_OF_SHARE = 10.0
-"""Rows per second count for 1 / (1 + this times the share of the sweep's trials that train at a
-time): those are proposed without each other's results, so that fewer are pruned early and the best
-found is worse.
-
-128 trials of a small ``mlp`` in two lanes, 1 / 2 / 4 / 8 at a time in each (2 CPU cores,
-2026-11-26): best average precision 0.923 / 0.923 / 0.917 / 0.918 and 0.907 with one seed, 0.928 /
-0.924 / 0.925 / 0.916 with another, in 95 / 98 / 97 / 85 s and 74 / 87 / 75 / 72 s. So steps 1.4
-times as fast were no gain where an eighth trained at a time.
-"""
+GAINS = 1.25
+"""A stack must train so many times the rows per second of trials alone."""
 FULL = 0.8
 """Share of a GPU's memory beyond which no larger stack is tried."""
 _STEPS = {"cpu": 1, "cuda": 10}
@@ -70,22 +55,13 @@ def pays_to_look_on(measured: Sequence[Measurement], most: int) -> bool:
     return max(m.rows_per_s for m in measured[-2:]) > PAYS * best
 
 
-def choose_k(measured: Sequence[Measurement], share: float) -> int:
-    """The smallest size that no larger one beats by more than 5 % in rows per second, less what
-    it costs the search; 1 where no stack gains enough.
-
-    Args:
-        measured: The first is of one trial.
-        share: Of the sweep's trials, what trains at a time if every lane trains one.
-    """
+def choose_k(measured: Sequence[Measurement]) -> int:
+    """The smallest size that no larger one beats by more than 5 % in rows per second; 1 where no
+    stack gains enough. The first measurement is of one trial."""
     enough = GAINS * measured[0].rows_per_s
-    worth = {
-        m.size: m.rows_per_s / (1.0 + COST_OF_SHARE * m.size * share)
-        for m in measured
-        if m.size == 1 or m.rows_per_s >= enough
-    }
-    best = max(worth.values())
-    return min(size for size, rate in worth.items() if PAYS * rate >= best)
+    paying = [m for m in measured if m.size == 1 or m.rows_per_s >= enough]
+    best = max(m.rows_per_s for m in paying)
+    return min(m.size for m in paying if PAYS * m.rows_per_s >= best)
 
 
 def probe(

@@ -11,6 +11,7 @@ import torch
 
 from jamba_ray.models.dropout import Dropout
 from jamba_ray.training import fit
+from jamba_ray.training.stack import Stack
 from tests.training.trials import Recorder, member
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -59,6 +60,37 @@ def test_compiled_equals_eager(data, model, n_members):
 @pytest.mark.parametrize("norm", ["layer", "batch"])
 def test_after_neighbours_left(data, norm):
     assert difference(MLP | {"norm": norm}, 4, data, halve) < TOLERANCE
+
+
+def grown(setting, data):
+    """Curves of four members, one of which begins alone, not compiled; a second joins it after its
+    first report, and two more after the next."""
+    recorder, late = Recorder(), [[2, 3], [1]]
+
+    def join():
+        return [(made(t), None) for t in late.pop()] if late else []
+
+    def made(trial):
+        rate = {"dropout_rate": RATES[trial]}
+        return member(trial, MLP | rate, seed=trial, epochs=2.0, compile=setting)
+
+    outcomes = fit([made(0)], data, recorder, join=join, at_a_time=4)
+    assert all(o.checkpoint.documents["state"]["compiled"] is setting for o in outcomes)
+    return np.concatenate([recorder.curve(t, "val/loss") for t in range(4)])
+
+
+def test_a_stack_that_grows_into_what_is_compiled(data, monkeypatch):
+    compiled_for = []
+    right = Stack.compile
+
+    def spy(self, x_num, x_cat, n_rows):
+        compiled_for.append((self.size, n_rows))
+        right(self, x_num, x_cat, n_rows)
+
+    monkeypatch.setattr(Stack, "compile", spy)
+    difference = np.abs(grown(True, data) - grown(False, data)).max()
+    assert compiled_for == [(2, 4)], "once, with two of four"
+    assert difference < TOLERANCE
 
 
 def test_sabotage_other_masks(data, monkeypatch):

@@ -214,6 +214,37 @@ def test_how_many_train_at_a_time(asked, n_trials, lanes, most):
     assert stacks.most_at_a_time(asked, n_trials, lanes, stackable=False) == 1
 
 
+@pytest.mark.parametrize(
+    ("begun", "lanes", "begin_with", "now"),
+    [
+        (0, 2, None, 8),  # as was asked for
+        (0, 2, 1, 1),
+        (31, 2, 1, 1),
+        (32, 2, 1, 2),
+        (127, 2, 1, 7),
+        (500, 2, 1, 8),
+        (0, 1, 8, 8),  # a GPU: the startup trials
+        (0, 4, 8, 2),
+    ],
+)
+def test_stacks_grow_with_the_trials_begun(begun, lanes, begin_with, now):
+    assert stacks.at_a_time_now(8, begun, lanes, begin_with) == now
+
+
+def test_a_sweep_begins_trial_by_trial_and_its_stacks_grow(tmp_path):
+    book = open_book(tmp_path, tree=ONE_SHAPE, n_trials=256, stack=16, begin_with=1)
+    at_a_time = []
+    for i in range(40):
+        book.ask(f"s/{i}")
+        held = book.fill(f"s/{i}", 16)
+        at_a_time.append(len(held))
+        end(book, *held)
+    assert at_a_time[:15] == [1] * 15
+    assert at_a_time == sorted(at_a_time)
+    assert at_a_time[-1] == 16
+    book.close()
+
+
 def test_an_exploring_stack_is_small_unless_asked_for():
     space = space_of(TREE)
     assert stacks.trials_in_stack(space, 64, 8, exploring=True) == 4

@@ -27,32 +27,21 @@ def measured(*rates, memory=0.0):
     ],
 )
 def test_the_smallest_size_that_none_beats(rates, k):
-    assert choose_k(measured(*rates), share=1 / 1000) == k
+    assert choose_k(measured(*rates)) == k
 
 
 @pytest.mark.parametrize(
-    ("rates", "share", "k"),
+    ("rates", "k"),
     [
-        # A small `mlp` in two CPU lanes as measured: it gains too little, however long the sweep.
-        ((56_700, 49_100, 74_600, 81_600), 2 / 2048, 1),
-        # A smaller one, as measured in sweeps of 64, 512 and 2,048 trials.
-        ((100, 140, 190, 250, 340), 2 / 64, 1),
-        ((100, 140, 190, 250, 340), 2 / 512, 16),
-        ((100, 140, 190, 250, 340), 2 / 2048, 16),
-        # A GPU, which one trial leaves idle.
-        ((100, 198, 390, 770), 1 / 128, 8),
-        # A sweep so small that trials are proposed one after the other.
-        ((100, 198, 390), 1 / 4, 4),
-        ((100, 198, 201), 1 / 4, 1),
-        ((100, 150, 200), 1 / 4, 1),
+        # A small `mlp` in two CPU lanes as measured.
+        ((56_700, 49_100, 74_600, 81_600), 8),
+        ((100, 110, 124), 1),
+        ((100, 110, 126), 4),
+        ((100,), 1),
     ],
 )
-def test_a_stack_must_gain_more_than_it_costs_the_search(rates, share, k):
-    assert choose_k(measured(*rates), share) == k
-
-
-def test_one_trial_is_always_worth_it():
-    assert choose_k(measured(100), share=1.0) == 1
+def test_a_stack_must_gain_enough(rates, k):
+    assert choose_k(measured(*rates)) == k
 
 
 @pytest.mark.parametrize(
@@ -83,11 +72,11 @@ def test_a_probe_measures_each_size(data):
 
 def test_one_trial_is_timed_again_after_all_others(data, monkeypatch):
     """Else what disturbed the first time would make stacks seem to gain."""
-    rates = iter([30.0, 60.0, 70.0, 55.0])
+    rates = iter([30.0, 60.0, 65.0, 55.0])
     monkeypatch.setattr(packing, "_measure", lambda c, d, _, size: Measurement(size, next(rates)))
     found = packing.probe(make_config(epochs=200.0), data, "cpu", 4)
-    assert [(m.size, m.rows_per_s) for m in found] == [(1, 55.0), (2, 60.0), (4, 70.0)]
-    assert choose_k(found, share=1 / 1000) == 1
+    assert [(m.size, m.rows_per_s) for m in found] == [(1, 55.0), (2, 60.0), (4, 65.0)]
+    assert choose_k(found) == 1
 
 
 def test_nothing_is_measured_that_does_not_stack_or_is_soon_over(data):
