@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,11 +21,12 @@ from jamba_ray.launch.resources import plan_lanes, this_machine
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.reports.words import duration, short
 from jamba_ray.search.forecast import Course, Forecast, forecast
+from jamba_ray.search.probing import in_words, what_pays
+from jamba_ray.search.records import Paying
 from jamba_ray.search.sampling import rung_steps
-from jamba_ray.search.settings import report_rows, stack_size
-from jamba_ray.search.stacks import OVER_ALL, at_a_time_now
-from jamba_ray.training import Member, fit, packing
-from jamba_ray.training.packing import Measurement
+from jamba_ray.search.settings import begin_with, report_rows, stack_size
+from jamba_ray.search.stacks import at_a_time_now, chosen
+from jamba_ray.training import Member, fit
 from jamba_ray.training.validation import judged_rows
 
 _PROBE_ROWS = 2048
@@ -118,20 +118,23 @@ def stacks_in_words(
         return "none: a lane trains one trial at a time" + alone, 1.0
     if config.trials_per_lane != "auto":
         return f"{most} trials of one shape a lane, as asked for" + alone, 1.0
-    measured = packing.probe(_corners(config.trial(), space)[0], data, "cpu", most)
-    if not measured:
+    found = what_pays(_corners(config.trial(), space)[0], data, "cpu", most)
+    if not found.rows_per_s:
         return f"at most {most} trials of one shape a lane, not measured here" + alone, 1.0
-    size = packing.choose_k(measured)
-    what = "none: more do not pay"
+    pruned = config.pruner.name != "none"
+    packed = chosen(found, space, config.n_trials, lanes, pruned=pruned)
+    size, what = packed.size, "none: more do not pay"
     if size > 1:
-        what = f"up to {size} trials of one shape a lane, one in {OVER_ALL} of those begun"
-    return f"{what} ({packing.in_words(measured)})" + alone, _gain(measured, size, n, lanes)
+        compiles = found.compiled is not None and packed.steps >= found.compiled[1]
+        what = f"up to {size} trials of one shape a lane{', compiled' if compiles else ''}"
+    return f"{what} ({in_words(found)})" + alone, _gain(found, size, config, n, lanes)
 
 
-def _gain(measured: Sequence[Measurement], size: int, n_trials: int, lanes: int) -> float:
+def _gain(found: Paying, size: int, config: SweepConfig, n_trials: int, lanes: int) -> float:
     """How many times as fast as trial by trial stacks train that grow up to ``size``."""
-    rates = {m.size: m.rows_per_s for m in measured}
-    now = [at_a_time_now(size, begun, lanes, 1) for begun in range(n_trials)]
+    rates = {int(k): rate for k, rate in found.rows_per_s.items()}
+    start = begin_with(config)
+    now = [at_a_time_now(size, begun, lanes, start) for begun in range(n_trials)]
     # What was not probed is taken to be as fast as the next smaller stack that was.
     return n_trials / sum(rates[1] / rates[max(k for k in rates if k <= most)] for most in now)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jamba_ray.config.space import Params
@@ -38,6 +38,20 @@ class Answer:
     spec: TrialSpec | None = None
     ended: str | None = None
     """Why there is no more work, as a sentence's end: 'all 16 trials are done'."""
+
+
+@dataclass(frozen=True)
+class Paying:
+    """What a lane found to pay for the trials of one shape."""
+
+    size: int
+    """Trials at a time."""
+    n_batches: int
+    """Optimizer steps of a trial."""
+    rows_per_s: Mapping[str, float] = field(default_factory=dict)
+    """By trials at a time, as probed."""
+    compiled: tuple[int, int] | None = None
+    """(trials at a time, optimizer steps that repay it) if it is compiled; None: it is not."""
 
 
 @dataclass(frozen=True)

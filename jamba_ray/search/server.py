@@ -19,6 +19,7 @@ from jamba_ray.search.calls import ASIDE, NAMESPACE
 from jamba_ray.search.records import (
     Answer,
     Packing,
+    Paying,
     ReportLine,
     SweepProgress,
     TrialRecord,
@@ -92,11 +93,9 @@ class StudyServer:
         """See ``StudyBook.packing``."""
         return self._on(lambda book: book.packing(shape))
 
-    def keep_packing(
-        self, shape: str, size: int, rows_per_s: dict[str, float], n_batches: int
-    ) -> Packing:
+    def keep_packing(self, shape: str, found: Paying) -> Packing:
         """See ``StudyBook.keep_packing``."""
-        return self._on(lambda book: book.keep_packing(shape, size, rows_per_s, n_batches))
+        return self._on(lambda book: book.keep_packing(shape, found))
 
     def report(self, reports: Sequence[ReportLine]) -> list[Decision]:
         """See ``StudyBook.report``. Rows are written first: whatever was acknowledged has its row,

@@ -6,9 +6,8 @@ running ones counting as bad (constant liar) so that they spread. What would sta
 bounded:
 
 - At most a sixteenth of the study's trials train at a time in one lane, and an eighth in all of
-  those begun so far: the others are proposed from results. So a sweep on CPUs begins trial by trial
-  and its stacks grow. On a GPU, where many trials take as long as one, it begins with as many as
-  the sampler has startup trials, which are drawn without a look at results.
+  those begun so far: the others are proposed from results. So stacks grow with the sweep. It
+  begins with as many as the sampler has startup trials, which are drawn without a look at results.
 - Where there are shapes to choose from, the first stacks explore them: as many as the sampler has
   startup trials, each of a shape that was not tried while there is one, and of at most a sixteenth
   of the trials. Later ones are of the shape that the sampler chooses and have at most an eighth,
@@ -24,7 +23,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from jamba_ray.config.space import SearchSpace
-from jamba_ray.search.records import Packing
+from jamba_ray.search.records import Packing, Paying
 
 if TYPE_CHECKING:
     import optuna
@@ -93,6 +92,25 @@ def steps_to_come(
     n_shapes = SearchSpace(parameters=structural, base=space.base).n_combinations() or n_trials
     trials = n_trials / min(n_shapes, n_trials)
     return round(trials * n_batches * (_TRAINED if pruned else 1.0) / (lanes * size))
+
+
+def chosen(
+    found: Paying, space: SearchSpace, n_trials: int, lanes: int, *, pruned: bool
+) -> Packing:
+    """How a shape is trained, given what a lane found: compiled where the steps to come repay it.
+
+    Args: see ``steps_to_come``.
+    """
+
+    def of(size: int) -> Packing:
+        steps = steps_to_come(space, n_trials, found.n_batches, lanes, size, pruned=pruned)
+        return Packing(size, steps)
+
+    if found.compiled is not None:
+        size, worth = found.compiled
+        if of(size).steps >= worth:
+            return of(size)
+    return of(found.size)
 
 
 def packing(study: optuna.Study, shape: str) -> Packing | None:

@@ -24,6 +24,7 @@ from jamba_ray.search.ledger import Ledger, Live, record
 from jamba_ray.search.records import (
     Answer,
     Packing,
+    Paying,
     ReportLine,
     SweepProgress,
     TrialRecord,
@@ -126,18 +127,14 @@ class StudyBook:
         """What a lane found to pay for a shape; None: none has measured yet."""
         return stacks.packing(self._study, shape)
 
-    def keep_packing(
-        self, shape: str, size: int, rows_per_s: Mapping[str, float], n_batches: int
-    ) -> Packing:
-        """Keep what a lane measured, for all lanes and sessions; the first one's is kept.
-        ``n_batches``: those of a trial of this shape."""
+    def keep_packing(self, shape: str, found: Paying) -> Packing:
+        """Keep what a lane measured, for all lanes and sessions; the first one's is kept."""
         s = self._settings
         pruned = s.pruner.name != "none"
-        steps = stacks.steps_to_come(s.space, s.n_trials, n_batches, s.lanes, size, pruned=pruned)
-        found = Packing(size, steps)
-        stacks.keep_packing(self._study, shape, found, rows_per_s)
+        chosen = stacks.chosen(found, s.space, s.n_trials, s.lanes, pruned=pruned)
+        stacks.keep_packing(self._study, shape, chosen, found.rows_per_s)
         self._db.commit()
-        return self.packing(shape) or found
+        return self.packing(shape) or chosen
 
     def lost(self, ticket: str, why: str, *, charged: bool = True) -> None:
         """The lane of ``ticket`` died: each of its trials is continued once, then failed; not

@@ -21,12 +21,12 @@ from jamba_ray.launch.lane import DetachedError, Fit, Job, counts
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.launch.stack_lane import StackLane
 from jamba_ray.search.calls import aside, call, server_of
-from jamba_ray.search.records import Packing, ReportLine, TrialSpec
+from jamba_ray.search.probing import n_batches, what_pays
+from jamba_ray.search.records import Packing, Paying, ReportLine, TrialSpec
 from jamba_ray.search.searcher import from_text
 from jamba_ray.tracking.rows import RowLog
-from jamba_ray.training import Decision, Report, fit, packing
+from jamba_ray.training import Decision, Report, fit
 from jamba_ray.training.device_rows import streaming
-from jamba_ray.training.schedule import Timetable
 
 if TYPE_CHECKING:
     from jamba_ray.launch.group import Group
@@ -177,25 +177,20 @@ class LaneTrainable(tune.Trainable):
         shape = f"{self._settings.device}: {words or 'all trials'}"
         found: Packing | None = self._tell(self._server.packing, shape)
         if found is None:
-            size, rates, n_batches = self._measure(first, base)
-            found = self._tell(self._server.keep_packing, shape, size, rates, n_batches)
+            found = self._tell(self._server.keep_packing, shape, self._measure(first, base))
         return found
 
-    def _measure(self, first: TrialSpec, base: TrialConfig) -> tuple[int, dict[str, float], int]:
-        """(trials at a time, rows per second of each size that was probed, batches of a trial)."""
+    def _measure(self, first: TrialSpec, base: TrialConfig) -> Paying:
         settings = self._settings
         asked = None if settings.trials_per_lane == "auto" else settings.trials_per_lane
         try:
             config = with_params(base, first.params)
-            n_batches = Timetable.of(config.training, len(self._data.train)).n_batches
             if asked is not None:
-                return asked, {}, n_batches
-            found = packing.probe(config, self._data, settings.device, settings.stack)
+                return Paying(asked, n_batches(config, self._data))
+            return what_pays(config, self._data, settings.device, settings.stack)
         except Exception:
             # What is wrong with the shape its trials will say.
-            return asked or 1, {}, 0
-        rates = {str(m.size): round(m.rows_per_s, 1) for m in found}
-        return packing.choose_k(found) if found else 1, rates, n_batches
+            return Paying(asked or 1, 0)
 
     def _tell(self, method: Any, *args: Any) -> Any:
         """Call the study; without it the lane must stop."""

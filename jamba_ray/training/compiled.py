@@ -24,6 +24,10 @@ WORTH_STEPS = 4000
 WORTH_STEPS_ALONE = 60_000
 """The same for one model in fp32: a small ``mlp`` gains 0.6 of 2.4 ms a step, and two lanes that
 compile at once on two cores take up to 30 s."""
+AT_A_TIME = 4
+"""Members of a stack that is compiled: more bring little (a small ``mlp``, rows/s of 1 / 2 / 4 / 8
+/ 16 at a time: 87,000 / 110,000 / 110,000 / 122,000 / 120,000 compiled, 51,000 / 36,000 / 59,000 /
+70,000 / 76,000 eager; one Zen 3 core, 2026-11-26), and few at a time suit a search."""
 SHAPES = 64
 """Shapes, stack sizes and formats that one process keeps compiled."""
 

@@ -6,6 +6,7 @@ Letters: K stacked trials.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,8 +15,10 @@ import torch
 from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.training import compiled
 from jamba_ray.training.fit import fit
 from jamba_ray.training.member import Decision, Member, Report
+from jamba_ray.training.precision import has_native_bf16, resolve
 
 PAYS = 1.05
 """A larger stack must train so many times the rows per second of the best smaller one."""
@@ -64,6 +67,27 @@ def choose_k(measured: Sequence[Measurement]) -> int:
     return min(m.size for m in paying if PAYS * m.rows_per_s >= best)
 
 
+def if_compiled(config: TrialConfig, size: int, device: str) -> tuple[int, int] | None:
+    """(trials at a time, steps that repay it) of a compiled stack; None: stacks of this ``size`` do
+    not pay, or are not compiled whatever the steps."""
+    if size == 1:
+        return None
+    device_type = torch.device(device).type
+    few = min(size, compiled.AT_A_TIME)
+    choice = compiled.decide(
+        config.compile,
+        device_type=device_type,
+        number_format=resolve(config.precision, device_type, has_bf16=has_native_bf16(device)).name,
+        size=few,
+        n_steps=sys.maxsize,
+        has_compiler=compiled.has_compiler(device_type),
+        in_parts=config.training.accumulate > 1,
+    )
+    if not choice.on:
+        return None
+    return few, 0 if config.compile is True else compiled.WORTH_STEPS
+
+
 def probe(
     config: TrialConfig, data: PreparedData, device: str, most: int
 ) -> tuple[Measurement, ...]:
@@ -91,11 +115,6 @@ def probe(
         again = _measure(one, few, device, 1)
         measured[0] = max(measured[0], again, key=lambda m: m.rows_per_s)
     return tuple(measured)
-
-
-def in_words(measured: Sequence[Measurement]) -> str:
-    """``1: 900, 2: 1,650 rows/s``."""
-    return ", ".join(f"{m.size}: {m.rows_per_s:,.0f}" for m in measured) + " rows/s"
 
 
 def _measure(config: TrialConfig, data: PreparedData, device: str, size: int) -> Measurement:

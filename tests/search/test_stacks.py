@@ -12,6 +12,7 @@ import pytest
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.search import stacks
+from jamba_ray.search.records import Paying
 from jamba_ray.search.settings import report_rows
 from jamba_ray.search.stacks import steps_to_come
 from jamba_ray.training.schedule import Timetable
@@ -174,15 +175,27 @@ def test_a_sweep_cut_at_every_boundary_proposes_what_it_would_have(tmp_path, tre
 def test_a_measurement_is_kept_for_all_lanes(tmp_path):
     book = open_book(tmp_path)
     assert book.packing("cpu: all") is None
-    kept = book.keep_packing("cpu: all", 8, {"1": 10.0, "8": 60.0}, 500)
+    kept = book.keep_packing("cpu: all", Paying(8, 500, {"1": 10.0, "8": 60.0}))
     assert kept.size == 8
     assert kept.steps > 0
-    assert book.keep_packing("cpu: all", 4, {}, 900) == kept, "the first one stays"
+    assert book.keep_packing("cpu: all", Paying(4, 900)) == kept, "the first one stays"
     book.close()
     # Whether to compile follows from it, and must be the same after a resume on another machine.
     again = open_book(tmp_path, session="t")
     assert again.packing("cpu: all") == kept
     again.close()
+
+
+def test_a_shape_is_compiled_where_the_steps_to_come_repay_it():
+    rate = {"type": "float", "low": 1e-4, "high": 1e-1}
+    space = space_of({"training": {"learning_rate": rate}})
+    found = Paying(16, 766, compiled=(4, 4000))
+    long = stacks.chosen(found, space, 128, 2, pruned=True)
+    assert (long.size, long.steps) == (4, 128 * 766 // 2 // 2 // 4)
+    assert stacks.chosen(found, space, 64, 2, pruned=True).size == 16
+    asked = Paying(16, 766, compiled=(4, 0))
+    assert stacks.chosen(asked, space, 2, 2, pruned=True).size == 4
+    assert stacks.chosen(Paying(16, 766), space, 10_000, 2, pruned=True).size == 16
 
 
 def test_steps_to_come_are_those_of_a_shape_in_a_lane():
