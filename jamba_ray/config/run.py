@@ -162,7 +162,7 @@ class SweepConfig(ExperimentConfig):
         default="auto", json_schema_extra=NOT_IN_FINGERPRINT
     )
     """Trials of one shape that a lane trains at a time, as one batched model; ``auto``: as many as
-    were measured to pay, less what that costs the search, and a sixteenth of all trials at most."""
+    were measured to pay, and at most an eighth of the trials begun over all lanes."""
     workers_per_trial: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=1, json_schema_extra=NOT_IN_FINGERPRINT
     )

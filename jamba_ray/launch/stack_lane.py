@@ -46,7 +46,7 @@ class StackLane(Lane):
         self._jobs: dict[int, Job] = {}
         self._open: dict[int, Member] = {}
         self._told: set[int] = set()
-        self._is_dry = False
+        self._joins = True
         # What stands in for training need not know of it.
         self._hints = (
             {} if steps_to_come is None else {"steps_to_come": steps_to_come, "at_a_time": size}
@@ -80,11 +80,10 @@ class StackLane(Lane):
             self._end(trial, TrialError("the training code ended without saying how the trial did"))
 
     def _joining(self, report: Reporter) -> list[tuple[Member, Snapshot | None]]:
-        """Trials for the free slots; a study that had none is not asked again."""
-        if self._is_dry or len(self._open) >= self._size:
+        """Trials for the free slots. A study that has none now may have some later: stacks grow."""
+        if not self._joins or len(self._open) >= self._size:
             return []
         jobs = [job for job in self._more() if job.number not in self._jobs]
-        self._is_dry = not jobs
         return self._begin(jobs, report)
 
     def _begin(self, jobs: Sequence[Job], report: Reporter) -> list[tuple[Member, Snapshot | None]]:
@@ -153,7 +152,7 @@ class StackLane(Lane):
         if len(left) == 1:
             self._end(left[0].trial, error)
             return
-        self._is_dry = True
+        self._joins = False
         for member in left:
             try:
                 self._run([(member, self._newest.read(member.trial))], report)

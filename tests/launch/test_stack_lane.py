@@ -84,6 +84,20 @@ def test_each_end_is_told_at_once_and_its_slot_is_filled(folder, base, tmp_path)
     assert study.calls < sum(map(len, study.curves.values())), "reports of a stack go together"
 
 
+def test_a_study_that_has_no_room_now_is_asked_again(folder, base):
+    """Stacks grow with the trials begun: that none may join at one report does not mean never."""
+
+    class Hesitant(Study):
+        def more(self):
+            self.asked = getattr(self, "asked", 0) + 1
+            return super().more() if self.asked > 2 else []
+
+    study = Hesitant([job(1), job(2)])
+    train(folder, base, study, [job(0)])
+    assert sorted(study.told) == [(0, "complete"), (1, "complete"), (2, "complete")]
+    assert study.calls < sum(map(len, study.curves.values())), "they trained together"
+
+
 def test_trials_that_were_interrupted_go_on_in_step(folder, base, tmp_path, monkeypatch):
     """Checkpoints at different reports: both stand at the study's last one before anything new."""
     monkeypatch.setattr(lane_file, "SAVE_EVERY_S", 0.0)
