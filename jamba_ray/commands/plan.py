@@ -133,7 +133,7 @@ def stacks_in_words(
 def _gain(found: Paying, size: int, config: SweepConfig, n_trials: int, lanes: int) -> float:
     """How many times as fast as trial by trial stacks train that grow up to ``size``."""
     rates = {int(k): rate for k, rate in found.rows_per_s.items()}
-    start = begin_with(config)
+    start = begin_with(config, "cpu")
     now = [at_a_time_now(size, begun, lanes, start) for begun in range(n_trials)]
     # What was not probed is taken to be as fast as the next smaller stack that was.
     return n_trials / sum(rates[1] / rates[max(k for k in rates if k <= most)] for most in now)

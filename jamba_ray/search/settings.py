@@ -67,9 +67,11 @@ def stack_size(config: SweepConfig, space: SearchSpace, lanes: int) -> int:
     return most_at_a_time(config.trials_per_lane, config.n_trials, lanes, stackable=stackable)
 
 
-def begin_with(config: SweepConfig) -> int | None:
+def begin_with(config: SweepConfig, device: str) -> int | None:
     """With how many trials at a time a sweep begins; None: with what was asked for."""
-    return config.sampler.n_startup_trials if config.trials_per_lane == "auto" else None
+    if config.trials_per_lane != "auto":
+        return None
+    return 1 if device == "cpu" else config.sampler.n_startup_trials
 
 
 def study_settings(

@@ -6,8 +6,9 @@ running ones counting as bad (constant liar) so that they spread. What would sta
 bounded:
 
 - At most a sixteenth of the study's trials train at a time in one lane, and an eighth in all of
-  those begun so far: the others are proposed from results. So stacks grow with the sweep. It
-  begins with as many as the sampler has startup trials, which are drawn without a look at results.
+  those begun so far: the others are proposed from results. So stacks grow with the sweep. On CPUs
+  it begins trial by trial; on a GPU, where several take as long as one, with as many as the sampler
+  has startup trials, which are drawn without a look at results.
 - Where there are shapes to choose from, the first stacks explore them: as many as the sampler has
   startup trials, each of a shape that was not tried while there is one, and of at most a sixteenth
   of the trials. Later ones are of the shape that the sampler chooses and have at most an eighth,

@@ -117,7 +117,7 @@ def run_sweep(
                     stack=1
                     if fit is not None and config.trials_per_lane == "auto"
                     else stack_size(config, space, plan.lanes),
-                    begin_with=begin_with(config),
+                    begin_with=begin_with(config, plan.device),
                 ),
                 watch,
                 fit,

@@ -1,7 +1,9 @@
 """``python -m tests.benchmarks.stack_quality``: what training in stacks costs the search.
 
-Simulated sweeps (``tests/search/simulated.py``: no training, a landscape of 12 shapes and 3 more
-parameters) by TPE and ASHA, trial by trial and in the stacks that ``trials_per_lane=auto`` allows.
+Simulated sweeps by TPE and ASHA in one lane, without training: on two invented landscapes
+(``tests/search/simulated.py``) and on one taken from a real search (``tests/search/landscape.py``).
+"At a time" is 1 (trial by trial), or a sixteenth or an eighth of the trials: from the start, or
+grown to as ``trials_per_lane=auto`` does.
 """
 
 from __future__ import annotations
@@ -11,41 +13,60 @@ import math
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.search import simulated
+from tests.search import landscape, simulated
 
-SPACES = {"one shape": simulated.ONE_SHAPE, "12 shapes": simulated.TREE}
+SPACES = {
+    "real": (landscape.TREE, landscape.curve),
+    "one shape": (simulated.ONE_SHAPE, simulated.curve),
+    "12 shapes": (simulated.TREE, simulated.curve),
+}
+_MEMORY = Path("/dev/shm")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Print the table."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--trials", type=int, nargs="+", default=[32, 64])
+    options.add_argument("--space", choices=list(SPACES), nargs="+", default=list(SPACES))
+    options.add_argument("--trials", type=int, nargs="+", default=[32, 64, 128])
     options.add_argument("--seeds", type=int, default=20)
     given = options.parse_args(argv)
     print("| space | trials | at a time | winner (standard error) | worst | reports | shapes |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for name, tree in SPACES.items():
+    print("| --- | ---: | --- | ---: | ---: | ---: | ---: |")
+    for name in given.space:
         for n in given.trials:
-            for size in (1, n // 8):
-                found = []
-                for seed in range(given.seeds):
-                    with tempfile.TemporaryDirectory() as folder:
-                        found.append(
-                            simulated.sweep(
-                                Path(folder), size=size, seed=seed, n_trials=n, tree=tree
-                            )
-                        )
-                best = [result.best for result in found]
-                error = statistics.stdev(best) / math.sqrt(len(best))
-                print(
-                    f"| {name} | {n} | {size} | {statistics.mean(best):.4f} ({error:.4f}) "
-                    f"| {min(best):.4f} | {statistics.mean(r.reports for r in found):.0f} "
-                    f"| {statistics.mean(r.shapes for r in found):.1f} |",
-                    flush=True,
-                )
+            for size, begin_with in ((1, None), (n // 8, 1), (n // 8, 8), (n // 8, None)):
+                found = [_sweep(name, n, size, begin_with, seed) for seed in range(given.seeds)]
+                words = str(size) if size == 1 else f"{begin_with or size} to {size}"
+                print(f"| {name} | {n} | {words} | {_in_words(found)} |", flush=True)
     return 0
+
+
+def _sweep(space: str, n: int, size: int, begin_with: int | None, seed: int) -> simulated.Result:
+    tree, curve = SPACES[space]
+    # In memory where there is such a place: commits are not what is tried here.
+    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+        return simulated.sweep(
+            Path(folder),
+            size=size,
+            seed=seed,
+            landscape=curve,
+            n_trials=n,
+            tree=tree,
+            begin_with=begin_with,
+        )
+
+
+def _in_words(found: Sequence[simulated.Result]) -> str:
+    best = [result.best for result in found]
+    error = statistics.stdev(best) / math.sqrt(len(best))
+    return (
+        f"{statistics.mean(best):.4f} ({error:.4f}) | {min(best):.4f} "
+        f"| {statistics.mean(r.reports for r in found):.0f} "
+        f"| {statistics.mean(r.shapes for r in found):.1f}"
+    )
 
 
 if __name__ == "__main__":

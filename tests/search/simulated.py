@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.search.records import ReportLine, TrialSpec
 from jamba_ray.search.study import StudyBook
 from tests.search.studies import settings
+
+Landscape = Callable[[Params, int], list[float]]
+"""Validation scores at all reports, of a trial's parameters and its seed."""
 
 N_REPORTS = 16
 TREE: dict[str, Any] = {
@@ -67,19 +71,28 @@ class Result:
     shapes: int
 
 
-def sweep(folder: Path, *, size: int, seed: int, **changes: Any) -> Result:
+def sweep(
+    folder: Path, *, size: int, seed: int, landscape: Landscape = curve, **changes: Any
+) -> Result:
     """One lane that trains stacks of up to ``size`` trials, all of which report in step."""
     book = StudyBook(folder / "study.db", settings(seed=seed, stack=size, **changes), session="s")
-    train_all(book, size)
+    train_all(book, size, landscape=landscape)
     records, best = book.records(), book.progress().best
     book.close()
     assert best is not None
-    worth = sum(curve(best.params, luck)[-1] for luck in range(64)) / 64
+    worth = sum(landscape(best.params, luck)[-1] for luck in range(64)) / 64
     shapes = {tuple(v for p, v in r.params.items() if p.startswith("model.")) for r in records}
     return Result(worth, sum(len(r.curve) for r in records), len(shapes))
 
 
-def train_all(book: StudyBook, size: int, *, prefix: str = "s", boundaries: int = 10**9) -> bool:
+def train_all(
+    book: StudyBook,
+    size: int,
+    *,
+    prefix: str = "s",
+    boundaries: int = 10**9,
+    landscape: Landscape = curve,
+) -> bool:
     """Ask, fill, train and report as a lane does, for so many report boundaries; whether it was
     cut off there, which leaves the stack in the study as a kill would."""
     asked = 0
@@ -93,17 +106,20 @@ def train_all(book: StudyBook, size: int, *, prefix: str = "s", boundaries: int 
             if boundaries == 0:
                 return True
             boundaries -= 1
-            live = _to_next_report(book, live)
+            live = _to_next_report(book, live, landscape)
             if live and size > 1:
                 live |= {s.number: s for s in book.fill(ticket, size) if s.number not in live}
     return False
 
 
-def _to_next_report(book: StudyBook, live: dict[int, TrialSpec]) -> dict[int, TrialSpec]:
+def _to_next_report(
+    book: StudyBook, live: dict[int, TrialSpec], landscape: Landscape
+) -> dict[int, TrialSpec]:
     """Trials that go on after their next report."""
     live = {n: replace(spec, step=spec.step + 1) for n, spec in sorted(live.items())}
     lines = [
-        ReportLine(n, spec.step, curve(spec.params, n)[spec.step - 1]) for n, spec in live.items()
+        ReportLine(n, spec.step, landscape(spec.params, n)[spec.step - 1])
+        for n, spec in live.items()
     ]
     for told, decision in zip(lines, book.report(lines), strict=True):
         if decision == "prune":
