@@ -347,7 +347,8 @@ class Engine:
         progress = self._progress[k]
         tensors, state = take(self._stack, self._optimizer, self._scaler, k, progress)
         state |= {"precision": self._format.name, "precision_reason": self._format.reason}
-        state |= {"compiled": self._compiling.on, "compiled_reason": self._compiling.reason}
+        compiled = self._batch.compiled_so_far(self._compiling)
+        state |= {"compiled": compiled.on, "compiled_reason": compiled.reason}
         shown = progress.metrics if metrics is None else metrics
         return Snapshot(
             tensors=tensors,

@@ -56,6 +56,12 @@ class GlobalBatch:
         """Whether nothing is compiled yet, and there are members enough for it."""
         return not self._stack.is_compiled and self._stack.fills(self._made_for)
 
+    def compiled_so_far(self, choice: Compiling) -> Compiling:
+        """What became of the decision until now."""
+        if choice.on and not self._stack.is_compiled:
+            return Compiling(False, "fewer train at a time than it is to be made for")
+        return choice
+
     def compile(self, choice: Compiling, batch_rows: int, schema: FeatureSchema) -> Compiling:
         """Compile the pass over batches of ``batch_rows``; what fails to compile runs as before."""
         flat = self._stack.flat

@@ -23,7 +23,8 @@ from jamba_ray.training.precision import has_native_bf16, resolve
 PAYS = 1.05
 """A larger stack must train so many times the rows per second of the best smaller one."""
 GAINS = 1.25
-"""A stack must train so many times the rows per second of trials alone."""
+"""A stack must train so many times the rows per second of trials alone: less is not worth the few
+percent of reports that it costs (``tests/benchmarks/stack_quality.md``)."""
 FULL = 0.8
 """Share of a GPU's memory beyond which no larger stack is tried."""
 _STEPS = {"cpu": 1, "cuda": 10}

@@ -93,6 +93,13 @@ def test_a_stack_that_grows_into_what_is_compiled(data, monkeypatch):
     assert difference < TOLERANCE
 
 
+def test_a_stack_that_stays_too_small_says_that_it_is_not_compiled(data):
+    (outcome,) = fit([member(0, MLP, compile=True)], data, Recorder(), at_a_time=4)
+    state = outcome.checkpoint.documents["state"]
+    assert state["compiled"] is False
+    assert "fewer train at a time" in state["compiled_reason"]
+
+
 def test_sabotage_other_masks(data, monkeypatch):
     """As torch 2.13 would give them: it multiplies a dimensionless int32 under vmap in float32."""
     right = Dropout.mask
