@@ -25,7 +25,7 @@ from jamba_ray.search.probing import in_words, what_pays
 from jamba_ray.search.records import Paying
 from jamba_ray.search.sampling import rung_steps
 from jamba_ray.search.settings import begin_with, report_rows, stack_size
-from jamba_ray.search.stacks import at_a_time_now, chosen
+from jamba_ray.search.stacks import at_a_time_now, chosen, repays_compiling
 from jamba_ray.training import Member, fit
 from jamba_ray.training.validation import judged_rows
 
@@ -125,8 +125,8 @@ def stacks_in_words(
     packed = chosen(found, space, config.n_trials, lanes, pruned=pruned)
     size, what = packed.size, "none: more do not pay"
     if size > 1:
-        compiles = found.compiled is not None and packed.steps >= found.compiled[1]
-        what = f"up to {size} trials of one shape a lane{', compiled' if compiles else ''}"
+        compiled = ", compiled" if repays_compiling(found, packed) else ""
+        what = f"up to {size} trials of one shape a lane{compiled}"
     return f"{what} ({in_words(found)})" + alone, _gain(found, size, config, n, lanes)
 
 

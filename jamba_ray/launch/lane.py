@@ -27,7 +27,7 @@ from jamba_ray.launch.reports import by_trial, checked, is_number
 from jamba_ray.launch.run_folder import RunFolder, append_log
 from jamba_ray.launch.watchdog import Watchdog
 from jamba_ray.tracking.rows import RowLog
-from jamba_ray.training import Decision, Member, Outcome, Report, fit
+from jamba_ray.training import KEPT, Decision, Member, Outcome, Report, fit
 
 SAVE_EVERY_S = 2.0
 """A running trial's resumable state is written at most this often."""
@@ -210,7 +210,7 @@ class Lane:
         value = outcome.value
         sound = value is not None and math.isfinite(value)
         path = None
-        if outcome.checkpoint is not None and sound and outcome.state in ("complete", "stopped"):
+        if outcome.checkpoint is not None and sound and outcome.state in KEPT:
             try:
                 path = self._save(job.number, outcome.best_step, outcome.checkpoint, "best")
             except Exception as error:

@@ -107,11 +107,14 @@ def chosen(
         steps = steps_to_come(space, n_trials, found.n_batches, lanes, size, pruned=pruned)
         return Packing(size, steps)
 
-    if found.compiled is not None:
-        size, worth = found.compiled
-        if of(size).steps >= worth:
-            return of(size)
+    if found.compiled is not None and repays_compiling(found, few := of(found.compiled[0])):
+        return few
     return of(found.size)
+
+
+def repays_compiling(found: Paying, packing: Packing) -> bool:
+    """Whether the steps to come with ``packing`` repay compiling it."""
+    return found.compiled is not None and packing.steps >= found.compiled[1]
 
 
 def packing(study: optuna.Study, shape: str) -> Packing | None:

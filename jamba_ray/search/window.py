@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import copy
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from optuna.trial import FrozenTrial, TrialState
@@ -49,7 +49,6 @@ class Window:
     ) -> None:
         self._newest = max(NEWEST[sampler], startup) if sampler in NEWEST else None
         self._states = _LEARNT_FROM.get(sampler, ())
-        self._ranks_pruned = TrialState.PRUNED in self._states
         self._sign = -1.0 if direction == "maximize" else 1.0
         self._running: set[int] = set()
         self._finished: list[int] = []
@@ -71,16 +70,16 @@ class Window:
         if self._newest is None:
             return None
         is_long = len(self._finished) > self._newest
-        judged = {n for n in self._running if self._ranks_pruned and came_to_a_rung(trials[n])}
+        judged = set[int]()
+        if TrialState.PRUNED in self._states:
+            judged = {n for n in self._running if came_to_a_rung(trials[n])}
         if not (is_long or judged):
             return None
-        shown = range(len(trials)) if not is_long else self._best_and_newest()
+        shown: Iterable[int] = range(len(trials))
+        if is_long:
+            best = (number for *_, number in self._ranked)
+            shown = sorted({*self._finished[-self._newest :], *self._running, *best})
         return [as_pruned(trials[n]) if n in judged else trials[n] for n in shown]
-
-    def _best_and_newest(self) -> list[int]:
-        shown = {*self._finished[-(self._newest or 0) :], *self._running}
-        shown.update(number for *_, number in self._ranked)
-        return sorted(shown)
 
     def _rank(self, trial: FrozenTrial) -> tuple[int, int, float, int]:
         """Complete trials by value, then pruned ones by how far they came and their last value."""

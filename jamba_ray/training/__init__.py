@@ -2,6 +2,7 @@
 
 from jamba_ray.training.fit import fit
 from jamba_ray.training.member import (
+    KEPT,
     Decision,
     Finish,
     Join,
@@ -16,6 +17,7 @@ from jamba_ray.training.member import (
 )
 
 __all__ = [
+    "KEPT",
     "Decision",
     "Finish",
     "Join",

@@ -39,7 +39,7 @@ from jamba_ray.training.member import (
 )
 from jamba_ray.training.member_tensors import MemberTensors
 from jamba_ray.training.optimizer import clip_
-from jamba_ray.training.precision import has_native_bf16, resolve
+from jamba_ray.training.precision import format_on
 from jamba_ray.training.progress import Progress
 from jamba_ray.training.ranks import Ranks
 from jamba_ray.training.rates import Interval, interval
@@ -84,21 +84,19 @@ class Engine:
         self._timetable = table = Timetable.of(training[0], len(data.train))
         n_judged = judged_rows(training[0].val_rows, table.report_rows, data.val.y)
         self._validation = Validation(data.val, self._objective, n_judged, device, place, ranks)
-        self._format = resolve(
-            configs[0].precision, torch.device(device).type, has_bf16=has_native_bf16(device)
-        )
+        self._format = format_on(device, configs[0].precision)
         self._own = own = self._tensors(members)
         self._stack, self._optimizer, self._scaler = own.stack, own.optimizer, own.scaler
         accumulate = training[0].accumulate
         self._batch = GlobalBatch(
             own.stack, self._train, own.criterion, self._format, own.scaler, ranks, accumulate
         )
-        self._compiling = self._batch.decide(
+        self._batch.decide(
             configs[0].compile,
             max(table.n_batches, steps_to_come or 0),
             max(at_a_time, len(members)),
         )
-        self._compile_when_large()
+        self._batch.compile_when_large(table.batch_rows, data.schema)
         self._progress = [self._restored(k, resume.get(m.trial)) for k, m in enumerate(members)]
         self._outcomes: dict[int, Outcome] = {}
 
@@ -319,15 +317,8 @@ class Engine:
         for member, snapshot in joining:
             self._live.append(member)
             self._progress.append(self._restored(len(self._live) - 1, snapshot))
-        self._compile_when_large()
+        self._batch.compile_when_large(self._timetable.batch_rows, self._data.schema)
         self._leave_at_end()
-
-    def _compile_when_large(self) -> None:
-        """A stack that grows is compiled once, when it is large enough for that to be faster."""
-        if self._compiling.on and self._batch.is_to_be_compiled():
-            self._compiling = self._batch.compile(
-                self._compiling, self._timetable.batch_rows, self._data.schema
-            )
 
     def _tensors(self, members: Sequence[Member]) -> MemberTensors:
         return MemberTensors.of(
@@ -347,7 +338,7 @@ class Engine:
         progress = self._progress[k]
         tensors, state = take(self._stack, self._optimizer, self._scaler, k, progress)
         state |= {"precision": self._format.name, "precision_reason": self._format.reason}
-        compiled = self._batch.compiled_so_far(self._compiling)
+        compiled = self._batch.compiling
         state |= {"compiled": compiled.on, "compiled_reason": compiled.reason}
         shown = progress.metrics if metrics is None else metrics
         return Snapshot(

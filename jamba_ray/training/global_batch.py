@@ -35,14 +35,16 @@ class GlobalBatch:
         self._stack, self._rows, self._criterion = stack, rows, criterion
         self._format, self._scaler = number_format, scaler
         self._ranks, self._accumulate = ranks, accumulate
+        self._choice = Compiling(False, "nothing was decided")
         self._made_for = stack.size
         """Members that are to be compiled for."""
 
-    def decide(self, setting: Compile, n_steps: int, size: int) -> Compiling:
-        """Whether to compile the pass over a batch for ``size`` members, given ``n_steps``."""
+    def decide(self, setting: Compile, n_steps: int, size: int) -> None:
+        """Decide whether to compile the pass over a batch for ``size`` members, given ``n_steps``;
+        ``compile_when_large`` does it."""
         device = self._stack.flat.device.type
         self._made_for = size
-        return decide(
+        self._choice = decide(
             setting,
             device_type=device,
             number_format=self._format.name,
@@ -52,18 +54,23 @@ class GlobalBatch:
             in_parts=self._ranks.size > 1 or self._accumulate > 1,
         )
 
-    def is_to_be_compiled(self) -> bool:
-        """Whether nothing is compiled yet, and there are members enough for it."""
-        return not self._stack.is_compiled and self._stack.fills(self._made_for)
-
-    def compiled_so_far(self, choice: Compiling) -> Compiling:
-        """What became of the decision until now."""
-        if choice.on and not self._stack.is_compiled:
+    @property
+    def compiling(self) -> Compiling:
+        """Whether the pass is compiled by now, and why."""
+        if self._choice.on and not self._stack.is_compiled:
             return Compiling(False, "fewer train at a time than it is to be made for")
-        return choice
+        return self._choice
 
-    def compile(self, choice: Compiling, batch_rows: int, schema: FeatureSchema) -> Compiling:
-        """Compile the pass over batches of ``batch_rows``; what fails to compile runs as before."""
+    def compile_when_large(self, batch_rows: int, schema: FeatureSchema) -> None:
+        """Compile the pass over batches of ``batch_rows``, if that was decided: once, when there
+        are members enough for it to be faster."""
+        if not self._choice.on or self._stack.is_compiled:
+            return
+        if self._stack.fills(self._made_for):
+            self._compile(batch_rows, schema)
+
+    def _compile(self, batch_rows: int, schema: FeatureSchema) -> None:
+        """What fails to compile runs as before."""
         flat = self._stack.flat
         self._stack.start_at(0)
         shape = (self._stack.size, batch_rows)
@@ -74,8 +81,9 @@ class GlobalBatch:
                 self._stack.compile(x_num, x_cat, self._made_for)
         except Exception as error:
             why = str(error).strip().partition("\n")[0]
-            return Compiling(False, f"it could not be compiled: {type(error).__name__}: {why}")
-        return choice
+            self._choice = Compiling(
+                False, f"it could not be compiled: {type(error).__name__}: {why}"
+            )
 
     def foresee(self, index: Tensor, batch_rows: int) -> None:
         """Say that the batches side by side in ``index`` [K, n * ``batch_rows``] come next."""

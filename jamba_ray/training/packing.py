@@ -18,7 +18,7 @@ from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.training import compiled
 from jamba_ray.training.fit import fit
 from jamba_ray.training.member import Decision, Member, Report
-from jamba_ray.training.precision import has_native_bf16, resolve
+from jamba_ray.training.precision import format_on
 
 PAYS = 1.05
 """A larger stack must train so many times the rows per second of the best smaller one."""
@@ -78,7 +78,7 @@ def if_compiled(config: TrialConfig, size: int, device: str) -> tuple[int, int] 
     choice = compiled.decide(
         config.compile,
         device_type=device_type,
-        number_format=resolve(config.precision, device_type, has_bf16=has_native_bf16(device)).name,
+        number_format=format_on(device, config.precision).name,
         size=few,
         n_steps=sys.maxsize,
         has_compiler=compiled.has_compiler(device_type),

@@ -44,6 +44,11 @@ def resolve(setting: Precision, device_type: str, *, has_bf16: bool) -> Format:
     return Format("fp32", f"eager bf16 is slower than fp32 on {device_type}")
 
 
+def format_on(device: str, setting: Precision) -> Format:
+    """``resolve`` for a device that is there."""
+    return resolve(setting, torch.device(device).type, has_bf16=has_native_bf16(device))
+
+
 def has_native_bf16(device: str) -> bool:
     """Whether the device computes bfloat16 without emulation (CUDA capability 8.0 and up)."""
     if torch.device(device).type != "cuda":

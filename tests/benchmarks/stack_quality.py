@@ -12,7 +12,6 @@ import argparse
 import math
 import statistics
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +22,6 @@ SPACES = {
     "one shape": (simulated.ONE_SHAPE, simulated.curve),
     "12 shapes": (simulated.TREE, simulated.curve),
 }
-_MEMORY = Path("/dev/shm")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,8 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _sweep(space: str, n: int, size: int, begin_with: int | None, seed: int) -> simulated.Result:
     tree, curve = SPACES[space]
-    # In memory where there is such a place: commits are not what is tried here.
-    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+    with simulated.folder() as folder:
         return simulated.sweep(
             Path(folder),
             size=size,

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jamba_ray.config.space import Params
+from tests.search.simulated import N_REPORTS
 
-N_REPORTS = 16
 TREE = {
     "training": {
         "rate": {"type": "float", "low": 3e-4, "high": 2e-2, "log": True},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ Landscape = Callable[[Params, int], list[float]]
 """Validation scores at all reports, of a trial's parameters and its seed."""
 
 N_REPORTS = 16
+_MEMORY = Path("/dev/shm")
 TREE: dict[str, Any] = {
     "model": {
         "width": {"type": "categorical", "choices": [16, 32, 64]},
@@ -69,6 +71,11 @@ class Result:
     reports: int
     """Reports of all trials: what the sweep cost."""
     shapes: int
+
+
+def folder() -> tempfile.TemporaryDirectory[str]:
+    """For a study: in memory where there is such a place, as commits are not what is tried."""
+    return tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None)
 
 
 def sweep(

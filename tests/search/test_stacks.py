@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ from tests.search import simulated
 from tests.search.studies import TREE, line, open_book, space_of
 
 ONE_SHAPE = {"training": TREE["training"]}
-_MEMORY = Path("/dev/shm")
 
 
 def shapes(specs):
@@ -271,8 +269,7 @@ def test_quality_at_equal_budget():
     """
     differences, reports = [], [0, 0]
     for seed in range(20):
-        # In memory where there is such a place: 6,000 commits are not what is tried here.
-        with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+        with simulated.folder() as folder:
             alone, stacked = (
                 simulated.sweep(
                     Path(folder, str(size)),
