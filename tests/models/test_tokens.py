@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from jamba_ray.models.tokens import CategoricalTokens, FeatureTokens, PiecewiseLinear
+from jamba_ray.models.tokens import (
+    NARROW,
+    CategoricalTokens,
+    FeatureTokens,
+    NumericTokens,
+    PiecewiseLinear,
+)
 from tests.models.rows import rows_of, schema_of
 
 
@@ -45,6 +51,28 @@ def test_unknown_code_0_is_learned_like_any_other():
     tokens = CategoricalTokens((3,), width=4)
     tokens(torch.zeros(5, 1, dtype=torch.int64)).sum().backward()
     assert bool((tokens.table.grad[0] == 5).all())
+
+
+@pytest.mark.parametrize("width", [1, NARROW - 1, NARROW])
+@pytest.mark.parametrize("embedding", ["ple", "periodic"])
+def test_narrow_and_wide_tokens_are_the_same_formula(embedding, width):
+    """Tokens and all gradients, in whichever layout they are computed."""
+    schema = schema_of()
+    tokens = NumericTokens(schema, width, embedding).double()
+    with torch.no_grad():
+        for parameter in tokens.parameters():
+            parameter.normal_()
+    x, *_ = rows_of(schema, n=7)
+    x = x.double()
+    pull = torch.randn(7, len(schema.numeric), width, dtype=torch.float64)
+    encoded = torch.einsum("fbt,ftd->bfd", tokens.encoding(x), tokens.weight)
+    expected = x[:, :, None] * tokens.slope + encoded
+    wanted = torch.autograd.grad((expected * pull).sum(), list(tokens.parameters()))
+    for rows in (x, x.t().contiguous().t()):
+        out = tokens(rows)
+        torch.testing.assert_close(out, expected)
+        found = torch.autograd.grad((out * pull).sum(), list(tokens.parameters()))
+        torch.testing.assert_close(found, wanted)
 
 
 @pytest.mark.parametrize("embedding", ["ple", "periodic", "linear"])
