@@ -331,7 +331,7 @@ class Stack:
 
 
 def _by_rows(x_num: Tensor) -> Tensor:
-    """[..., B, F_n], rows side by side in memory, as narrow tokens are computed (``models.tokens``).
+    """[..., B, F_n], rows side by side in memory: the layout of narrow tokens (``models.tokens``).
 
     Such a copy inside what is compiled becomes reads far apart: a step took half as long again.
     """
