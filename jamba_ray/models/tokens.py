@@ -32,6 +32,15 @@ weight's gradient: 15 and 13, the other way round 58 and 50; from 16 on the two 
 core, torch 2.13, 2026-11-26)."""
 
 
+def rows_side_by_side(x_num: Tensor) -> Tensor:
+    """[..., B, F_n] with its rows side by side in memory, copied unless they are.
+
+    What is compiled must be given them so: a copy inside it becomes reads far apart, and a step
+    took half as long again.
+    """
+    return x_num.mT.contiguous().mT
+
+
 class PiecewiseLinear(nn.Module):
     """[B, F_n] -> [F_n, B, T]: how far x has come through each of its bins, 0 to 1. ``by_rows``:
     [F_n, T, B]."""
@@ -55,10 +64,9 @@ class PiecewiseLinear(nn.Module):
 
     def forward(self, x_num: Tensor, by_rows: bool = False) -> Tensor:
         """Values beyond the outer edges count as the edges: nothing is known out there."""
-        low, per_width = (self.low, self.per_width)
+        x, low, per_width = x_num.t().unsqueeze(-1), self.low, self.per_width
         if by_rows:
-            low, per_width = low.mT, per_width.mT
-        x = x_num.t().contiguous().unsqueeze(1 if by_rows else -1)
+            x, low, per_width = x.mT, low.mT, per_width.mT
         return ((x - low) * per_width).clamp(0.0, 1.0)
 
 
@@ -75,10 +83,12 @@ class Periodic(nn.Module):
 
     def forward(self, x_num: Tensor, by_rows: bool = False) -> Tensor:
         """Frequencies count in turns per unit of the scaled feature."""
-        axis = 1 if by_rows else -1
-        frequency = self.frequency.mT if by_rows else self.frequency
-        angle = 2 * math.pi * frequency * x_num.t().contiguous().unsqueeze(axis)
-        return torch.cat([angle.cos(), angle.sin()], dim=axis)
+        x = x_num.t().unsqueeze(-1)
+        frequency: Tensor = self.frequency
+        if by_rows:
+            x, frequency = x.mT, frequency.mT
+        angle = 2 * math.pi * frequency * x
+        return torch.cat([angle.cos(), angle.sin()], dim=1 if by_rows else -1)
 
 
 class NumericTokens(nn.Module):
@@ -101,13 +111,16 @@ class NumericTokens(nn.Module):
 
     def forward(self, x_num: Tensor) -> Tensor:
         """Linear part plus encoding @ weight, feature by feature."""
+        if self.encoding is not None and self.slope.shape[1] < NARROW:
+            return self._by_rows(self.encoding, rows_side_by_side(x_num))
+        tokens = x_num.unsqueeze(-1) * self.slope
         if self.encoding is None:
-            return x_num.unsqueeze(-1) * self.slope
-        if self.slope.shape[1] >= NARROW:
-            encoded = torch.bmm(self.encoding(x_num), self.weight)
-            return x_num.unsqueeze(-1) * self.slope + encoded.transpose(0, 1)
-        encoded = torch.bmm(self.weight.mT, self.encoding(x_num, by_rows=True))
-        tokens = x_num.t().contiguous().unsqueeze(1) * self.slope.unsqueeze(-1) + encoded
+            return tokens
+        return tokens + torch.bmm(self.encoding(x_num), self.weight).transpose(0, 1)
+
+    def _by_rows(self, encoding: nn.Module, x_num: Tensor) -> Tensor:
+        encoded = torch.bmm(self.weight.mT, encoding(x_num, by_rows=True))  # [F_n, D, B]
+        tokens = x_num.t().unsqueeze(1) * self.slope.unsqueeze(-1) + encoded
         return tokens.permute(2, 0, 1)
 
 

@@ -19,6 +19,7 @@ from torch.func import functional_call, vmap
 
 from jamba_ray.models.attention import SelfAttention
 from jamba_ray.models.dropout import Dropout, key_names
+from jamba_ray.models.tokens import rows_side_by_side
 from jamba_ray.training.compiled import compiled
 
 _ALIGN = 16
@@ -114,9 +115,12 @@ class Stack:
         fits = self._template.training and self.fills(self._compiled_size)
         call = self._compiled if fits else None
         if self.size == 1:
-            x_num, x_cat = x_num[0], x_cat[0]
-            alone = self._template(x_num, x_cat) if call is None else call(_by_rows(x_num), x_cat)
-            return alone.unsqueeze(0)
+            logits: Tensor
+            if call is None:
+                logits = self._template(x_num[0], x_cat[0])
+            else:
+                logits = call(rows_side_by_side(x_num[0]), x_cat[0])
+            return logits.unsqueeze(0)
         if call is None:
             return self._vmapped(x_num, x_cat, 0)
         return self._padded(call, x_num, x_cat)
@@ -306,7 +310,7 @@ class Stack:
             keys, x_num, x_cat = keys[index], x_num[index], x_cat[index]
         # One and the same tensor for all layers: what is one and what is two is compiled in.
         own = {**self._parameters, **buffers, **dict.fromkeys(self._keys, keys)}
-        return call(self._shared, own, _by_rows(x_num), x_cat, 0)[: self.size]
+        return call(self._shared, own, rows_side_by_side(x_num), x_cat, 0)[: self.size]
 
     def _batched(
         self,
@@ -328,11 +332,3 @@ class Stack:
         batched = vmap(one, in_dims=(0, x_dim, x_dim), randomness="different")
         logits: Tensor = batched(own, x_num, x_cat)
         return logits
-
-
-def _by_rows(x_num: Tensor) -> Tensor:
-    """[..., B, F_n], rows side by side in memory: the layout of narrow tokens (``models.tokens``).
-
-    Such a copy inside what is compiled becomes reads far apart: a step took half as long again.
-    """
-    return x_num.mT.contiguous().mT
