@@ -1,10 +1,20 @@
-"""Modules that a command needs late, imported while it waits for something else."""
+"""Modules that are needed late, imported while something else is waited for: in a command's own
+process, and in the workers that Ray starts for it."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.metadata
+import json
 import threading
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import jamba_ray
+
+AHEAD = "JAMBA_RAY_AHEAD"
+"""Environment variable of a worker: ``0`` where it imports nothing ahead."""
 
 
 def import_ahead(*modules: str) -> threading.Thread:
@@ -22,3 +32,21 @@ def import_ahead(*modules: str) -> threading.Thread:
     thread = threading.Thread(target=work, name="jamba_ray-imports", daemon=True)
     thread.start()
     return thread
+
+
+def is_installed(name: str = "jamba-ray", package: Path = Path(jamba_ray.__file__).parent) -> bool:
+    """Whether another Python process of this environment imports the ``package`` that this one did.
+
+    Not so where it came from the current folder or ``PYTHONPATH``: a worker of Ray learns of those
+    only when it is given something to do, and would load an other version of the same modules.
+    """
+    try:
+        found = importlib.metadata.distribution(name)
+        origin = json.loads(found.read_text("direct_url.json") or "{}")
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return False
+    if origin.get("dir_info", {}).get("editable"):
+        home = Path(unquote(urlsplit(origin["url"]).path)) / package.name
+    else:
+        home = Path(str(found.locate_file(package.name)))
+    return home.resolve() == package.resolve()

@@ -233,7 +233,12 @@ def _create(path: Path, direction: Literal["maximize", "minimize"]) -> None:
     _remove(temporary)
     # Optuna announces each study on stderr.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    backend = RDBStorage(f"sqlite:///{temporary}", engine_kwargs={"poolclass": NullPool})
+    backend = RDBStorage(
+        f"sqlite:///{temporary}",
+        engine_kwargs={"poolclass": NullPool},
+        # This process made it: Optuna would read its 15 migrations a second time to compare.
+        skip_compatibility_check=True,
+    )
     optuna.create_study(study_name=STUDY_NAME, storage=backend, direction=direction)
     backend.remove_session()
     backend.engine.dispose()

@@ -13,6 +13,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jamba_ray.errors import ConfigError, JambaError, StorageError
+from jamba_ray.launch.ahead import AHEAD
 from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.launch.run_folder import LOGS, append_log
 from jamba_ray.search.calls import ASIDE, NAMESPACE
@@ -186,9 +187,17 @@ class StudyServer:
 
 
 def start_server(
-    name: str, path: Path, settings: StudySettings, session: str, epoch: int, node_id: str
+    name: str,
+    path: Path,
+    settings: StudySettings,
+    session: str,
+    epoch: int,
+    node_id: str,
+    *,
+    apart: bool = False,
 ) -> Any:
     """Start the named actor on the driver's node, where the study lies. Returns its handle.
+    ``apart``: in a process of its own, because the workers that Ray has started load torch.
 
     ``max_task_retries``: a call whose reply was lost is made again; every method bears that.
     """
@@ -200,5 +209,6 @@ def start_server(
         num_cpus=0,
         max_restarts=-1,
         max_task_retries=-1,
+        runtime_env={"env_vars": {AHEAD: "0"}} if apart else None,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
     ).remote(str(path.absolute()), settings, session, epoch)

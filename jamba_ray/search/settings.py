@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jamba_ray.config.budget import Limit, limit_of
 from jamba_ray.config.family import TRAINERS
@@ -14,8 +14,11 @@ from jamba_ray.config.params import flatten
 from jamba_ray.config.run import SweepConfig, TrialConfig
 from jamba_ray.config.search import DIRECTIONS, PrunerSection, SamplerSection
 from jamba_ray.config.space import Params, SearchSpace, values
-from jamba_ray.data.prepared import PreparedData
 from jamba_ray.search.stacks import most_at_a_time
+
+if TYPE_CHECKING:
+    # The study's server has no rows, and reads pandas and scipy half a second for them.
+    from jamba_ray.data.prepared import PreparedData
 
 N_REPORTS = 16
 """Reports of a trial of the base configuration's ``epochs``, where ``report_rows`` is not given."""

@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,13 @@ from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import Params, SearchSpace
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import InterruptedRunError
+from jamba_ray.launch.ahead import is_installed
 from jamba_ray.launch.copying import copied
 from jamba_ray.launch.head_watch import HeadWatch
 from jamba_ray.launch.lane import Fit
 from jamba_ray.launch.nodes import NodeWatch
 from jamba_ray.launch.ray_session import RaySession, ray_session
-from jamba_ray.launch.resources import LanePlan, plan_lanes
+from jamba_ray.launch.resources import LanePlan, Machine, plan_lanes
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.search import identity
 from jamba_ray.search.calls import aside, call
@@ -93,7 +95,9 @@ def run_sweep(
         ):
             if (over := _over(opened, settings, folder, begun)) is not None:
                 return over
-            session = stack.enter_context(ray_session(address=address, verbose=config.verbose))
+            session = stack.enter_context(
+                ray_session(address=address, verbose=config.verbose, ahead=partial(_ahead, config))
+            )
             signals.install()
             resume = f"Continue it with `resume=true run={folder.name}`."
             head = HeadWatch(session.processes, signals.stop, f"stopped the sweep. {resume}")
@@ -135,6 +139,15 @@ def run_sweep(
             f"{signals.name} stopped the sweep with its state saved. "
             f"Continue it with `resume=true run={folder.name}`."
         ) from None
+
+
+def _ahead(config: SweepConfig, machine: Machine) -> tuple[str, ...]:
+    """A lane's modules, where every worker that Ray starts becomes a lane. Not on GPUs: a process
+    should not load torch before it is told which of them are its own."""
+    if machine.gpus or config.workers_per_trial > 1 or not is_installed():
+        return ()
+    plan = plan_lanes(machine, max_concurrent=config.max_concurrent, n_trials=config.n_trials)
+    return ("jamba_ray.search.warm",) if plan.lanes == machine.cpus else ()
 
 
 @contextlib.contextmanager
@@ -203,7 +216,13 @@ class _Running:
         self._id = uuid.uuid4().hex[:8]
         self._name = f"study-{folder.name}-{self._id}"
         self._server = start_server(
-            self._name, folder.study, settings, self._id, opened.epoch, session.node_id
+            self._name,
+            folder.study,
+            settings,
+            self._id,
+            opened.epoch,
+            session.node_id,
+            apart=bool(session.ahead),
         )
 
     def run(self, begun: float) -> SweepResult:
@@ -263,6 +282,7 @@ class _Running:
                     self._data,
                     self._plan,
                     self._session.scratch,
+                    local=self._session.local,
                     verbose=self._config.verbose,
                     stopping=self._stopping,
                 )

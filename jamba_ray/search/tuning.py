@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
+from ray.tune.execution import class_cache
 
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.data.prepared import PreparedData
@@ -58,6 +61,7 @@ def run_lanes(
     plan: LanePlan,
     scratch: Path,
     *,
+    local: bool,
     verbose: bool,
     stopping: Callable[[], bool],
 ) -> None:
@@ -69,6 +73,7 @@ def run_lanes(
         data: Rows for every trial; its tests are not sent to lanes.
         plan: How many lanes of which size.
         scratch: A folder for what Tune writes.
+        local: Whether this process started the cluster, on this machine.
         verbose: Whether Tune prints.
         stopping: Asked after each result; True ends all.
     """
@@ -102,7 +107,28 @@ def run_lanes(
             stop=_Stopper(stopping),
         ),
     )
-    tuner.fit()
+    with _in_any_worker() if local else contextlib.nullcontext():
+        tuner.fit()
+
+
+@contextlib.contextmanager
+def _in_any_worker() -> Iterator[None]:
+    """Let lanes begin in workers that have started already (``launch.ahead``).
+
+    Tune gives its actors a runtime environment, even an empty one, and so a process of their own
+    each: a second of CPU time a lane. What it holds, variables of this process, every worker of a
+    cluster that this process started has inherited.
+    """
+    kept = class_cache._ActorClassCache.get
+
+    def plain(cache: Any, trainable: type) -> Any:
+        return cache._cache.setdefault(trainable, ray.remote(trainable))
+
+    setattr(class_cache._ActorClassCache, "get", plain)  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(class_cache._ActorClassCache, "get", kept)  # noqa: B010
 
 
 class _Stopper(tune.Stopper):
