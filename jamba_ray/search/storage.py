@@ -65,7 +65,10 @@ class StudyDatabase:
             self._commits = contents.commits
             self._redo = recovery.Redo(path)
             undo.callback(self._redo.close)
-            self._copy_at, self._copied = time.monotonic() + COPY_EVERY_S, -1
+            self._copied = -1
+            # The first one with the first commit: until there is one, a torn file is lost.
+            wait_s = COPY_EVERY_S if recovery.copy_of(path).exists() else 0.0
+            self._copy_at = time.monotonic() + wait_s
             self.storage = StudyMemory(contents)
             self.study = optuna.load_study(study_name=STUDY_NAME, storage=self.storage)
             self._check_direction(direction)

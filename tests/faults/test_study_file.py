@@ -250,3 +250,22 @@ def test_the_copy_is_whole_verified_and_never_replaced_by_a_damaged_one(tmp_path
     book._db._copy()
     assert copy.read_bytes() == before
     book.close()
+
+
+def test_a_study_torn_before_its_first_few_seconds_are_over_is_made_good(tmp_path):
+    """The first commit is copied at once: a quick start must not outrun the copy."""
+    book = open_book(tmp_path / "run")
+    spec = book.ask("s/a").spec
+    book.report([line(spec.number, 1, 0.1)])
+    shutil.copytree(tmp_path / "run", tmp_path / "torn")  # as SIGKILL leaves it
+    book.close()
+    study = tmp_path / "torn" / "study.db"
+    with sqlite3.connect(recovery.copy_of(study)) as connection:
+        connection.execute("UPDATE jamba_ray_lease SET holder = ''")
+    os.truncate(study, study.stat().st_size // 2)
+    for suffix in ("-wal", "-shm"):
+        Path(f"{study}{suffix}").unlink(missing_ok=True)
+    again = open_book(tmp_path / "torn", session="again")
+    assert any("was restored from study.copy.db" in note for note in again.notes())
+    assert [(r.number, r.state) for r in again.records()] == [(spec.number, "running")]
+    again.close()
