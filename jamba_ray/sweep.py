@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from jamba_ray.commands import following, storing, summary
+from jamba_ray.commands import following, storing, summary, verdict
 from jamba_ray.commands.composition import to_yaml
 from jamba_ray.commands.display import Display
 from jamba_ray.commands.entry import Command
@@ -93,8 +93,8 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
 
     def accepted() -> None:
         """The run is ours: from here on the files say that it is under way."""
-        # For the verdict and the report; they take two seconds, in which Ray's processes start.
-        import_ahead("pandas", "lightgbm", "jamba_ray.commands.verdict")
+        # For the verdict; they take a second, in which Ray's processes start.
+        import_ahead("pandas", "lightgbm")
         write_bytes(folder.config, to_yaml(config).encode())
         write_json(folder.summary, {**frame, "status": "running", "exit_code": None})
 
@@ -152,9 +152,6 @@ def _summary(
     result: SweepResult,
     begun: float,
 ) -> dict[str, Any]:
-    # Only now: a sweep that begins, and a mistake in its configuration, need not wait for it.
-    from jamba_ray.commands import verdict
-
     report: dict[str, Any] = {
         **summary.frame("sweep", config, data),
         "status": result.status,

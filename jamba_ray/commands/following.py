@@ -17,6 +17,8 @@ from jamba_ray.commands.log import RunLog
 from jamba_ray.config.tracking import TrackingSection
 from jamba_ray.errors import ConfigError
 from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.reports.files import write_report
+from jamba_ray.reports.run import Run
 from jamba_ray.tracking.cursor import Cursor
 
 INTERRUPTED_S = 3.0
@@ -151,11 +153,6 @@ def command(
 def report(folder: RunFolder, log: RunLog) -> list[str]:
     """Write the report of a run that ended; what a user should know if that failed."""
     try:
-        # Only now: they take a second to import (pandas, SQLAlchemy), which a run that begins and a
-        # mistake in its configuration need not wait for.
-        from jamba_ray.reports.files import write_report
-        from jamba_ray.reports.run import Run
-
         write_report(Run(folder.path))
     except Exception as error:
         # The result is safe in summary.json; a figure must not cost the run its exit code.

@@ -162,24 +162,27 @@ def _few_processes(verbose: bool) -> Iterator[None]:
     Ray starts an autoscaler's monitor, the dashboard's server (without its dashboard) and a log
     monitor one after the other, and ends them so: 3.8 s of a sweep on 2 cores, in which nothing
     else happens. Nothing scales here, nobody looks, and lanes write their own logs. No option
-    leaves them out (Ray 2.60), so the methods that start them do nothing meanwhile; a Ray that
-    calls them otherwise starts them.
+    leaves them out (Ray 2.60).
     """
     from ray._private.node import Node
 
     unused = ["start_monitor", "start_api_server", *([] if verbose else ["start_log_monitor"])]
-    kept = {name: getattr(Node, name) for name in unused if hasattr(Node, name)}
+    with replaced(Node, dict.fromkeys(unused, lambda *args, **options: None)):
+        yield
+
+
+@contextlib.contextmanager
+def replaced(owner: type, methods: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+    """Methods of a class of Ray's replaced for a while: what no option of Ray offers. Those that it
+    does not have are left out, so that another Ray does what it does."""
+    kept = {name: getattr(owner, name) for name in methods if hasattr(owner, name)}
     for name in kept:
-        setattr(Node, name, _start_nothing)
+        setattr(owner, name, methods[name])
     try:
         yield
     finally:
         for name, method in kept.items():
-            setattr(Node, name, method)
-
-
-def _start_nothing(*args: Any, **options: Any) -> None:
-    pass
+            setattr(owner, name, method)
 
 
 def _processes() -> dict[str, subprocess.Popen[bytes]]:

@@ -74,7 +74,7 @@ def open_for_writing(path: Path, direction: Literal["maximize", "minimize"]) -> 
         notes: tuple[str, ...] = ()
         if damage is not None:
             notes = (_restore(path, damage),)
-        elif not _is_there(path):
+        elif not is_there(path):
             _create(path, direction)
         with contextlib.closing(lease.connect(path, timeout_s=1.5)) as connection:
             epoch = lease.take(connection, path)
@@ -153,8 +153,8 @@ def _damage(path: Path) -> str | None:
     """What is wrong with the study; None: nothing, or there is none yet."""
     redo = _read_redo(path)
     newest = max([n for n, _ in redo], default=0)
-    if not _is_there(path):
-        if _is_there(copy_of(path)) or redo:
+    if not is_there(path):
+        if is_there(copy_of(path)) or redo:
             return "is missing"
         checkpoints = path.parent / "checkpoints"
         if checkpoints.is_dir() and any(checkpoints.glob("trial-*")):
@@ -163,7 +163,7 @@ def _damage(path: Path) -> str | None:
     found = _check(path)
     if isinstance(found, str):
         return f"is damaged ({found})"
-    if _is_there(copy_of(path)):
+    if is_there(copy_of(path)):
         known = _check(copy_of(path))
         newest = max(newest, known.commits if isinstance(known, Contents) else 0)
     if found.commits < newest:
@@ -174,7 +174,7 @@ def _damage(path: Path) -> str | None:
 def _restore(path: Path, damage: str) -> str:
     """Put the copy and the commits since in the place of a damaged study; what was done."""
     source = copy_of(path)
-    found = _check(source) if _is_there(source) else "there is no copy"
+    found = _check(source) if is_there(source) else "there is no copy"
     redo = _read_redo(path)
     if isinstance(found, str):
         raise unreadable(path, f"{path.name} {damage}; {source.name}: {found}")
@@ -292,7 +292,8 @@ def _set_aside(path: Path) -> str | None:
     return name if path.with_name(name).exists() else None
 
 
-def _is_there(path: Path) -> bool:
+def is_there(path: Path) -> bool:
+    """Whether the file exists and holds something."""
     return path.exists() and path.stat().st_size > 0
 
 

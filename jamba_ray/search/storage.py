@@ -67,7 +67,7 @@ class StudyDatabase:
             undo.callback(self._redo.close)
             self._copied = -1
             # The first one with the first commit: until there is one, a torn file is lost.
-            wait_s = COPY_EVERY_S if recovery.copy_of(path).exists() else 0.0
+            wait_s = COPY_EVERY_S if recovery.is_there(recovery.copy_of(path)) else 0.0
             self._copy_at = time.monotonic() + wait_s
             self.storage = StudyMemory(contents)
             self.study = optuna.load_study(study_name=STUDY_NAME, storage=self.storage)

@@ -15,6 +15,7 @@ from ray.tune.execution import class_cache
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.launch.lane import Fit
+from jamba_ray.launch.ray_session import replaced
 from jamba_ray.launch.resources import LanePlan
 from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.search.in_order import InOrder
@@ -119,16 +120,12 @@ def _in_any_worker() -> Iterator[None]:
     each: a second of CPU time a lane. What it holds, variables of this process, every worker of a
     cluster that this process started has inherited.
     """
-    kept = class_cache._ActorClassCache.get
 
     def plain(cache: Any, trainable: type) -> Any:
         return cache._cache.setdefault(trainable, ray.remote(trainable))
 
-    setattr(class_cache._ActorClassCache, "get", plain)  # noqa: B010
-    try:
+    with replaced(class_cache._ActorClassCache, {"get": plain}):
         yield
-    finally:
-        setattr(class_cache._ActorClassCache, "get", kept)  # noqa: B010
 
 
 class _Stopper(tune.Stopper):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from jamba_ray.chaos.faults import truncate_study
 from jamba_ray.errors import StorageError
 from jamba_ray.launch.outcome import LaneOutcome
 from jamba_ray.search import recovery, rows
@@ -53,11 +54,15 @@ def killed(tmp_path, monkeypatch):
     left = tmp_path / "left"
     shutil.copytree(folder, left)
     book.close()
-    with sqlite3.connect(left / "study.db") as connection:
-        connection.execute("UPDATE jamba_ray_lease SET holder = ''")
-    with sqlite3.connect(left / "study.copy.db") as connection:
-        connection.execute("UPDATE jamba_ray_lease SET holder = ''")
+    for name in ("study.db", "study.copy.db"):
+        forget_holder(left / name)
     return left, records
+
+
+def forget_holder(study: Path) -> None:
+    """This process, which still lives."""
+    with sqlite3.connect(study) as connection:
+        connection.execute("UPDATE jamba_ray_lease SET holder = ''")
 
 
 def flip_a_bit(path: Path, rng: random.Random) -> None:
@@ -259,12 +264,8 @@ def test_a_study_torn_before_its_first_few_seconds_are_over_is_made_good(tmp_pat
     book.report([line(spec.number, 1, 0.1)])
     shutil.copytree(tmp_path / "run", tmp_path / "torn")  # as SIGKILL leaves it
     book.close()
-    study = tmp_path / "torn" / "study.db"
-    with sqlite3.connect(recovery.copy_of(study)) as connection:
-        connection.execute("UPDATE jamba_ray_lease SET holder = ''")
-    os.truncate(study, study.stat().st_size // 2)
-    for suffix in ("-wal", "-shm"):
-        Path(f"{study}{suffix}").unlink(missing_ok=True)
+    forget_holder(tmp_path / "torn" / "study.copy.db")
+    truncate_study(tmp_path / "torn", random.Random(0))
     again = open_book(tmp_path / "torn", session="again")
     assert any("was restored from study.copy.db" in note for note in again.notes())
     assert [(r.number, r.state) for r in again.records()] == [(spec.number, "running")]

@@ -15,7 +15,7 @@ from jamba_ray.launch.ahead import is_installed
 UNUSED = {"monitor.py", "dashboard.py", "log_monitor.py"}
 """What Ray starts besides its store, its scheduler and their agents."""
 LOOK = """
-import json, os, re, sys, ray
+import json, os, sys, ray
 from pathlib import Path
 from jamba_ray.launch.ray_session import ray_session
 from jamba_ray.launch.resources import Machine
