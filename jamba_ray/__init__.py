@@ -18,7 +18,7 @@ _PLACES = {
     "open_run": "jamba_ray.reports.run",
     "analyze_parameter_impact": "jamba_ray.reports.compare",
     "get_best_runs": "jamba_ray.reports.compare",
-    "log_run": "jamba_ray.reports.logged",
+    "log_run": "jamba_ray.reports.logged_run",
     "plot_learning_curves": "jamba_ray.reports.compare",
     "plot_run_comparison": "jamba_ray.reports.compare",
 }

@@ -6,14 +6,14 @@ import sys
 
 from rich.console import Console
 
-from jamba_ray.commands.entry import Command
+from jamba_ray.cli.entry import Command
 from jamba_ray.config.dashboard import DashboardConfig
 from jamba_ray.errors import ConfigError, ExitCode, UnavailableError
-from jamba_ray.launch.run_folder import write_json
 from jamba_ray.reports.answer import headline
 from jamba_ray.reports.run import Run, find_run
+from jamba_ray.runs.run_folder import write_json
 from jamba_ray.tracking.follower import OutageError
-from jamba_ray.tracking.workspace import Dashboard, as_json, publish
+from jamba_ray.tracking.wandb_dashboard import Dashboard, as_json, publish
 
 ABOUT = "Make a W&B workspace and a W&B report about a sweep's best trials."
 EXAMPLES = """\

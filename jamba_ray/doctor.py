@@ -15,19 +15,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jamba_ray.commands import diagnosis, upload
-from jamba_ray.commands.composition import compose_section, split_flags
-from jamba_ray.commands.diagnosis import Line
-from jamba_ray.commands.doctor_job import MARK
-from jamba_ray.commands.entry import guarded
-from jamba_ray.commands.help import print_help
-from jamba_ray.commands.node_facts import Facts, facts
-from jamba_ray.commands.prefixed import split_settings
+from jamba_ray.cli.composition import compose_section, split_flags
+from jamba_ray.cli.entry import guarded
+from jamba_ray.cli.help import print_help
+from jamba_ray.cli.split_settings import split_settings
+from jamba_ray.cluster import diagnosis, upload
+from jamba_ray.cluster.diagnosis import Line
+from jamba_ray.cluster.doctor_job import MARK
+from jamba_ray.cluster.job_client import Jobs, is_loopback, require_access, token_path
+from jamba_ray.cluster.node_facts import Facts, facts
 from jamba_ray.config.data import TableSection
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.submit import DoctorSection
 from jamba_ray.errors import ExitCode, JambaError, UnavailableError
-from jamba_ray.launch.job_api import Jobs, is_loopback, require_access, token_path
 
 ABOUT = """\
 Check that a sweep would run: versions, GPUs, authentication, store, data, clocks, disk, W&B. Every
@@ -124,7 +124,7 @@ def _ask(
             "data_paths": data_paths(config),
         }
     )
-    entrypoint = shlex.join([own.python, "-m", "jamba_ray.commands.doctor_job", question])
+    entrypoint = shlex.join([own.python, "-m", "jamba_ray.cluster.doctor_job", question])
     jobs = Jobs(address)
     name = f"doctor-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     jobs.submit(name, entrypoint, Path.cwd(), upload.EXCLUDES, {})

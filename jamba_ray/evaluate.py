@@ -15,18 +15,18 @@ import pandas as pd
 from rich.console import Console
 
 import jamba_ray
-from jamba_ray.commands import summary
-from jamba_ray.commands.composition import to_yaml
-from jamba_ray.commands.entry import Command
-from jamba_ray.commands.log import say
-from jamba_ray.commands.summary_text import print_summary
+from jamba_ray.cli import summary
+from jamba_ray.cli.composition import to_yaml
+from jamba_ray.cli.entry import Command
+from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.config.data import SyntheticSection, TableSection
 from jamba_ray.config.run import EvaluateConfig
 from jamba_ray.data import Rows, prepare, prepare_for
 from jamba_ray.errors import ExitCode
 from jamba_ray.evaluation import by_group, intervals
 from jamba_ray.inference import Predictor, score_rows
-from jamba_ray.launch.run_folder import RunFolder, unused_name, write_bytes, write_json
+from jamba_ray.runs.run_folder import RunFolder, unused_name, write_bytes, write_json
+from jamba_ray.runs.run_log import say
 
 ABOUT = "Judge a checkpoint on labelled rows, and write a score for each row."
 EXAMPLES = """\

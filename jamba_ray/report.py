@@ -8,16 +8,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jamba_ray.commands.entry import Command
+from jamba_ray.cli.entry import Command
 from jamba_ray.config.report import ReportConfig
 from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.errors import ConfigError, ExitCode
-from jamba_ray.launch.mirror import Mirror
-from jamba_ray.launch.run_folder import SCRATCH, RunFolder, write_bytes
 from jamba_ray.reports import answer, bucket
 from jamba_ray.reports.compare import get_best_runs, runs_in
 from jamba_ray.reports.files import write_comparison, write_report
 from jamba_ray.reports.page import get_ranked
+from jamba_ray.runs.bucket_replica import Mirror
+from jamba_ray.runs.run_folder import SCRATCH, RunFolder, write_bytes
 
 ABOUT = "Write the report of a run, or compare runs: one HTML file each, readable anywhere."
 EXAMPLES = """\

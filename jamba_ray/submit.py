@@ -13,19 +13,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jamba_ray.commands import gate, parcel, upload
-from jamba_ray.commands.composition import compose_section, split_flags
-from jamba_ray.commands.entry import guarded
-from jamba_ray.commands.help import print_help
-from jamba_ray.commands.log import say
-from jamba_ray.commands.prefixed import split_settings
-from jamba_ray.commands.submission import Submission, advice
+from jamba_ray.cli import gate
+from jamba_ray.cli.composition import compose_section, split_flags
+from jamba_ray.cli.entry import guarded
+from jamba_ray.cli.help import print_help
+from jamba_ray.cli.split_settings import split_settings
+from jamba_ray.cluster import job_result, upload
+from jamba_ray.cluster.job_client import Jobs, require_access
+from jamba_ray.cluster.retry import Link
+from jamba_ray.cluster.submission import Submission, advice
 from jamba_ray.config.fingerprint import fingerprint_json
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.submit import SubmitSection
 from jamba_ray.errors import ConfigError, ExitCode
-from jamba_ray.launch.job_api import Jobs, require_access
-from jamba_ray.launch.link import Link
+from jamba_ray.runs.run_log import say
 
 ABOUT = """\
 Run a sweep as a job of a Ray cluster and wait for it: its log is shown, its result copied back, its
@@ -63,7 +64,7 @@ def _main(arguments: list[str], out: Console) -> int:
         out.print(line, highlight=False, markup=False, soft_wrap=True)
     upload.refuse_too_large(package, own.max_upload_mb)
     run = config.run or key
-    command = [own.python, "-m", "jamba_ray.commands.job", *overrides, f"run={run}", "resume=true"]
+    command = [own.python, "-m", "jamba_ray.cluster.job", *overrides, f"run={run}", "resume=true"]
     if own.dry_run:
         out.print(
             f"job {key}: {shlex.join(command)}", highlight=False, markup=False, soft_wrap=True
@@ -74,7 +75,7 @@ def _main(arguments: list[str], out: Console) -> int:
     link = Link(own.address, own.patience_s, partial(say, out), advice=advice(key))
     code, found = Submission(Jobs(own.address, link), key, out, Path.cwd()).run(shlex.join(command))
     if found is not None:
-        paths = parcel.write(found, Path(own.results) / key)
+        paths = job_result.write(found, Path(own.results) / key)
         for path in paths:
             out.print(f"result: {path}", highlight=False, markup=False, soft_wrap=True)
         for name in found.left_out:

@@ -10,22 +10,24 @@ from typing import Any
 
 from rich.console import Console
 
-from jamba_ray.commands import following, storing, summary, verdict
-from jamba_ray.commands.composition import to_yaml
-from jamba_ray.commands.display import Display
-from jamba_ray.commands.entry import Command
-from jamba_ray.commands.following import Following
-from jamba_ray.commands.importance import importance
-from jamba_ray.commands.log import RunLog, say
-from jamba_ray.commands.outlook import Outlook
-from jamba_ray.commands.plan import print_plan
-from jamba_ray.commands.summary_text import print_summary
+from jamba_ray.cli import summary
+from jamba_ray.cli.budget_forecast import Outlook
+from jamba_ray.cli.composition import to_yaml
+from jamba_ray.cli.display import Display
+from jamba_ray.cli.entry import Command
+from jamba_ray.cli.importance import importance
+from jamba_ray.cli.plan import print_plan
+from jamba_ray.cli.summary_text import print_summary
+from jamba_ray.cluster.prices import priced
 from jamba_ray.config.budget import limit_of
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
 from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.data import changed_files, prepare, source_files
 from jamba_ray.data.prepared import PreparedData
+from jamba_ray.driver import verdict
+from jamba_ray.driver.preload import import_ahead
+from jamba_ray.driver.sweep import run_sweep
 from jamba_ray.errors import (
     ConfigError,
     DataError,
@@ -34,14 +36,15 @@ from jamba_ray.errors import (
     RunExistsError,
     StorageError,
 )
-from jamba_ray.launch.ahead import import_ahead
-from jamba_ray.launch.prices import priced
-from jamba_ray.launch.run_folder import RunFolder, unused_name, write_bytes, write_json
-from jamba_ray.search.lease import LeaseLostError, check_free
-from jamba_ray.search.reading import read_study
-from jamba_ray.search.records import SweepResult
-from jamba_ray.search.sweep import run_sweep
-from jamba_ray.search.table import write_trials
+from jamba_ray.runs import bucket_store
+from jamba_ray.runs.run_folder import RunFolder, unused_name, write_bytes, write_json
+from jamba_ray.runs.run_log import RunLog, say
+from jamba_ray.study.lease import LeaseLostError, check_free
+from jamba_ray.study.reading import read_study
+from jamba_ray.study.records import SweepResult
+from jamba_ray.study.trials_table import write_trials
+from jamba_ray.tracking import follower_process
+from jamba_ray.tracking.follower_process import Following
 
 ABOUT = "Search the hyperparameters of the threat model, and judge the winner."
 EXAMPLES = """\
@@ -66,21 +69,21 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
         )
     name = config.run or unused_name(config.store, config.sweep_name)
     config = config.model_copy(update={"run": name})
-    folder = storing.folder_of(config)
+    folder = bucket_store.folder_of(config)
     config = config.model_copy(update={"budget": priced(config.budget)})
     limit_of(config.budget)  # dollars without a price are refused before the data are read
     if config.dry_run:
         print_plan(console, config, space, prepare(config.data, partial(say, console)), folder)
         return ExitCode.OK
-    following.check_tracking(config.tracking)
-    storing.refuse_if_used(folder, config)
+    follower_process.check_tracking(config.tracking)
+    bucket_store.refuse_if_used(folder, config)
     # Before the data are read, so that a second driver is told at once.
     check_free(folder.study)
     files = source_files(config.data)
     data = prepare(config.data, partial(say, console))
     if changed := changed_files(files):
         raise DataError(changed[0])
-    fetched = storing.create(folder, config)
+    fetched = bucket_store.create(folder, config)
     log = RunLog(folder.log)
     log.write(f"sweep {config.sweep_name}: {len(data.train)} training rows, {space.paths}")
     if fetched is not None:
@@ -105,7 +108,7 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
     outlook = Outlook(config, space, data, tell)
     shape = [p.path for p in space.parameters if not p.fusible]
     with (
-        storing.stored(folder, log),
+        bucket_store.stored(folder, log),
         Following(folder, config.tracking, shape) as follower,
     ):
         try:
@@ -138,7 +141,7 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
         report["budget"] = outlook.summary() or report.get("budget")
         write_json(folder.summary, report)
         log.write(f"ended: {result.ended}; status {report['status']}")
-        notes = following.report(folder, log)
+        notes = follower_process.report(folder, log)
     notes += follower.verdict()
     print_summary(console, {**report, "notes": [*report["notes"], *notes]})
     return summary.exit_code(result)

@@ -10,14 +10,14 @@ import sys
 
 from rich.console import Console
 
-from jamba_ray.commands.entry import Command
-from jamba_ray.commands.following import check_tracking, command
+from jamba_ray.cli.entry import Command
 from jamba_ray.config.mistakes import validate
 from jamba_ray.config.sync import SyncConfig
 from jamba_ray.config.tracking import TrackingSection
 from jamba_ray.errors import ExitCode, UnavailableError
 from jamba_ray.reports.run import Run, find_run
 from jamba_ray.tracking.cursor import Cursor
+from jamba_ray.tracking.follower_process import check_tracking, command
 
 ABOUT = (
     "Send a run to Weights & Biases: each trial, curve and artifact once, however often you ask."

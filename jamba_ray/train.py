@@ -13,26 +13,29 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jamba_ray.checkpoints import Snapshot
-from jamba_ray.commands import following, storing, summary, verdict
-from jamba_ray.commands.composition import to_yaml
-from jamba_ray.commands.entry import Command
-from jamba_ray.commands.following import Following
-from jamba_ray.commands.log import RunLog, say
-from jamba_ray.commands.summary_text import print_summary
+from jamba_ray.cli import summary
+from jamba_ray.cli.composition import to_yaml
+from jamba_ray.cli.entry import Command
+from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.run import TrainConfig
 from jamba_ray.data import prepare
 from jamba_ray.data.prepared import PreparedData
+from jamba_ray.driver import verdict
+from jamba_ray.driver.open_runner import open_lane
+from jamba_ray.driver.signals import Signalled, Signals
 from jamba_ray.errors import ExitCode, InterruptedRunError
-from jamba_ray.launch.copying import copied
-from jamba_ray.launch.group_lane import open_lane
-from jamba_ray.launch.lane import Job
-from jamba_ray.launch.outcome import LaneOutcome
-from jamba_ray.launch.run_folder import RunFolder, unused_name, write_bytes, write_json
 from jamba_ray.reports.words import LABELS
-from jamba_ray.search.records import TrialRecord
-from jamba_ray.search.signals import Signalled, Signals
-from jamba_ray.search.table import write_trials
+from jamba_ray.runners.runner import Job
+from jamba_ray.runs import bucket_store
+from jamba_ray.runs.replicator import copied
+from jamba_ray.runs.run_folder import RunFolder, unused_name, write_bytes, write_json
+from jamba_ray.runs.run_log import RunLog, say
+from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.records import TrialRecord
+from jamba_ray.study.trials_table import write_trials
+from jamba_ray.tracking import follower_process
+from jamba_ray.tracking.follower_process import Following
 from jamba_ray.training import Decision, Member, Outcome, Report, Reporter, fit
 from jamba_ray.training.device_rows import streaming
 
@@ -51,15 +54,15 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
         JambaError: With the sentence and exit code for whatever the user can act on.
     """
     config = config.model_copy(update={"run": config.run or unused_name(config.store, "train")})
-    folder = storing.folder_of(config)
+    folder = bucket_store.folder_of(config)
     if config.dry_run:
         console.print(to_yaml(config), highlight=False, markup=False, end="")
         console.print(f"Results would go to {folder.path}. Nothing was started.", highlight=False)
         return ExitCode.OK
-    following.check_tracking(config.tracking)
-    storing.refuse_if_used(folder, config)
+    follower_process.check_tracking(config.tracking)
+    bucket_store.refuse_if_used(folder, config)
     data = prepare(config.data, partial(say, console))
-    storing.create(folder, config)
+    bucket_store.create(folder, config)
     write_bytes(folder.config, to_yaml(config).encode())
     log = RunLog(folder.log)
     alone_on_gpu = config.workers == 1 and torch.cuda.is_available()
@@ -68,7 +71,7 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
         say(console, sentence)
     begun = time.monotonic()
     signals, lane_notes = Signals(), list[str]()
-    with storing.stored(folder, log), Following(folder, config.tracking) as follower:
+    with bucket_store.stored(folder, log), Following(folder, config.tracking) as follower:
         try:
             with (
                 copied(folder, lane_notes.append),
@@ -90,7 +93,7 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
         write_trials(folder, [record])
         report = _summary(config, data, folder, record, begun, lane_notes)
         write_json(folder.summary, report)
-        notes = following.report(folder, log)
+        notes = follower_process.report(folder, log)
     notes += follower.verdict()
     print_summary(console, {**report, "notes": [*report["notes"], *notes]})
     return ExitCode(report["exit_code"])

@@ -11,8 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from jamba_ray.chaos.fault_runner import Round, torment
 from jamba_ray.chaos.faults import FAULTS
-from jamba_ray.chaos.nemesis import Round, torment
 from jamba_ray.errors import ExitCode
 
 _LEGEND = """\

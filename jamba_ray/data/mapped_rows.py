@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jamba_ray.data.place import FREE_SHARE, free_bytes
 from jamba_ray.data.prepared import Rows
+from jamba_ray.data.row_location import FREE_SHARE, free_bytes
 from jamba_ray.errors import DataError
 
 _CHUNK_ROWS = 65_536

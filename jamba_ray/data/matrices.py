@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from jamba_ray.data.duplicates import Hashes, RowHashes
 from jamba_ray.data.leaks import telling_features
 from jamba_ray.data.parts import Source
 from jamba_ray.data.preprocessing import Preprocessor, check_columns
-from jamba_ray.data.repeats import Hashes, RowHashes
 
 Make: TypeAlias = Callable[[str, str, tuple[int, int], npt.DTypeLike], npt.NDArray[Any]]
 """An array to fill, given part, name, shape and type."""

@@ -20,18 +20,18 @@ import numpy.typing as npt
 from jamba_ray import __version__
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.fingerprint import fingerprint, fingerprint_json
-from jamba_ray.data import raw_sources, repeats
+from jamba_ray.data import duplicates, raw_sources
 from jamba_ray.data.columns import detect
 from jamba_ray.data.labels import check_both_labels
 from jamba_ray.data.leaks import leak_notes
 from jamba_ray.data.mapped_rows import MappedRows, files_of, write_rest
 from jamba_ray.data.matrices import Make, Matrices, in_memory, matrices
 from jamba_ray.data.parts import Parts, Source, divide
-from jamba_ray.data.place import Place, free_bytes, where_rows_live
 from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
 from jamba_ray.data.preprocessing import Preprocessor
 from jamba_ray.data.raw_sources import Extents, no_features
 from jamba_ray.data.row_cache import cached
+from jamba_ray.data.row_location import Place, free_bytes, where_rows_live
 from jamba_ray.data.source import source_fingerprint
 from jamba_ray.data.synthetic import BAYES, GROUP, TARGET, TIMESTAMP
 from jamba_ray.data.table import table_extent
@@ -114,7 +114,7 @@ def _prepared(section: DataSection, place: Place, extents: Extents, make: Make) 
             *roles.notes,
             *notes,
             *leak_notes(preprocessor.schema, made["train"].telling, len(rows["train"])),
-            *repeats.notes(hashes, targets),
+            *duplicates.notes(hashes, targets),
         ),
         tests={name: rows[name] for name in parts.tests},
         rows_in=section.rows_in,
@@ -177,7 +177,7 @@ def _on_disk(section: DataSection, place: Place, extents: Extents) -> PreparedDa
 def _fingerprint(
     section: DataSection,
     preprocessor: Preprocessor,
-    hashes: Mapping[str, repeats.Hashes],
+    hashes: Mapping[str, duplicates.Hashes],
     targets: Mapping[str, npt.NDArray[np.float32]],
 ) -> str:
     """Over what was fitted, how rows were divided, and every row of every part in its order."""

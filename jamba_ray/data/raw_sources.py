@@ -12,8 +12,8 @@ from jamba_ray.config.names import nearest
 from jamba_ray.data.cells import to_names
 from jamba_ray.data.labels import labels
 from jamba_ray.data.parts import Source
-from jamba_ray.data.place import Place, free_bytes, where_rows_live
 from jamba_ray.data.raw_table import RawTable
+from jamba_ray.data.row_location import Place, free_bytes, where_rows_live
 from jamba_ray.data.synthetic import BAYES, GROUP, TARGET, generate
 from jamba_ray.data.table import Extent, column_names, read_columns, read_table, table_extent
 from jamba_ray.data.times import in_order

@@ -9,7 +9,7 @@ from typing import Any
 from jamba_ray.config.params import flatten
 from jamba_ray.reports.run import FINAL, Run
 from jamba_ray.reports.words import LABELS, difference_in_words, duration, short
-from jamba_ray.search.reading import is_being_written
+from jamba_ray.study.reading import is_being_written
 
 Table = list[list[str]]
 """Rows of cells, the heading first."""

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jamba_ray.config.store_uri import StoreUri, parse_store
-from jamba_ray.launch.mirror import Mirror
-from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.reports.run import Run, find_run
+from jamba_ray.runs.bucket_replica import Mirror
+from jamba_ray.runs.run_folder import RunFolder
 
 
 def place_of(name: str, store: str) -> StoreUri | None:

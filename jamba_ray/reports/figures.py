@@ -15,8 +15,8 @@ from jamba_ray.reports.importance import MIN_TRIALS, importance
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import Figure, Plot, Scale, colour_of
 from jamba_ray.reports.words import LABELS, duration, short
-from jamba_ray.search.records import TrialRecord
-from jamba_ray.search.sampling import rung_steps
+from jamba_ray.study.records import TrialRecord
+from jamba_ray.study.sampling import rung_steps
 
 _MAX_CURVES = 60
 _MAX_SLICES = 12

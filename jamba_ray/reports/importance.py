@@ -9,7 +9,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 
 from jamba_ray.config.search import DIRECTIONS
-from jamba_ray.search.records import TrialRecord
+from jamba_ray.study.records import TrialRecord
 
 MIN_TRIALS = 8
 """With fewer complete trials an importance is noise."""

@@ -11,11 +11,11 @@ import pandas as pd
 import yaml
 
 from jamba_ray.errors import StorageError
-from jamba_ray.launch.run_folder import RunFolder
 from jamba_ray.reports.words import lower_is_better
-from jamba_ray.search.reading import StudyReading, read_study
-from jamba_ray.search.records import TrialRecord
-from jamba_ray.tracking.rows import read_rows
+from jamba_ray.runs.row_log import read_rows
+from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.study.reading import StudyReading, read_study
+from jamba_ray.study.records import TrialRecord
 
 if TYPE_CHECKING:
     from jamba_ray.inference import Predictor

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from jamba_ray.tracking.cursor import Cursor
-from jamba_ray.tracking.tracked import Row, TrackedRun
+from jamba_ray.tracking.tracked_run import Row, TrackedRun
 
 
 class OutageError(Exception):

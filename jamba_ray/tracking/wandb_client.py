@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jamba_ray.tracking.follower import OutageError
-from jamba_ray.tracking.tracked import Row, TrackedRun
+from jamba_ray.tracking.tracked_run import Row, TrackedRun
 
 PATIENCE_S = 15.0
 """How long W&B may take to answer before it counts as away (its own defaults: 90 s to begin, and

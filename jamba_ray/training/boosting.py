@@ -38,8 +38,8 @@ from jamba_ray.training.member import (
     State,
     ending,
 )
-from jamba_ray.training.order import mix
 from jamba_ray.training.progress import Progress
+from jamba_ray.training.row_order import mix
 from jamba_ray.training.schedule import Timetable
 from jamba_ray.training.snapshot_io import check_belongs, documents
 from jamba_ray.training.validation import (

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from jamba_ray.data.mapped_rows import MappedRows
-from jamba_ray.data.place import Place, device_or_host
 from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.data.row_location import Place, device_or_host
 
 _AHEAD = {"host": 8, "disk": 32}
 """Batches that are gathered at a time, each by a thread: a disk answers many reads at once (3,000

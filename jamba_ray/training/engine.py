@@ -42,9 +42,9 @@ from jamba_ray.training.optimizer import clip_
 from jamba_ray.training.precision import format_on
 from jamba_ray.training.progress import Progress
 from jamba_ray.training.ranks import Ranks
-from jamba_ray.training.rates import Interval, interval
 from jamba_ray.training.schedule import Timetable
 from jamba_ray.training.snapshot_io import check_belongs, documents, put, take
+from jamba_ray.training.step_schedule import Interval, interval
 from jamba_ray.training.stopwatch import Stopwatch
 from jamba_ray.training.validation import Validation, judged_rows
 

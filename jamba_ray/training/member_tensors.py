@@ -13,9 +13,9 @@ from jamba_ray.training.global_norm import with_global_batch_norm
 from jamba_ray.training.loss import Criterion
 from jamba_ray.training.member import Member
 from jamba_ray.training.optimizer import StackedAdamW
-from jamba_ray.training.order import Order
 from jamba_ray.training.precision import Format, LossScaler
 from jamba_ray.training.ranks import Ranks
+from jamba_ray.training.row_order import Order
 from jamba_ray.training.stack import Stack
 
 

@@ -15,8 +15,8 @@ from scipy.special import expit  # type: ignore[import-untyped]
 from torch import Tensor
 
 from jamba_ray.config.search import DIRECTIONS, Objective
-from jamba_ray.data.place import Place
 from jamba_ray.data.prepared import Rows
+from jamba_ray.data.row_location import Place
 from jamba_ray.evaluation import choose_threshold, score, value_of
 from jamba_ray.training.device_rows import DeviceRows, ResidentRows, rows_on
 from jamba_ray.training.ranks import ALONE, Ranks

@@ -1,7 +1,7 @@
 """``python -m tests.benchmarks.stack_quality``: what training in stacks costs the search.
 
 Simulated sweeps by TPE and ASHA in one lane, without training: on two invented landscapes
-(``tests/search/simulated.py``) and on one taken from a real search (``tests/search/landscape.py``).
+(``tests/study/simulated.py``) and on one taken from a real search (``tests/study/landscape.py``).
 "At a time" is 1 (trial by trial), or a sixteenth or an eighth of the trials: from the start, or
 grown to as ``trials_per_lane=auto`` does.
 """

@@ -15,11 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from jamba_ray.launch.run_folder import RunFolder
-from jamba_ray.search.records import ReportLine
+from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.study.records import ReportLine
 from jamba_ray.training import Outcome, Report
 from tests.search import trials
-from tests.search.studies import open_book
+from tests.study.studies import open_book
 
 CHATTY = 1500
 """Reports of a trial that does nothing else."""

@@ -29,8 +29,8 @@ from pathlib import Path
 
 import torch
 
+from jamba_ray.cluster.resources import this_machine
 from jamba_ray.data import prepare
-from jamba_ray.launch.resources import this_machine
 from tests.benchmarks.peers import optuna_processes, tune_function, tune_train
 from tests.benchmarks.peers.job import write_job
 from tests.benchmarks.sweep_scaling import scaling

@@ -31,13 +31,13 @@ from pathlib import Path
 from typing import Any
 
 from jamba_ray.config.sweep_space import parse_space
-from jamba_ray.launch.outcome import LaneOutcome
-from jamba_ray.launch.run_folder import RunFolder
-from jamba_ray.search.records import ReportLine
-from jamba_ray.search.sweep import run_sweep
+from jamba_ray.driver.sweep import run_sweep
+from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.records import ReportLine
 from tests.benchmarks.sweep_overhead import no_op
 from tests.search import trials
-from tests.search.studies import open_book, space_of
+from tests.study.studies import open_book, space_of
 
 N_REPORTS = 16
 _FLOAT: dict[str, Any] = {"type": "float", "low": 1e-4, "high": 1e-1, "log": True}
@@ -182,9 +182,9 @@ def suggest() -> None:
     from optuna.trial import TrialState, create_trial
 
     from jamba_ray.config.search import SamplerSection
-    from jamba_ray.search.proposal import distributions, propose
-    from jamba_ray.search.sampling import make_sampler
-    from jamba_ray.search.window import Window
+    from jamba_ray.study.proposal import distributions, propose
+    from jamba_ray.study.sampler_history import Window
+    from jamba_ray.study.sampling import make_sampler
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space, rng = space_of(_TREE), random.Random(0)

@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from jamba_ray.commands.following import Following
 from jamba_ray.config.tracking import TrackingSection
-from jamba_ray.launch.outcome import LaneOutcome
-from jamba_ray.launch.run_folder import RunFolder, write_bytes
-from jamba_ray.search.records import ReportLine
-from jamba_ray.tracking.rows import RowLog
-from tests.search.studies import N_REPORTS, curve, open_book
+from jamba_ray.runs.row_log import RowLog
+from jamba_ray.runs.run_folder import RunFolder, write_bytes
+from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.records import ReportLine
+from jamba_ray.tracking.follower_process import Following
+from tests.study.studies import N_REPORTS, curve, open_book
 from tests.tracking.folders import CONFIG, judge
 from tests.tracking.stub_server import Stub
 

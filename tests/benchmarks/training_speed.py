@@ -20,14 +20,14 @@ from pathlib import Path
 import torch
 
 from jamba_ray.checkpoints import CheckpointStore
+from jamba_ray.cluster.resources import Machine
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.launch.group import Group
-from jamba_ray.launch.group_rank import Pace
-from jamba_ray.launch.ray_session import ray_session
-from jamba_ray.launch.resources import Machine
-from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.driver.ray_session import ray_session
 from jamba_ray.models import build
+from jamba_ray.runners.group import Group
+from jamba_ray.runners.group_rank import Pace
+from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.training import Member, Outcome, fit
 from tests.training.step_time import made
 

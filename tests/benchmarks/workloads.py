@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jamba_ray.commands.composition import compose_section
+from jamba_ray.cli.composition import compose_section
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.search.sampling import first_rung
-from jamba_ray.search.settings import base_config, report_rows
+from jamba_ray.study.sampling import first_rung
+from jamba_ray.study.settings import base_config, report_rows
 from jamba_ray.training.schedule import Timetable
 from tests.benchmarks.peers.job import Job
 

@@ -12,9 +12,9 @@ import torch
 
 from jamba_ray.config.params import with_params
 from jamba_ray.config.sweep_space import parse_space
-from jamba_ray.launch.run_folder import RunFolder
-from jamba_ray.search.settings import base_config
-from jamba_ray.search.sweep import run_sweep
+from jamba_ray.driver.sweep import run_sweep
+from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.study.settings import base_config
 from jamba_ray.training import Member, fit
 from tests.search import trials
 

@@ -21,7 +21,7 @@ import pytest
 from jamba_ray.checkpoints import RemoteFolder
 from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.errors import ExitCode
-from jamba_ray.launch.copying import ROWS_EVERY_S
+from jamba_ray.runs.replicator import ROWS_EVERY_S
 from tests.checkpoints.s3_server import s3_server
 from tests.cluster import jobs
 from tests.cluster.heads import head

@@ -19,10 +19,10 @@ import pytest
 from jamba_ray.checkpoints import RemoteFolder
 from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.config.sweep_space import parse_space
-from jamba_ray.launch.mirror import Mirror
-from jamba_ray.launch.run_folder import RunFolder
-from jamba_ray.search.sweep import run_sweep
-from jamba_ray.tracking.rows import read_rows, row_files
+from jamba_ray.driver.sweep import run_sweep
+from jamba_ray.runs.bucket_replica import Mirror
+from jamba_ray.runs.row_log import read_rows, row_files
+from jamba_ray.runs.run_folder import RunFolder
 from tests.checkpoints.s3_server import s3_server
 from tests.search import trials
 

@@ -160,7 +160,7 @@ def test_a_job_that_is_killed_whole_is_continued(cluster, checkout, tmp_path):
 
 def test_a_head_that_does_not_know_the_job_says_so(cluster):
     """As one that was started anew."""
-    ask = "from jamba_ray.launch.job_api import Jobs; Jobs({!r}).follow('never', print)"
+    ask = "from jamba_ray.cluster.job_client import Jobs; Jobs({!r}).follow('never', print)"
     done = subprocess.run(
         [sys.executable, "-c", ask.format(cluster.address)],
         env=cluster.environment,

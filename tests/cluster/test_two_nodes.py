@@ -13,8 +13,8 @@ import pytest
 
 from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.data.prepared import PreparedData, Rows
-from jamba_ray.launch.run_folder import RunFolder
-from jamba_ray.search.sweep import run_sweep
+from jamba_ray.driver.sweep import run_sweep
+from jamba_ray.runs.run_folder import RunFolder
 from tests.search import trials
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -16,10 +16,10 @@ import pytest
 
 from jamba_ray.config.data import DataSection, SplitSection, SyntheticSection, TableSection
 from jamba_ray.data import PreparedData, prepare, raw_sources, row_cache
+from jamba_ray.data.duplicates import RowHashes
 from jamba_ray.data.mapped_rows import MappedRows
-from jamba_ray.data.place import free_bytes, where_rows_live
 from jamba_ray.data.preprocessing import Preprocessor
-from jamba_ray.data.repeats import RowHashes
+from jamba_ray.data.row_location import free_bytes, where_rows_live
 from jamba_ray.errors import DataError
 from tests.data.bad_tables import good_frame
 
@@ -153,7 +153,7 @@ class TestPlace:
 
     def test_free_memory_is_no_more_than_ulimit_allows(self):
         code = "import resource as r; r.setrlimit(r.RLIMIT_DATA, (1 << 30, 1 << 30));"
-        code += "from jamba_ray.data.place import free_bytes; print(free_bytes())"
+        code += "from jamba_ray.data.row_location import free_bytes; print(free_bytes())"
         out = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
         assert 0 < int(out.stdout) < 1 << 30
         assert free_bytes() > 0

@@ -12,7 +12,7 @@ import torch
 from jamba_ray.training import engine as engine_room
 from jamba_ray.training import fit
 from jamba_ray.training.optimizer import StackedAdamW
-from jamba_ray.training.order import Order
+from jamba_ray.training.row_order import Order
 from tests.training.trials import Recorder, make_data, member
 
 TOLERANCE = 1e-5

@@ -12,7 +12,7 @@ import pytest
 from jamba_ray.chaos.checker import check
 from jamba_ray.chaos.faults import FAULTS
 from jamba_ray.chaos.history import History
-from tests.search.studies import N_REPORTS, open_book, train
+from tests.study.studies import N_REPORTS, open_book, train
 
 SABOTAGE = """
 import sys
@@ -34,7 +34,7 @@ sys.meta_path.insert(0, Patch())
 """
 
 NO_COMMIT = """
-TARGET = "jamba_ray.search.storage"
+TARGET = "jamba_ray.study.storage"
 def sabotage(module):
     # Acknowledges at once and commits now and then.
     commit, calls = module.StudyDatabase.commit, [0]
@@ -46,7 +46,7 @@ def sabotage(module):
 """
 
 NO_DIGESTS = """
-TARGET = "jamba_ray.search.rows"
+TARGET = "jamba_ray.study.rows"
 def sabotage(module):
     module.read = lambda connection: module._read(connection)
 """

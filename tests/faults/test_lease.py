@@ -12,16 +12,16 @@ import time
 import pytest
 
 from jamba_ray.errors import RunExistsError, StorageError
-from jamba_ray.search import lease
-from jamba_ray.search.lease import STALE_S, Lease, LeaseLostError
-from jamba_ray.search.recovery import open_for_writing
-from jamba_ray.search.storage import StudyDatabase
-from tests.search.studies import line, open_book
+from jamba_ray.study import lease
+from jamba_ray.study.lease import STALE_S, Lease, LeaseLostError
+from jamba_ray.study.recovery import open_for_writing
+from jamba_ray.study.storage import StudyDatabase
+from tests.study.studies import line, open_book
 
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from tests.search.studies import open_book
+from tests.study.studies import open_book
 book = open_book(Path(sys.argv[1]))
 print(book.ask("s/a").spec.number, flush=True)
 time.sleep(600)

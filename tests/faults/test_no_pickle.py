@@ -20,7 +20,7 @@ from jamba_ray.checkpoints import RemoteFolder, Snapshot
 from jamba_ray.config.data import SyntheticSection
 from jamba_ray.config.store_uri import parse_store
 from jamba_ray.data import generate
-from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.runs.run_folder import RunFolder
 from tests.checkpoints.s3_server import s3_server
 from tests.search import trials
 
@@ -71,7 +71,7 @@ def test_a_resumed_sweep_unpickles_nothing_of_its_folder(tmp_path):
         (place / "experiment_state-2026.json").write_bytes(bomb)
     (tmp_path / "sitecustomize.py").write_text(WATCH)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.search.trials", "9", "0.15", str(path)],
+        [sys.executable, "-m", "tests.study.trials", "9", "0.15", str(path)],
         capture_output=True,
         text=True,
         timeout=600,
@@ -150,9 +150,9 @@ from jamba_ray.checkpoints import RemoteFolder
 from jamba_ray.config.store_uri import parse_store
 from jamba_ray.errors import JambaError
 from jamba_ray.inference import load
-from jamba_ray.launch.mirror import Mirror
-from jamba_ray.launch.run_folder import RunFolder
-from jamba_ray.search.reading import read_study
+from jamba_ray.runs.bucket_replica import Mirror
+from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.study.reading import read_study
 uri, endpoint, path = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 folder = RunFolder(path, remote=parse_store(uri), endpoint=endpoint).create(resume=True)
 print(Mirror(folder, parse_store(uri)).fetch())

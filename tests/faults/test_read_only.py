@@ -54,8 +54,8 @@ IMPORTS = """
 import subprocess, sys
 from pathlib import Path
 from jamba_ray.errors import StorageError
-from jamba_ray.launch.run_folder import RunFolder
-from tests.search.studies import line, open_book
+from jamba_ray.runs.run_folder import RunFolder
+from tests.study.studies import line, open_book
 disk = Path(sys.argv[1])
 """
 

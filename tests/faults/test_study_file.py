@@ -14,10 +14,10 @@ import pytest
 
 from jamba_ray.chaos.faults import truncate_study
 from jamba_ray.errors import StorageError
-from jamba_ray.launch.outcome import LaneOutcome
-from jamba_ray.search import recovery, rows
+from jamba_ray.study import recovery, rows
+from jamba_ray.study.outcome import LaneOutcome
 from tests.faults.disks import fill, small_disk
-from tests.search.studies import line, open_book, train
+from tests.study.studies import line, open_book, train
 
 
 def contents(folder: Path):

@@ -6,13 +6,13 @@ import math
 import subprocess
 import sys
 
-from jamba_ray.launch.outcome import LaneOutcome
-from tests.search.studies import line, open_book
+from jamba_ray.study.outcome import LaneOutcome
+from tests.study.studies import line, open_book
 
 HUNG = """
 import sys, time
 from pathlib import Path
-from jamba_ray.launch.watchdog import Watchdog
+from jamba_ray.runners.watchdog import Watchdog
 hang, log = sys.argv[1], Path(sys.argv[2])
 with Watchdog(1.0, log) as dog:
     report = dog.around(lambda reports: ["continue"])

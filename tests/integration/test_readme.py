@@ -146,7 +146,7 @@ def test_the_python_of_the_readme_runs(newcomer):
 
 
 def test_the_yaml_of_the_readme_is_a_sweep(newcomer, monkeypatch):
-    from jamba_ray.commands.composition import compose_section
+    from jamba_ray.cli.composition import compose_section
     from jamba_ray.config.run import SweepConfig
     from jamba_ray.config.sweep_space import parse_space
 

@@ -10,13 +10,13 @@ from jamba_ray.config.mistakes import validate
 from jamba_ray.config.report import ReportConfig
 from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.errors import ConfigError, StorageError
-from jamba_ray.launch.mirror import Mirror
-from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
 from jamba_ray.reports import bucket
 from jamba_ray.reports.run import Run, find_run
-from jamba_ray.tracking.rows import RowLog
+from jamba_ray.runs.bucket_replica import Mirror
+from jamba_ray.runs.row_log import RowLog
+from jamba_ray.runs.run_folder import RunFolder, write_bytes, write_json
 from tests.checkpoints.s3_server import s3_server
-from tests.search.studies import open_book, run_to_end
+from tests.study.studies import open_book, run_to_end
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import pytest
 
 from jamba_ray.reports.answer import dashboard_command
 from jamba_ray.reports.run import Run
-from jamba_ray.search.reading import read_study
-from jamba_ray.search.records import TrialSpec
-from tests.search.studies import open_book, train
+from jamba_ray.study.reading import read_study
+from jamba_ray.study.records import TrialSpec
+from tests.study.studies import open_book, train
 from tests.tracking.folders import make_run
 
 pytestmark = [

@@ -11,16 +11,16 @@ import pytest
 
 import jamba_ray
 from jamba_ray import report
-from jamba_ray.commands.composition import compose_section
+from jamba_ray.cli.composition import compose_section
 from jamba_ray.config.params import with_params
 from jamba_ray.config.run import SweepConfig, TrainConfig
 from jamba_ray.errors import StorageError
-from jamba_ray.launch.run_folder import write_json
 from jamba_ray.reports import answer, markdown, page
 from jamba_ray.reports.compare import analyze_parameter_impact, get_best_runs
 from jamba_ray.reports.files import write_comparison, write_report
 from jamba_ray.reports.run import Run
-from tests.search.studies import open_book
+from jamba_ray.runs.run_folder import write_json
+from tests.study.studies import open_book
 from tests.tracking import folders
 from tests.tracking.folders import make_run
 

@@ -9,13 +9,13 @@ import pandas as pd
 import yaml
 
 from jamba_ray.evaluation import by_group, choose_threshold, compare, intervals
-from jamba_ray.launch.outcome import LaneOutcome
-from jamba_ray.launch.run_folder import RunFolder, write_bytes, write_json
 from jamba_ray.reports.files import write_report
 from jamba_ray.reports.run import Run
-from jamba_ray.search.records import ReportLine
-from jamba_ray.tracking.rows import RowLog
-from tests.search.studies import N_REPORTS, curve, open_book
+from jamba_ray.runs.row_log import RowLog
+from jamba_ray.runs.run_folder import RunFolder, write_bytes, write_json
+from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.records import ReportLine
+from tests.study.studies import N_REPORTS, curve, open_book
 
 CONFIG = {
     "model": {"name": "attention", "width": 16, "n_heads": 2},

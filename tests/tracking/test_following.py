@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from jamba_ray.commands.following import Following, check_tracking
-from jamba_ray.commands.tracked import tracked_runs
 from jamba_ray.config.tracking import TrackingSection
 from jamba_ray.errors import ConfigError
-from jamba_ray.launch.run_folder import RunFolder
+from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.tracking.cursor import Cursor
+from jamba_ray.tracking.follower_process import Following, check_tracking
+from jamba_ray.tracking.run_reader import tracked_runs
 from tests.tracking.folders import make_run
 from tests.tracking.stub_server import Stub
 

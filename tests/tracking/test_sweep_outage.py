@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from jamba_ray.launch.run_folder import RunFolder
-from jamba_ray.search.reading import read_study
+from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.study.reading import read_study
 from tests.tracking.stub_server import Stub
 from tests.tracking.test_wandb import assert_exactly_once, environment
 

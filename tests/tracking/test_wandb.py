@@ -8,9 +8,9 @@ from collections import Counter
 
 import pytest
 
-from jamba_ray.commands.tracked import tracked_runs
-from jamba_ray.search.reading import read_study
+from jamba_ray.study.reading import read_study
 from jamba_ray.tracking.cursor import Cursor
+from jamba_ray.tracking.run_reader import tracked_runs
 from tests.tracking.folders import make_run
 from tests.tracking.stub_server import Stub
 from tests.tracking.wandb_file import history, run_of
@@ -37,7 +37,7 @@ def environment(home, **changes):
 
 
 def follow(folder, env, *, online=True, patience=4):
-    command = [sys.executable, "-m", "jamba_ray.commands.follow", str(folder.path)]
+    command = [sys.executable, "-m", "jamba_ray.tracking.follow_wandb", str(folder.path)]
     command += ["--project=jamba_ray", "--once", f"--patience={patience}", "--shape=model.width"]
     command += ["--online"] if online else []
     done = subprocess.run(

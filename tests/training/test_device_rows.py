@@ -14,7 +14,7 @@ import torch
 
 from jamba_ray.data import mapped_rows
 from jamba_ray.data.mapped_rows import MappedRows, write_rest
-from jamba_ray.data.place import Place, device_or_host
+from jamba_ray.data.row_location import Place, device_or_host
 from jamba_ray.training.device_rows import ResidentRows, StreamedRows, place_of, rows_on, streaming
 from tests.training.trials import make_data, make_rows
 

@@ -1,0 +1,110 @@
+"""What a sweep with a budget says of it: before the start, after the first rung, at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from jamba_ray.cli.plan import course, first_forecast, forecast_in_words, n_trials
+from jamba_ray.cluster.resources import plan_lanes, this_machine
+from jamba_ray.config.budget import limit_of
+from jamba_ray.config.run import SweepConfig
+from jamba_ray.config.space import SearchSpace
+from jamba_ray.data.prepared import PreparedData
+from jamba_ray.study.forecast import Forecast, forecast
+from jamba_ray.study.records import SweepProgress
+
+_ENOUGH = 3
+"""Trials that must have come to the first rung before their speed is gone by."""
+
+Watch = Callable[[SweepProgress], None]
+
+
+class Outlook:
+    """Forecasts of one sweep, ``say`` told of each; silent where there is no budget."""
+
+    def __init__(
+        self,
+        config: SweepConfig,
+        space: SearchSpace,
+        data: PreparedData,
+        say: Callable[[str], object],
+    ) -> None:
+        self._config, self._space, self._data, self._say = config, space, data, say
+        self._limit = limit_of(config.budget)
+        self._forecasts: dict[str, Forecast] = {}
+        self._rates: dict[int, float] = {}
+        self._last: SweepProgress | None = None
+
+    def before(self) -> None:
+        """Forecast from a few steps timed here; on a cluster other machines will train."""
+        if self._limit is None:
+            return
+        if os.environ.get("RAY_ADDRESS") not in (None, "", "local"):
+            self._say(f"Ends when {self._limit.words} is used up; forecast after the first rung.")
+            return
+        plan = plan_lanes(
+            this_machine(),
+            max_concurrent=self._config.max_concurrent,
+            workers_per_trial=self._config.workers_per_trial,
+            n_trials=self._config.n_trials,
+        )
+        expected = first_forecast(self._config, self._space, self._data, plan.lanes)
+        self._forecasts["start"] = expected
+        self._say(f"forecast: {forecast_in_words(expected, self._config)}")
+
+    def around(self, watch: Watch) -> Watch:
+        """``watch``, and a forecast once enough trials have come to the first rung."""
+        if self._limit is None:
+            return watch
+
+        def look(progress: SweepProgress) -> None:
+            watch(progress)
+            self._last = progress
+            if "first_rung" not in self._forecasts and (found := self._after_rung(progress)):
+                self._forecasts["first_rung"] = found
+                self._say(f"forecast: {forecast_in_words(found, self._config)}")
+
+        return look
+
+    def summary(self) -> dict[str, Any] | None:
+        """For ``summary.json``; None: no budget, or nothing was run."""
+        if self._limit is None or self._last is None:
+            return None
+        budget, spent_h = self._config.budget, _spent_s(self._last) / 3600
+        rate = budget.usd_per_hour
+        return {
+            "hours": budget.hours,
+            "usd": budget.usd,
+            "usd_per_hour": rate,
+            "spent_hours": spent_h,
+            "spent_usd": None if rate is None else rate * spent_h,
+            "used_up": 3600 * spent_h >= self._limit.seconds,
+            "forecast_hours": {
+                when: {"p50": found.p50_s / 3600, "p90": found.p90_s / 3600}
+                for when, found in self._forecasts.items()
+            },
+        }
+
+    def _after_rung(self, progress: SweepProgress) -> Forecast | None:
+        # A lane may train several trials at a time, each then at the rate it was seen at.
+        slots = max(progress.lanes, len(progress.running))
+        stages = course(self._config, self._data, slots)
+        first = stages.rungs[0] if stages.rungs else stages.rows
+        seen = [(t.number, t.rows_seen, t.seconds) for t in progress.finished]
+        seen += [(t.number, t.rows_seen, t.seconds) for t in progress.running]
+        self._rates |= {number: s / rows for number, rows, s in seen if rows >= first}
+        total = n_trials(self._config, self._space)
+        if len(self._rates) < min(_ENOUGH, total) or progress.n_finished >= total:
+            return None
+        running = [trial.rows_seen for trial in progress.running]
+        left = max(0, total - progress.n_finished - len(running))
+        rest = forecast(
+            list(self._rates.values()), stages, left, running=running, begun=len(self._rates)
+        )
+        return rest.plus(_spent_s(progress))
+
+
+def _spent_s(progress: SweepProgress) -> float:
+    return progress.earlier_s + progress.elapsed_s

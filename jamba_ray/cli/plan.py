@@ -1,0 +1,231 @@
+"""``dry_run=true``: what a sweep would do, how long it would take, and where results would go."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from jamba_ray.cluster.resources import plan_lanes, this_machine
+from jamba_ray.config.budget import limit_of
+from jamba_ray.config.family import TRAINERS
+from jamba_ray.config.params import with_params
+from jamba_ray.config.run import SweepConfig, TrialConfig
+from jamba_ray.config.space import CategoricalLeaf, SearchSpace, values
+from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.reports.words import duration, short
+from jamba_ray.runners.stack_probe import in_words, what_pays
+from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.study.forecast import Course, Forecast, forecast
+from jamba_ray.study.records import Paying
+from jamba_ray.study.sampling import rung_steps
+from jamba_ray.study.settings import begin_with, report_rows, stack_size
+from jamba_ray.study.stacks import at_a_time_now, chosen, repays_compiling
+from jamba_ray.training import Member, fit
+from jamba_ray.training.validation import judged_rows
+
+_PROBE_ROWS = 2048
+_MAX_SHAPES = 10_000
+_FORWARD_SHARE = 1 / 3
+"""A forward pass costs a third of a training step (the backward pass costs two)."""
+_START_UP_S = 8.0
+"""Ray and the lanes; measured 6-9 s on 2 cores, 2026-11-21."""
+
+
+def print_plan(
+    console: Console, config: SweepConfig, space: SearchSpace, data: PreparedData, folder: RunFolder
+) -> None:
+    """Print the plan; starts no Ray and writes nothing. A few steps are timed for the forecast."""
+    table = Table(box=None, padding=(0, 2, 0, 2), title="search space", title_justify="left")
+    table.add_column("parameter", style="cyan")
+    table.add_column("values")
+    table.add_column("in a stack", style="dim")
+    for parameter in space.parameters:
+        when = " and ".join(f"{k} = {v}" for k, v in parameter.leaf.when.items())
+        fusible = "may differ" if parameter.fusible else "same shape"
+        table.add_row(
+            escape(parameter.path),
+            escape(_values(parameter.leaf) + (f"  when {when}" if when else "")),
+            fusible,
+        )
+    console.print(table)
+    lanes = plan_lanes(
+        this_machine(),
+        max_concurrent=config.max_concurrent,
+        workers_per_trial=config.workers_per_trial,
+        n_trials=config.n_trials,
+    )
+    n = n_trials(config, space)
+    torch.set_num_threads(lanes.threads)  # as a lane does
+    stacks, faster = stacks_in_words(config, space, data, lanes.lanes)
+    expected = first_forecast(config, space, data, lanes.lanes, faster)
+    every = report_rows(config.trial(), len(data.train))
+    rows = round(config.training.epochs * len(data.train))
+    lines = {
+        "data": f"{len(data.train):,} training, {len(data.val):,} validation rows, "
+        f"{data.schema.input_dim} features"
+        + "".join(f", {len(rows):,} {name}" for name, rows in data.tests.items()),
+        "trials": f"{n} by {config.sampler.name}, {shapes_in_words(space)}",
+        "budget": f"{config.training.epochs:g} epochs = {rows:,} rows a trial, "
+        f"a report every {every:,} rows, {_rungs(config, every, rows)}",
+        "lanes": lanes.sentence,
+        "stacks": stacks,
+        "forecast": f"{forecast_in_words(expected, config)}, timed on {_PROBE_ROWS:,} rows here",
+        "objective": f"val/{config.objective}",
+        "results": str(folder.path) + (" (exists)" if folder.exists() else ""),
+    }
+    grid = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+    for name, text in lines.items():
+        grid.add_row(f"[bold]{name}[/]", escape(text))
+    console.print(grid)
+    for note in data.notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    console.print("Nothing was started. Drop `dry_run=true` to run it.", highlight=False)
+
+
+def n_trials(config: SweepConfig, space: SearchSpace) -> int:
+    """Trials there will be: a finite space may hold fewer than ``n_trials``."""
+    combinations = space.n_combinations()
+    return config.n_trials if combinations is None else min(config.n_trials, combinations)
+
+
+def shapes_in_words(space: SearchSpace) -> str:
+    """How many shapes the trials may have."""
+    structural = SearchSpace(
+        parameters=tuple(p for p in space.parameters if not p.fusible), base=space.base
+    )
+    count = structural.n_combinations()
+    if count is None or count > _MAX_SHAPES:
+        return "of many shapes"
+    return f"of {count} shape{'s' if count != 1 else ''}"
+
+
+def stacks_in_words(
+    config: SweepConfig, space: SearchSpace, data: PreparedData, lanes: int
+) -> tuple[str, float]:
+    """How many trials a lane trains at a time, measured here on one shape as a lane measures each,
+    and how many times the rows per second of one trial that is."""
+    names = next((values(p.leaf) for p in space.parameters if p.path == "model.name"), None)
+    trees = [str(n) for n in names or [config.model.name] if TRAINERS.get(str(n)) == "boosting"]
+    alone = f"; {', '.join(trees)} trains alone" if trees else ""
+    most, n = stack_size(config, space, lanes), n_trials(config, space)
+    if most == 1:
+        return "none: a lane trains one trial at a time" + alone, 1.0
+    if config.trials_per_lane != "auto":
+        return f"{most} trials of one shape a lane, as asked for" + alone, 1.0
+    found = what_pays(_corners(config.trial(), space)[0], data, "cpu", most)
+    if not found.rows_per_s:
+        return f"at most {most} trials of one shape a lane, not measured here" + alone, 1.0
+    pruned = config.pruner.name != "none"
+    packed = chosen(found, space, config.n_trials, lanes, pruned=pruned)
+    size, what = packed.size, "none: more do not pay"
+    if size > 1:
+        compiled = ", compiled" if repays_compiling(found, packed) else ""
+        what = f"up to {size} trials of one shape a lane{compiled}"
+    return f"{what} ({in_words(found)})" + alone, _gain(found, size, config, n, lanes)
+
+
+def _gain(found: Paying, size: int, config: SweepConfig, n_trials: int, lanes: int) -> float:
+    """How many times as fast as trial by trial stacks train that grow up to ``size``."""
+    rates = {int(k): rate for k, rate in found.rows_per_s.items()}
+    start = begin_with(config, "cpu")
+    now = [at_a_time_now(size, begun, lanes, start) for begun in range(n_trials)]
+    # What was not probed is taken to be as fast as the next smaller stack that was.
+    return n_trials / sum(rates[1] / rates[max(k for k in rates if k <= most)] for most in now)
+
+
+def first_forecast(
+    config: SweepConfig, space: SearchSpace, data: PreparedData, lanes: int, faster: float = 1.0
+) -> Forecast:
+    """Wall time of the whole sweep before anything ran: a few steps are timed in this process, at a
+    few corners of the space, because a trial of twice the width takes four times as long;
+    ``faster`` is what stacks bring."""
+    stages = course(config, data, lanes)
+    every = report_rows(config.trial(), len(data.train))
+    n_judged = judged_rows(config.training.val_rows, every, data.val.y)
+    judged = stages.rows / every * min(n_judged, len(data.val))
+    judging = 1 + _FORWARD_SHARE * judged / max(1, stages.rows)
+    rates = [judging * row_s(corner, data) / faster for corner in _corners(config.trial(), space)]
+    return forecast(rates, stages, n_trials(config, space)).plus(_START_UP_S)
+
+
+def course(config: SweepConfig, data: PreparedData, lanes: int) -> Course:
+    """What each trial goes through."""
+    rows = round(config.training.epochs * len(data.train))
+    every = report_rows(config.trial(), len(data.train))
+    factor = config.pruner.reduction_factor
+    return Course(rows, rungs(config, every, rows), factor, lanes)
+
+
+def forecast_in_words(expected: Forecast, config: SweepConfig) -> str:
+    """``P50 2 min 10 s, P90 2 min 31 s (0.10 to 0.12 USD); ends after 1 h 00 min``."""
+    words = f"P50 {duration(expected.p50_s)}, P90 {duration(expected.p90_s)}"
+    if rate := config.budget.usd_per_hour:
+        low, high = (rate * s / 3600 for s in (expected.p50_s, expected.p90_s))
+        words += f" ({low:.2f} to {high:.2f} USD)"
+    limit = limit_of(config.budget)
+    return words + (f"; ends after {duration(limit.seconds)}" if limit is not None else "")
+
+
+def rungs(config: SweepConfig, every: int, rows: float) -> list[int]:
+    """Rows at which ASHA compares trials, the last report of a trial left out."""
+    steps = rung_steps(config.pruner, every, math.ceil(rows / every))
+    return [step * every for step in steps if step * every < rows]
+
+
+def row_s(config: TrialConfig, data: PreparedData) -> float:
+    """Seconds of forward, backward and optimizer per row, timed on a few rows."""
+    few = replace(
+        data, train=_first(data.train, _PROBE_ROWS), val=_first(data.val, _PROBE_ROWS), tests={}
+    )
+    epochs = max(1.0, 2 * config.training.batch_size / len(few.train))
+    training = config.training.model_copy(update={"epochs": epochs, "report_rows": len(few.train)})
+    (outcome,) = fit(
+        [Member(0, config.model_copy(update={"training": training}))],
+        few,
+        lambda reports: ["continue"] * len(reports),
+    )
+    return outcome.goodput_s / max(1, outcome.rows_seen)
+
+
+def _corners(base: TrialConfig, space: SearchSpace) -> list[TrialConfig]:
+    found = []
+    for end in (0, -1):
+        params: dict[str, object] = {}
+        for parameter in space.parameters:
+            leaf = parameter.leaf
+            ends = leaf.choices if isinstance(leaf, CategoricalLeaf) else (leaf.low, leaf.high)
+            if parameter.exists(params, space.base):  # type: ignore[arg-type]
+                params[parameter.path] = ends[end]
+        found.append(with_params(base, params))  # type: ignore[arg-type]
+    return found
+
+
+def _first(rows: Rows, n: int) -> Rows:
+    """Rows are in random or time order; both classes must be among the few."""
+    rng = np.random.default_rng(0)
+    threats, benign = np.flatnonzero(rows.y > 0), np.flatnonzero(rows.y == 0)
+    half = n // 2
+    chosen = np.concatenate(
+        [rng.choice(part, min(half, len(part)), replace=False) for part in (threats, benign)]
+    )
+    return Rows(x_num=rows.x_num[chosen], x_cat=rows.x_cat[chosen], y=rows.y[chosen])
+
+
+def _values(leaf: object) -> str:
+    if isinstance(leaf, CategoricalLeaf):
+        return ", ".join(short(choice) for choice in leaf.choices)
+    low, high = short(leaf.low), short(leaf.high)  # type: ignore[attr-defined]
+    return f"{low} .. {high}" + (" (log)" if leaf.log else "")  # type: ignore[attr-defined]
+
+
+def _rungs(config: SweepConfig, every: int, rows: int) -> str:
+    if config.pruner.name == "none":
+        return "no early stopping"
+    at = ", ".join(f"{rung:,}" for rung in rungs(config, every, rows))
+    return f"rungs at {at} rows (one in {config.pruner.reduction_factor} passes)"

@@ -1,0 +1,65 @@
+"""What runs on the cluster for ``jamba_ray.submit``: the sweep, then the parcel with its result.
+
+``python -m jamba_ray.cluster.job run=<name> <the sweep's settings>``
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jamba_ray.cluster.job_result import pack
+from jamba_ray.errors import ExitCode
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(overrides: Sequence[str]) -> int:
+    """Run the sweep in a process of its own; returns its exit code."""
+    # A stop reaches the sweep too (Ray signals every process of a job): it saves its state, and
+    # this process stays to send home what it left.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    sweep = subprocess.Popen(
+        [sys.executable, "-m", "jamba_ray.sweep", *overrides], preexec_fn=_end_with_parent
+    )
+    code = sweep.wait()
+    if code < 0:
+        print(
+            f"error: the sweep was killed by {signal.Signals(-code).name}; what it acknowledged is "
+            "saved, and `resume=true` continues.",
+            flush=True,
+        )
+        code = killed_by(-code)
+    print("\n".join(pack(code, _run_folder(overrides))), flush=True)
+    return code
+
+
+def killed_by(number: int) -> ExitCode:
+    """What a process that a signal ended would have said: somebody stopped it (the kernel too, when
+    memory ends), or it crashed."""
+    stopped = (signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP)
+    return ExitCode.INTERRUPTED if number in stopped else ExitCode.INTERNAL
+
+
+def _end_with_parent() -> None:
+    """In the sweep's process: should this one be killed, nobody would know of the sweep, and the
+    job that continues it would find the run taken."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _run_folder(overrides: Sequence[str]) -> Path | None:
+    settings = dict(text.lstrip("+").partition("=")[::2] for text in overrides)
+    store = settings.get("store", "runs")
+    # A run whose store is remote lies in `runs` while it runs.
+    folder = Path("runs" if "://" in store else store) / settings.get("run", "")
+    return folder if "run" in settings and folder.is_dir() else None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,101 @@
+"""The nodes of a cluster: what there can be of them, and which have gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jamba_ray.cluster.resources import Machine
+
+BOOTSTRAP = "ray_bootstrap_config.yaml"
+"""What `ray up` leaves in the head's home folder."""
+MAX_RESOURCES = "JAMBA_RAY_MAX_RESOURCES"
+_BLAME_S = 120.0
+"""Lanes that are lost so soon after a node is noticed dead went with it: Ray declares the node dead
+and then each actor on it."""
+
+
+def cluster_machine(*, local: bool) -> Machine:
+    """What the cluster has, or can have where an autoscaler starts workers on demand.
+
+    ``local``: this process started it, so it is this machine and no more.
+    """
+    import ray
+
+    now: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return machine_from(now, {} if local else most_resources(Path.home() / BOOTSTRAP, os.environ))
+
+
+def most_resources(bootstrap: Path, environment: Mapping[str, str]) -> dict[str, float]:
+    """What an autoscaler may start: of ``ray up`` by the file that it leaves on the head, elsewhere
+    (KubeRay) by JAMBA_RAY_MAX_RESOURCES, such as '{"CPU": 32, "GPU": 4}'; empty where unknown.
+
+    Ray itself does not tell a driver: a cluster scaled to 0 looks like one without GPUs.
+    """
+    try:
+        if said := environment.get(MAX_RESOURCES):
+            return {str(name): float(n) for name, n in json.loads(said).items()}
+        kinds = yaml.safe_load(bootstrap.read_text(encoding="utf-8"))["available_node_types"]
+        most: dict[str, float] = {}
+        for kind in kinds.values():
+            for name, n in kind.get("resources", {}).items():
+                most[name] = most.get(name, 0.0) + float(n) * float(kind.get("max_workers", 0))
+        return most
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
+        return {}
+
+
+def machine_from(now: Mapping[str, float], most: Mapping[str, float]) -> Machine:
+    """The larger of what there is and what there can be; pure."""
+
+    def count(name: str) -> int:
+        return int(max(now.get(name, 0), most.get(name, 0)))
+
+    return Machine(max(1, count("CPU")), count("GPU"))
+
+
+def nodes_alive() -> set[str]:
+    """Ids of the nodes that live and are to stay."""
+    import ray
+
+    nodes: Iterable[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return {str(node["NodeID"]) for node in nodes if node["Alive"]} - draining_nodes()
+
+
+def draining_nodes() -> set[str]:
+    """Ids of the nodes that are about to be taken away, as Ray was told."""
+    from ray._private.state import state
+
+    found: Mapping[str, int] = state.get_draining_nodes()
+    return set(found)
+
+
+class NodeWatch:
+    """Tells a lane that went with its node (a spot machine reclaimed) from one that died alone."""
+
+    def __init__(
+        self,
+        alive: Callable[[], set[str]] = nodes_alive,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._alive, self._clock = alive, clock
+        self._known = alive()
+        self._died_at = float("-inf")
+
+    def look(self) -> None:
+        """Note which nodes have come and gone since the last look."""
+        alive = self._alive()
+        if self._known - alive:
+            self._died_at = self._clock()
+        self._known = alive
+
+    def node_died(self) -> bool:
+        """Whether a node died just now, so that a lane lost now went with it."""
+        self.look()
+        return self._clock() - self._died_at <= _BLAME_S

@@ -1,0 +1,129 @@
+"""A sweep as a job of a cluster: found or submitted, followed to its end, stopped softly."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from jamba_ray.cluster import job_result, upload
+from jamba_ray.cluster.job import killed_by
+from jamba_ray.cluster.job_client import Jobs, JobState
+from jamba_ray.errors import ConfigError, ExitCode, JambaError
+
+_STOP_WAIT_S = 60
+_MAX_ATTEMPTS = 20
+_SHELL = 128
+"""What a shell adds to the number of the signal that ended a command."""
+_AGAIN = {
+    *(ExitCode.INTERRUPTED, ExitCode.UNAVAILABLE, ExitCode.INTERNAL, ExitCode.STORAGE),
+    ExitCode.RUN_EXISTS,  # as a job: what was left of the one before still wrote
+}
+"""Ends after which the same command continues the sweep instead of repeating the answer."""
+
+
+class Submission:
+    """Submits the sweep ``key``, follows it and, when a signal comes, stops it softly."""
+
+    def __init__(self, jobs: Jobs, key: str, out: Console, folder: Path) -> None:
+        self._jobs, self._key, self._out, self._folder = jobs, key, out, folder
+        self._job: str | None = None
+        self._signals = 0
+
+    def run(self, entrypoint: str) -> tuple[int, job_result.Parcel | None]:
+        """(the sweep's exit code, what it sent home).
+
+        Raises:
+            UnavailableError: The cluster is out of reach for too long, or refuses.
+        """
+        job = self._job = self._find_or_submit(entrypoint)
+        before = {s: signal.signal(s, self._stop) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            state = self._jobs.follow(job, self._show)
+            found = job_result.unpack(self._jobs.log(job))
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        code = exit_code(state, found)
+        if found is None:
+            why = (state.message.strip().splitlines() or ["no reason given"])[0]
+            self._say(f"job {job} ended without a result ({state.status}: {why})")
+        if code in _AGAIN:
+            self._say(f"exit code {code}: {advice(self._key)}")
+        return code, found
+
+    def _say(self, sentence: str) -> None:
+        self._out.print(sentence, style="dim", highlight=False, markup=False, soft_wrap=True)
+
+    def _find_or_submit(self, entrypoint: str) -> str:
+        """The job that runs or has finished this sweep, else a new one that continues it."""
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
+            job = self._key if attempt == 1 else f"{self._key}.{attempt}"
+            state = self._jobs.state(job)
+            if state is None:
+                env = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_WAIT_S)}
+                if self._jobs.submit(job, entrypoint, self._folder, upload.EXCLUDES, env):
+                    self._say(f"job {job} submitted")
+                    return job
+                self._say(f"job {job} was submitted by another client; following it")
+                return job
+            if not state.ended:
+                self._say(f"job {job} runs already; following it")
+                return job
+            code = exit_code(state, job_result.unpack(self._jobs.log(job)))
+            if code not in _AGAIN:
+                self._say(f"job {job} has ended already (exit code {code}); this is its log")
+                return job
+        raise ConfigError(
+            [
+                f"`submit.key` must name a sweep that can end, but {self._key!r} was stopped or "
+                f"lost {_MAX_ATTEMPTS} times. See the logs, or give another `submit.key=`."
+            ]
+        )
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
+        if self._signals > 1 or self._job is None:
+            raise SystemExit(ExitCode.INTERRUPTED)
+        # Not here: a handler must not wait for the network inside another request, nor print inside
+        # another line.
+        threading.Thread(target=self._ask_to_stop, args=(self._job, number), daemon=True).start()
+
+    def _ask_to_stop(self, job: str, number: int) -> None:
+        self._say(
+            f"{signal.Signals(number).name}: the sweep is asked to stop with its state saved "
+            "(once more: leave now)"
+        )
+        try:
+            self._jobs.stop(job)
+        except JambaError as error:
+            self._say(f"the sweep was not asked to stop: {error.message}")
+
+    def _show(self, line: str) -> None:
+        if not line.startswith(job_result.MARK):
+            print(line, flush=True)
+
+
+def advice(key: str) -> str:
+    """How to go on after whatever came between this command and the sweep."""
+    return (
+        f"The same command follows the sweep, or continues it where it was (`submit.key={key}`); "
+        "what is finished is not done again."
+    )
+
+
+def exit_code(state: JobState, found: job_result.Parcel | None) -> int:
+    """The sweep's exit code, where the job did not say it: Ray's own is that of a shell, or that of
+    nobody where the job was stopped."""
+    if found is not None:
+        return found.exit_code
+    if state.status == "SUCCEEDED":
+        return ExitCode.OK
+    if state.exit_code is not None and (state.exit_code < 0 or state.exit_code > _SHELL):
+        return killed_by(state.exit_code % _SHELL if state.exit_code > 0 else -state.exit_code)
+    if state.exit_code in set(ExitCode) - {ExitCode.OK}:
+        return ExitCode(state.exit_code)
+    return ExitCode.INTERRUPTED if state.status == "STOPPED" else ExitCode.UNAVAILABLE

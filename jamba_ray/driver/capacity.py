@@ -1,0 +1,84 @@
+"""Whether any machine has a place for a lane, said where none has: a cluster may start from none,
+and a cloud that takes spot machines back may have no others for hours."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from jamba_ray.cluster.resources import LanePlan
+from jamba_ray.study.records import SweepProgress
+
+MACHINES = "no machine has a place"
+"""How the sentence begins."""
+_QUIET_S = 10.0
+"""Machines are looked at when the trials did not move for so long."""
+_LOOK_S = 5.0
+
+Nodes = Iterable[Mapping[str, Any]]
+
+
+def places(nodes: Nodes, need: Mapping[str, float]) -> int:
+    """How many times ``need`` fits the machines that live, were they empty; pure."""
+    return sum(
+        min(math.floor(node["Resources"].get(name, 0.0) / n) for name, n in need.items())
+        for node in nodes
+        if node["Alive"]
+    )
+
+
+class MachineWatch:
+    """Shows how the sweep stands to ``watch``, with what it waits for where that is a machine.
+
+    Args:
+        watch: Shown every progress.
+        plan: Of the lanes.
+        look: The nodes that there are.
+        clock: Stands in for time in tests.
+    """
+
+    def __init__(
+        self,
+        watch: Callable[[SweepProgress], None],
+        plan: LanePlan,
+        look: Callable[[], Nodes] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._watch, self._plan = watch, plan
+        self._look, self._clock = look or _nodes, clock
+        self._need = {k: v for k, v in (("CPU", plan.threads), ("GPU", plan.gpus)) if v}
+        self._moved_at = self._looked_at = clock()
+        self._stood: object = None
+        self._is_none = False
+
+    def __call__(self, progress: SweepProgress) -> None:
+        """Show it."""
+        if progress.trouble is None and self._waits(progress):
+            waited_s = self._clock() - self._moved_at
+            progress = replace(progress, trouble=self._sentence(waited_s))
+        self._watch(progress)
+
+    def _waits(self, progress: SweepProgress) -> bool:
+        now = self._clock()
+        stands = (progress.n_finished, [(t.number, t.step) for t in progress.running])
+        if stands != self._stood or progress.ended is not None:
+            self._stood, self._moved_at, self._is_none = stands, now, False
+        elif now - self._moved_at >= _QUIET_S and now - self._looked_at >= _LOOK_S:
+            self._looked_at = now
+            self._is_none = places(self._look(), self._need) < self._plan.workers
+        return self._is_none
+
+    def _sentence(self, waited_s: float) -> str:
+        need = " and ".join(f"{n:g} {name}{'s' if n > 1 else ''}" for name, n in self._need.items())
+        lane = "a lane" if self._plan.workers == 1 else f"a lane's {self._plan.workers} workers"
+        return f"{MACHINES} for {lane} ({need}): waiting for the cluster, {waited_s:.0f} s"
+
+
+def _nodes() -> Nodes:
+    import ray
+
+    nodes: Nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return nodes

@@ -1,0 +1,341 @@
+"""``run_sweep``: a study, a server around it, and Ray Tune that keeps the lanes busy."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jamba_ray.cluster.nodes import NodeWatch
+from jamba_ray.cluster.resources import LanePlan, Machine, plan_lanes
+from jamba_ray.config.run import SweepConfig
+from jamba_ray.config.space import Params, SearchSpace
+from jamba_ray.data.prepared import PreparedData
+from jamba_ray.driver.capacity import MachineWatch
+from jamba_ray.driver.head_watch import HeadWatch
+from jamba_ray.driver.monitor import CLOSE_S, Poll, Watch
+from jamba_ray.driver.preload import is_installed
+from jamba_ray.driver.ray_session import RaySession, ray_session
+from jamba_ray.driver.server import start_server
+from jamba_ray.driver.signals import Signalled, Signals
+from jamba_ray.errors import InterruptedRunError
+from jamba_ray.runners.runner import Fit
+from jamba_ray.runners.study_client import aside, call
+from jamba_ray.runs.replicator import copied
+from jamba_ray.runs.row_log import fill_rows
+from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.study import identity
+from jamba_ray.study.lease import Lease, lost_lease
+from jamba_ray.study.records import SweepProgress, SweepResult
+from jamba_ray.study.recovery import Opened, open_for_writing
+from jamba_ray.study.settings import (
+    StudySettings,
+    begin_with,
+    stack_size,
+    study_settings,
+)
+from jamba_ray.study.sweep_study import StudyBook
+from jamba_ray.study.trials_table import write_trials
+
+if TYPE_CHECKING:
+    from jamba_ray.driver.searcher import StudySearcher
+
+
+def run_sweep(
+    config: SweepConfig,
+    space: SearchSpace,
+    data: PreparedData,
+    folder: RunFolder,
+    watch: Watch | None = None,
+    *,
+    first: Sequence[Params] = (),
+    address: str | None = None,
+    fit: Fit | None = None,
+    accepted: Callable[[], None] = lambda: None,
+    changed: Callable[[], Sequence[str]] = lambda: (),
+) -> SweepResult:
+    """Run the sweep, or what is left of it where ``folder`` holds a study; prints nothing.
+
+    Args:
+        config: The sweep; ``verbose`` lets Ray print.
+        space: ``parse_space(config)``.
+        data: Rows for every trial; its tests are not sent to lanes.
+        folder: Made by ``RunFolder.create``.
+        watch: Called about twice a second, from another thread, and once at the end.
+        first: Parameters to try first; those not given are sampled.
+        address: A Ray cluster; None: ``RAY_ADDRESS``, else one started on this machine.
+        fit: Stands in for ``jamba_ray.training.fit``.
+        accepted: Called once the run is known to be this driver's to write and to continue.
+        changed: Asked every few seconds; a sentence for each data file that is no longer what was
+            read. The trials that run then fail with it, and no more are begun.
+
+    Raises:
+        RunExistsError: Another driver writes this run.
+        InterruptedRunError: SIGINT or SIGTERM; everything acknowledged is in the study.
+        UnavailableError: Ray cannot be had, or has too little for one lane.
+        ConfigError: The study was begun with other settings or data.
+        StorageError: The study cannot be opened or written.
+    """
+    begun = time.monotonic()
+    signals = Signals()
+    settings = study_settings(config, space, data, lanes=1, first=tuple(first))
+    opened = open_for_writing(folder.study, settings.direction)
+    try:
+        with (
+            contextlib.ExitStack() as stack,
+            Lease(folder.study, opened.epoch) as lease,
+            signals,
+            _accepted(opened, settings, accepted),
+        ):
+            if (over := _over(opened, settings, folder, begun)) is not None:
+                return over
+            session = stack.enter_context(
+                ray_session(address=address, verbose=config.verbose, ahead=partial(_ahead, config))
+            )
+            signals.install()
+            resume = f"Continue it with `resume=true run={folder.name}`."
+            head = HeadWatch(session.processes, signals.stop, f"stopped the sweep. {resume}")
+            stack.enter_context(head)
+            plan = plan_lanes(
+                session.machine,
+                max_concurrent=config.max_concurrent,
+                workers_per_trial=config.workers_per_trial,
+                n_trials=config.n_trials,
+            )
+            running = _Running(
+                config,
+                data,
+                folder,
+                session,
+                plan,
+                dataclasses.replace(
+                    settings,
+                    lanes=plan.lanes,
+                    # What stands in for training need not know of stacks, unless it is asked to.
+                    stack=1
+                    if fit is not None and config.trials_per_lane == "auto"
+                    else stack_size(config, space, plan.lanes),
+                    begin_with=begin_with(config, plan.device),
+                ),
+                watch,
+                fit,
+                lambda: bool(signals.name) or lease.lost,
+                head,
+                lease,
+                opened,
+                changed,
+            )
+            return running.run(begun)
+    except BaseException:
+        if signals.name is None:
+            raise
+        raise InterruptedRunError(
+            f"{signals.name} stopped the sweep with its state saved. "
+            f"Continue it with `resume=true run={folder.name}`."
+        ) from None
+
+
+def _ahead(config: SweepConfig, machine: Machine) -> tuple[str, ...]:
+    """A lane's modules, where every worker that Ray starts becomes a lane. Not on GPUs: a process
+    should not load torch before it is told which of them are its own."""
+    if machine.gpus or config.workers_per_trial > 1 or not is_installed():
+        return ()
+    plan = plan_lanes(machine, max_concurrent=config.max_concurrent, n_trials=config.n_trials)
+    return ("jamba_ray.driver.worker_preload",) if plan.lanes == machine.cpus else ()
+
+
+@contextlib.contextmanager
+def _accepted(
+    opened: Opened, settings: StudySettings, accepted: Callable[[], None]
+) -> Iterator[None]:
+    """Refuse a run that was begun with other settings before Ray is started."""
+    if known := opened.identity:
+        identity.accepted_changes(known, identity.identity(settings), settings)
+    accepted()
+    yield
+
+
+def _over(
+    opened: Opened, settings: StudySettings, folder: RunFolder, begun: float
+) -> SweepResult | None:
+    """The result of a sweep that was over before: no Ray is started for it; None: there is work."""
+    if not opened.identity:
+        return None
+    book = StudyBook(folder.study, settings, session=uuid.uuid4().hex[:8], epoch=opened.epoch)
+    try:
+        if (ended := book.nothing_left()) is None:
+            return None
+        progress, records = book.progress(), book.records()
+        notes = (*opened.notes, *book.notes())
+    finally:
+        book.close()
+    write_trials(folder, records)
+    return SweepResult(
+        trials=tuple(records),
+        best=progress.best,
+        counts=progress.counts,
+        failures=progress.failures,
+        ended=ended,
+        wall_s=time.monotonic() - begun,
+        goodput=0.0,
+        lanes=0,
+        notes=notes,
+    )
+
+
+class _Running:
+    """One sweep while its Ray session is open."""
+
+    def __init__(
+        self,
+        config: SweepConfig,
+        data: PreparedData,
+        folder: RunFolder,
+        session: RaySession,
+        plan: LanePlan,
+        settings: StudySettings,
+        watch: Watch | None,
+        fit: Fit | None,
+        stopping: Callable[[], bool],
+        head: HeadWatch,
+        lease: Lease,
+        opened: Opened,
+        changed: Callable[[], Sequence[str]],
+    ) -> None:
+        self._lease, self._opened, self._changed = lease, opened, changed
+        self._config, self._data, self._folder = config, data, folder
+        self._session, self._plan, self._fit = session, plan, fit
+        self._watch = None if watch is None else MachineWatch(watch, plan)
+        self._stopping, self._head, self._stack = stopping, head, settings.stack
+        self._id = uuid.uuid4().hex[:8]
+        self._name = f"study-{folder.name}-{self._id}"
+        self._server = start_server(
+            self._name,
+            folder.study,
+            settings,
+            self._id,
+            opened.epoch,
+            session.node_id,
+            apart=bool(session.ahead),
+        )
+
+    def run(self, begun: float) -> SweepResult:
+        """From the first trial to the table of all."""
+        # Ray Tune takes a second to import, in which the server starts.
+        from jamba_ray.driver.searcher import StudySearcher
+        from jamba_ray.driver.tune_loop import lane_settings, run_lanes
+
+        seen = call(self._server.open)
+        if self._opened.identity and self._config.tracking.name != "none":
+            # A row that was lost with its machine is made again from what the study has of it.
+            for trial in call(self._server.records):
+                key = f"val/{self._config.objective}"
+                fill_rows(self._folder.path, trial.number, trial.curve, key)
+        # Tune serialises its searcher: it may hold the server's handle, never the whole sweep.
+        server, nodes, stopping = self._server, NodeWatch(), self._stopping
+
+        def heed() -> None:
+            # Ray loses a signal's exception while it waits, as for a study whose disk refuses.
+            if stopping():
+                raise Signalled
+
+        searcher = StudySearcher(
+            lambda ticket: call(server.ask, ticket, meanwhile=heed),
+            lambda ticket, why: call(
+                server.lost, ticket, why, not nodes.node_died(), meanwhile=heed
+            ),
+            lanes=self._plan.lanes,
+            session=self._id,
+            stopping=self._stopping,
+        )
+        poll = Poll(
+            self._server,
+            self._folder,
+            self._config.keep_checkpoints,
+            self._watch,
+            seen,
+            self._changed,
+            self._stopping,
+            self._head,
+        )
+        poll.start()
+        try:
+            with copied(self._folder, poll.note):
+                run_lanes(
+                    searcher,
+                    lane_settings(
+                        self._config,
+                        self._folder,
+                        self._plan,
+                        server=self._name,
+                        node_id=self._session.node_id,
+                        n_train=len(self._data.train),
+                        stack=self._stack,
+                        fit=self._fit,
+                    ),
+                    self._data,
+                    self._plan,
+                    self._session.scratch,
+                    local=self._session.local,
+                    verbose=self._config.verbose,
+                    stopping=self._stopping,
+                )
+            if searcher.error is not None:
+                raise searcher.error
+            if self._lease.lost:
+                raise lost_lease(self._folder.study)
+            if self._stopping():
+                raise Signalled
+            return self._result(poll, searcher, begun)
+        except BaseException:
+            # What was acknowledged is committed; this only folds the log into the one file.
+            if self._head.lost is None:
+                with_deadline = threading.Thread(target=_close_quietly, args=(self._server,))
+                with_deadline.start()
+                with_deadline.join(CLOSE_S)
+            raise
+        finally:
+            poll.stop()
+
+    def _result(self, poll: Poll, searcher: StudySearcher, begun: float) -> SweepResult:
+        poll.stop()
+        progress: SweepProgress = call(self._server.progress)
+        unfinished = progress.counts.get("running", 0)
+        if unfinished:
+            call(self._server.give_up, "its lane was lost and the sweep ended")
+        last = poll.look()
+        records = call(self._server.records)
+        notes = call(self._server.notes)
+        call(self._server.close)
+        write_trials(self._folder, records)
+        return SweepResult(
+            trials=tuple(records),
+            best=last.best,
+            counts=last.counts,
+            failures=last.failures,
+            ended=searcher.ended or last.ended or "",
+            wall_s=time.monotonic() - begun,
+            goodput=last.goodput,
+            lanes=self._plan.lanes,
+            notes=(*self._plan.notes, *self._opened.notes, *notes, *poll.notes),
+        )
+
+
+def _close_quietly(server: Any) -> None:
+    try:
+        # One that waits for its disk would be waited for in vain.
+        if call(aside(server.trouble), timeout_s=CLOSE_S) is None:
+            call(server.close, timeout_s=CLOSE_S)
+    except BaseException:
+        return
+
+
+def lane_logs(folder: RunFolder) -> list[Path]:
+    """The logs that lanes wrote (only lanes with failed trials do)."""
+    return sorted(folder.logs.glob("lane-*.log"))

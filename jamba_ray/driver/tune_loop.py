@@ -1,0 +1,147 @@
+"""Ray Tune keeps the lanes busy: it asks the searcher, places, reuses and replaces lanes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.execution import class_cache
+
+from jamba_ray.cluster.resources import LanePlan
+from jamba_ray.config.run import SweepConfig
+from jamba_ray.data.prepared import PreparedData
+from jamba_ray.driver.ray_session import replaced
+from jamba_ray.driver.searcher import StudySearcher
+from jamba_ray.driver.tune_scheduler import InOrder
+from jamba_ray.runners.runner import Fit
+from jamba_ray.runners.trainable import LaneSettings, LaneTrainable
+from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.study.settings import base_config
+
+
+def lane_settings(
+    config: SweepConfig,
+    folder: RunFolder,
+    plan: LanePlan,
+    *,
+    server: str,
+    node_id: str,
+    n_train: int,
+    stack: int,
+    fit: Fit | None,
+) -> LaneSettings:
+    """What the lanes of a sweep are told; ``server`` is the name of its StudyServer,
+    ``node_id`` the driver's node."""
+    return LaneSettings(
+        server=server,
+        folder=dataclasses.replace(folder, path=folder.path.resolve()),
+        base=base_config(config, n_train).model_dump(mode="json"),
+        threads=plan.threads,
+        device=plan.device,
+        node_id=node_id,
+        rows=config.tracking.name != "none",
+        hang_timeout_s=config.hang_timeout_s,
+        patience_s=config.store_patience_s,
+        workers=plan.workers,
+        gpus=plan.gpus,
+        stack=stack,
+        trials_per_lane=config.trials_per_lane,
+        fit=fit,
+    )
+
+
+def run_lanes(
+    searcher: StudySearcher,
+    settings: LaneSettings,
+    data: PreparedData,
+    plan: LanePlan,
+    scratch: Path,
+    *,
+    local: bool,
+    verbose: bool,
+    stopping: Callable[[], bool],
+) -> None:
+    """Run lanes until the searcher says that it is over, or ``stopping``.
+
+    Args:
+        searcher: Gives each lane its stacks.
+        settings: What every lane is told.
+        data: Rows for every trial; its tests are not sent to lanes.
+        plan: How many lanes of which size.
+        scratch: A folder for what Tune writes.
+        local: Whether this process started the cluster, on this machine.
+        verbose: Whether Tune prints.
+        stopping: Asked after each result; True ends all.
+    """
+    lane = {"CPU": plan.threads, "GPU": plan.gpus}
+    if plan.workers > 1:
+        # The lane only leads: CPUs and GPUs go to its workers, which Ray Train places. Tune takes
+        # no empty bundle.
+        lane = {"memory": 1_000_000}
+    trainable = tune.with_parameters(
+        LaneTrainable, settings=settings, data=dataclasses.replace(data, tests={})
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(
+            trainable, tune.PlacementGroupFactory([{k: v for k, v in lane.items() if v}])
+        ),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=InOrder(),
+            # The searcher says when it is over.
+            num_samples=-1,
+            reuse_actors=True,
+            trial_dirname_creator=_short_name,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(scratch),
+            verbose=2 if verbose else 0,
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            log_to_file=False,
+            stop=_Stopper(stopping),
+        ),
+    )
+    with _in_any_worker() if local else contextlib.nullcontext():
+        tuner.fit()
+
+
+@contextlib.contextmanager
+def _in_any_worker() -> Iterator[None]:
+    """Let lanes begin in workers that have started already (``driver.preload``).
+
+    Tune gives its actors a runtime environment, even an empty one, and so a process of their own
+    each: a second of CPU time a lane. What it holds, variables of this process, every worker of a
+    cluster that this process started has inherited.
+    """
+
+    def plain(cache: Any, trainable: type) -> Any:
+        return cache._cache.setdefault(trainable, ray.remote(trainable))
+
+    with replaced(class_cache._ActorClassCache, {"get": plain}):
+        yield
+
+
+class _Stopper(tune.Stopper):
+    """Ends Tune's loop where a signal's exception was lost on its way."""
+
+    def __init__(self, stopping: Callable[[], bool]) -> None:
+        self._stopping = stopping
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Trials end by themselves."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether a signal came."""
+        return self._stopping()
+
+
+def _short_name(trial: Any) -> str:
+    return str(trial.trial_id)

@@ -1,0 +1,160 @@
+"""The verdict on a trained model: its metrics with intervals, its rival's, and the Bayes limit."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from jamba_ray.checkpoints import Snapshot
+from jamba_ray.config.params import with_params
+from jamba_ray.config.run import ExperimentConfig, TrialConfig
+from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.evaluation import bayes_limit, by_group, choose_threshold, compare, intervals
+from jamba_ray.inference import Predictor, score_rows
+from jamba_ray.models.lightgbm import LightgbmSection
+from jamba_ray.runs.run_folder import RunFolder, write_bytes
+from jamba_ray.study.records import TrialRecord
+from jamba_ray.training import Member, fit
+
+Probabilities = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model scored on every part of the data that it was not trained on."""
+
+    threshold: float
+    """The threshold with the best F1 on validation rows; used unchanged on the tests."""
+    probabilities: Mapping[str, Probabilities]
+    """Part ('val', then the tests) -> [N] probability of a threat."""
+    metrics: Mapping[str, dict[str, Any]]
+    """Part -> metric -> {"value", "low", "high"}."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape of ``best`` and ``rival`` in ``summary.json``."""
+        extra = {k: v for k, v in self.metrics.items() if k not in {"val", "test"}}
+        return {
+            "threshold": self.threshold,
+            "val": self.metrics["val"],
+            **({"test": self.metrics["test"]} if "test" in self.metrics else {}),
+            **({"extra_tests": extra} if extra else {}),
+        }
+
+
+def of_winner(
+    config: ExperimentConfig, data: PreparedData, folder: RunFolder, winner: TrialRecord
+) -> dict[str, Any]:
+    """The part of ``summary.json`` that judges: ``best``, ``rival``, ``comparison``, ``groups``.
+
+    The winner's checkpoint is published as ``best/``. This is the only place that scores the tests,
+    and it does so once for the winner and once for its rival.
+
+    Raises:
+        CheckpointError: The winner's checkpoint is gone or damaged.
+        StorageError: The disk does not take ``best/``.
+    """
+    store = folder.checkpoint_store()
+    judged = judge(store.load(winner.checkpoint or ""), data)
+    store.publish(winner.checkpoint or "", folder.best)
+    trial = with_params(config.trial(), winner.params)
+    rival_judged: Judged | None = None
+    found: dict[str, Any] = {
+        "best": {
+            "trial": winner.number,
+            "params": dict(winner.params),
+            "step": winner.best_step,
+            "epochs": winner.epochs,
+            "rows_seen": winner.rows_seen,
+            "checkpoint": folder.best.name,
+            "config": trial.model_dump(mode="json"),
+            **judged.to_json(),
+        },
+        "groups": recall_by_group(judged, data),
+    }
+    if config.rival and (rival := train_rival(config.trial(), data)) is not None:
+        rival_judged = judge(rival, data)
+        found["rival"] = {"model": "lightgbm", **rival_judged.to_json()}
+        found["comparison"] = difference(judged, rival_judged, data)
+    write_bytes(folder.scores, score_table(judged, rival_judged, data))
+    return found
+
+
+def score_table(judged: Judged, rival: Judged | None, data: PreparedData) -> bytes:
+    """Parquet, one row per judged row: part, label, probability, rival (null where there is none),
+    group; so that figures never score the tests again."""
+    frames = []
+    for part, rows in {"val": data.val, **data.tests}.items():
+        columns: dict[str, Any] = {
+            "label": rows.y.astype(np.int8),
+            "probability": judged.probabilities[part],
+            "rival": np.nan if rival is None else rival.probabilities[part],
+        }
+        frame = pd.DataFrame({**columns, "part": part})
+        frame["group"] = None if rows.group is None else rows.group.astype(str)
+        frames.append(frame.astype({"part": "category", "group": object}))
+    buffer = io.BytesIO()
+    pd.concat(frames, ignore_index=True).to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def judge(model: Predictor | Snapshot, data: PreparedData) -> Judged:
+    """Score ``model`` once on the validation rows and on each test."""
+    parts: dict[str, Rows] = {"val": data.val, **data.tests}
+    probabilities = {name: score_rows(model, rows) for name, rows in parts.items()}
+    threshold = choose_threshold(data.val.y, probabilities["val"])
+    return Judged(
+        threshold=threshold,
+        probabilities=probabilities,
+        metrics={
+            name: intervals(rows.y, probabilities[name], threshold) for name, rows in parts.items()
+        },
+    )
+
+
+def train_rival(config: TrialConfig, data: PreparedData) -> Snapshot | None:
+    """LightGBM with its defaults, by the same code path and chosen by the same objective; None
+    where it cannot be trained on these rows."""
+    rival = config.model_copy(update={"model": LightgbmSection()})
+    (outcome,) = fit([Member(0, rival)], data, lambda reports: ["continue"] * len(reports))
+    return outcome.checkpoint
+
+
+def decisive_part(data: PreparedData) -> str:
+    """Where the winner and its rival are compared: the test if there is one."""
+    return "test" if "test" in data.tests else "val"
+
+
+def difference(winner: Judged, rival: Judged, data: PreparedData) -> dict[str, Any]:
+    """Metric -> paired 95 % interval of (winner - rival) on the decisive part."""
+    part = decisive_part(data)
+    rows = data.tests.get(part, data.val)
+    return dict(compare(rows.y, winner.probabilities[part], rival.probabilities[part]))
+
+
+def bayes(data: PreparedData) -> dict[str, dict[str, float]] | None:
+    """Part -> metric -> what the true probabilities reach there; None where they are unknown."""
+    parts = {"val": data.val, **data.tests}
+    known = {name: rows for name, rows in parts.items() if rows.bayes is not None}
+    if not known:
+        return None
+    return {
+        name: bayes_limit(rows.y, rows.bayes)
+        for name, rows in known.items()
+        if rows.bayes is not None
+    }
+
+
+def recall_by_group(judged: Judged, data: PreparedData) -> list[Any] | None:
+    """Recall per group (attack class, host) at the threshold, and whether training saw it."""
+    part = decisive_part(data)
+    rows = data.tests.get(part, data.val)
+    if rows.group is None:
+        return None
+    seen = None if data.train.group is None else set(data.train.group.tolist())
+    return list(by_group(rows.y, judged.probabilities[part], rows.group, judged.threshold, seen))

@@ -1,0 +1,17 @@
+"""What Ray's workers on this machine import when they start, so that lanes, which begin in them,
+need not: torch and Ray Tune are loaded while the study is opened."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+
+from jamba_ray.driver.preload import AHEAD
+
+if os.environ.get(AHEAD) != "0":
+    # Where workers are warm there is a lane for each CPU. Libraries read this once, when they are
+    # loaded, and Ray sets it later, when a lane begins.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with contextlib.suppress(Exception):
+        importlib.import_module("jamba_ray.runners.trainable")

@@ -1,0 +1,276 @@
+"""A group: several processes that train one trial together, as a Ray Train V2 ``TorchTrainer``.
+
+The group outlives a trial: it takes jobs from a desk, so that its start (some ten seconds) is paid
+once per lane and not once per trial. Its ``fit`` stands in for ``jamba_ray.training.fit``; reports
+come back to the lane, which alone talks to the study, and rank 0 writes checkpoints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from jamba_ray.checkpoints import Snapshot
+from jamba_ray.config.family import TRAINERS
+from jamba_ray.data.prepared import PreparedData
+from jamba_ray.errors import TrialError
+from jamba_ray.runners.group_faults import Faults
+from jamba_ray.runners.group_queue import Desk
+from jamba_ray.runners.group_trainer import PLACE_TIMEOUT_S, found_no_place, run_trainer
+from jamba_ray.runners.latest_checkpoint import NewestCheckpoints, Told
+from jamba_ray.runners.runner import DetachedError
+from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.runs.scratch import scratch_folder
+from jamba_ray.training import Finish, Join, Member, Outcome, Report, Reporter, Save
+from jamba_ray.training import fit as fit_alone
+
+_POLL_S = 1.0
+_CLOSE_S = 20.0
+_ABORT_S = 2.0
+
+
+class Group:
+    """``workers`` ranks; started by the first ``fit``, ended by ``close``."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        workers: int,
+        threads: int = 1,
+        gpus: float = 0.0,
+        note: Callable[[str], object] = lambda sentence: None,
+        saved: Told = lambda trial, step: None,
+    ) -> None:
+        """``note`` and ``saved``: see ``Lane``; rank 0 saves, and the lane is not asked."""
+        self._folder, self._workers, self._threads, self._gpus = folder, workers, threads, gpus
+        self._store = folder.checkpoint_store()
+        self._newest = NewestCheckpoints(self._store, note, saved)
+        self._desk: Any = None
+        self._data: tuple[PreparedData, Any] | None = None
+        self._trainer: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self._jobs = 0
+        self._scratch = contextlib.ExitStack()
+        """Holds the folder where Ray Train writes its few files, on this machine."""
+        self.starts = 0
+        """How often ranks were started; 1 as long as nothing died."""
+
+    def fit(
+        self,
+        members: Sequence[Member],
+        data: PreparedData,
+        report: Reporter,
+        *,
+        device: str = "cpu",
+        save: Save | None = None,
+        finish: Finish | None = None,
+        join: Join | None = None,
+        resume: Mapping[int, Snapshot] | None = None,
+    ) -> list[Outcome]:
+        """``jamba_ray.training.fit`` on all ranks; ``save`` is not called, rank 0 saves in the run
+        folder; nor is ``join``: members train one by one. Ranks that die are replaced, and training
+        goes on from the newest checkpoint.
+
+        Raises:
+            TrialError: A rank failed by the trial's own fault, hung, or died again and again at the
+                same place.
+        """
+        if TRAINERS[members[0].config.model.name] == "boosting":
+            # Trees train in one process; its threads are the lane's.
+            return fit_alone(
+                members, data, report, device=device, save=save, finish=finish, resume=resume
+            )
+        faults, relay = Faults(), _Relay(report)
+        found = dict(resume or {})
+        try:
+            while True:
+                outcomes = self._attempt(members, data, relay, found, faults)
+                if outcomes is not None:
+                    if finish is not None:
+                        for outcome in outcomes:
+                            finish(outcome)
+                    return outcomes
+                found = {**found, **self._last_saved(members, relay, found)}
+        except BaseException as error:
+            # Ranks that failed or died start again by themselves, for the next trial.
+            if not (isinstance(error, TrialError) and faults.known):
+                self.abort()
+            raise
+
+    def close(self) -> None:
+        """End the ranks and delete what Ray Train wrote; nothing of the group is left."""
+        if self._trainer is not None:
+            if self._trainer.is_alive() and self._desk is not None:
+                with contextlib.suppress(ray.exceptions.RayError):
+                    ray.get(self._desk.close.remote(), timeout=_CLOSE_S)
+            self._trainer.join(_CLOSE_S)
+        self.abort()
+
+    def abort(self) -> None:
+        """End the ranks at their next report, whatever they do."""
+        if self._desk is not None:
+            # Ranks that ask a desk that is gone end with an error, and Ray Train ends the rest.
+            with contextlib.suppress(Exception):
+                ray.kill(self._desk)
+        self._desk = None
+        self._forget(_ABORT_S)
+
+    # --- one attempt --------------------------------------------------------------------------
+
+    def _attempt(
+        self,
+        members: Sequence[Member],
+        data: PreparedData,
+        relay: _Relay,
+        resume: Mapping[int, Snapshot],
+        faults: Faults,
+    ) -> list[Outcome] | None:
+        """Outcomes, or None where ranks died without anybody's fault."""
+        self._start()
+        self._jobs += 1
+        payload = {
+            "members": [(m.trial, m.config.model_dump(mode="json")) for m in members],
+            "resume": dict(resume),
+            # By reference: ranks on one machine share one copy of the rows.
+            "data": [self._shared(data)],
+        }
+        self._call(self._desk.submit, self._jobs, [ray.put(payload)])
+        for event in self._events():
+            if event["kind"] == "report":
+                decisions = relay([Report(**line) for line in event["reports"]])
+                self._call(self._desk.answer, event["number"], list(decisions))
+            elif event["kind"] == "ended":
+                # With rank 0 they are gone as well; that it died is told yet.
+                with contextlib.suppress(ray.exceptions.RayError):
+                    outcomes: list[Outcome] = ray.get(event["outcomes"][0])
+                    return outcomes
+            elif event["kind"] == "saved":
+                self._newest.saved(event["trial"], event["step"])
+            elif event["kind"] == "fault":
+                faults.fault(event)
+            elif event["kind"] == "hung":
+                faults.hung(event)
+            faults.blame()
+            if event["kind"] == "lost":
+                self.starts += 1
+                if not event["preempted"]:
+                    faults.died(relay.told)
+                return None
+            for number in faults.to_leave(time.monotonic()):
+                self._call(self._desk.answer, number, "leave")
+        self._forget()
+        if found_no_place(self._error):
+            raise TrialError(
+                f"its {self._workers} processes must find a place in the cluster, but found none "
+                f"for {PLACE_TIMEOUT_S:.0f} s; look whether a machine is missing"
+            )
+        faults.died(relay.told)
+        return None
+
+    def _events(self) -> Iterator[dict[str, Any]]:
+        """What the ranks of this job tell, until the group has ended."""
+        alive = True
+        while alive:
+            alive = self._trainer is not None and self._trainer.is_alive()
+            collected = self._call(self._desk.collect, _POLL_S if alive else 0.1)
+            for event in collected or [{"kind": "none", "job": self._jobs}]:
+                if event["job"] == self._jobs:
+                    yield event
+
+    def _last_saved(
+        self, members: Sequence[Member], relay: _Relay, found: Mapping[int, Snapshot]
+    ) -> dict[int, Snapshot]:
+        """What the dead ranks saved last; what they were writing when they died is swept away."""
+        self._store.sweep_orphans()
+        read = {member.trial: self._newest.read(member.trial) for member in members}
+        newest = {n: s for n, s in read.items() if s is not None}
+        # Not past what was reported: that would be of another run, and leave a gap in the curve.
+        return {n: s for n, s in newest.items() if _step(found.get(n)) <= _step(s) <= relay.last(n)}
+
+    # --- the ranks ----------------------------------------------------------------------------
+
+    def _shared(self, data: PreparedData) -> Any:
+        if self._data is None or self._data[0] is not data:
+            self._data = (data, ray.put(data))
+        return self._data[1]
+
+    def _start(self) -> None:
+        if self._desk is None:
+            here = NodeAffinitySchedulingStrategy(
+                ray.get_runtime_context().get_node_id(), soft=False
+            )
+            actor: Any = ray.remote(Desk)
+            self._desk = actor.options(num_cpus=0, scheduling_strategy=here).remote()
+        if self._trainer is not None and self._trainer.is_alive():
+            return
+        self.starts += 1
+        self._error = None
+        self._forget()
+        scratch = self._scratch.enter_context(scratch_folder())
+        self._trainer = threading.Thread(
+            target=self._run, name="jamba_ray-group", args=(str(scratch),), daemon=True
+        )
+        self._trainer.start()
+
+    def _run(self, scratch: str) -> None:
+        """In a thread: Ray Train sets no signal handlers there."""
+        try:
+            run_trainer(
+                self._desk,
+                self._folder,
+                scratch,
+                workers=self._workers,
+                threads=self._threads,
+                gpus=self._gpus,
+            )
+        except BaseException as error:
+            self._error = error
+
+    def _forget(self, patience_s: float = _CLOSE_S) -> None:
+        """Wait for the end of ranks that are ending, so that the next find their place free."""
+        if self._trainer is not None:
+            self._trainer.join(patience_s)
+        self._trainer = None
+        self._scratch.close()
+
+    def _call(self, method: Any, *args: Any) -> Any:
+        try:
+            return ray.get(method.remote(*args))
+        except ray.exceptions.RayError as error:
+            raise DetachedError(f"the group's desk is gone ({type(error).__name__})") from error
+
+
+class _Relay:
+    """Passes each report on once: ranks that start again from a checkpoint report steps again."""
+
+    def __init__(self, report: Reporter) -> None:
+        self._report = report
+        self._decisions: dict[tuple[int, int], Any] = {}
+
+    @property
+    def told(self) -> int:
+        """Reports passed on so far."""
+        return len(self._decisions)
+
+    def last(self, trial: int) -> int:
+        """The last step of ``trial`` that was passed on."""
+        return max((step for number, step in self._decisions if number == trial), default=0)
+
+    def __call__(self, reports: Sequence[Report]) -> list[Any]:
+        new = [r for r in reports if (r.trial, r.step) not in self._decisions]
+        if new:
+            answers = self._report(new)
+            for r, decision in zip(new, answers, strict=True):
+                self._decisions[r.trial, r.step] = decision
+        return [self._decisions[r.trial, r.step] for r in reports]
+
+
+def _step(snapshot: Snapshot | None) -> int:
+    return 0 if snapshot is None else int(snapshot.documents["state"]["step"])

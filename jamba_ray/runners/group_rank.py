@@ -1,0 +1,229 @@
+"""What each rank of a group runs: job after job, until the desk says there are no more."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from typing import Any, cast
+
+import ray
+import torch
+from ray.train.torch import get_device
+from ray.train.v2._internal.execution.context import get_train_context
+
+from jamba_ray.checkpoints import CheckpointStore, Snapshot
+from jamba_ray.config.run import TrialConfig
+from jamba_ray.data.prepared import PreparedData
+from jamba_ray.runners.group_queue import END
+from jamba_ray.runners.runner import SAVE_SHARE, root_cause
+from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.training import Decision, Member, Report, fit
+from jamba_ray.training.ranks import Pulse, RankLostError, TorchRanks
+
+HUNG_AFTER_S = 30.0
+"""A rank hangs when a step takes twice as long as the longest so far and so much more."""
+_EXIT_HUNG = 86
+
+
+def run_rank(config: dict[str, Any]) -> None:
+    """The ``train_loop_per_worker`` of a group.
+
+    Raises:
+        RuntimeError: Something was told to the desk, or another rank was lost; Ray Train then ends
+            the other ranks.
+    """
+    torch.set_num_threads(config["threads"])
+    desk, after = config["desk"], 0
+    folder: RunFolder = config["folder"]
+    device = str(get_device())
+    ranks = TorchRanks(device)
+    life = ranks.agree(ray.get(desk.arrived.remote()) if ranks.rank == 0 else 0)
+    while True:
+        job = ray.get(desk.next_job.remote(life, after))
+        if job == END:
+            return
+        after, (payload,) = job
+        with _Watchdog(ranks, desk, after):
+            try:
+                _train(after, ray.get(payload), device, ranks, desk, folder)
+            except RankLostError as error:
+                raise RuntimeError(f"another rank was lost: {error}") from None
+            except Exception as error:
+                told = _fault(after, ranks.rank, error)
+                ray.get(desk.tell.remote(told))
+                raise RuntimeError(told["reason"]) from None
+
+
+def _train(
+    job: int,
+    payload: dict[str, Any],
+    device: str,
+    ranks: TorchRanks,
+    desk: Any,
+    folder: RunFolder,
+) -> None:
+    data: PreparedData = ray.get(payload["data"][0])
+    members = [Member(n, TrialConfig.model_validate(c)) for n, c in payload["members"]]
+    saver = _Saver(folder.checkpoint_store(), job, ranks, desk) if ranks.rank == 0 else None
+    outcomes = fit(
+        members,
+        data,
+        _nobody_asks if saver is None else saver.report,
+        device=device,
+        save=None if saver is None else saver.save,
+        resume=payload["resume"],
+        ranks=ranks,
+        urgent=_nobody_hurries if saver is None else saver.is_urgent,
+    )
+    if ranks.rank == 0:
+        # By reference: the desk need not read weights.
+        ended = {"kind": "ended", "job": job, "outcomes": [ray.put(outcomes)]}
+        ray.get(desk.tell.remote(ended))
+
+
+def _nobody_asks(reports: Sequence[Report]) -> Sequence[Decision]:
+    raise RuntimeError("only rank 0 reports")
+
+
+def _nobody_hurries() -> bool:
+    return False
+
+
+def _fault(job: int, rank: int, error: Exception) -> dict[str, Any]:
+    return {
+        "kind": "fault",
+        "job": job,
+        "rank": rank,
+        "reason": root_cause(error),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+class _Saver:
+    """Rank 0's reports and checkpoints; a report counts once the lane has answered it."""
+
+    def __init__(self, store: CheckpointStore, job: int, ranks: TorchRanks, desk: Any) -> None:
+        self._store, self._job, self._ranks, self._desk = store, job, ranks, desk
+        self._pace = Pace()
+        self._warned = False
+
+    def report(self, reports: Sequence[Report]) -> Sequence[Decision]:
+        """Ask the lane."""
+        with Waiting(self._ranks.pulse):
+            told = [dataclasses.asdict(report) for report in reports]
+            event = {"kind": "report", "job": self._job, "reports": told}
+            decisions = ray.get(self._desk.ask.remote(event))
+        return cast(list[Decision], decisions)
+
+    def is_urgent(self) -> bool:
+        """True once the cloud has said that it will take a machine away, and until it does as often
+        as ``SAVE_SHARE`` allows: reports may be further apart than its two minutes."""
+        if not _is_preempted():
+            return False
+        first, self._warned = not self._warned, True
+        return first or self._pace.is_due()
+
+    def save(self, trial: int, snapshot: Snapshot) -> None:
+        """Write what training goes on from, as often as ``SAVE_SHARE`` allows, and always when a
+        machine will be taken away."""
+        if self._pace.is_due() or _is_preempted():
+            step = int(snapshot.documents["state"]["step"])
+            with self._pace:
+                self._store.save(trial, step, snapshot, "step")
+            # Nobody waits for it: it comes before the report that follows, in order.
+            event = {"kind": "saved", "job": self._job, "trial": trial, "step": step}
+            self._desk.tell.remote(event)
+
+
+class Pace:
+    """Enter it to write; it is due again when that is a small enough share of the time."""
+
+    def __init__(self) -> None:
+        self._begun = self._due = 0.0
+
+    def is_due(self) -> bool:
+        """Whether another checkpoint may be written."""
+        return time.monotonic() >= self._due
+
+    def __enter__(self) -> None:
+        self._begun = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        ended = time.monotonic()
+        self._due = ended + (ended - self._begun) / SAVE_SHARE
+
+
+def _is_preempted() -> bool:
+    """Whether this rank knows of a coming preemption. ``ray.train.get_preemption_info`` is a
+    collective call, and only rank 0 asks."""
+    return get_train_context().preemption_context.preemption_info is not None
+
+
+class Waiting:
+    """While entered, the rank waits for another process and cannot be said to hang."""
+
+    def __init__(self, pulse: Pulse) -> None:
+        self._pulse = pulse
+
+    def __enter__(self) -> None:
+        self._pulse.waiting = True
+
+    def __exit__(self, *_: object) -> None:
+        self._pulse.waiting = False
+        self._pulse.last = time.monotonic()
+
+
+def limit_s(pulse: Pulse) -> float:
+    """Seconds without a beat after which a rank hangs."""
+    return 2.0 * pulse.longest + HUNG_AFTER_S
+
+
+class _Watchdog:
+    """Looks at the pulse from a thread of its own.
+
+    The rank that hangs does not wait for others, the others do. It tells the desk where it stands
+    and ends; those that wait say so, and end if the lane finds that nothing will come. A rank that
+    does not run at all (stopped, or stuck in the kernel) says nothing.
+    """
+
+    def __init__(self, ranks: TorchRanks, desk: Any, job: int) -> None:
+        self._ranks, self._desk, self._job = ranks, desk, job
+        self._watched = threading.get_ident()
+        self._stop = threading.Event()
+
+    def __enter__(self) -> None:
+        pulse = self._ranks.pulse
+        pulse.last, pulse.longest, pulse.waiting = time.monotonic(), 0.0, False
+        threading.Thread(target=self._loop, name="jamba_ray-watchdog", daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+
+    def _loop(self) -> None:
+        pulse = self._ranks.pulse
+        while not self._stop.wait(1.0):
+            silent_s = time.monotonic() - pulse.last
+            if silent_s < limit_s(pulse):
+                continue
+            waits, last = pulse.waiting, pulse.last
+            event = {
+                "kind": "hung",
+                "job": self._job,
+                "rank": self._ranks.rank,
+                "waiting": waits,
+                "silent_s": silent_s,
+                "stack": "".join(traceback.format_stack(sys._current_frames()[self._watched])),
+            }
+            if not waits:
+                ray.get(self._desk.tell.remote(event), timeout=10.0)
+            else:
+                # The answer comes late; by then whom it waited for may have come.
+                ray.get(self._desk.ask.remote(event))
+                if pulse.last != last or not pulse.waiting:
+                    continue
+            os._exit(_EXIT_HUNG)

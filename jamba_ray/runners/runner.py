@@ -1,0 +1,321 @@
+"""A lane: trains stack after stack in this process; no trial's fault leaves its trial."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+import os
+import re
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from jamba_ray.checkpoints import Kind, Snapshot
+from jamba_ray.config.params import with_params
+from jamba_ray.config.run import TrialConfig
+from jamba_ray.config.space import Params
+from jamba_ray.data.prepared import PreparedData
+from jamba_ray.errors import ConfigError, JambaError, StorageError
+from jamba_ray.runners.latest_checkpoint import NewestCheckpoints, Told
+from jamba_ray.runners.report_check import by_trial, checked, is_number
+from jamba_ray.runners.watchdog import Watchdog
+from jamba_ray.runs.refusal import refusal
+from jamba_ray.runs.row_log import RowLog
+from jamba_ray.runs.run_folder import RunFolder, append_log
+from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.training import KEPT, Decision, Member, Outcome, Report, fit
+
+SAVE_EVERY_S = 2.0
+"""A running trial's resumable state is written at most this often."""
+SAVE_SHARE = 0.035
+"""The share of a lane's time that saving may take."""
+
+Fit = Callable[..., list[Outcome]]
+"""``jamba_ray.training.fit``, or what stands in for it."""
+Reporter = Callable[[Sequence[Report]], Sequence[Decision]]
+
+
+class DetachedError(BaseException):
+    """The lane lost its study: it must stop at once, and no trial is to blame.
+
+    No ``Exception``, so that code which survives a trial's faults does not survive this one.
+    """
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial that the lane is to train."""
+
+    number: int
+    params: Params
+    resumed: bool = False
+    """Whether its newest checkpoint is to be continued."""
+    step: int = 0
+    """Reports that the study has of it."""
+    saved: int = 0
+    """Step of the newest checkpoint that the study knows of; 0: it knows of none."""
+
+
+class Lane:
+    """Trains stacks on ``data`` with ``threads`` intra-op threads; tracebacks go to its log."""
+
+    objective_key = ""
+    """The metric that a report is judged by: 'val/<objective>'."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        data: PreparedData,
+        *,
+        threads: int = 1,
+        device: str = "cpu",
+        fit: Fit = fit,
+        rows: bool = True,
+        hang_timeout_s: float | None = None,
+        patience_s: float = 60.0,
+        waiting: Callable[[str | None], object] = lambda sentence: None,
+        note: Callable[[str], object] = lambda sentence: None,
+        tell_log: Callable[[str, str], object] | None = None,
+        saved: Told = lambda trial, step: None,
+    ) -> None:
+        """``rows``: whether each report is written to the run's local rows. ``hang_timeout_s``: a
+        stack that reports nothing for so long ends this process. ``patience_s``: a store that
+        refuses is tried again for so long; ``waiting`` is told at each try, with None after it.
+        ``note`` is told what a user should read in the summary, ``saved`` of each resumable
+        checkpoint. ``tell_log`` is told each entry of the log, by the log's name, where the run
+        folder lies on another machine."""
+        torch.set_num_threads(threads)
+        self._rows = RowLog(folder.path) if rows else None
+        self._data, self._device = data, device
+        self._fit = fit
+        self._store = folder.checkpoint_store()
+        self._newest = NewestCheckpoints(self._store, self._say, saved)
+        self._patience_s, self._waiting, self._note = patience_s, waiting, note
+        self._tell_log = tell_log
+        self._log = folder.logs / f"lane-{os.uname().nodename}-{os.getpid()}.log"
+        self._watchdog = Watchdog(hang_timeout_s, self._log)
+
+    def train(self, jobs: Sequence[Job], base: TrialConfig, report: Reporter) -> list[LaneOutcome]:
+        """Train one stack to its end, one outcome per job, in order. Whatever a trial does, it ends
+        as 'failed' with a one-sentence reason and its traceback in the log.
+
+        Raises:
+            DetachedError: The study cannot be told; no trial's state is known.
+        """
+        self.objective_key = f"val/{base.objective}"
+        ended: dict[int, LaneOutcome] = {}
+        members = []
+        for job in jobs:
+            try:
+                members.append(member_of(job, base))
+            except Exception as error:
+                ended[job.number] = self._failed(job, error)
+        resume = {j.number for j in jobs if j.resumed and j.number not in ended}
+        for job in jobs:
+            self._newest.expect(job.number, job.saved)
+        with self._watchdog:
+            report = self._watchdog.around(report)
+            try:
+                outcomes = self._fit_all(members, resume, report)
+            except (Exception, SystemExit) as error:
+                outcomes = self._after_fault(members, resume, report, error)
+        ended |= {
+            job.number: self._settled(job, outcomes[job.number])
+            for job in jobs
+            if job.number in outcomes
+        }
+        return [ended[job.number] for job in jobs]
+
+    def _fit_all(
+        self, members: Sequence[Member], resume: set[int], report: Reporter
+    ) -> dict[int, Outcome | BaseException]:
+        if not members:
+            return {}
+        report = checked(self._written(report), self.objective_key)
+        snapshots = {n: found for n in resume if (found := self._newest.read(n)) is not None}
+        outcomes = self._fit(
+            members,
+            self._data,
+            report,
+            device=self._device,
+            save=Saver(self._save).save,
+            resume=snapshots or None,
+        )
+        return by_trial(members, outcomes)
+
+    def _save(self, trial: int, step: int, snapshot: Snapshot, kind: Kind) -> str:
+        """Save, again and again while the store refuses; a store that is lost is no fault of the
+        trial. Raises DetachedError after ``patience_s``."""
+        begun, pause = time.monotonic(), 0.2
+        while True:
+            try:
+                saved = self._store.save(trial, step, snapshot, kind)
+            except StorageError as error:
+                waited = time.monotonic() - begun
+                if waited >= self._patience_s:
+                    raise DetachedError(error.message) from error
+                self._write(f"trial {trial}: {error.message} Trying again.")
+                self._waiting(refusal(error, waited, self._patience_s))
+                time.sleep(max(0.0, min(pause, self._patience_s - waited)))
+                pause = min(2 * pause, 5.0)
+            else:
+                if pause > 0.2:
+                    self._waiting(None)
+                if kind == "step":
+                    self._newest.saved(trial, step)
+                return saved
+
+    def _written(self, report: Reporter) -> Reporter:
+        """``report``, with each report in the local rows before anybody else is told."""
+        rows = self._rows
+        if rows is None:
+            return report
+
+        def write(reports: Sequence[Report]) -> Sequence[Decision]:
+            for r in reports:
+                rows.write(r.trial, r.step, r.metrics, **counts(r))
+            return report(reports)
+
+        return write
+
+    def _after_fault(
+        self,
+        members: Sequence[Member],
+        resume: set[int],
+        report: Reporter,
+        error: BaseException,
+    ) -> dict[int, Outcome | BaseException]:
+        """A stack that fell over as a whole is trained member by member: only the guilty one fails.
+
+        Reports are made again from the start; the study gives the same answers.
+        """
+        if len(members) == 1:
+            return {members[0].trial: error}
+        outcomes: dict[int, Outcome | BaseException] = {}
+        for member in members:
+            try:
+                outcomes |= self._fit_all([member], resume & {member.trial}, report)
+            except (Exception, SystemExit) as own:
+                outcomes[member.trial] = own
+        return outcomes
+
+    def _settled(self, job: Job, outcome: Outcome | BaseException) -> LaneOutcome:
+        """The outcome in plain values, its weights saved if it may win."""
+        if isinstance(outcome, BaseException):
+            return self._failed(job, outcome)
+        value = outcome.value
+        sound = value is not None and math.isfinite(value)
+        path = None
+        if outcome.checkpoint is not None and sound and outcome.state in KEPT:
+            try:
+                path = self._save(job.number, outcome.best_step, outcome.checkpoint, "best")
+            except Exception as error:
+                return self._failed(job, error)
+        return LaneOutcome(
+            number=outcome.trial,
+            state=outcome.state,
+            reason=outcome.reason,
+            value=value,
+            metrics={k: float(v) for k, v in outcome.metrics.items() if is_number(v)},
+            best_step=outcome.best_step,
+            rows_seen=outcome.rows_seen,
+            epochs=outcome.epochs,
+            seconds=outcome.seconds,
+            goodput_s=outcome.goodput_s,
+            checkpoint=path,
+        )
+
+    def _failed(self, job: Job, error: BaseException) -> LaneOutcome:
+        reason = root_cause(error)
+        text = "".join(traceback.format_exception(error))
+        self._write(f"trial {job.number} failed: {reason}\n{job.params}\n{text}")
+        # The traceback holds the trial's tensors; without this the next trial starts with less.
+        error.__traceback__ = None
+        gc.collect()
+        return LaneOutcome(number=job.number, state="failed", reason=reason)
+
+    def _say(self, sentence: str) -> None:
+        self._write(sentence)
+        self._note(sentence)
+
+    def _write(self, text: str) -> None:
+        entry = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"
+        if self._tell_log is not None:
+            self._tell_log(self._log.name, entry)
+        # A full disk must not hide the reason, which goes to the study.
+        with contextlib.suppress(OSError):
+            append_log(self._log, entry)
+
+
+class Saver:
+    """Saves resumable snapshots, not too often: a trial every ``SAVE_EVERY_S`` seconds, or as often
+    as all the trials of the lane together may with ``SAVE_SHARE`` of its time."""
+
+    def __init__(self, save: Callable[[int, int, Snapshot, Kind], str]) -> None:
+        self._save = save
+        self._saved_at: dict[int, float] = {}
+        self._took_s = 0.0
+
+    def save(self, trial: int, snapshot: Snapshot) -> None:
+        """Save unless the trial was saved a moment ago."""
+        now = time.monotonic()
+        pause_s = save_every_s(self._took_s, [now - at for at in self._saved_at.values()])
+        if now - self._saved_at.get(trial, -math.inf) < pause_s:
+            return
+        self._save(trial, int(snapshot.documents["state"]["step"]), snapshot, "step")
+        self._saved_at[trial] = now
+        self._took_s = time.monotonic() - now
+
+
+def save_every_s(took_s: float, ages_s: Sequence[float]) -> float:
+    """Seconds between two saves of a trial.
+
+    Args:
+        took_s: What the last save took.
+        ages_s: For each trial of the lane, how long ago it was saved; what was not saved for ten
+            times ``SAVE_EVERY_S`` has ended.
+    """
+    n_open = sum(age < 10 * SAVE_EVERY_S for age in ages_s)
+    return max(SAVE_EVERY_S, n_open * min(took_s, SAVE_EVERY_S) / SAVE_SHARE)
+
+
+def counts(report: Report) -> dict[str, float]:
+    """What a report's local row counts."""
+    return {
+        "rows_seen": report.rows_seen,
+        "epoch": report.epoch,
+        "seconds": report.seconds,
+        "goodput_s": report.goodput_s,
+    }
+
+
+def root_cause(error: BaseException) -> str:
+    """The one line that matters, as a sentence without its full stop."""
+    if isinstance(error, ConfigError):
+        return " ".join(error.mistakes)
+    if isinstance(error, JambaError):
+        # Without the trial's number, so that equal failures of many trials count as one.
+        return re.sub(r"^Trial \d+: ", "", error.message)
+    if isinstance(error, SystemExit):
+        return f"the training code called sys.exit({error.code!r})"
+    while error.__cause__ is not None:
+        error = error.__cause__
+    kind, lines = type(error).__name__, str(error).strip().splitlines()
+    said = f"{kind}: {lines[0]}" if lines else kind
+    if isinstance(error, MemoryError) or kind == "OutOfMemoryError":
+        return f"out of memory ({said})"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
+    return f"{said}{where}"
+
+
+def member_of(job: Job, base: TrialConfig) -> Member:
+    """A job as training takes it, with a seed of its own."""
+    config = with_params(base, job.params)
+    if "seed" not in job.params:
+        config = config.model_copy(update={"seed": (base.seed + job.number) % 2**31})
+    return Member(trial=job.number, config=config)

@@ -1,0 +1,34 @@
+"""What pays for the trials of a shape, measured in this process.
+
+Apart from ``stacks``, which the study's server loads: it need not wait for torch.
+"""
+
+from __future__ import annotations
+
+from jamba_ray.config.run import TrialConfig
+from jamba_ray.data.prepared import PreparedData
+from jamba_ray.study.records import Paying
+from jamba_ray.training import stack_size
+from jamba_ray.training.schedule import Timetable
+
+
+def what_pays(config: TrialConfig, data: PreparedData, device: str, most: int) -> Paying:
+    """Probe stacks of up to ``most`` trials like ``config``; see ``training.stack_size``."""
+    probed = stack_size.probe(config, data, device, most)
+    size = stack_size.choose_k(probed) if probed else 1
+    return Paying(
+        size=size,
+        n_batches=n_batches(config, data),
+        rows_per_s={str(m.size): round(m.rows_per_s, 1) for m in probed},
+        compiled=stack_size.if_compiled(config, size, device),
+    )
+
+
+def n_batches(config: TrialConfig, data: PreparedData) -> int:
+    """Optimizer steps of a trial that runs to its end."""
+    return Timetable.of(config.training, len(data.train)).n_batches
+
+
+def in_words(found: Paying) -> str:
+    """``1: 900, 2: 1,650 rows/s``."""
+    return ", ".join(f"{size}: {rate:,.0f}" for size, rate in found.rows_per_s.items()) + " rows/s"

@@ -1,0 +1,173 @@
+"""A lane whose trials come and go: each ends on its own, and others take the slots left free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from jamba_ray.checkpoints import Snapshot
+from jamba_ray.config.run import TrialConfig
+from jamba_ray.errors import TrialError
+from jamba_ray.runners.report_check import checked
+from jamba_ray.runners.runner import Job, Lane, Reporter, Saver, member_of
+from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.training import Decision, Member, Outcome, Report
+
+Ended = Callable[[LaneOutcome], None]
+"""Told of each trial the moment it has ended."""
+More = Callable[[], Sequence[Job]]
+"""Asked for trials of the same shape to join."""
+
+
+class StackLane(Lane):
+    """``Lane`` for stacks of trials."""
+
+    def train_stack(
+        self,
+        jobs: Sequence[Job],
+        base: TrialConfig,
+        report: Reporter,
+        *,
+        size: int,
+        ended: Ended,
+        more: More,
+        steps_to_come: int | None = None,
+    ) -> None:
+        """Train ``jobs``, which are of one shape, and those that join as one stack of at most
+        ``size`` trials at a time. ``steps_to_come``: see ``jamba_ray.training.fit``.
+
+        What a trial does is its own fault, as in ``train``. A stack that falls over as a whole is
+        gone on with trial by trial from the newest checkpoints: only the guilty one fails.
+
+        Raises:
+            DetachedError: The study cannot be told; no trial's state is known.
+        """
+        self.objective_key = f"val/{base.objective}"
+        self._base, self._size, self._ended, self._more = base, size, ended, more
+        self._jobs: dict[int, Job] = {}
+        self._open: dict[int, Member] = {}
+        self._told: set[int] = set()
+        self._joins = True
+        # What stands in for training need not know of it.
+        self._hints = (
+            {} if steps_to_come is None else {"steps_to_come": steps_to_come, "at_a_time": size}
+        )
+        self._saver = Saver(self._save)
+        with self._watchdog:
+            report = checked(self._written(self._watchdog.around(report)), self.objective_key)
+            try:
+                self._run(self._begin(jobs, report), report)
+            except (Exception, SystemExit) as error:
+                self._one_by_one(report, error)
+
+    def _run(self, members: list[tuple[Member, Snapshot | None]], report: Reporter) -> None:
+        if not members:
+            return
+        others = self._open.keys() - {member.trial for member, _ in members}
+        outcomes = self._fit(
+            [member for member, _ in members],
+            self._data,
+            report,
+            device=self._device,
+            save=self._saver.save,
+            finish=lambda outcome: self._end(outcome.trial, outcome),
+            join=lambda: self._joining(report),
+            resume={m.trial: snapshot for m, snapshot in members if snapshot is not None} or None,
+            **self._hints,
+        )
+        for outcome in outcomes:
+            self._end(outcome.trial, outcome)
+        for trial in self._open.keys() - others:
+            self._end(trial, TrialError("the training code ended without saying how the trial did"))
+
+    def _joining(self, report: Reporter) -> list[tuple[Member, Snapshot | None]]:
+        """Trials for the free slots. A study that has none now may have some later: stacks grow."""
+        if not self._joins or len(self._open) >= self._size:
+            return []
+        jobs = [job for job in self._more() if job.number not in self._jobs]
+        return self._begin(jobs, report)
+
+    def _begin(self, jobs: Sequence[Job], report: Reporter) -> list[tuple[Member, Snapshot | None]]:
+        """Members with the snapshots to go on from, each as far as the study knows it to be.
+
+        Checkpoints of different ages would put trials that were in step out of it, and the pruner
+        would be asked in another order than without the interruption.
+        """
+        members = []
+        for job in jobs:
+            self._jobs[job.number] = job
+            self._newest.expect(job.number, job.saved)
+            try:
+                member = member_of(job, self._base)
+            except Exception as error:
+                self._end(job.number, error)
+                continue
+            self._open[job.number] = member
+            members.append(member)
+        found = {m.trial: self._newest.read(m.trial) for m in members if self._jobs[m.trial].step}
+        snapshots = {trial: snapshot for trial, snapshot in found.items() if snapshot is not None}
+        behind = [m for m in members if _step(snapshots.get(m.trial)) < self._jobs[m.trial].step]
+        snapshots |= self._catch_up(behind, snapshots, report)
+        together = [(m, snapshots.get(m.trial)) for m in members if m.trial in self._open]
+        if behind and len(together) < len(members):
+            # Told before the interruption to end, they do so now; their slots were to be filled.
+            together += self._joining(report)
+        return together
+
+    def _catch_up(
+        self, members: list[Member], snapshots: dict[int, Snapshot], report: Reporter
+    ) -> dict[int, Snapshot]:
+        """Train to the last report that the study has of each; a snapshot of those that go on."""
+        if not members:
+            return {}
+        halted: set[int] = set()
+
+        def until(reports: Sequence[Report]) -> list[Decision]:
+            decisions = list(report(reports))
+            for i, one in enumerate(reports):
+                if decisions[i] == "continue" and one.step >= self._jobs[one.trial].step:
+                    decisions[i] = "stop"
+                    halted.add(one.trial)
+            return decisions
+
+        outcomes = self._fit(
+            members,
+            self._data,
+            until,
+            device=self._device,
+            save=self._saver.save,
+            resume={m.trial: snapshots[m.trial] for m in members if m.trial in snapshots} or None,
+            **self._hints,
+        )
+        caught_up = {}
+        for outcome in outcomes:
+            if outcome.state == "stopped" and outcome.trial in halted and outcome.checkpoint:
+                caught_up[outcome.trial] = outcome.checkpoint
+            else:
+                self._end(outcome.trial, outcome)
+        return caught_up
+
+    def _one_by_one(self, report: Reporter, error: BaseException) -> None:
+        """Go on alone with each trial that has no end yet; reports made again change nothing."""
+        left = list(self._open.values())
+        if len(left) == 1:
+            self._end(left[0].trial, error)
+            return
+        self._joins = False
+        for member in left:
+            try:
+                self._run([(member, self._newest.read(member.trial))], report)
+            except (Exception, SystemExit) as own:
+                self._end(member.trial, own)
+
+    def _end(self, trial: int, how: Outcome | BaseException) -> None:
+        """Tell of a trial's end, once."""
+        job = self._jobs.get(trial)
+        if job is None or job.number in self._told:
+            return
+        self._told.add(trial)
+        self._open.pop(trial, None)
+        self._ended(self._settled(job, how))
+
+
+def _step(snapshot: Snapshot | None) -> int:
+    return 0 if snapshot is None else int(snapshot.documents["state"]["step"])

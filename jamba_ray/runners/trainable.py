@@ -1,0 +1,243 @@
+"""The Tune trainable: a lane's process, kept warm from stack to stack."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import ray
+from ray import tune
+
+from jamba_ray.config.params import with_params
+from jamba_ray.config.run import TrialConfig
+from jamba_ray.data.prepared import PreparedData
+from jamba_ray.errors import JambaError, StorageError
+from jamba_ray.runners.preemption import DrainedError, DrainNotice
+from jamba_ray.runners.runner import DetachedError, Fit, Job, counts
+from jamba_ray.runners.stack_probe import n_batches, what_pays
+from jamba_ray.runners.stack_runner import StackLane
+from jamba_ray.runners.study_client import aside, call, server_of
+from jamba_ray.runs.row_log import RowLog
+from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.study.records import Packing, Paying, ReportLine, TrialSpec, from_text
+from jamba_ray.training import Decision, Report, fit
+from jamba_ray.training.device_rows import streaming
+
+if TYPE_CHECKING:
+    from jamba_ray.runners.group import Group
+
+
+@dataclass(frozen=True)
+class LaneSettings:
+    """What every lane of a sweep is told once."""
+
+    server: str
+    """Name of the StudyServer."""
+    folder: RunFolder
+    """The run; on other machines than the driver's its path is a scratch folder."""
+    base: dict[str, Any]
+    """The base ``TrialConfig`` as JSON: families are registered before it is read."""
+    threads: int
+    device: str
+    node_id: str = ""
+    """Ray's name of the driver's machine, where the run folder lies."""
+    rows: bool = True
+    """Whether there are local rows."""
+    hang_timeout_s: float | None = None
+    """A trial that reports nothing for so long ends this process."""
+    patience_s: float = 60.0
+    """A store that refuses is tried again for so long."""
+    workers: int = 1
+    """Processes per trial; more than one are a group that this lane starts and leads."""
+    gpus: float = 0.0
+    """GPUs of each worker of a group."""
+    stack: int = 1
+    """Trials that a lane may train at a time."""
+    trials_per_lane: int | Literal["auto"] = "auto"
+    """Trials that it is to train at a time; ``auto``: as many as pay."""
+    fit: Fit | None = None
+    """Stands in for ``jamba_ray.training.fit``."""
+
+
+class LaneTrainable(tune.Trainable):
+    """Trains one stack per Tune trial, in one step, and tells the study itself."""
+
+    def setup(  # type: ignore[override]
+        self, config: dict[str, Any], settings: LaneSettings, data: PreparedData
+    ) -> None:
+        """Start the lane: data and modules are loaded once, for all stacks to come."""
+        self._server = server_of(settings.server)
+        self._base, self._settings = settings.base, settings
+        # Kept: what a process put is gone when nothing there refers to it.
+        self._handle = ray.put(ray.get_runtime_context().current_actor)
+        call(self._server.enter, [self._handle])
+        if settings.folder.remote is not None:
+            settings.folder.logs.mkdir(parents=True, exist_ok=True)
+        elif not settings.folder.path.is_dir():
+            # Another node's disk: trials would fail one after the other for no fault of theirs.
+            why = (
+                f"the run folder must be the same on every node, but {settings.folder.path} is not "
+                f"on {os.uname().nodename}. Give `store=s3://...`, `gs://...`, or a shared folder."
+            )
+            call(self._server.storage_lost, why)
+            raise StorageError(why)
+        self._group = _group_of(settings, self._server)
+        self._notice = DrainNotice()
+        alone = self._notice.around(fit) if self._group is None else self._group.fit
+        self._data = data
+        here = ray.get_runtime_context().get_node_id()
+        # Without a remote store the folder is shared by all machines, or this lane does not begin.
+        apart = settings.folder.remote is not None and here != settings.node_id
+        self._row_log = RowLog(settings.folder.path) if settings.rows and apart else None
+        self._lane = StackLane(
+            settings.folder,
+            data,
+            threads=settings.threads,
+            device=settings.device,
+            rows=settings.rows and not apart,
+            hang_timeout_s=settings.hang_timeout_s,
+            patience_s=settings.patience_s,
+            waiting=partial(
+                aside(self._server.waiting).remote, f"lane {os.uname().nodename} {os.getpid()}"
+            ),
+            note=self._server.note.remote,
+            tell_log=self._server.log.remote if apart else None,
+            # Nobody waits for it: it is told before the report that follows, in order.
+            saved=self._server.saved.remote,
+            fit=settings.fit or alone,
+        )
+        # The ranks of a group see their GPUs themselves, this process does not.
+        if self._group is None and (sentence := streaming(data, settings.device)) is not None:
+            self._server.note.remote(sentence)
+        self.reset_config(config)
+
+    def cleanup(self) -> None:
+        """End the group: nothing may outlive its lane."""
+        if self._group is not None:
+            self._group.close()
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next stack (``reuse_actors``)."""
+        self._ticket = str(new_config["ticket"])
+        self._members = from_text(new_config["members"])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train the stack to its end."""
+        base = TrialConfig.model_validate(self._base)
+        try:
+            if self._notice.is_urgent():
+                raise DrainedError
+            if self._settings.stack > 1:
+                self._train_stack(base)
+            else:
+                outcomes = self._lane.train(_jobs(self._members), base, self._report)
+                self._tell(self._server.finish, outcomes)
+        except DrainedError as error:
+            # Ray would take a BaseException for the end of the process.
+            raise RuntimeError(str(error)) from error
+        except DetachedError as error:
+            # The sweep ends for all lanes: what one cannot store is lost. Already told if it came
+            # from the study itself.
+            with contextlib.suppress(JambaError):
+                call(self._server.storage_lost, str(error))
+            raise RuntimeError(str(error)) from error
+        return {"done": True}
+
+    def _train_stack(self, base: TrialConfig) -> None:
+        """Fill the lane up with trials of the first one's shape, and again as they end."""
+        (first,) = self._members
+        found = self._packing(first, base)
+        size = min(found.size, self._settings.stack)
+
+        def fill(new: bool) -> list[Job]:
+            specs: list[TrialSpec] = self._tell(self._server.fill, self._ticket, size, new)
+            return _jobs(specs)
+
+        self._lane.train_stack(
+            # What was interrupted goes on first; its free slots are filled as they would have been.
+            fill(new=first.step == 0),
+            base,
+            self._report,
+            size=size,
+            steps_to_come=found.steps,
+            ended=lambda outcome: self._tell(self._server.finish, [outcome]),
+            more=lambda: fill(new=True),
+        )
+
+    def _packing(self, first: TrialSpec, base: TrialConfig) -> Packing:
+        """How many trials of this shape to train at a time (as asked for, or what was measured),
+        and for how many steps."""
+        words = ", ".join(f"{path}={value}" for path, value in first.shape.items())
+        shape = f"{self._settings.device}: {words or 'all trials'}"
+        found: Packing | None = self._tell(self._server.packing, shape)
+        if found is None:
+            found = self._tell(self._server.keep_packing, shape, self._measure(first, base))
+        return found
+
+    def _measure(self, first: TrialSpec, base: TrialConfig) -> Paying:
+        settings = self._settings
+        asked = None if settings.trials_per_lane == "auto" else settings.trials_per_lane
+        try:
+            config = with_params(base, first.params)
+            if asked is not None:
+                return Paying(asked, n_batches(config, self._data))
+            return what_pays(config, self._data, settings.device, settings.stack)
+        except Exception:
+            # What is wrong with the shape its trials will say.
+            return Paying(asked or 1, 0)
+
+    def _tell(self, method: Any, *args: Any) -> Any:
+        """Call the study; without it the lane must stop."""
+        try:
+            return call(method, *args)
+        except JambaError as error:
+            raise DetachedError(error.message) from error
+
+    def _report(self, reports: Sequence[Report]) -> list[Decision]:
+        """Tell the study, cooperatively: the lane ends its own trials."""
+        told = [
+            ReportLine(
+                number=r.trial,
+                step=r.step,
+                value=float(r.metrics[self._lane.objective_key]),
+                rows_seen=r.rows_seen,
+                epoch=r.epoch,
+                seconds=r.seconds,
+                goodput_s=r.goodput_s,
+                row=self._row(r),
+            )
+            for r in reports
+        ]
+        decisions: list[Decision] = self._tell(self._server.report, told)
+        return decisions
+
+    def _row(self, report: Report) -> dict[str, Any] | None:
+        """The local row, where it has to go with the report."""
+        if self._row_log is None:
+            return None
+        return self._row_log.row(report.trial, report.step, report.metrics, **counts(report))
+
+
+def _jobs(specs: Sequence[TrialSpec]) -> list[Job]:
+    return [Job(spec.number, spec.params, spec.resumed, spec.step, spec.saved) for spec in specs]
+
+
+def _group_of(settings: LaneSettings, server: Any) -> Group | None:
+    if settings.workers == 1:
+        return None
+    # Ray Train takes a quarter of a second to import, which lanes of one process need not pay.
+    from jamba_ray.runners.group import Group
+
+    return Group(
+        settings.folder,
+        workers=settings.workers,
+        threads=settings.threads,
+        gpus=settings.gpus,
+        note=server.note.remote,
+        saved=server.saved.remote,
+    )

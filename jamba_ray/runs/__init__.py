@@ -1,0 +1,1 @@
+"""Stores a run: its folder, its rows and its replica in a bucket."""

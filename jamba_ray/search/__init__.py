@@ -1,1 +1,0 @@
-"""The search: an Optuna study that is the truth, and Ray Tune that schedules its trials."""

@@ -1,0 +1,128 @@
+"""Who trains which trial: lanes hold tickets, a ticket holds trials."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Callable, Mapping
+
+import optuna
+
+from jamba_ray.config.space import Params, Scalar
+from jamba_ray.study import stacks
+from jamba_ray.study.ending import Ending
+from jamba_ray.study.memory import StudyMemory
+from jamba_ray.study.proposal import whole_trial
+from jamba_ray.study.records import Answer, TrialSpec
+from jamba_ray.study.settings import StudySettings
+from jamba_ray.study.suggestions import Suggestions
+from jamba_ray.study.trial_index import Ledger, Live
+
+
+class Assignment:
+    """Gives trials to lanes: those that wait for one first, then new ones. Commits nothing."""
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        storage: StudyMemory,
+        ledger: Ledger,
+        suggestions: Suggestions,
+        ending: Ending,
+        settings: StudySettings,
+        clock: Callable[[], float],
+    ) -> None:
+        self._study, self._storage, self._ledger = study, storage, ledger
+        self._suggestions, self._ending = suggestions, ending
+        self._settings, self._clock = settings, clock
+
+    def ask(self, ticket: str) -> Answer:
+        """A trial for the lane that holds ``ticket``, or why there is none."""
+        for number in self._ledger.holders(ticket):
+            return Answer(spec=self._spec(number))
+        ended = self._ending.why_no_more()
+        if ended is None and self._ledger.waiting:
+            number = self._ledger.waiting[0]
+            self.give(self._ledger.live[number], ticket)
+            self._ledger.waiting.popleft()
+            return Answer(spec=self._spec(number))
+        if ended is None:
+            number = self._ledger.n_begun
+            params, marks = self._suggestions.next(number, shape=self._new_shape(number))
+            if params is not None:
+                self._create(number, params, {"ticket": ticket, **marks})
+                return Answer(spec=self._spec(number))
+            ended = self._suggestions.exhausted()
+        return Answer(ended=self._ending.say(ended))
+
+    def fill(self, ticket: str, size: int, *, new: bool) -> list[TrialSpec]:
+        """See ``StudyBook.fill``."""
+        held = sorted(self._ledger.holders(ticket))
+        if held and not any(self._ledger.live[number].losses for number in held):
+            shape = self._settings.space.shape(self._ledger.live[held[0]].params)
+            held += self._take_waiting(ticket, shape, size - len(held))
+            if new and not self._ledger.waiting:
+                held += self._create_more(ticket, held, shape, size)
+        return [self._spec(number) for number in sorted(held)]
+
+    def give(self, live: Live, ticket: str) -> None:
+        """``ticket`` holds this trial now; empty: nobody does."""
+        self._storage.set_trial_user_attr(live.trial_id, "ticket", ticket)
+        live.ticket, live.heard = ticket, self._clock()
+
+    def _create(self, number: int, params: Params, attrs: Mapping[str, Scalar]) -> None:
+        trial = whole_trial(params, self._settings.space, attrs, datetime.datetime.now())
+        trial_id = self._storage.create_new_trial(self._study._study_id, trial)
+        self._suggestions.note(self._storage.get_trial(trial_id))
+        self._ledger.live[number] = Live(
+            trial_id,
+            params,
+            str(attrs["ticket"]),
+            heard=self._clock(),
+            stack=int(str(attrs.get("stack", number))),
+        )
+        self._ledger.stacks[self._ledger.live[number].stack] += 1
+
+    def _spec(self, number: int) -> TrialSpec:
+        live = self._ledger.live[number]
+        shape = self._settings.space.shape(live.params)
+        return TrialSpec(number, dict(live.params), shape, live.step, live.saved)
+
+    def _take_waiting(self, ticket: str, shape: Params, n: int) -> list[int]:
+        """At most ``n`` trials of this shape that wait for a lane and did not lose one before."""
+        live, shape_of = self._ledger.live, self._settings.space.shape
+        taken = [
+            number
+            for number in self._ledger.waiting
+            if not live[number].losses and shape_of(live[number].params) == shape
+        ][: max(0, n)]
+        for number in taken:
+            self.give(live[number], ticket)
+            self._ledger.waiting.remove(number)
+        return taken
+
+    def _new_shape(self, number: int) -> Params | None:
+        """The shape of the first trial of one of the first stacks; None: the sampler chooses."""
+        s, begun = self._settings, len(self._ledger.stacks)
+        explores = s.stack > 1 and s.sampler.name in ("tpe", "gp", "random")
+        if not (explores and stacks.has_shapes(s.space) and begun < s.sampler.n_startup_trials):
+            return None
+        tried = [s.space.shape(trial.params) for trial in self._study.get_trials(deepcopy=False)]
+        return self._suggestions.new_shape(number, tried)
+
+    def _create_more(self, ticket: str, held: list[int], shape: Params, size: int) -> list[int]:
+        s, stack = self._settings, self._ledger.live[held[0]].stack
+        share = math.ceil((s.n_trials - self._ledger.n_begun) / s.lanes)
+        exploring = self._ledger.is_among_first_stacks(stack, s.sampler.n_startup_trials)
+        limit = stacks.trials_in_stack(s.space, s.n_trials, size, exploring=exploring)
+        room = limit - self._ledger.stacks[stack]
+        now = stacks.at_a_time_now(size, self._ledger.n_begun, s.lanes, s.begin_with)
+        made: list[int] = []
+        while len(made) < min(now - len(held), share, room) and self._ending.why_no_more() is None:
+            number = self._ledger.n_begun
+            params, marks = self._suggestions.next(number, shape=shape, joins=True)
+            if params is None:
+                break
+            self._create(number, params, {"ticket": ticket, "stack": stack, **marks})
+            made.append(number)
+        return made

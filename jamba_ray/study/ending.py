@@ -1,0 +1,70 @@
+"""Whether a sweep has ended: by its number of trials, its failures, its budget, or its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jamba_ray.study import end_rules
+from jamba_ray.study.settings import StudySettings
+from jamba_ray.study.suggestions import Suggestions
+from jamba_ray.study.trial_index import Ledger
+
+
+class Ending:
+    """What ends this sweep, said once it is so.
+
+    ``begun`` is when this session began, by ``clock``; earlier ones ran for ``earlier_s`` seconds.
+    """
+
+    def __init__(
+        self,
+        settings: StudySettings,
+        ledger: Ledger,
+        suggestions: Suggestions,
+        clock: Callable[[], float],
+        begun: float,
+        earlier_s: float,
+    ) -> None:
+        self._settings, self._ledger, self._suggestions = settings, ledger, suggestions
+        self._clock, self._begun, self.earlier_s = clock, begun, earlier_s
+        self._spoilt: str | None = None
+        self.said: str | None = None
+        """Why no more trials are begun, once somebody was told."""
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since this session began."""
+        return self._clock() - self._begun
+
+    def say(self, why: str | None) -> str | None:
+        """The first reason that was said; ``why`` becomes it where there is none yet."""
+        self.said = self.said or why
+        return self.said
+
+    def spoil(self, why: str) -> None:
+        """The data changed: no more trials."""
+        self.say(why)
+        self._spoilt = why
+
+    def why_no_more(self) -> str | None:
+        """Why no trial is to be begun or continued; None: the rules allow it."""
+        s = self._settings
+        if self._spoilt is not None:
+            return self._spoilt
+        if failed := self._ledger.too_many_failed(s.max_failed_trials):
+            return failed
+        if late := self.out_of_time():
+            return late
+        if not self._ledger.waiting and self._ledger.n_begun >= s.n_trials:
+            return f"all {s.n_trials} trials are done"
+        return None
+
+    def nothing_left(self) -> str | None:
+        """Why there is nothing to do any more; None: there may be work."""
+        if self._ledger.live:
+            return None
+        return self.why_no_more() or self._suggestions.exhausted()
+
+    def out_of_time(self) -> str | None:
+        """Why the budget ends the sweep; None: it does not."""
+        return end_rules.out_of_time(self.earlier_s + self.elapsed_s, self._settings.limit)

@@ -1,0 +1,82 @@
+"""ASHA's rungs, sorted: Optuna's decisions without a look at every trial for each of them.
+
+``optuna.pruners.SuccessiveHalvingPruner`` keeps what a trial scored at a rung as an attribute of
+the trial, and collects and sorts those of all trials for each decision: at 10,000 trials that is
+most of what the study does. Here the values of each rung stay sorted, and a decision is a bisection
+(``tests/study/test_rungs.py`` holds the two to be equal). The attributes are Optuna's own, so that
+the study's file has all there is to know and any Optuna could go on with it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Literal
+
+from optuna.trial import FrozenTrial
+
+_KEY = "completed_rung_"
+"""Optuna's name of a rung's attribute, without its number."""
+
+
+class Rungs:
+    """What trials scored at each rung.
+
+    Args:
+        first: Report step of the first rung; None: there are no rungs.
+        factor: One in so many goes on; the next rung comes after so many times the steps.
+        direction: Of the objective.
+        trials: Those that the study holds already.
+    """
+
+    def __init__(
+        self,
+        first: int | None,
+        factor: int,
+        direction: Literal["maximize", "minimize"],
+        trials: Iterable[FrozenTrial] = (),
+    ) -> None:
+        self._first, self._factor, self._direction = first, factor, direction
+        self._values: defaultdict[str, list[float]] = defaultdict(list)
+        for trial in trials:
+            for key, value in trial.system_attrs.items():
+                self.note(key, value)
+
+    def judge(self, trial: FrozenTrial) -> tuple[bool, dict[str, float]]:
+        """Whether a trial is to be pruned by its newest report, and the rungs that it came to.
+
+        Changes nothing: the rungs become true by ``note`` once the study holds them.
+        """
+        reached: dict[str, float] = {}
+        step = trial.last_step
+        if self._first is None or step is None:
+            return False, reached
+        value, rung = trial.intermediate_values[step], 0
+        while f"{_KEY}{rung}" in trial.system_attrs:
+            rung += 1
+        while step >= self._first * self._factor**rung:
+            key = f"{_KEY}{rung}"
+            reached[key] = value
+            if not self._goes_on(value, self._values[key]):
+                return True, reached
+            rung += 1
+        return False, reached
+
+    def note(self, key: str, value: float) -> None:
+        """A trial has this attribute now; what is no rung is passed over."""
+        if key.startswith(_KEY):
+            insort(self._values[key], value)
+
+    def _goes_on(self, value: float, others: list[float]) -> bool:
+        """Whether ``value`` is in the best 1/``factor`` of it and the sorted ``others``; the best
+        of all goes on while there are too few. A tie goes on."""
+        may_be_better = max(0, (len(others) + 1) // self._factor - 1)
+        if self._direction == "maximize":
+            return len(others) - bisect_right(others, value) <= may_be_better
+        return bisect_left(others, value) <= may_be_better
+
+
+def came_to_a_rung(trial: FrozenTrial) -> bool:
+    """Whether a trial was held against others, whatever came of it."""
+    return f"{_KEY}0" in trial.system_attrs

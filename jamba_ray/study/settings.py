@@ -1,0 +1,141 @@
+"""What a study needs to know of its sweep, and how that follows from the configuration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from jamba_ray.config.budget import Limit, limit_of
+from jamba_ray.config.family import TRAINERS
+from jamba_ray.config.fingerprint import fingerprint, fingerprinted
+from jamba_ray.config.params import flatten
+from jamba_ray.config.run import SweepConfig, TrialConfig
+from jamba_ray.config.search import DIRECTIONS, PrunerSection, SamplerSection
+from jamba_ray.config.space import Params, SearchSpace, values
+from jamba_ray.study.stacks import most_at_a_time
+
+if TYPE_CHECKING:
+    # The study's server has no rows, and reads pandas and scipy half a second for them.
+    from jamba_ray.data.prepared import PreparedData
+
+N_REPORTS = 16
+"""Reports of a trial of the base configuration's ``epochs``, where ``report_rows`` is not given."""
+_BATCHES_A_REPORT = 8
+"""Reports of fewer batches are not rounded to whole ones."""
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """The part of a sweep's configuration that its study acts on."""
+
+    space: SearchSpace
+    objective: str
+    direction: Literal["maximize", "minimize"]
+    sampler: SamplerSection = field(default_factory=SamplerSection)
+    pruner: PrunerSection = field(default_factory=PrunerSection)
+    seed: int = 0
+    n_trials: int = 16
+    report_rows: int = 1
+    """Rows between two reports: what turns ``pruner.min_rows`` into report steps."""
+    limit: Limit | None = None
+    max_failed_trials: int | None = None
+    lanes: int = 1
+    stack: int = 1
+    """Trials that a lane may train at a time."""
+    begin_with: int | None = None
+    """See ``stacks.at_a_time_now``."""
+    config_fingerprint: str = ""
+    data_fingerprint: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted path -> value of everything in ``config_fingerprint``, to say what changed."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """What the rows look like, to say what changed."""
+    allow_config_change: bool = False
+    allow_data_change: bool = False
+    hang_timeout_s: float | None = None
+    """A trial whose lane died after so long without a report is said to have hung."""
+    patience_s: float = 60.0
+    """A disk that refuses is tried again for so long."""
+    first: tuple[Params, ...] = ()
+    """Tried first, when the study is new."""
+
+
+def stack_size(config: SweepConfig, space: SearchSpace, lanes: int) -> int:
+    """Trials that a lane may train at a time: trees and trials of several processes train alone."""
+    names = next((values(p.leaf) for p in space.parameters if p.path == "model.name"), None)
+    trained_by = {TRAINERS.get(str(name)) for name in names or [config.model.name]}
+    stackable = config.workers_per_trial == 1 and "gradient" in trained_by
+    return most_at_a_time(config.trials_per_lane, config.n_trials, lanes, stackable=stackable)
+
+
+def begin_with(config: SweepConfig, device: str) -> int | None:
+    """With how many trials at a time a sweep begins; None: with what was asked for."""
+    if config.trials_per_lane != "auto":
+        return None
+    return 1 if device == "cpu" else config.sampler.n_startup_trials
+
+
+def study_settings(
+    config: SweepConfig,
+    space: SearchSpace,
+    data: PreparedData,
+    *,
+    lanes: int,
+    first: tuple[Params, ...] = (),
+) -> StudySettings:
+    """What the study has to know of a sweep."""
+    return StudySettings(
+        space=space,
+        objective=config.objective,
+        direction=DIRECTIONS[config.objective],
+        sampler=config.sampler,
+        pruner=config.pruner,
+        seed=config.seed,
+        n_trials=config.n_trials,
+        report_rows=report_rows(config.trial(), len(data.train)),
+        limit=limit_of(config.budget),
+        max_failed_trials=config.max_failed_trials,
+        lanes=lanes,
+        config_fingerprint=fingerprint(config),
+        data_fingerprint=data.fingerprint,
+        config=flatten(fingerprinted(config)),
+        data=_data_in_words(data),
+        allow_config_change=config.allow_config_change,
+        allow_data_change=config.allow_data_change,
+        hang_timeout_s=config.hang_timeout_s,
+        patience_s=config.store_patience_s,
+        first=first,
+    )
+
+
+def _data_in_words(data: PreparedData) -> dict[str, Any]:
+    """What a user can compare where the rows are not the same."""
+    schema = data.schema
+    return {
+        "data: training rows": len(data.train),
+        "data: validation rows": len(data.val),
+        "data: features": ", ".join([*schema.numeric, *schema.categorical]),
+        "data: content": data.fingerprint,
+    }
+
+
+def report_rows(base: TrialConfig, n_train: int) -> int:
+    """Rows between reports, the same for all trials so that rungs mean the same for all.
+
+    Whole batches, where that makes little difference: trials that joined a stack late would
+    otherwise report one batch before or after the others, and judge and wait for each other twice.
+    """
+    if base.training.report_rows is not None:
+        return base.training.report_rows
+    every = max(1, math.ceil(base.training.epochs * n_train / N_REPORTS))
+    batch = base.training.batch_size
+    return every if every < _BATCHES_A_REPORT * batch else math.ceil(every / batch) * batch
+
+
+def base_config(config: SweepConfig, n_train: int) -> TrialConfig:
+    """What all trials share, ``report_rows`` settled."""
+    base = config.trial()
+    training = base.training.model_copy(update={"report_rows": report_rows(base, n_train)})
+    return base.model_copy(update={"training": training})

@@ -1,0 +1,140 @@
+"""Parameters for the next new trial: enqueued ones first, then what the sampler says, never twice
+what was tried while something else is left."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from jamba_ray.config.space import Params, Scalar
+from jamba_ray.errors import ConfigError
+from jamba_ray.study import sampling
+from jamba_ray.study.proposal import contains, distribution, propose
+from jamba_ray.study.sampler_history import Window
+from jamba_ray.study.settings import StudySettings
+
+_MAX_DRAWS = 8
+"""A draw that was tried before is drawn again at most so often."""
+
+
+class Suggestions:
+    """What to try next in ``study``; a function of the study and the settings alone."""
+
+    def __init__(self, study: optuna.Study, settings: StudySettings) -> None:
+        self._study, self._settings = study, settings
+        self._space = settings.space
+        self._grid = (
+            sampling.grid_order(self._space, settings.seed)
+            if settings.sampler.name == "grid"
+            else None
+        )
+        everything = self._grid if self._grid is not None else sampling.listed(self._space)
+        self.n_combinations = None if everything is None else len(everything)
+        """How many parameter sets there are; None where there are too many to list."""
+        self._left = None if everything is None else {sampling.key_of(p): p for p in everything}
+        """Those that no trial has, in their order."""
+        self._tried: set[str] = set()
+        self._window = Window(
+            settings.sampler.name, settings.sampler.n_startup_trials, settings.direction
+        )
+        self._n_begun = self._n_taken = 0
+        """Of what was enqueued, so much has its trial."""
+
+    def note(self, trial: FrozenTrial) -> None:
+        """A trial began, or it ended and is in its final state."""
+        if trial.number >= self._n_begun:
+            self._n_begun = trial.number + 1
+            key = sampling.key_of(dict(trial.params))
+            self._tried.add(key)
+            self._n_taken += "enqueued" in trial.user_attrs
+            if self._left is not None:
+                self._left.pop(key, None)
+        self._window.note(trial)
+
+    def enqueue(self, params: Mapping[str, Scalar]) -> None:
+        """Try these values in the next new trial; parameters not given are sampled.
+
+        Raises:
+            ConfigError: A path is no parameter of the space, or a value is not in its range.
+        """
+        known = {p.path: distribution(p.leaf) for p in self._space.parameters}
+        unknown = sorted(params.keys() - known.keys())
+        mistakes = [f"`{p}` is no parameter of the search space." for p in unknown]
+        mistakes += [
+            f"`{path}` {value!r} is not in the search space."
+            for path, value in params.items()
+            if path in known and not contains(known[path], value)
+        ]
+        if mistakes:
+            raise ConfigError(mistakes)
+        self._study.set_user_attr("enqueued", [*self._enqueued(), dict(params)])
+
+    def exhausted(self) -> str | None:
+        """Why there is nothing more to try, as a sentence's end; None: there is."""
+        if self._left is None or self._left or self._n_taken < len(self._enqueued()):
+            return None
+        return f"all {self.n_combinations} parameter sets of the search space have been tried"
+
+    def next(
+        self, number: int, *, shape: Params | None = None, joins: bool = False
+    ) -> tuple[Params | None, dict[str, Any]]:
+        """Parameters of a new trial (None: all were tried), and marks to keep with it.
+
+        ``shape``: its structural parameters are these. ``joins``: it is to join a stack; what was
+        enqueued does not, it begins one.
+        """
+        queue = self._enqueued()
+        if queue and (taken := self._n_taken) < len(queue):
+            if joins:
+                return None, {}
+            return self._draw(number, 0, queue[taken]), {"enqueued": taken}
+        untried: Collection[Params] | None = None if self._left is None else self._left.values()
+        if untried is not None:
+            if shape is not None:
+                of_shape = [params for params in untried if self._space.shape(params) == shape]
+                if not (of_shape or joins):
+                    return self.next(number)
+                untried = of_shape
+            if not untried:
+                return None, {}
+            if self._grid is not None:
+                return next(iter(untried)), {}
+        params: Params = {}
+        for draw in range(_MAX_DRAWS):
+            params = self._draw(number, draw, shape or {})
+            if sampling.key_of(params) not in self._tried:
+                return params, {}
+        if untried is not None:
+            rng = random.Random(sampling.trial_seed(self._settings.seed, number, _MAX_DRAWS))
+            return rng.choice(list(untried)), {}
+        return params, {}
+
+    def new_shape(self, number: int, tried: Sequence[Params]) -> Params:
+        """The structural parameters of a random trial, if possible none that were ``tried``."""
+        shape: Params = {}
+        for draw in range(_MAX_DRAWS):
+            seed = sampling.trial_seed(self._settings.seed, number, _MAX_DRAWS + 1 + draw)
+            sampler = optuna.samplers.RandomSampler(seed=seed)
+            shape = self._space.shape(propose(self._study, sampler, self._space, number))
+            if shape not in tried:
+                break
+        return shape
+
+    def _enqueued(self) -> list[Params]:
+        queue: list[Params] = self._study.user_attrs.get("enqueued", [])
+        return queue
+
+    def _draw(self, number: int, draw: int, fixed: Mapping[str, Scalar]) -> Params:
+        sampler = sampling.make_sampler(
+            self._settings.sampler,
+            self._space,
+            seed=self._settings.seed,
+            number=number,
+            draw=draw,
+        )
+        seen = self._window.of(self._study.get_trials(deepcopy=False))
+        return propose(self._study, sampler, self._space, number, fixed, seen=seen)

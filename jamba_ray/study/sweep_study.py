@@ -1,0 +1,355 @@
+"""The study: its one writer, which notes what lanes tell and judges it. No Ray.
+
+Every method that changes something commits before it returns, and may be called again with the same
+arguments (a reply can be lost): the second call changes nothing and gives the same answer.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from optuna.trial import TrialState
+
+from jamba_ray.config.space import Scalar
+from jamba_ray.study import end_rules, identity, sampling, stacks
+from jamba_ray.study.assignment import Assignment
+from jamba_ray.study.ending import Ending
+from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.records import (
+    Answer,
+    Packing,
+    Paying,
+    ReportLine,
+    SweepProgress,
+    TrialRecord,
+    TrialSpec,
+    attributes,
+)
+from jamba_ray.study.sessions import begin_session
+from jamba_ray.study.settings import StudySettings
+from jamba_ray.study.storage import StudyDatabase
+from jamba_ray.study.suggestions import Suggestions
+from jamba_ray.study.trial_index import Ledger, Live, record
+
+Decision = Literal["continue", "prune", "stop"]
+_MAX_LOSSES = 1
+"""A trial whose lane is lost is continued elsewhere so often, then it fails."""
+_OUTDATED = "the run went on with other settings or data than this trial was begun with"
+
+
+class StudyBook:
+    """Opens the study at ``path``, new or begun; ``session`` tells this driver from earlier ones.
+
+    Trials that another session left unfinished are handed out first. ``waiting``: see
+    ``StudyDatabase``.
+
+    Raises:
+        StorageError: See ``StudyDatabase``.
+        ConfigError: The study was begun with other settings or data, or the grid is infinite.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        settings: StudySettings,
+        *,
+        session: str = "",
+        epoch: int | None = None,
+        clock: Callable[[], float] = time.time,
+        waiting: Callable[[str | None], None] = lambda sentence: None,
+    ) -> None:
+        self._settings, self._session, self._clock = settings, session, clock
+        self._db = StudyDatabase(
+            path, settings.direction, epoch=epoch, patience_s=settings.patience_s, waiting=waiting
+        )
+        self._notes = list(self._db.notes)
+        try:
+            self._storage, self._study = self._db.storage, self._db.study
+            self._suggestions = Suggestions(self._study, settings)
+            changed = self._check_identity()
+            self._ledger = Ledger(settings.direction)
+            trials = self._study.get_trials(deepcopy=False)
+            self._rungs = sampling.make_rungs(
+                settings.pruner, settings.report_rows, settings.direction, trials
+            )
+            self._ledger.load(trials, session)
+            for trial in trials:
+                self._suggestions.note(trial)
+            self._ending = Ending(
+                settings,
+                self._ledger,
+                self._suggestions,
+                clock,
+                *begin_session(self._study, session, clock()),
+            )
+            self._assignment = Assignment(
+                self._study,
+                self._storage,
+                self._ledger,
+                self._suggestions,
+                self._ending,
+                settings,
+                clock,
+            )
+            for number in list(self._ledger.live) if changed else []:
+                self._finish(LaneOutcome(number, "failed", reason=_OUTDATED))
+            self._db.commit()
+        except BaseException:
+            self._db.close()
+            raise
+
+    # -- asked by the searcher ---------------------------------------------------------------
+
+    def ask(self, ticket: str) -> Answer:
+        """A trial for the lane that holds ``ticket``, or why there is none."""
+        answer = self._assignment.ask(ticket)
+        self._db.commit()
+        return answer
+
+    def fill(self, ticket: str, size: int, *, new: bool = True) -> list[TrialSpec]:
+        """The trials of the lane that holds ``ticket``, after others of their shape were added.
+
+        They are made up to ``size``, by trials of that shape which wait for a lane and then, if
+        ``new``, by new ones: not while trials of other shapes wait, not beyond this lane's share of
+        the trials that are left, and not beyond what ``study.stacks`` allows. A trial whose lane
+        was lost stays alone, so that it takes no other down with it.
+        """
+        specs = self._assignment.fill(ticket, size, new=new)
+        self._db.commit()
+        return specs
+
+    def packing(self, shape: str) -> Packing | None:
+        """What a lane found to pay for a shape; None: none has measured yet."""
+        return stacks.packing(self._study, shape)
+
+    def keep_packing(self, shape: str, found: Paying) -> Packing:
+        """Keep what a lane measured, for all lanes and sessions; the first one's is kept."""
+        s = self._settings
+        pruned = s.pruner.name != "none"
+        chosen = stacks.chosen(found, s.space, s.n_trials, s.lanes, pruned=pruned)
+        stacks.keep_packing(self._study, shape, chosen, found.rows_per_s)
+        self._db.commit()
+        return self.packing(shape) or chosen
+
+    def lost(self, ticket: str, why: str, *, charged: bool = True) -> None:
+        """The lane of ``ticket`` died: each of its trials is continued once, then failed; not
+        ``charged`` (its node went, which is no trial's fault): always continued. Which one of a
+        stack hung is seen when each goes on alone."""
+        held = self._ledger.holders(ticket)
+        for number in held:
+            live = self._ledger.live[number]
+            if charged and len(held) == 1 and (hung := self._hung(live)):
+                self._finish(LaneOutcome(number=number, state="failed", reason=hung))
+                continue
+            if charged and live.losses >= _MAX_LOSSES:
+                self._finish(LaneOutcome(number=number, state="failed", reason=why))
+                continue
+            if charged:
+                self._storage.set_trial_user_attr(live.trial_id, "losses", live.losses + 1)
+                live.losses += 1
+            self._assignment.give(live, "")
+            self._ledger.waiting.append(number)
+        self._db.commit()
+
+    def spoil(self, why: str) -> None:
+        """No more trials, and those that run fail at their next report: their data changed."""
+        self._ending.spoil(why)
+        for live in self._ledger.live.values():
+            live.spoilt = live.spoilt or why
+
+    def enqueue(self, params: Mapping[str, Scalar]) -> None:
+        """See ``Suggestions.enqueue``."""
+        self._suggestions.enqueue(params)
+        self._db.commit()
+
+    # -- told by the lanes -------------------------------------------------------------------
+
+    def report(self, reports: Sequence[ReportLine]) -> list[Decision]:
+        """Note one report each of some trials; what each is to do now."""
+        decisions = [self._report_one(report) for report in reports]
+        self._db.commit()
+        return decisions
+
+    def saved(self, number: int, step: int) -> None:
+        """A running trial has a resumable checkpoint at ``step`` now: should it be gone when the
+        trial is continued, that is noticed."""
+        live = self._ledger.live.get(number)
+        if live is not None and live.saved != step:
+            self._storage.set_trial_user_attr(live.trial_id, "saved", step)
+            live.saved = step
+            self._db.commit()
+
+    def finish(self, finish: LaneOutcome) -> None:
+        """Note how a trial ended. A value that is no finite number makes a complete trial fail."""
+        self._finish(finish)
+        self._db.commit()
+
+    def _finish(self, finish: LaneOutcome) -> None:
+        live = self._ledger.live.get(finish.number)
+        if live is None:
+            return
+        finish = self._judged(finish, live)
+        state, value = _optuna_end(finish, live)
+        self._storage.set_trial_user_attr(live.trial_id, "outcome", attributes(finish))
+        if finish.reason is not None:
+            self._storage.set_trial_user_attr(live.trial_id, "reason", finish.reason)
+        self._storage.set_trial_state_values(
+            live.trial_id, state, None if value is None else [value]
+        )
+        ended = self._storage.get_trial(live.trial_id)
+        self._suggestions.note(ended)
+        self._ledger.ended(finish.number, record(ended))
+
+    # -- read by the driver ------------------------------------------------------------------
+
+    def progress(self, after: int = 0) -> SweepProgress:
+        """The sweep now; ``finished`` holds those after the first ``after`` to finish."""
+        self._db.copy_if_due()
+        ledger, n = self._ledger, self._settings.n_trials
+        return SweepProgress(
+            n_trials=min(n, self._suggestions.n_combinations or n),
+            counts=ledger.counts(),
+            best=ledger.best,
+            running=ledger.running(),
+            finished=tuple(ledger.records[number] for number in ledger.order[after:]),
+            failures=ledger.failures(),
+            elapsed_s=self._ending.elapsed_s,
+            earlier_s=self._ending.earlier_s,
+            goodput_s=ledger.all_goodput_s(),
+            lanes=self._settings.lanes,
+            ended=self._ending.said,
+        )
+
+    def nothing_left(self) -> str | None:
+        """See ``Ending.nothing_left``."""
+        return self._ending.nothing_left()
+
+    def records(self) -> list[TrialRecord]:
+        """Every trial by number, unfinished ones as running."""
+        return [record(trial) for trial in self._study.get_trials(deepcopy=False)]
+
+    def standing(self, keep: int) -> tuple[list[int], list[int]]:
+        """(the best ``keep`` complete trials, all finished trials), for the checkpoint store."""
+        return self._ledger.ranked(keep), sorted(self._ledger.records)
+
+    def give_up(self, why: str) -> None:
+        """Fail the trials that never ended."""
+        for number in list(self._ledger.live):
+            self._finish(LaneOutcome(number=number, state="failed", reason=why))
+        self._db.commit()
+
+    def keep_note(self, sentence: str) -> None:
+        """Keep a sentence that a user should read, for this session's summary and later ones."""
+        kept: list[str] = self._study.user_attrs.get("notes", [])
+        if sentence not in kept:
+            self._study.set_user_attr("notes", [*kept, sentence])
+            self._db.commit()
+
+    def notes(self) -> list[str]:
+        """Sentences a user should read: what was found damaged, what was changed on resume, and
+        what was kept."""
+        return [*self._notes, *self._study.user_attrs.get("notes", [])]
+
+    def close(self) -> None:
+        """Release the file."""
+        self._db.close()
+
+    # -- opening -----------------------------------------------------------------------------
+
+    def _check_identity(self) -> bool:
+        """Whether the run goes on with other settings or data than it was begun with."""
+        s = self._settings
+        mine = identity.identity(s)
+        known = self._study.user_attrs.get("identity")
+        if known is None:
+            for params in s.first:
+                self._suggestions.enqueue(params)
+            self._study.set_user_attr("identity", mine)
+            return False
+        changes = identity.accepted_changes(known, mine, s)
+        if changes:
+            self._notes += [identity.note(change) for change in changes]
+            earlier = self._study.user_attrs.get("changes", [])
+            self._study.set_user_attr("changes", [*earlier, [c.text for c in changes]])
+            self._study.set_user_attr("identity", mine)
+        return bool(changes)
+
+    def _hung(self, live: Live) -> str | None:
+        limit = self._settings.hang_timeout_s
+        if limit is None or not live.ticket or self._clock() - live.heard < limit:
+            return None
+        return f"it reported nothing for `hang_timeout_s` ({limit:g} s) and was ended"
+
+    # -- reporting ---------------------------------------------------------------------------
+
+    def _report_one(self, report: ReportLine) -> Decision:
+        live = self._ledger.live.get(report.number)
+        if live is None:
+            # It ended (its lane was given up for lost): whoever still trains it should not.
+            return "stop"
+        live.heard = self._clock()
+        if live.spoilt is not None:
+            return "stop"
+        if live.latest is None and live.step > 0:
+            live.goodput_before = report.goodput_s
+        live.latest = report
+        if not math.isfinite(report.value):
+            live.spoilt = f"the validation {self._settings.objective} became {report.value}"
+            return "stop"
+        decision = self._judge(live, report)
+        if decision == "continue" and (late := self._ending.out_of_time()):
+            self._ending.say(late)
+            return "stop"
+        return decision
+
+    def _judge(self, live: Live, report: ReportLine) -> Decision:
+        """The pruner's decision; a step that was judged before a crash is not judged again.
+
+        ``pruned_at`` is written before the rung, so that a rung without it means 'continue'.
+        """
+        if report.step < live.step:
+            return "continue"
+        if report.step > live.step:
+            self._storage.set_trial_intermediate_value(live.trial_id, report.step, report.value)
+            live.step, live.value = report.step, report.value
+        prunes, reached = self._rungs.judge(self._storage.get_trial(live.trial_id))
+        if prunes and live.pruned_at is None:
+            self._storage.set_trial_user_attr(live.trial_id, "pruned_at", report.step)
+            live.pruned_at = report.step
+        for key, value in reached.items():
+            self._storage.set_trial_system_attr(live.trial_id, key, value)
+            self._rungs.note(key, value)
+        return "prune" if live.pruned_at is not None else "continue"
+
+    # -- finishing ---------------------------------------------------------------------------
+
+    def _judged(self, finish: LaneOutcome, live: Live) -> LaneOutcome:
+        """``finish`` as the study sees it: what is no finite number cannot be complete."""
+        state, reason = finish.state, finish.reason
+        if live.spoilt is not None:
+            state, reason = "failed", reason if finish.state == "failed" else live.spoilt
+        elif state == "stopped":
+            # Stopped early it is still the model that its value says it is.
+            state, reason = (
+                "complete",
+                reason or self._ending.out_of_time() or "it was told to stop",
+            )
+        if state == "complete" and not end_rules.is_score(finish.value):
+            state = "failed"
+            reason = f"its final validation {self._settings.objective} is {finish.value}"
+        sound = {k: float(v) for k, v in finish.metrics.items() if math.isfinite(v)}
+        return replace(finish, state=state, reason=reason, metrics=sound)
+
+
+def _optuna_end(finish: LaneOutcome, live: Live) -> tuple[TrialState, float | None]:
+    if finish.state == "complete":
+        return TrialState.COMPLETE, finish.value
+    if finish.state == "pruned":
+        # As ``Study.tell`` does: the last report is a pruned trial's value.
+        return TrialState.PRUNED, live.value
+    return TrialState.FAIL, None

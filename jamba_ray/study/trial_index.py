@@ -1,0 +1,223 @@
+"""The study's trials in memory: those that run, those that ended, and the best of them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from bisect import insort
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from optuna.trial import FrozenTrial, TrialState
+
+from jamba_ray.config.space import Params
+from jamba_ray.study import end_rules
+from jamba_ray.study.records import ReportLine, RunningTrial, State, TrialRecord
+
+_STATES: dict[TrialState, State] = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+}
+
+
+@dataclass
+class Live:
+    """A trial without an end yet."""
+
+    trial_id: int
+    params: Params
+    ticket: str
+    """Who trains it; empty: nobody, it waits for a lane."""
+    step: int = 0
+    """Newest report in the study."""
+    value: float | None = None
+    """The objective at ``step``."""
+    saved: int = 0
+    """Step of the newest checkpoint that its lane told of; 0: of none."""
+    pruned_at: int | None = None
+    """The report at which the pruner said no."""
+    stack: int = 0
+    """The first trial of the stack that it was begun in."""
+    losses: int = 0
+    """How often its lane was lost."""
+    heard: float = math.inf
+    """When its lane was last heard of; unknown after the server was restarted."""
+    spoilt: str | None = None
+    """Why it can only fail: it reported a value that is no number."""
+    latest: ReportLine | None = None
+    """Newest report in this session."""
+    goodput_before: float = 0.0
+    """Goodput seconds that an earlier session had already."""
+
+
+@dataclass
+class Ledger:
+    """What the study holds, kept in step with it by ``StudyBook``."""
+
+    direction: Literal["maximize", "minimize"]
+    live: dict[int, Live] = field(default_factory=dict)
+    records: dict[int, TrialRecord] = field(default_factory=dict)
+    order: list[int] = field(default_factory=list)
+    """Numbers of finished trials in the order in which they finished."""
+    waiting: deque[int] = field(default_factory=deque)
+    """Live trials that nobody trains, the next one first."""
+    stacks: Counter[int] = field(default_factory=Counter)
+    """Trials by the first trial of the stack that they were begun in."""
+    best: TrialRecord | None = None
+    goodput_s: float = 0.0
+    """Of trials that finished in this session."""
+    # Kept up to date, because they are asked for at every suggestion and twice a second.
+    _ended: Counter[State] = field(default_factory=Counter)
+    _reasons: Counter[str] = field(default_factory=Counter)
+    _ranking: list[tuple[float, int]] = field(default_factory=list)
+    """Complete trials, the best first: (value, signed so that less is better; number)."""
+
+    @property
+    def n_begun(self) -> int:
+        """Trials there are; also the number of the next new one."""
+        return len(self.records) + len(self.live)
+
+    def load(self, trials: list[FrozenTrial], session: str) -> None:
+        """Take over what a study holds; trials of other sessions that did not end wait."""
+        done = [t for t in trials if t.state != TrialState.RUNNING]
+        for trial in sorted(done, key=lambda t: (t.datetime_complete is None, t.datetime_complete)):
+            self.note(record(trial))
+        for trial in trials:
+            self.stacks[stack_of(trial)] += 1
+            if trial.state != TrialState.RUNNING:
+                continue
+            live = live_of(trial)
+            self.live[trial.number] = live
+            if not (session and live.ticket.startswith(f"{session}/")):
+                live.ticket = ""
+                self.waiting.append(trial.number)
+
+    def is_among_first_stacks(self, stack: int, n: int) -> bool:
+        """Whether fewer than ``n`` stacks were begun before this one."""
+        # Stacks were noted in the order in which they began: so are their names.
+        return stack in itertools.islice(self.stacks, n)
+
+    def holders(self, ticket: str) -> list[int]:
+        """Live trials of a ticket."""
+        return [n for n, live in self.live.items() if ticket and live.ticket == ticket]
+
+    def ended(self, number: int, done: TrialRecord) -> None:
+        """Move a trial from those that run to those that ended."""
+        live = self.live.pop(number)
+        if number in self.waiting:
+            self.waiting.remove(number)
+        self.goodput_s += max(0.0, done.goodput_s - live.goodput_before)
+        self.note(done)
+
+    def note(self, done: TrialRecord) -> None:
+        """Add a trial that ended."""
+        self.records[done.number] = done
+        self.order.append(done.number)
+        self._ended[done.state] += 1
+        if done.state == "failed":
+            self._reasons[done.reason or "unknown"] += 1
+        if done.state != "complete" or not end_rules.is_score(done.value):
+            return
+        sign = -1.0 if self.direction == "maximize" else 1.0
+        insort(self._ranking, (sign * done.value, done.number))
+        best = self.best.value if self.best is not None else None
+        if not end_rules.is_score(best) or end_rules.better(done.value, best, self.direction):
+            self.best = done
+
+    def too_many_failed(self, max_failed: int | None) -> str | None:
+        """See ``rules.too_many_failed``."""
+        first = [
+            self.records[n].state if n in self.records else "running"
+            for n in range(min(end_rules.FIRST, self.n_begun))
+        ]
+        return end_rules.too_many_failed(first, self._ended["failed"], max_failed)
+
+    def counts(self) -> dict[State, int]:
+        """Trials by state."""
+        return {
+            "complete": self._ended["complete"],
+            "pruned": self._ended["pruned"],
+            "failed": self._ended["failed"],
+            "running": len(self.live),
+        }
+
+    def failures(self) -> dict[str, int]:
+        """Failed trials by reason, the most frequent first."""
+        return dict(self._reasons.most_common())
+
+    def ranked(self, n: int) -> list[int]:
+        """The best ``n`` complete trials, the best first."""
+        return [number for _, number in self._ranking[:n]]
+
+    def running(self) -> tuple[RunningTrial, ...]:
+        """Trials that a lane trains now."""
+        return tuple(
+            _running(n, live) for n, live in sorted(self.live.items()) if n not in self.waiting
+        )
+
+    def all_goodput_s(self) -> float:
+        """Goodput seconds of this session so far."""
+        return self.goodput_s + sum(
+            max(0.0, live.latest.goodput_s - live.goodput_before)
+            for live in self.live.values()
+            if live.latest is not None
+        )
+
+
+def record(trial: FrozenTrial) -> TrialRecord:
+    """A trial of Optuna's study as a record."""
+    outcome: dict[str, Any] = trial.user_attrs.get("outcome", {})
+    value = trial.value if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None
+    return TrialRecord(
+        number=trial.number,
+        state=_STATES.get(trial.state, "running"),
+        params=dict(trial.params),
+        value=value,
+        metrics=outcome.get("metrics", {}),
+        best_step=outcome.get("best_step", 0),
+        rows_seen=outcome.get("rows_seen", 0),
+        epochs=outcome.get("epochs", 0.0),
+        seconds=outcome.get("seconds", 0.0),
+        goodput_s=outcome.get("goodput_s", 0.0),
+        reason=outcome.get("reason"),
+        checkpoint=outcome.get("checkpoint"),
+        curve=tuple(sorted(trial.intermediate_values.items())),
+        losses=int(trial.user_attrs.get("losses", 0)),
+    )
+
+
+def live_of(trial: FrozenTrial) -> Live:
+    """A RUNNING trial of Optuna's study."""
+    step = trial.last_step or 0
+    return Live(
+        trial_id=trial._trial_id,
+        params=dict(trial.params),
+        ticket=str(trial.user_attrs.get("ticket", "")),
+        step=step,
+        value=trial.intermediate_values.get(step),
+        saved=int(trial.user_attrs.get("saved", 0)),
+        pruned_at=trial.user_attrs.get("pruned_at"),
+        stack=stack_of(trial),
+        losses=int(trial.user_attrs.get("losses", 0)),
+    )
+
+
+def stack_of(trial: FrozenTrial) -> int:
+    """The first trial of the stack that a trial was begun in; its own number where it was that."""
+    return int(trial.user_attrs.get("stack", trial.number))
+
+
+def _running(number: int, live: Live) -> RunningTrial:
+    latest = live.latest
+    return RunningTrial(
+        number=number,
+        params=live.params,
+        step=live.step,
+        rows_seen=latest.rows_seen if latest else 0,
+        epoch=latest.epoch if latest else 0.0,
+        value=live.value,
+        seconds=latest.seconds if latest else 0.0,
+    )

@@ -1,0 +1,120 @@
+"""The one process that sends a run to W&B.
+
+``python -m jamba_ray.tracking.follow_wandb <run folder>``. It reads what the
+run leaves on disk and is in nobody's way: training never waits for it, and its
+death costs nothing but time. It imports neither torch nor Ray.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from jamba_ray.errors import ExitCode, JambaError, StorageError
+from jamba_ray.tracking.cursor import Cursor
+from jamba_ray.tracking.follower import Follower, OutageError
+from jamba_ray.tracking.polling import POLL_S, mark, say, step_back, told_to_end
+from jamba_ray.tracking.run_reader import tracked_runs
+from jamba_ray.tracking.tracked_run import TrackedRun
+from jamba_ray.tracking.wandb_client import PATIENCE_S, Wandb
+
+_FIRST_WAIT_S = 5.0
+_LONGEST_WAIT_S = 120.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Follow until stdin is closed, then send the rest; with ``--once`` send what there is.
+
+    Exit codes: 0 all was sent, 75 something was not (``tracking.json`` says why).
+    """
+    parser = argparse.ArgumentParser(prog="jamba_ray.tracking.follow_wandb")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--project", required=True)
+    parser.add_argument("--entity")
+    parser.add_argument("--online", action="store_true")
+    parser.add_argument("--once", action="store_true")
+    parser.add_argument("--shape", action="append", default=[])
+    parser.add_argument("--patience", type=float, default=PATIENCE_S)
+    parser.add_argument("--wait", type=float, default=_FIRST_WAIT_S)
+    options = parser.parse_args(argv)
+    step_back()
+    cursor = Cursor(options.folder)
+    service = None
+    ending = options.once
+    try:
+        service = Wandb(
+            options.folder,
+            project=options.project,
+            entity=options.entity,
+            online=options.online,
+            patience_s=options.patience,
+        )
+        follower = Follower(service, cursor)
+        seen = None
+        while True:
+            now = mark(options.folder)
+            if ending or now != seen:
+                runs = _runs(options.folder, cursor.birth, options.shape, patient=not ending)
+                left, seen = follower.follow(runs), now
+            if ending:
+                follower.close()
+                service.close()
+                return ExitCode.OK if not left else ExitCode.INTERRUPTED
+            ending = told_to_end(POLL_S)
+    except OutageError as error:
+        say(f"{error}. It will be tried again.")
+        cursor.stand(max(1, cursor.pending), str(error))
+    except JambaError as error:
+        say(error.message)  # the study is not there yet, or the disk is full
+    if ending or told_to_end(options.wait):
+        return ExitCode.INTERRUPTED
+    # A fresh process: nothing of a broken connection can send a row a second time.
+    _end_children()
+    if service is not None:
+        service.close()
+    wait = str(min(_LONGEST_WAIT_S, options.wait * 2))
+    arguments = [a for a in argv if not a.startswith("--wait=")]
+    command = [
+        sys.executable,
+        "-m",
+        "jamba_ray.tracking.follow_wandb",
+        *arguments,
+        f"--wait={wait}",
+    ]
+    return _replaced_by(command)
+
+
+def _runs(folder: Path, birth: str, shape: Sequence[str], *, patient: bool) -> list[TrackedRun]:
+    """What there is to send; nothing while the study is only just being made."""
+    try:
+        return tracked_runs(folder, birth, shape)
+    except StorageError:
+        if patient:
+            return []
+        raise
+
+
+def _replaced_by(command: Sequence[str]) -> NoReturn:
+    os.execv(command[0], list(command))
+
+
+def _end_children() -> None:
+    """End W&B's own service process, which would go on trying."""
+    for task in Path("/proc/self/task").glob("*/children"):
+        for pid in task.read_text().split():
+            with contextlib.suppress(OSError, ValueError):
+                os.kill(int(pid), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    # W&B's exit hooks would wait for a server that does not answer.
+    _end_children()
+    sys.stdout.flush()
+    os._exit(code)

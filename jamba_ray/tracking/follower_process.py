@@ -1,0 +1,161 @@
+"""A run and its follower: a process of its own, started and ended here, never waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from jamba_ray.config.tracking import TrackingSection
+from jamba_ray.errors import ConfigError
+from jamba_ray.reports.files import write_report
+from jamba_ray.reports.run import Run
+from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.runs.run_log import RunLog
+from jamba_ray.tracking.cursor import Cursor
+
+INTERRUPTED_S = 3.0
+"""What an interrupted run waits for its follower."""
+
+
+def check_tracking(section: TrackingSection) -> None:
+    """Raise ConfigError if ``tracking`` needs something that is not installed."""
+    if section.name == "wandb" and importlib.util.find_spec("wandb") is None:
+        raise ConfigError(
+            [
+                "`tracking.name` 'wandb' needs W&B's client, which is not installed. "
+                "Run `pip install 'jamba-ray[wandb]'`, or drop `tracking=wandb`."
+            ]
+        )
+    if section.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError(
+            [
+                "`tracking.tensorboard` needs TensorBoard, which is not installed. "
+                "Run `pip install 'jamba-ray[tensorboard]'`, or drop `tracking.tensorboard`."
+            ]
+        )
+
+
+class Following:
+    """The followers of a run while the run goes on: to W&B, into TensorBoard files, or none, as
+    ``tracking`` asks.
+
+    Use it as a context manager: whatever happens, no process is left.
+    """
+
+    def __init__(
+        self, folder: RunFolder, section: TrackingSection, shape: Sequence[str] = ()
+    ) -> None:
+        self._folder, self._section = folder, section
+        self._process: subprocess.Popen[bytes] | None = None
+        self._events: subprocess.Popen[bytes] | None = None
+        self._events_code = 0
+        if section.name == "wandb":
+            Cursor(folder.path).stand(1, None)  # an earlier session's verdict is not this one's
+            self._process = self._started(command(folder.path, section, shape))
+        if section.tensorboard:
+            module = "jamba_ray.tracking.follow_tensorboard"
+            self._events = self._started([sys.executable, "-m", module, str(folder.path)])
+
+    def _started(self, line: Sequence[str]) -> subprocess.Popen[bytes]:
+        with open(self._folder.logs / "tracking.log", "ab") as log:
+            return subprocess.Popen(
+                line,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C is for the run, which then tells its followers.
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Following:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end(INTERRUPTED_S if kind is not None else self._section.close_s)
+
+    def end(self, wait_s: float) -> None:
+        """Let the followers write the rest for at most ``wait_s``; the second call does nothing."""
+        process, self._process = self._process, None
+        events, self._events = self._events, None
+        begun = time.monotonic()
+        for one in (process, events):
+            if one is not None and one.stdin is not None:
+                with contextlib.suppress(OSError):
+                    one.stdin.close()
+        if events is not None:
+            self._events_code = _ended(events, wait_s)
+        if process is not None:
+            _ended(process, wait_s - (time.monotonic() - begun))
+
+    def verdict(self) -> list[str]:
+        """What was not sent or written, and why, as sentences; empty where all was."""
+        found = [] if (unsent := self._unsent()) is None else [unsent]
+        if self._events_code:
+            found.append(
+                "not everything was written for TensorBoard; "
+                f"{self._folder.logs / 'tracking.log'} says why."
+            )
+        return found
+
+    def _unsent(self) -> str | None:
+        if self._section.name != "wandb":
+            return None
+        cursor = Cursor(self._folder.path)
+        if not cursor.pending and cursor.problem is None and cursor.complete:
+            return None
+        why = f" ({cursor.problem})" if cursor.problem else ""
+        return (
+            f"not everything was {'sent to' if self._section.mode == 'online' else 'written for'} "
+            f"W&B{why}. Finish it with `python -m jamba_ray.sync run={self._folder.path}`."
+        )
+
+
+def _ended(process: subprocess.Popen[bytes], wait_s: float) -> int:
+    """Wait for a follower that was told to end, then end it; its exit code."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(max(0.0, wait_s))
+    # Its group: the process itself, if it is late, and W&B's service.
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
+
+
+def command(
+    folder: Path, section: TrackingSection, shape: Sequence[str], *, online: bool | None = None
+) -> list[str]:
+    """What starts a follower."""
+    sends = section.mode == "online" if online is None else online
+    return [
+        sys.executable,
+        "-m",
+        "jamba_ray.tracking.follow_wandb",
+        str(folder),
+        f"--project={section.project}",
+        *([f"--entity={section.entity}"] if section.entity else []),
+        *(["--online"] if sends else []),
+        *(f"--shape={path}" for path in shape),
+    ]
+
+
+def report(folder: RunFolder, log: RunLog) -> list[str]:
+    """Write the report of a run that ended; what a user should know if that failed."""
+    try:
+        write_report(Run(folder.path))
+    except Exception as error:
+        # The result is safe in summary.json; a figure must not cost the run its exit code.
+        log.write(f"no report: {type(error).__name__}: {error}")
+        return [f"the report could not be written ({type(error).__name__}: {error})."]
+    return []

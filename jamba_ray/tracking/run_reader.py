@@ -1,0 +1,284 @@
+"""What a run folder holds, as runs to be tracked: its trials, its rival, and the run itself."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jamba_ray.config.params import put
+from jamba_ray.errors import StorageError
+from jamba_ray.reports.run import FINAL
+from jamba_ray.runs.row_log import row_file, rows_of
+from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.study.reading import StudyReading, read_study
+from jamba_ray.study.records import TrialRecord
+from jamba_ray.tracking.tracked_run import Artifact, Row, TrackedRun, run_id
+
+_DONE = {"complete", "pruned", "failed"}
+_BOARD = 200
+"""Rows of the leaderboard."""
+
+
+def tracked_runs(path: Path, birth: str, shape: Sequence[str] = ()) -> list[TrackedRun]:
+    """The runs below ``path`` as they stand, trials first, the sweep itself last.
+
+    Args:
+        path: The run folder.
+        birth: Dates a run that has no study.
+        shape: The structural parameters; each trial is tagged with its values of them.
+
+    Raises:
+        StorageError: The study cannot be read (yet).
+    """
+    folder = RunFolder(path)
+    config = _config(folder)
+    summary = _summary(folder)
+    study = read_study(folder.study) if folder.study.exists() else None
+    if study is None and "search_space" in config:
+        raise StorageError(f"the study must exist, but {str(folder.study)!r} does not yet.")
+    if study is not None and study.sessions:
+        # The first session dates the study: the same id whenever and wherever it is sent from.
+        birth = f"{folder.path.resolve().name}/{min(study.sessions.values())!r}"
+    trials = study.trials if study is not None else (_lone(folder, config, summary),)
+    runs = [_trial(folder, config, trial, birth, shape, study) for trial in trials]
+    if rival := summary.get("rival"):
+        runs.append(_rival(folder, config, rival, birth))
+    if study is not None:
+        runs.append(_sweep(folder, config, summary, study, birth))
+    return runs
+
+
+def _trial(
+    folder: RunFolder,
+    config: Mapping[str, Any],
+    trial: TrialRecord,
+    birth: str,
+    shape: Sequence[str],
+    study: StudyReading | None,
+) -> TrackedRun:
+    own = _own_config(config, trial)
+    tags = [trial.state, str(own.get("model", {}).get("name"))]
+    if values := [f"{p.rpartition('.')[2]}={trial.params[p]}" for p in shape if p in trial.params]:
+        tags.append(" ".join(values)[:64])
+    rows = [_row(row) for row in rows_of(row_file(folder.path, trial.number))]
+    if not rows:
+        key = f"val/{config.get('objective')}"
+        rows = [Row(step, _plain({key: value})) for step, value in trial.curve]
+    name = folder.path.resolve().name
+    return TrackedRun(
+        id=run_id(birth, "trial", trial.number),
+        name=f"{name}/{trial.number}" if study is not None else name,
+        group=name,
+        job_type="trial" if study is not None else "train",
+        config=own,
+        rows=rows,
+        tags=tuple(tags),
+        summary=_trial_summary(trial),
+        ended=trial.state in _DONE,
+        failed=trial.state == "failed",
+    )
+
+
+def _trial_summary(trial: TrialRecord) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "trial": trial.number,
+        "state": trial.state,
+        "best_step": trial.best_step,
+        "epochs": trial.epochs,
+        "rows_seen": trial.rows_seen,
+        "seconds": trial.seconds,
+        "goodput_s": trial.goodput_s,
+        **{f"best/{k}": v for k, v in trial.metrics.items()},
+    }
+    values |= {} if trial.value is None else {"objective": trial.value}
+    values |= {} if trial.reason is None else {"reason": trial.reason}
+    return values
+
+
+def _rival(
+    folder: RunFolder, config: Mapping[str, Any], rival: Mapping[str, Any], birth: str
+) -> TrackedRun:
+    name = folder.path.resolve().name
+    return TrackedRun(
+        id=run_id(birth, "rival"),
+        name=f"{name}/rival",
+        group=name,
+        job_type="rival",
+        config={"model": {"name": rival.get("model")}, "data": config.get("data", {})},
+        tags=("rival", str(rival.get("model"))),
+        summary=_judged(rival),
+        ended=True,
+    )
+
+
+def _sweep(
+    folder: RunFolder,
+    config: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    study: StudyReading,
+    birth: str,
+) -> TrackedRun:
+    name = folder.path.resolve().name
+    ended = summary.get("status") in FINAL and _reported(folder)
+    best = summary.get("best") or {}
+    values: dict[str, Any] = {
+        **{f"trials/{k}": v for k, v in (summary.get("trials") or {}).items()},
+        **{k: summary[k] for k in ("status", "goodput", "wall_s") if summary.get(k) is not None},
+        **{f"importance/{k}": v for k, v in (summary.get("importance") or {}).items()},
+        **({"best_trial": best["trial"], **_judged(best)} if best else {}),
+    }
+    artifacts: list[Artifact] = []
+    if ended and best and folder.best.exists():
+        aliases = ("best", f"trial-{best['trial']}")
+        artifacts.append(Artifact(f"{name}-best", "model", aliases, folder=folder.best))
+        others = {
+            t.checkpoint: (folder.checkpoints.resolve() / t.checkpoint).as_uri()
+            for t in study.trials
+            if t.checkpoint and (folder.checkpoints / t.checkpoint).exists()
+        }
+        if others:
+            artifacts.append(Artifact(f"{name}-checkpoints", "checkpoints", references=others))
+    return TrackedRun(
+        id=run_id(birth, "sweep"),
+        name=name,
+        group=name,
+        job_type="sweep",
+        config=dict(config),
+        rows=_progress(study),
+        tags=("sweep", str(config.get("sweep_name"))),
+        summary=values,
+        ended=ended,
+        table=_leaderboard(study, str(study.identity.get("direction"))) if ended else (),
+        page=folder.report if ended else None,
+        artifacts=tuple(artifacts),
+    )
+
+
+def _reported(folder: RunFolder) -> bool:
+    """Whether the report tells of this summary, not of an earlier one."""
+    try:
+        return folder.report.stat().st_mtime_ns >= folder.summary.stat().st_mtime_ns
+    except OSError:
+        return False
+
+
+def _progress(study: StudyReading) -> list[Row]:
+    """A row per trial in the order in which they ended."""
+    order = sorted(
+        (t for t in study.trials if t.state in _DONE),
+        key=lambda t: (study.ended[t.number], t.number),
+    )
+    better = max if study.identity.get("direction") == "maximize" else min
+    best: float | None = None
+    rows: list[Row] = []
+    for i, trial in enumerate(order):
+        if trial.state == "complete" and trial.value is not None:
+            best = trial.value if best is None else better(best, trial.value)
+        values = {"trial": trial.number, "value": trial.value, "best": best}
+        rows.append(Row(i, _plain(values)))
+    return rows
+
+
+def _leaderboard(study: StudyReading, direction: str) -> list[list[Any]]:
+    paths = list(study.distributions)
+    sign = -1.0 if direction == "maximize" else 1.0
+    ranked = sorted(
+        study.trials,
+        key=lambda t: (t.state != "complete", sign * (t.value or 0.0) if t.value else 0.0),
+    )
+    return [
+        ["trial", "state", "value", *paths, "epochs", "seconds"],
+        *(
+            [t.number, t.state, t.value, *(t.params.get(p) for p in paths), t.epochs, t.seconds]
+            for t in ranked[:_BOARD]
+        ),
+    ]
+
+
+def _row(row: Mapping[str, Any]) -> Row:
+    values = {k: row.get(k) for k in ("epoch", "rows_seen", "seconds", "goodput_s")}
+    values |= dict(row.get("metrics", {}))
+    values |= {f"lane/{k}": v for k, v in row.get("system", {}).items()}
+    values["_timestamp"] = row.get("time")
+    return Row(int(row["step"]), _plain(values))
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, float | int]:
+    return {k: v for k, v in values.items() if isinstance(v, (int, float)) and math.isfinite(v)}
+
+
+def _judged(judged: Mapping[str, Any]) -> dict[str, Any]:
+    """``val/...`` and ``test/...`` with their intervals."""
+    found: dict[str, Any] = {"threshold": judged.get("threshold")}
+    for part in ("val", "test"):
+        for key, interval in (judged.get(part) or {}).items():
+            found[f"{part}/{key}"] = interval["value"]
+            found |= {
+                f"{part}/{key}_{end}": interval[end] for end in ("low", "high") if end in interval
+            }
+    return {k: v for k, v in found.items() if v is not None}
+
+
+def _own_config(config: Mapping[str, Any], trial: TrialRecord) -> dict[str, Any]:
+    """The configuration of one trial, as ``with_params`` makes it, without knowing the families."""
+    tree: dict[str, Any] = json.loads(json.dumps({k: config[k] for k in _shared(config)}))
+    family = trial.params.get("model.name", tree.get("model", {}).get("name"))
+    if family != tree.get("model", {}).get("name"):
+        tree["model"] = {"name": family}
+    tree["seed"] = (int(config.get("seed", 0)) + trial.number) % 2**31
+    for path, value in trial.params.items():
+        put(tree, path, value)
+    return {**tree, "trial": trial.number}
+
+
+def _shared(config: Mapping[str, Any]) -> Iterable[str]:
+    return [k for k in ("model", "training", "precision", "objective", "data") if k in config]
+
+
+def _config(folder: RunFolder) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StorageError(
+            f"{str(folder.config)!r} must be readable, but is not ({error.strerror})."
+        ) from error
+    return tree if isinstance(tree, dict) else {}
+
+
+def _summary(folder: RunFolder) -> dict[str, Any]:
+    try:
+        found = json.loads(folder.summary.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _lone(folder: RunFolder, config: Mapping[str, Any], summary: Mapping[str, Any]) -> TrialRecord:
+    """The one trial of a ``train`` run."""
+    best = summary.get("best") or {}
+    metrics = {f"val/{k}": v["value"] for k, v in (best.get("val") or {}).items()}
+    metrics |= {f"test/{k}": v["value"] for k, v in (best.get("test") or {}).items()}
+    rows = rows_of(row_file(folder.path, 0))
+    last = rows[-1] if rows else {}
+    failed = summary.get("status") == "none_succeeded"
+    reason = next((f["reason"] for f in summary.get("failures") or []), None)
+    return TrialRecord(
+        number=0,
+        state="failed" if failed else "complete" if best else "running",
+        params={},
+        value=metrics.get(f"val/{config.get('objective')}"),
+        metrics=metrics,
+        best_step=best.get("step", 0),
+        rows_seen=best.get("rows_seen", 0),
+        epochs=best.get("epochs", 0.0),
+        seconds=last.get("seconds") or 0.0,
+        goodput_s=last.get("goodput_s") or 0.0,
+        reason=reason,
+        checkpoint=None,
+        curve=(),
+    )

@@ -1,0 +1,173 @@
+"""The summary says the answer in words that match its numbers."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from jamba_ray.cli.display import eta_s, trial_line
+from jamba_ray.cli.summary import count_states, exit_code, failures, finite
+from jamba_ray.cli.summary_text import difference_in_words, duration, print_summary
+from jamba_ray.errors import ExitCode
+from jamba_ray.study.records import SweepProgress, SweepResult, TrialRecord
+
+
+def trial(number, state="complete", reason=None, value=0.9):
+    return TrialRecord(
+        number=number,
+        state=state,
+        params={"model.n_heads": 4, "training.learning_rate": 0.00123456},
+        value=value,
+        metrics={},
+        best_step=3,
+        rows_seen=1000,
+        epochs=1.5,
+        seconds=61.0,
+        goodput_s=50.0,
+        reason=reason,
+        checkpoint=None,
+        curve=(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.001, 0.003, "better than X"),
+        (-0.003, -0.001, "WORSE than X"),
+        (-0.001, 0.003, "not distinguishable from X"),
+    ],
+)
+def test_a_difference_is_claimed_only_where_the_interval_excludes_zero(low, high, words):
+    assert words in difference_in_words({"value": (low + high) / 2, "low": low, "high": high}, "X")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
+)
+def test_durations(seconds, words):
+    assert duration(seconds) == words
+
+
+def test_failures_are_grouped_by_cause_the_most_frequent_first():
+    trials = [
+        trial(0),
+        trial(1, "failed", "out of memory"),
+        trial(2, "failed", "ValueError: x"),
+        trial(3, "failed", "out of memory"),
+    ]
+    assert failures(trials) == [
+        {"reason": "out of memory", "count": 2, "trials": [1, 3]},
+        {"reason": "ValueError: x", "count": 1, "trials": [2]},
+    ]
+    assert count_states({"complete": 1, "failed": 3}) == {
+        "complete": 1,
+        "pruned": 0,
+        "failed": 3,
+        "running": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("best", "counts", "code"),
+    [
+        (trial(0), {"complete": 2, "pruned": 1}, ExitCode.OK),
+        (trial(0), {"complete": 2, "failed": 1}, ExitCode.SOME_FAILED),
+        (None, {"failed": 3}, ExitCode.NONE_SUCCEEDED),
+    ],
+)
+def test_the_exit_code_tells_how_it_went(best, counts, code):
+    result = SweepResult((), best, counts, {}, "done", 1.0, 0.5, 2)
+    assert exit_code(result) == code
+
+
+def test_json_gets_no_nan():
+    assert finite({"a": float("nan"), "b": [float("inf"), 1.0], "c": (2,)}) == {
+        "a": None,
+        "b": [None, 1.0],
+        "c": [2],
+    }
+
+
+def test_a_trial_is_one_line():
+    line = trial_line(trial(3, "failed", "out of memory", None), "avg precision")
+    assert line == (
+        "trial 3 failed epoch 1.5 in 1 min 01 s n_heads=4 learning_rate=0.00123: out of memory"
+    )
+
+
+def test_the_forecast_of_the_end_goes_by_what_has_finished():
+    progress = SweepProgress(
+        n_trials=8,
+        counts={"complete": 1, "pruned": 1, "running": 2},
+        best=None,
+        running=(),
+        finished=(),
+        failures={},
+        elapsed_s=20.0,
+        goodput_s=1.0,
+        lanes=2,
+        ended=None,
+    )
+    assert eta_s(progress) == 60.0
+
+
+def interval(value):
+    return {"value": value, "low": value - 0.01, "high": value + 0.01}
+
+
+def printed(summary):
+    out = io.StringIO()
+    print_summary(Console(file=out, width=100), summary)
+    return out.getvalue()
+
+
+BASE = {
+    "command": "sweep",
+    "run": "r",
+    "objective": "average_precision",
+    "trials": {"complete": 2, "pruned": 1, "failed": 1, "running": 0},
+    "failures": [{"reason": "out of memory", "count": 1, "trials": [3]}],
+    "notes": ["1 column is constant [and left out]"],
+    "wall_s": 75.0,
+    "goodput": 0.5,
+    "folder": "runs/r",
+    "next": ["python -m jamba_ray.evaluate checkpoint=runs/r"],
+}
+
+
+def test_a_sweep_with_a_winner():
+    best = {
+        "trial": 2,
+        "params": {"model.n_heads": 4},
+        "epochs": 3.0,
+        "val": {"average_precision": interval(0.95)},
+        "test": {"average_precision": interval(0.9)},
+    }
+    text = printed(
+        {
+            **BASE,
+            "best": best,
+            "rival": {"test": {"average_precision": interval(0.85)}},
+            "comparison": {"average_precision": {"value": 0.05, "low": 0.03, "high": 0.07}},
+            "bayes": {"test": {"average_precision": 0.96}},
+            "importance": {"model.n_heads": 1.0},
+        }
+    )
+    for words in (
+        "Winner: trial 2",
+        "n_heads=4",
+        "0.9000 .890-.910",
+        "better than LightGBM with its defaults by +0.0500 [+0.0300, +0.0700]",
+        "0.0600 of average precision below the Bayes limit of this data (0.9600)",
+        "1 failed (trial 3): out of memory",
+        "note: 1 column is constant [and left out]",
+        "4 trials: 2 complete, 1 pruned, 1 failed, 1 min 15 s, 50% of lane time",
+        "next: python -m jamba_ray.evaluate checkpoint=runs/r",
+    ):
+        assert words in text
+
+
+def test_a_sweep_without_one():
+    assert "No winner: 4 trials: 2 complete" in printed({**BASE, "best": None})

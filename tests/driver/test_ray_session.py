@@ -1,0 +1,113 @@
+"""What a Ray session on this machine starts, and what its workers have loaded before they work."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from jamba_ray.driver.preload import is_installed
+
+UNUSED = {"monitor.py", "dashboard.py", "log_monitor.py"}
+"""What Ray starts besides its store, its scheduler and their agents."""
+LOOK = """
+import json, os, sys, ray
+from pathlib import Path
+from jamba_ray.driver.ray_session import ray_session
+from jamba_ray.cluster.resources import Machine
+from jamba_ray.driver.preload import AHEAD
+
+@ray.remote(num_cpus=0)
+class Worker:
+    def has_torch(self):
+        return "torch" in sys.modules
+
+def scripts():
+    # Of the driver's children: agents of other processes may call themselves anything.
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+            words = (stat.parent / "cmdline").read_text().split("\\0")
+        except OSError:
+            continue
+        if parent == os.getpid():
+            found |= {Path(word).name for word in words if word.endswith(".py")}
+    return sorted(found)
+"""
+
+
+def look(script: str) -> dict:
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK + textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_session_starts_what_a_sweep_needs_and_loads_lanes_ahead():
+    seen = look("""
+        preload = "jamba_ray.driver.worker_preload"
+        with ray_session(machine=Machine(2), ahead=lambda m: [preload]) as session:
+            lane = ray.get(Worker.remote().has_torch.remote())
+            study = Worker.options(runtime_env={"env_vars": {AHEAD: "0"}}).remote()
+            study = ray.get(study.has_torch.remote())
+            print(json.dumps([scripts(), session.ahead, lane, study]))
+    """)
+    assert seen == [[], ["jamba_ray.driver.worker_preload"], True, False]
+
+
+def test_a_session_that_prints_has_what_prints():
+    seen = look("""
+        with ray_session(machine=Machine(1), verbose=True) as session:
+            lane = ray.get(Worker.remote().has_torch.remote())
+            print(json.dumps([scripts(), session.ahead, lane, False]))
+    """)
+    assert seen == [["log_monitor.py"], [], False, False]
+
+
+def test_ray_itself_starts_more():
+    """The twin: ``scripts`` sees them where they are."""
+    seen = look("""
+        ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+        print(json.dumps(scripts()))
+    """)
+    assert set(seen) >= UNUSED
+
+
+@pytest.mark.parametrize(
+    ("origin", "package", "same"),
+    [
+        (
+            {"url": "file:///home/me/my%20work", "dir_info": {"editable": True}},
+            "/home/me/my work",
+            True,
+        ),
+        ({"url": "file:///home/me/work", "dir_info": {"editable": True}}, "/home/me/other", False),
+        ({"url": "file:///home/me/work", "dir_info": {}}, "/home/me/work", False),
+        ({"url": "file:///home/me/work", "dir_info": {}}, "{site}", True),
+        (None, "{site}", True),
+        (None, "/home/me/work", False),
+    ],
+)
+def test_whether_workers_import_what_the_driver_did(origin, package, same, tmp_path, monkeypatch):
+    """A checkout that is run from its folder is not what its environment has installed."""
+    described = tmp_path / "some_sweeper-1.0.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: some-sweeper\nVersion: 1.0\n")
+    if origin is not None:
+        (described / "direct_url.json").write_text(json.dumps(origin))
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = Path(package.format(site=tmp_path)) / "sweeper"
+    assert is_installed("some-sweeper", folder) is same
+
+
+def test_nothing_is_loaded_ahead_where_nothing_is_installed(tmp_path):
+    assert not is_installed("a-package-of-no-name", tmp_path)

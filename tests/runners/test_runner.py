@@ -1,0 +1,220 @@
+"""A lane: each trial's faults are its own, progress is saved and taken up again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jamba_ray.checkpoints import CheckpointStore, Snapshot
+from jamba_ray.config.run import TrialConfig
+from jamba_ray.errors import ConfigError, StorageError, TrialError
+from jamba_ray.runners import runner as lane_file
+from jamba_ray.runners.runner import (
+    SAVE_EVERY_S,
+    SAVE_SHARE,
+    DetachedError,
+    Job,
+    Lane,
+    root_cause,
+    save_every_s,
+)
+from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.training import Outcome, Report
+from tests.study.trials import data
+
+METRICS = {"val/average_precision": 0.5}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder(tmp_path / "run").create()
+
+
+@pytest.fixture
+def base():
+    import jamba_ray.models  # noqa: F401  (registers the families)
+
+    return TrialConfig.model_validate({"model": {"name": "attention"}, "seed": 5})
+
+
+def carry_on(reports):
+    return ["continue"] * len(reports)
+
+
+def outcome(member, step=3, value=0.5):
+    snapshot = Snapshot(tensors={"model/w": np.ones(2)}, documents={"state": {"step": step}})
+    return Outcome(
+        member.trial, "complete", None, value, {"val/f1": 0.1}, step, 9, 1.0, 2.0, 1.0, snapshot
+    )
+
+
+def lane(folder, fit):
+    return Lane(folder, data(), fit=fit)
+
+
+def test_each_trial_has_its_own_seed_and_an_invalid_one_fails_alone(folder, base):
+    seen = []
+
+    def fit(members, *_, **__):
+        seen.extend((m.trial, m.config.seed, m.config.model.n_heads) for m in members)
+        return [outcome(m) for m in members]
+
+    jobs = [Job(0, {"model.n_heads": 8}), Job(1, {"model.n_heads": 7}), Job(2, {"seed": 77})]
+    ends = lane(folder, fit).train(jobs, base, carry_on)
+    assert seen == [(0, 5, 8), (2, 77, base.model.n_heads)]
+    assert [e.state for e in ends] == ["complete", "failed", "complete"]
+    assert "`model.n_heads` must divide" in ends[1].reason
+    assert ends[0].checkpoint == "trial-0000/best-000003"
+
+
+def test_of_a_stack_that_falls_over_only_the_guilty_member_fails(folder, base):
+    calls = []
+
+    def fit(members, data, report, **_):
+        calls.append([m.trial for m in members])
+        if 2 in calls[-1]:
+            raise ZeroDivisionError("no rows")
+        return [outcome(m) for m in members]
+
+    ends = lane(folder, fit).train([Job(n, {}) for n in (1, 2, 3)], base, carry_on)
+    assert calls == [[1, 2, 3], [1], [2], [3]]
+    assert [e.state for e in ends] == ["complete", "failed", "complete"]
+    assert ends[1].reason.startswith("ZeroDivisionError: no rows (test_lane.py:")
+    (log,) = folder.logs.iterdir()
+    assert "trial 2 failed" in log.read_text()
+    assert "Traceback" in log.read_text()
+
+
+@pytest.mark.parametrize("error", [DetachedError("gone"), KeyboardInterrupt()])
+def test_what_is_no_fault_of_the_trial_passes_through(folder, base, error):
+    def fit(*_, **__):
+        raise error
+
+    with pytest.raises(type(error)):
+        lane(folder, fit).train([Job(0, {})], base, carry_on)
+
+
+def test_progress_is_saved_and_taken_up_again(folder, base, monkeypatch):
+    monkeypatch.setattr(lane_file, "SAVE_EVERY_S", 0.0)
+    resumed = {}
+
+    def fit(members, data, report, *, device, save, resume):
+        resumed.update(resume or {})
+        for step in (1, 2, 3):
+            report([Report(members[0].trial, step, step, 0.1, 0.1, METRICS, 0.0)])
+            save(members[0].trial, Snapshot(documents={"state": {"step": step}}))
+        raise MemoryError
+
+    first = lane(folder, fit).train([Job(4, {})], base, carry_on)
+    assert first[0].reason == "out of memory (MemoryError)"
+    newest, _ = CheckpointStore(folder.checkpoints).latest(4)
+    assert (newest.entry.step, newest.snapshot.documents["state"]["step"]) == (3, 3)
+    # A damaged newest checkpoint is passed over.
+    (folder.checkpoints / newest.entry.path / "state.json").write_text('{"step": 9}')
+    lane(folder, fit).train([Job(4, {}, resumed=True)], base, carry_on)
+    assert resumed[4].documents["state"]["step"] == 2
+    text = "".join(p.read_text() for p in folder.logs.iterdir())
+    assert "damaged checkpoint" in text
+
+
+def test_saving_is_not_done_at_every_report(folder, base):
+    def fit(members, data, report, *, save, **_):
+        for step in range(1, 6):
+            report([Report(0, step, step, 0.1, 0.1, METRICS, 0.0)])
+            save(0, Snapshot(documents={"state": {"step": step}}))
+        return [outcome(members[0])]
+
+    lane(folder, fit).train([Job(0, {})], base, carry_on)
+    kinds = [(e.kind, e.step) for e in CheckpointStore(folder.checkpoints).entries(0)]
+    assert sorted(kinds) == [("best", 3), ("step", 1)]
+
+
+def test_a_lane_of_many_trials_saves_as_often_as_its_share_allows():
+    assert save_every_s(0.01, []) == SAVE_EVERY_S
+    assert save_every_s(0.01, [1.0, 3.0]) == SAVE_EVERY_S
+    sixteen = save_every_s(0.01, [1.0] * 16)
+    assert sixteen == pytest.approx(16 * 0.01 / SAVE_SHARE)
+    assert save_every_s(0.01, [1.0] * 16 + [100.0] * 50) == sixteen, "ended trials count"
+    assert save_every_s(100.0, [1.0]) == save_every_s(SAVE_EVERY_S, [1.0]), "a disk that hung once"
+
+
+def test_pruned_trials_leave_no_checkpoint(folder, base):
+    def fit(members, *_, **__):
+        import dataclasses
+
+        return [dataclasses.replace(outcome(members[0]), state="pruned")]
+
+    (end,) = lane(folder, fit).train([Job(0, {})], base, carry_on)
+    assert (end.state, end.checkpoint) == ("pruned", None)
+    assert CheckpointStore(folder.checkpoints).entries() == []
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (None, "the training code reported None, which is no report"),
+        ({}, "the training code reported no `val/average_precision`"),
+        ({"val/average_precision": "0.5"}, "`val/average_precision` was reported as '0.5'"),
+        ({"val/average_precision": None}, "`val/average_precision` was reported as None"),
+        ({"val/average_precision": True}, "`val/average_precision` was reported as True"),
+        ("silence", "the training code ended without saying how the trial did"),
+        ("word", "the training code gave 'good' as value, which is no number"),
+    ],
+)
+def test_nonsense_fails_the_trial_that_says_it(folder, base, said, reason):
+    def fit(members, data, report, **_):
+        if said == "silence":
+            return None
+        if said == "word":
+            return [outcome(members[0], value="good")]
+        report([said if said is None else Report(0, 1, 1, 0.1, 0.1, said, 0.0)])
+        return [outcome(members[0])]
+
+    (end,) = lane(folder, fit).train([Job(0, {})], base, carry_on)
+    assert end.state == "failed"
+    assert end.reason.startswith(reason)
+
+
+def test_a_store_that_refuses_for_long_is_no_fault_of_the_trial(folder, base, monkeypatch):
+    def fit(members, *_, **__):
+        return [outcome(members[0])]
+
+    refused = []
+
+    def full(*_):
+        refused.append(1)
+        raise StorageError("Disk full.")
+
+    unlucky = Lane(folder, data(), fit=fit, patience_s=0.5)
+    monkeypatch.setattr(unlucky._store, "save", full)
+    with pytest.raises(DetachedError, match="Disk full"):
+        unlucky.train([Job(0, {})], base, carry_on)
+    assert len(refused) > 1
+
+
+def _chained() -> BaseException:
+    try:
+        try:
+            raise OSError("cable cut")
+        except OSError as error:
+            raise RuntimeError("wrapped") from error
+    except RuntimeError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (_chained(), "OSError: cable cut (test_lane.py:"),
+        (SystemExit(3), "the training code called sys.exit(3)"),
+        (MemoryError(), "out of memory (MemoryError)"),
+        (ConfigError(["One.", "Two."]), "One. Two."),
+        (TrialError("Trial 12: the loss is nan."), "the loss is nan."),
+        (StorageError("Disk full."), "Disk full."),
+        (ValueError("first\nsecond"), "ValueError: first"),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_root_causes_are_one_line(error, reason):
+    assert root_cause(error).startswith(reason)
+    assert "\n" not in root_cause(error)
