@@ -16,7 +16,7 @@ from jamba_ray.reports import answer, bucket
 from jamba_ray.reports.compare import get_best_runs, runs_in
 from jamba_ray.reports.files import write_comparison, write_report
 from jamba_ray.reports.page import get_ranked
-from jamba_ray.runs.bucket_replica import Mirror
+from jamba_ray.runs.bucket_replica import BucketReplica
 from jamba_ray.runs.run_folder import SCRATCH, RunFolder, write_bytes
 
 ABOUT = "Write the report of a run, or compare runs: one HTML file each, readable anywhere."
@@ -66,7 +66,7 @@ def run(config: ReportConfig, console: Console) -> ExitCode:
 def _kept(path: Path, place: StoreUri, endpoint: str | None) -> Path:
     """The report of a run in a bucket, kept there and, to look at, below ``runs`` here."""
     name = path.parent.name
-    Mirror(RunFolder(path.parent, place, endpoint), place).push_report(
+    BucketReplica(RunFolder(path.parent, place, endpoint), place).push_report(
         path, path.with_suffix(".md")
     )
     here = Path(SCRATCH) / name / path.name

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from jamba_ray.cli import summary
-from jamba_ray.cli.budget_forecast import Outlook
+from jamba_ray.cli.budget_forecast import BudgetForecast
 from jamba_ray.cli.composition import to_yaml
 from jamba_ray.cli.display import Display
 from jamba_ray.cli.entry import Command
@@ -26,7 +26,7 @@ from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.data import changed_files, prepare, source_files
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.driver import verdict
-from jamba_ray.driver.preload import import_ahead
+from jamba_ray.driver.preload import preload
 from jamba_ray.driver.sweep import run_sweep
 from jamba_ray.errors import (
     ConfigError,
@@ -97,7 +97,7 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
     def accepted() -> None:
         """The run is ours: from here on the files say that it is under way."""
         # For the verdict; they take a second, in which Ray's processes start.
-        import_ahead("pandas", "lightgbm")
+        preload("pandas", "lightgbm")
         write_bytes(folder.config, to_yaml(config).encode())
         write_json(folder.summary, {**frame, "status": "running", "exit_code": None})
 
@@ -105,21 +105,21 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
         log.write(sentence)
         say(console, sentence)
 
-    outlook = Outlook(config, space, data, tell)
-    shape = [p.path for p in space.parameters if not p.fusible]
+    budget_forecast = BudgetForecast(config, space, data, tell)
+    shape = [p.path for p in space.parameters if not p.stackable]
     with (
         bucket_store.stored(folder, log),
         Following(folder, config.tracking, shape) as follower,
     ):
         try:
-            outlook.before()
+            budget_forecast.before()
             with Display(console, config, budget_rows, log) as display:
                 result = run_sweep(
                     config,
                     space,
                     data,
                     folder,
-                    outlook.around(display),
+                    budget_forecast.around(display),
                     accepted=accepted,
                     changed=partial(changed_files, files),
                 )
@@ -133,12 +133,12 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
                 write_json(folder.summary, _ended_early(frame, folder, error, wall_s))
                 write_trials(folder, read_study(folder.study).trials)
             raise
-        if not result.lanes and folder.best.exists() and summary.is_of(earlier, frame, result):
+        if not result.runners and folder.best.exists() and summary.is_of(earlier, frame, result):
             # The test rows are scored once: what was said then is said again.
             report = {**earlier, "notes": list(dict.fromkeys([*earlier["notes"], *result.notes]))}
         else:
             report = _summary(config, space, data, folder, result, begun)
-        report["budget"] = outlook.summary() or report.get("budget")
+        report["budget"] = budget_forecast.summary() or report.get("budget")
         write_json(folder.summary, report)
         log.write(f"ended: {result.ended}; status {report['status']}")
         notes = follower_process.report(folder, log)
@@ -165,7 +165,7 @@ def _summary(
         "bayes": verdict.bayes(data),
         "importance": importance(result.trials, space, config.objective),
         "notes": [*data.notes, *result.notes],
-        "goodput": result.goodput if result.lanes else None,
+        "goodput": result.goodput if result.runners else None,
         "folder": str(folder.path),
         "report": str(folder.report),
         "next": _next_commands(folder, result),

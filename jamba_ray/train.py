@@ -22,7 +22,7 @@ from jamba_ray.config.run import TrainConfig
 from jamba_ray.data import prepare
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.driver import verdict
-from jamba_ray.driver.open_runner import open_lane
+from jamba_ray.driver.open_runner import open_runner
 from jamba_ray.driver.signals import Signalled, Signals
 from jamba_ray.errors import ExitCode, InterruptedRunError
 from jamba_ray.reports.words import LABELS
@@ -31,7 +31,7 @@ from jamba_ray.runs import bucket_store
 from jamba_ray.runs.replicator import copied
 from jamba_ray.runs.run_folder import RunFolder, unused_name, write_bytes, write_json
 from jamba_ray.runs.run_log import RunLog, say
-from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.study.records import TrialRecord
 from jamba_ray.study.trials_table import write_trials
 from jamba_ray.tracking import follower_process
@@ -70,15 +70,15 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
         log.write(sentence)
         say(console, sentence)
     begun = time.monotonic()
-    signals, lane_notes = Signals(), list[str]()
+    signals, runner_notes = Signals(), list[str]()
     with bucket_store.stored(folder, log), Following(folder, config.tracking) as follower:
         try:
             with (
-                copied(folder, lane_notes.append),
+                copied(folder, runner_notes.append),
                 signals,
                 _Curve(console, config, len(data.train), log) as curve,
             ):
-                outcome = _train(config, data, folder, curve, signals, lane_notes)
+                outcome = _train(config, data, folder, curve, signals, runner_notes)
                 if signals.name is not None and outcome.state == "failed":
                     # Ray's compiled code made another exception of it, and the trial bore it.
                     raise Signalled(signals.name)
@@ -91,7 +91,7 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
             ) from None
         record = _record(outcome, curve.points)
         write_trials(folder, [record])
-        report = _summary(config, data, folder, record, begun, lane_notes)
+        report = _summary(config, data, folder, record, begun, runner_notes)
         write_json(folder.summary, report)
         notes = follower_process.report(folder, log)
     notes += follower.verdict()
@@ -106,8 +106,8 @@ def _train(
     curve: _Curve,
     signals: Signals,
     notes: list[str],
-) -> LaneOutcome:
-    with open_lane(
+) -> TrialOutcome:
+    with open_runner(
         folder,
         data,
         workers=config.workers,
@@ -117,8 +117,8 @@ def _train(
         started=signals.install,
         alone=partial(_fit, signals),
         note=notes.append,
-    ) as lane:
-        (outcome,) = lane.train([Job(0, {}, resumed=config.resume)], config.trial(), curve.report)
+    ) as runner:
+        (outcome,) = runner.train([Job(0, {}, resumed=config.resume)], config.trial(), curve.report)
         return outcome
 
 
@@ -139,7 +139,7 @@ def _fit(
         return fit(members, data, report, **{**how, **urgent})
 
 
-def _record(outcome: LaneOutcome, points: Sequence[tuple[int, float]]) -> TrialRecord:
+def _record(outcome: TrialOutcome, points: Sequence[tuple[int, float]]) -> TrialRecord:
     return TrialRecord(
         number=0,
         state="failed" if outcome.state == "failed" else "complete",
@@ -163,7 +163,7 @@ def _summary(
     folder: RunFolder,
     record: TrialRecord,
     begun: float,
-    lane_notes: Sequence[str],
+    runner_notes: Sequence[str],
 ) -> dict[str, Any]:
     failed = record.state == "failed"
     report: dict[str, Any] = {
@@ -174,7 +174,7 @@ def _summary(
         "failures": summary.failures([record]),
         "bayes": verdict.bayes(data),
         "curve": [list(point) for point in record.curve],
-        "notes": [*data.notes, *lane_notes],
+        "notes": [*data.notes, *runner_notes],
         "goodput": record.goodput_s / max(1e-9, record.seconds),
         "folder": str(folder.path),
         "report": str(folder.report),

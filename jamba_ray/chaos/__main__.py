@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from jamba_ray.chaos.fault_runner import Round, torment
+from jamba_ray.chaos.fault_runner import Round, run_round
 from jamba_ray.chaos.faults import FAULTS
 from jamba_ray.errors import ExitCode
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for n, fault in enumerate(chosen):
             console.print(f"{n + 1}/{len(chosen)} {fault.name} ...", highlight=False)
             rounds.append(
-                torment(
+                run_round(
                     root / f"{n:02d}" / "run",
                     fault,
                     times=given.times,

@@ -1,4 +1,5 @@
-"""The nemesis: runs a sweep, does one fault to it at a seeded moment, and brings it to its end."""
+"""The fault runner: runs a sweep, does one fault to it at a seeded moment, and brings it to its
+end."""
 
 from __future__ import annotations
 
@@ -65,7 +66,7 @@ class Sweep:
             return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 
 
-def torment(folder: Path, fault: Fault, *, times: int, n_trials: int, seed: int) -> Round:
+def run_round(folder: Path, fault: Fault, *, times: int, n_trials: int, seed: int) -> Round:
     """A whole sweep with ``times`` injections of one fault; judged at its end."""
     rng = random.Random(f"{seed} {fault.name}")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -163,8 +164,8 @@ def _next_step(
 ) -> Wait | None:
     """What passed from ``since`` to the first step acknowledged after the recovery.
 
-    Where the driver died its lanes may live for a moment: only what comes after the next driver is
-    up counts.
+    Where the driver died its runners may live for a moment: only what comes after the next driver
+    is up counts.
     """
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:

@@ -52,14 +52,14 @@ def kill_child(*names: str) -> Callable[[int, Path, random.Random], None]:
     return kill
 
 
-def kill_lane(pid: int, folder: Path, rng: random.Random) -> None:
-    """SIGKILL to one lane: a worker of Ray that is neither idle nor the study's server."""
+def kill_runner(pid: int, folder: Path, rng: random.Random) -> None:
+    """SIGKILL to one runner: a worker of Ray that is neither idle nor the study's server."""
     others = ("ray::IDLE", "ray::StudyServer", *_AGENTS)
     below = [(p, line) for p, line in descendants(pid) if line.startswith("ray::")]
-    lanes = [p for p, line in below if not line.startswith(others)]
-    if not lanes:
-        raise LookupError(f"no lane below {pid}")
-    os.kill(rng.choice(sorted(lanes)), signal.SIGKILL)
+    runners = [p for p, line in below if not line.startswith(others)]
+    if not runners:
+        raise LookupError(f"no runner below {pid}")
+    os.kill(rng.choice(sorted(runners)), signal.SIGKILL)
 
 
 def terminate(pid: int, folder: Path, rng: random.Random) -> None:
@@ -85,7 +85,7 @@ def after_kill(
             if time.monotonic() > deadline:
                 raise LookupError("there never was what was to be damaged")
             time.sleep(0.05)
-        # Lanes that lived on would end their trials, and nobody would need what is damaged here.
+        # Runners that lived on would end their trials, and nobody would need what is damaged here.
         below = [process for process, _ in descendants(pid)]
         for process in (pid, *below):
             with contextlib.suppress(ProcessLookupError):
@@ -157,7 +157,7 @@ _RAY_GONE = (0, 3, 75)
 FAULTS = (
     Fault("driver SIGKILL", kill_driver),
     Fault("StudyServer SIGKILL", kill_child("ray::StudyServer"), driver_survives=True),
-    Fault("lane SIGKILL", kill_lane, driver_survives=True),
+    Fault("runner SIGKILL", kill_runner, driver_survives=True),
     Fault("raylet SIGKILL", kill_child("/raylet/raylet"), exit_codes=_RAY_GONE),
     Fault("head SIGKILL", kill_child("gcs_server"), exit_codes=_RAY_GONE),
     Fault("driver SIGTERM", terminate, exit_codes=(75,)),

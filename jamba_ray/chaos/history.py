@@ -21,7 +21,7 @@ class Event:
     at: float
     """Unix time."""
     name: str
-    """'begin', 'step' (by a lane), 'ray up', 'up', 'finished' (by the driver), 'fault'."""
+    """'begin', 'step' (by a runner), 'ray up', 'up', 'finished' (by the driver), 'fault'."""
     trial: int | None = None
     more: dict[str, Any] = field(default_factory=dict)
 

@@ -1,7 +1,7 @@
 """``python -m jamba_ray.chaos.subject <folder>``: the sweep that chaos is done to.
 
-Everything is real (Ray, lanes, checkpoints, the study) but the training, which sleeps and returns a
-known curve, so that a sweep takes seconds and its history can be checked step by step.
+Everything is real (Ray, runners, checkpoints, the study) but the training, which sleeps and
+returns a known curve, so that a sweep takes seconds and its history can be checked step by step.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def value_at(rate: float, step: int) -> float:
 
 
 def sweep_config(n_trials: int, seed: int) -> SweepConfig:
-    """A sweep over the learning rate, two lanes, a watchdog of seconds."""
+    """A sweep over the learning rate, two runners, a watchdog of seconds."""
     rate = {"type": "float", "low": 1e-4, "high": 1e-1, "log": True}
     return SweepConfig.model_validate(
         {

@@ -35,7 +35,7 @@ _PERMANENT = re.compile(
 class Patience:
     """How long to go on asking a store that throttles or fails.
 
-    Full jitter (Brooker 2015, "Exponential backoff and jitter"): lanes refused at the same moment
+    Full jitter (Brooker 2015, "Exponential backoff and jitter"): runners refused at the same moment
     do not come back at the same moment.
     """
 

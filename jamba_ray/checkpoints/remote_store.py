@@ -67,7 +67,7 @@ class RemoteCheckpointStore(CheckpointStore):
         return sorted(found)
 
     def sweep_orphans(self, older_than_s: float = 3600.0) -> list[Path]:
-        """Remove data objects that no manifest vouches for. Call it while no lane writes (at the
+        """Remove data objects that no manifest vouches for. Call it while no runner writes (at the
         end of a sweep): a living writer's objects have no manifest yet."""
         names = self._remote.names()
         vouched = set()

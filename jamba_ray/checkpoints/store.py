@@ -1,4 +1,4 @@
-"""The checkpoints of a run, in one local folder that every lane can write.
+"""The checkpoints of a run, in one local folder that every runner can write.
 
     trial-0007/step-000012/   model.safetensors, state.json, config.json ..., manifest.json
     trial-0007/best-000009/   the result of the finished trial

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jamba_ray.cli.plan import course, first_forecast, forecast_in_words, n_trials
-from jamba_ray.cluster.resources import plan_lanes, this_machine
+from jamba_ray.cluster.resources import plan_runners, this_machine
 from jamba_ray.config.budget import limit_of
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
@@ -21,7 +21,7 @@ _ENOUGH = 3
 Watch = Callable[[SweepProgress], None]
 
 
-class Outlook:
+class BudgetForecast:
     """Forecasts of one sweep, ``say`` told of each; silent where there is no budget."""
 
     def __init__(
@@ -44,13 +44,13 @@ class Outlook:
         if os.environ.get("RAY_ADDRESS") not in (None, "", "local"):
             self._say(f"Ends when {self._limit.words} is used up; forecast after the first rung.")
             return
-        plan = plan_lanes(
+        plan = plan_runners(
             this_machine(),
             max_concurrent=self._config.max_concurrent,
             workers_per_trial=self._config.workers_per_trial,
             n_trials=self._config.n_trials,
         )
-        expected = first_forecast(self._config, self._space, self._data, plan.lanes)
+        expected = first_forecast(self._config, self._space, self._data, plan.runners)
         self._forecasts["start"] = expected
         self._say(f"forecast: {forecast_in_words(expected, self._config)}")
 
@@ -88,8 +88,8 @@ class Outlook:
         }
 
     def _after_rung(self, progress: SweepProgress) -> Forecast | None:
-        # A lane may train several trials at a time, each then at the rate it was seen at.
-        slots = max(progress.lanes, len(progress.running))
+        # A runner may train several trials at a time, each then at the rate it was seen at.
+        slots = max(progress.runners, len(progress.running))
         stages = course(self._config, self._data, slots)
         first = stages.rungs[0] if stages.rungs else stages.rows
         seen = [(t.number, t.rows_seen, t.seconds) for t in progress.finished]

@@ -135,11 +135,11 @@ def eta_s(progress: SweepProgress) -> float | None:
     return progress.elapsed_s / progress.n_finished * max(0, left)
 
 
-def lanes_in_words(progress: SweepProgress) -> str:
-    """``2 lanes``, and how many trials they train where they train several at a time."""
-    words = f"{progress.lanes} lane{'s' if progress.lanes != 1 else ''}"
+def runners_in_words(progress: SweepProgress) -> str:
+    """``2 runners``, and how many trials they train where they train several at a time."""
+    words = f"{progress.runners} runner{'s' if progress.runners != 1 else ''}"
     at_a_time, shown = len(progress.running), min(len(progress.running), _RUNNING)
-    if at_a_time <= progress.lanes:
+    if at_a_time <= progress.runners:
         return words
     names = {str(run.params.get("model.name")) for run in progress.running}
     trees = sorted(name for name in names if TRAINERS.get(name) == "boosting")
@@ -154,7 +154,7 @@ def _headline(progress: SweepProgress) -> RenderableType:
     overhead = 1.0 - progress.goodput
     words = (
         f"{progress.n_finished}/{progress.n_trials} trials, {duration(progress.elapsed_s)}{until}, "
-        f"{lanes_in_words(progress)}, overhead {overhead:.0%}"
+        f"{runners_in_words(progress)}, overhead {overhead:.0%}"
     )
     if progress.ended:
         words += f", ending: {progress.ended}"

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from rich.console import Console
 
 from jamba_ray.cli.composition import compose_section, split_flags, to_yaml
 from jamba_ray.cli.help import print_help
+from jamba_ray.config.run import RenamedSettingWarning
 from jamba_ray.config.section import Section
 from jamba_ray.errors import ConfigError, ExitCode, JambaError
 
@@ -46,11 +49,31 @@ class Command(Generic[S]):
         if flags.help:
             print_help(out, self.about, self.examples, self.section)
             return ExitCode.OK
-        config = compose_section(self.section, self.primary, overrides)
+        with renamed_settings_shown():
+            config = compose_section(self.section, self.primary, overrides)
         if flags.cfg_job:
             out.print(to_yaml(config), highlight=False, markup=False, end="", soft_wrap=True)
             return ExitCode.OK
         return self.run(config, out)
+
+
+@contextlib.contextmanager
+def renamed_settings_shown() -> Iterator[None]:
+    """Prints one line for each setting that was given by its old name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RenamedSettingWarning)
+        show = warnings.showwarning
+
+        def shown(
+            message: Warning | str, category: type[Warning], *where: Any, **more: Any
+        ) -> None:
+            if issubclass(category, RenamedSettingWarning):
+                sys.stderr.write(f"note: {message}\n")
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = shown
+        yield
 
 
 def guarded(command: Callable[[Console], int]) -> int:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jamba_ray.cluster.resources import plan_lanes, this_machine
+from jamba_ray.cluster.resources import plan_runners, this_machine
 from jamba_ray.config.budget import limit_of
 from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.params import with_params
@@ -34,7 +34,7 @@ _MAX_SHAPES = 10_000
 _FORWARD_SHARE = 1 / 3
 """A forward pass costs a third of a training step (the backward pass costs two)."""
 _START_UP_S = 8.0
-"""Ray and the lanes; measured 6-9 s on 2 cores, 2026-11-21."""
+"""Ray and the runners; measured 6-9 s on 2 cores, 2026-11-21."""
 
 
 def print_plan(
@@ -47,23 +47,23 @@ def print_plan(
     table.add_column("in a stack", style="dim")
     for parameter in space.parameters:
         when = " and ".join(f"{k} = {v}" for k, v in parameter.leaf.when.items())
-        fusible = "may differ" if parameter.fusible else "same shape"
+        stackable = "may differ" if parameter.stackable else "same shape"
         table.add_row(
             escape(parameter.path),
             escape(_values(parameter.leaf) + (f"  when {when}" if when else "")),
-            fusible,
+            stackable,
         )
     console.print(table)
-    lanes = plan_lanes(
+    runners = plan_runners(
         this_machine(),
         max_concurrent=config.max_concurrent,
         workers_per_trial=config.workers_per_trial,
         n_trials=config.n_trials,
     )
     n = n_trials(config, space)
-    torch.set_num_threads(lanes.threads)  # as a lane does
-    stacks, faster = stacks_in_words(config, space, data, lanes.lanes)
-    expected = first_forecast(config, space, data, lanes.lanes, faster)
+    torch.set_num_threads(runners.threads)  # as a runner does
+    stacks, faster = stacks_in_words(config, space, data, runners.runners)
+    expected = first_forecast(config, space, data, runners.runners, faster)
     every = report_rows(config.trial(), len(data.train))
     rows = round(config.training.epochs * len(data.train))
     lines = {
@@ -73,7 +73,7 @@ def print_plan(
         "trials": f"{n} by {config.sampler.name}, {shapes_in_words(space)}",
         "budget": f"{config.training.epochs:g} epochs = {rows:,} rows a trial, "
         f"a report every {every:,} rows, {_rungs(config, every, rows)}",
-        "lanes": lanes.sentence,
+        "runners": runners.sentence,
         "stacks": stacks,
         "forecast": f"{forecast_in_words(expected, config)}, timed on {_PROBE_ROWS:,} rows here",
         "objective": f"val/{config.objective}",
@@ -97,7 +97,7 @@ def n_trials(config: SweepConfig, space: SearchSpace) -> int:
 def shapes_in_words(space: SearchSpace) -> str:
     """How many shapes the trials may have."""
     structural = SearchSpace(
-        parameters=tuple(p for p in space.parameters if not p.fusible), base=space.base
+        parameters=tuple(p for p in space.parameters if not p.stackable), base=space.base
     )
     count = structural.n_combinations()
     if count is None or count > _MAX_SHAPES:
@@ -106,46 +106,46 @@ def shapes_in_words(space: SearchSpace) -> str:
 
 
 def stacks_in_words(
-    config: SweepConfig, space: SearchSpace, data: PreparedData, lanes: int
+    config: SweepConfig, space: SearchSpace, data: PreparedData, runners: int
 ) -> tuple[str, float]:
-    """How many trials a lane trains at a time, measured here on one shape as a lane measures each,
-    and how many times the rows per second of one trial that is."""
+    """How many trials a runner trains at a time, measured here on one shape as a runner measures
+    each, and how many times the rows per second of one trial that is."""
     names = next((values(p.leaf) for p in space.parameters if p.path == "model.name"), None)
     trees = [str(n) for n in names or [config.model.name] if TRAINERS.get(str(n)) == "boosting"]
     alone = f"; {', '.join(trees)} trains alone" if trees else ""
-    most, n = stack_size(config, space, lanes), n_trials(config, space)
+    most, n = stack_size(config, space, runners), n_trials(config, space)
     if most == 1:
-        return "none: a lane trains one trial at a time" + alone, 1.0
-    if config.trials_per_lane != "auto":
-        return f"{most} trials of one shape a lane, as asked for" + alone, 1.0
+        return "none: a runner trains one trial at a time" + alone, 1.0
+    if config.trials_per_runner != "auto":
+        return f"{most} trials of one shape a runner, as asked for" + alone, 1.0
     found = what_pays(_corners(config.trial(), space)[0], data, "cpu", most)
     if not found.rows_per_s:
-        return f"at most {most} trials of one shape a lane, not measured here" + alone, 1.0
+        return f"at most {most} trials of one shape a runner, not measured here" + alone, 1.0
     pruned = config.pruner.name != "none"
-    packed = chosen(found, space, config.n_trials, lanes, pruned=pruned)
+    packed = chosen(found, space, config.n_trials, runners, pruned=pruned)
     size, what = packed.size, "none: more do not pay"
     if size > 1:
         compiled = ", compiled" if repays_compiling(found, packed) else ""
-        what = f"up to {size} trials of one shape a lane{compiled}"
-    return f"{what} ({in_words(found)})" + alone, _gain(found, size, config, n, lanes)
+        what = f"up to {size} trials of one shape a runner{compiled}"
+    return f"{what} ({in_words(found)})" + alone, _gain(found, size, config, n, runners)
 
 
-def _gain(found: Paying, size: int, config: SweepConfig, n_trials: int, lanes: int) -> float:
+def _gain(found: Paying, size: int, config: SweepConfig, n_trials: int, runners: int) -> float:
     """How many times as fast as trial by trial stacks train that grow up to ``size``."""
     rates = {int(k): rate for k, rate in found.rows_per_s.items()}
     start = begin_with(config, "cpu")
-    now = [at_a_time_now(size, begun, lanes, start) for begun in range(n_trials)]
+    now = [at_a_time_now(size, begun, runners, start) for begun in range(n_trials)]
     # What was not probed is taken to be as fast as the next smaller stack that was.
     return n_trials / sum(rates[1] / rates[max(k for k in rates if k <= most)] for most in now)
 
 
 def first_forecast(
-    config: SweepConfig, space: SearchSpace, data: PreparedData, lanes: int, faster: float = 1.0
+    config: SweepConfig, space: SearchSpace, data: PreparedData, runners: int, faster: float = 1.0
 ) -> Forecast:
     """Wall time of the whole sweep before anything ran: a few steps are timed in this process, at a
     few corners of the space, because a trial of twice the width takes four times as long;
     ``faster`` is what stacks bring."""
-    stages = course(config, data, lanes)
+    stages = course(config, data, runners)
     every = report_rows(config.trial(), len(data.train))
     n_judged = judged_rows(config.training.val_rows, every, data.val.y)
     judged = stages.rows / every * min(n_judged, len(data.val))
@@ -154,12 +154,12 @@ def first_forecast(
     return forecast(rates, stages, n_trials(config, space)).plus(_START_UP_S)
 
 
-def course(config: SweepConfig, data: PreparedData, lanes: int) -> Course:
+def course(config: SweepConfig, data: PreparedData, runners: int) -> Course:
     """What each trial goes through."""
     rows = round(config.training.epochs * len(data.train))
     every = report_rows(config.trial(), len(data.train))
     factor = config.pruner.reduction_factor
-    return Course(rows, rungs(config, every, rows), factor, lanes)
+    return Course(rows, rungs(config, every, rows), factor, runners)
 
 
 def forecast_in_words(expected: Forecast, config: SweepConfig) -> str:

@@ -115,7 +115,7 @@ def _print_failures(console: Console, failures: list[Mapping[str, Any]]) -> None
 
 def _print_whereabouts(console: Console, summary: Mapping[str, Any]) -> None:
     goodput = summary.get("goodput")
-    busy = f", {goodput:.0%} of lane time in training steps" if goodput is not None else ""
+    busy = f", {goodput:.0%} of runner time in training steps" if goodput is not None else ""
     counts = f"{_counts(summary['trials'])}, " if summary["command"] == "sweep" else ""
     spent = f"  {counts}{duration(summary['wall_s'])}{busy}."
     console.print(spent, highlight=False, style="dim", soft_wrap=True)

@@ -1,4 +1,5 @@
-"""What runs on the cluster for ``jamba_ray.submit``: the sweep, then the parcel with its result.
+"""What runs on the cluster for ``jamba_ray.submit``: the sweep, then the job_result with its
+result.
 
 ``python -m jamba_ray.cluster.job run=<name> <the sweep's settings>``
 """

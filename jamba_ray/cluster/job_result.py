@@ -19,14 +19,14 @@ FILES = ("summary.json", "config.yaml", "log.txt", "trials.parquet", "report.htm
 """What travels, where it exists; no other name is ever written."""
 MAX_FILE_BYTES = 2_000_000
 _LINE_BYTES = 8_000
-_LINE = re.compile(r"^@jamba_ray:parcel (\d+)/(\d+) ([A-Za-z0-9+/=]*)\s*$", flags=re.M)
-MARK = "@jamba_ray:parcel "
+_LINE = re.compile(r"^@jamba_ray:job_result (\d+)/(\d+) ([A-Za-z0-9+/=]*)\s*$", flags=re.M)
+MARK = "@jamba_ray:job_result "
 """How each of its lines begins."""
 _MAX_BYTES = 64_000_000
 
 
 @dataclass(frozen=True)
-class Parcel:
+class JobResult:
     """What a job sends home."""
 
     exit_code: int
@@ -39,7 +39,7 @@ class Parcel:
 
 
 def pack(exit_code: int, folder: Path | None) -> list[str]:
-    """The parcel as lines for the log."""
+    """The job_result as lines for the log."""
     files: dict[str, str] = {}
     left_out = []
     for name in FILES:
@@ -61,8 +61,8 @@ def pack(exit_code: int, folder: Path | None) -> list[str]:
     return [f"{MARK}{i}/{len(pieces)} {piece}" for i, piece in enumerate(pieces, start=1)]
 
 
-def unpack(log: str) -> Parcel | None:
-    """The last whole parcel in a log; None where there is none."""
+def unpack(log: str) -> JobResult | None:
+    """The last whole job_result in a log; None where there is none."""
     for pieces in reversed(list(_groups(log))):
         try:
             inflater = zlib.decompressobj()
@@ -73,7 +73,7 @@ def unpack(log: str) -> Parcel | None:
                 for name, text in content["files"].items()
                 if name in FILES
             }
-            return Parcel(
+            return JobResult(
                 exit_code=int(content["exit_code"]),
                 run=content["run"],
                 files=files,
@@ -84,11 +84,11 @@ def unpack(log: str) -> Parcel | None:
     return None
 
 
-def write(parcel: Parcel, folder: Path) -> list[Path]:
+def write(job_result: JobResult, folder: Path) -> list[Path]:
     """Put the files into ``folder``, each whole or not at all; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, content in parcel.files.items():
+    for name, content in job_result.files.items():
         write_bytes(folder / name, content)
         paths.append(folder / name)
     return paths

@@ -17,8 +17,8 @@ BOOTSTRAP = "ray_bootstrap_config.yaml"
 """What `ray up` leaves in the head's home folder."""
 MAX_RESOURCES = "JAMBA_RAY_MAX_RESOURCES"
 _BLAME_S = 120.0
-"""Lanes that are lost so soon after a node is noticed dead went with it: Ray declares the node dead
-and then each actor on it."""
+"""Runners that are lost so soon after a node is noticed dead went with it: Ray declares the node
+dead and then each actor on it."""
 
 
 def cluster_machine(*, local: bool) -> Machine:
@@ -77,7 +77,8 @@ def draining_nodes() -> set[str]:
 
 
 class NodeWatch:
-    """Tells a lane that went with its node (a spot machine reclaimed) from one that died alone."""
+    """Tells a runner that went with its node (a spot machine reclaimed) from one that died
+    alone."""
 
     def __init__(
         self,
@@ -96,6 +97,6 @@ class NodeWatch:
         self._known = alive
 
     def node_died(self) -> bool:
-        """Whether a node died just now, so that a lane lost now went with it."""
+        """Whether a node died just now, so that a runner lost now went with it."""
         self.look()
         return self._clock() - self._died_at <= _BLAME_S

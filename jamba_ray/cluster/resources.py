@@ -1,4 +1,4 @@
-"""How many lanes fit, and how many threads each gets: plain arithmetic, said in a sentence."""
+"""How many runners fit, and how many threads each gets: plain arithmetic, said in a sentence."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class LanePlan:
-    """Lanes that run at a time and what each may use."""
+class RunnerPlan:
+    """Runners that run at a time and what each may use."""
 
-    lanes: int
+    runners: int
     threads: int
     """Intra-op threads per worker, and CPUs that Ray reserves for it."""
     gpus: float
-    """GPUs per worker; a fraction where lanes share one."""
+    """GPUs per worker; a fraction where runners share one."""
     workers: int
-    """Processes per lane; 1: the lane trains in its own process."""
+    """Processes per runner; 1: the runner trains in its own process."""
     sentence: str
-    """``2 lanes x 1 CPU thread``, and why fewer than asked for, if so."""
+    """``2 runners x 1 CPU thread``, and why fewer than asked for, if so."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ class LanePlan:
 
     @property
     def device(self) -> str:
-        """The torch device of a lane."""
+        """The torch device of a runner."""
         return "cuda" if self.gpus > 0 else "cpu"
 
 
@@ -55,23 +55,23 @@ def this_machine(gpus: int = 0) -> Machine:
     return Machine(max(1, int(min(cpus, quota or cpus))), gpus)
 
 
-def plan_lanes(
+def plan_runners(
     machine: Machine,
     *,
     max_concurrent: int | None = None,
     workers_per_trial: int = 1,
     n_trials: int | None = None,
     setting: str = "workers_per_trial",
-) -> LanePlan:
-    """Divide ``machine`` into lanes: one per GPU, or one per CPU where there is none.
+) -> RunnerPlan:
+    """Divide ``machine`` into runners: one per GPU, or one per CPU where there is none.
 
-    One thread per lane on CPUs because lanes that spin on each other's barriers are many times
-    slower than lanes that do not share (36x measured on a busy 2-core machine); a lane gets more
-    only when there are CPUs to spare. Where GPUs are, ``max_concurrent`` may ask for several lanes
-    per GPU. ``setting`` is what the user calls ``workers_per_trial``.
+    One thread per runner on CPUs because runners that spin on each other's barriers are many times
+    slower than runners that do not share (36x measured on a busy 2-core machine); a runner gets
+    more only when there are CPUs to spare. Where GPUs are, ``max_concurrent`` may ask for several
+    runners per GPU. ``setting`` is what the user calls ``workers_per_trial``.
 
     Raises:
-        UnavailableError: Not even one lane fits.
+        UnavailableError: Not even one runner fits.
     """
     unit, units = ("GPU", machine.gpus) if machine.gpus else ("CPU", machine.cpus)
     if workers_per_trial > units:
@@ -81,32 +81,39 @@ def plan_lanes(
         )
     fitting = units // workers_per_trial
     if machine.gpus and workers_per_trial == 1:
-        # Small models leave most of a GPU idle, so lanes may share one, as many as there are CPUs.
+        # Small models leave most of a GPU idle, so runners may share one, as many as there are
+        # CPUs.
         fitting = max(fitting, machine.cpus)
     wanted = max_concurrent or units // workers_per_trial
-    lanes = min(wanted, fitting, n_trials or wanted)
-    threads = max(1, machine.cpus // (lanes * workers_per_trial))
-    gpus = _gpu_share(machine.gpus, lanes, workers_per_trial) if machine.gpus else 0.0
-    return LanePlan(
-        lanes=lanes,
+    runners = min(wanted, fitting, n_trials or wanted)
+    threads = max(1, machine.cpus // (runners * workers_per_trial))
+    gpus = _gpu_share(machine.gpus, runners, workers_per_trial) if machine.gpus else 0.0
+    return RunnerPlan(
+        runners=runners,
         threads=threads,
         gpus=gpus,
         workers=workers_per_trial,
-        sentence=_sentence(lanes, threads, gpus, workers_per_trial, wanted, fitting, machine),
+        sentence=_sentence(runners, threads, gpus, workers_per_trial, wanted, fitting, machine),
     )
 
 
-def _gpu_share(gpus: int, lanes: int, workers: int) -> float:
-    if lanes * workers <= gpus:
+def _gpu_share(gpus: int, runners: int, workers: int) -> float:
+    if runners * workers <= gpus:
         return 1.0
-    # Lanes per GPU, rounded up, so that the fractions on one GPU never exceed 1.
-    return math.floor(1000 / math.ceil(lanes * workers / gpus)) / 1000
+    # Runners per GPU, rounded up, so that the fractions on one GPU never exceed 1.
+    return math.floor(1000 / math.ceil(runners * workers / gpus)) / 1000
 
 
 def _sentence(
-    lanes: int, threads: int, gpus: float, workers: int, wanted: int, fitting: int, machine: Machine
+    runners: int,
+    threads: int,
+    gpus: float,
+    workers: int,
+    wanted: int,
+    fitting: int,
+    machine: Machine,
 ) -> str:
-    parts = [f"{lanes} lane{'s' if lanes != 1 else ''}"]
+    parts = [f"{runners} runner{'s' if runners != 1 else ''}"]
     if workers > 1:
         parts.append(f"{workers} workers")
     if gpus:

@@ -33,7 +33,7 @@ class Submission:
         self._job: str | None = None
         self._signals = 0
 
-    def run(self, entrypoint: str) -> tuple[int, job_result.Parcel | None]:
+    def run(self, entrypoint: str) -> tuple[int, job_result.JobResult | None]:
         """(the sweep's exit code, what it sent home).
 
         Raises:
@@ -115,7 +115,7 @@ def advice(key: str) -> str:
     )
 
 
-def exit_code(state: JobState, found: job_result.Parcel | None) -> int:
+def exit_code(state: JobState, found: job_result.JobResult | None) -> int:
     """The sweep's exit code, where the job did not say it: Ray's own is that of a shell, or that of
     nobody where the job was stopped."""
     if found is not None:

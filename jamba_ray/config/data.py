@@ -67,7 +67,7 @@ class DataSection(Section):
     """Where prepared rows lie while training: ``device`` (a GPU's memory), ``host`` (this machine's
     memory) or ``disk`` (files of ``cache``); ``auto``: the first of these that they fit."""
     cache: str = Field(default="~/.cache/jamba_ray", json_schema_extra=NOT_IN_FINGERPRINT)
-    """Folder for rows that lie on disk; lanes on other machines must find it by the same name."""
+    """Folder for rows that lie on disk; runners on other machines must find it by the same name."""
 
 
 class SyntheticSection(DataSection):

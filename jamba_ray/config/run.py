@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -58,7 +59,7 @@ AnyData = Annotated[
 
 
 class TrialConfig(Section):
-    """All that decides one trial's result, given the data: what a lane and a checkpoint get."""
+    """All that decides one trial's result, given the data: what a runner and a checkpoint get."""
 
     model: SerializeAsAny[ModelSection]
     training: TrainingSection = TrainingSection()
@@ -68,7 +69,7 @@ class TrialConfig(Section):
     """Generate code for the training step (``torch.compile``), which takes 10 to 18 s per shape.
     ``auto``: on a CPU, where the trials of a shape are enough to repay it."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
-        default=0, json_schema_extra={"fusible": True}
+        default=0, json_schema_extra={"stackable": True}
     )
     """Seed of weights, data order and dropout; trial n of a sweep uses seed + n."""
     objective: Objective = "average_precision"
@@ -113,7 +114,7 @@ class ExperimentConfig(TrialConfig):
         return None if value is None else checked_endpoint(value)
 
     def trial(self) -> TrialConfig:
-        """The part that a lane needs."""
+        """The part that a runner needs."""
         return TrialConfig(
             model=self.model,
             training=self.training,
@@ -143,6 +144,14 @@ class TrainConfig(ExperimentConfig):
         return self
 
 
+RENAMED = {"trials_per_lane": "trials_per_runner"}
+"""Settings of a sweep that have another name now: the old one works for one more release."""
+
+
+class RenamedSettingWarning(FutureWarning):
+    """A setting was given by a name that it no longer has."""
+
+
 class SweepConfig(ExperimentConfig):
     """``python -m jamba_ray.sweep``."""
 
@@ -157,12 +166,12 @@ class SweepConfig(ExperimentConfig):
     max_concurrent: Annotated[int, Field(ge=1)] | None = Field(
         default=None, json_schema_extra=NOT_IN_FINGERPRINT
     )
-    """Lanes at a time; None: one per GPU, or one per CPU core where there is none."""
-    trials_per_lane: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+    """Runners at a time; None: one per GPU, or one per CPU core where there is none."""
+    trials_per_runner: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         default="auto", json_schema_extra=NOT_IN_FINGERPRINT
     )
-    """Trials of one shape that a lane trains at a time, as one batched model; ``auto``: as many as
-    were measured to pay, and at most an eighth of the trials begun over all lanes."""
+    """Trials of one shape that a runner trains at a time, as one batched model; ``auto``: as many
+    as were measured to pay, and at most an eighth of the trials begun over all runners."""
     workers_per_trial: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=1, json_schema_extra=NOT_IN_FINGERPRINT
     )
@@ -190,6 +199,18 @@ class SweepConfig(ExperimentConfig):
         default=3, json_schema_extra=NOT_IN_FINGERPRINT
     )
     """Checkpoints of finished trials kept: the best so many."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_old_names(cls, settings: Any) -> Any:
+        if not isinstance(settings, Mapping):
+            return settings
+        for old, new in RENAMED.items():
+            if old in settings and new not in settings:
+                text = f"`{old}` is called `{new}` now. Write `{new}={settings[old]}`."
+                warnings.warn(text, RenamedSettingWarning, stacklevel=2)
+                settings = {new if key == old else key: value for key, value in settings.items()}
+        return settings
 
 
 class EvaluateConfig(Section):

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
-FUSIBLE: JsonDict = {"fusible": True}
+FUSIBLE: JsonDict = {"stackable": True}
 """Field metadata (``json_schema_extra``): members of one stack may differ in this field."""
 
 NOT_IN_FINGERPRINT: JsonDict = {"fingerprint": False}
@@ -26,9 +26,9 @@ class Section(BaseModel):
     )
 
 
-def is_fusible(field: FieldInfo) -> bool:
+def is_stackable(field: FieldInfo) -> bool:
     """Whether members of one stack may differ in this field."""
-    return _says(field, "fusible", default=False)
+    return _says(field, "stackable", default=False)
 
 
 def is_fingerprinted(field: FieldInfo) -> bool:

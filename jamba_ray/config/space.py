@@ -84,7 +84,7 @@ class Parameter(Section):
 
     path: str
     leaf: Leaf
-    fusible: bool = False
+    stackable: bool = False
 
     def exists(self, params: Mapping[str, Scalar], base: Mapping[str, Any]) -> bool:
         """Whether it exists, given the parameters chosen so far and the base values of the rest."""
@@ -104,8 +104,8 @@ class SearchSpace(Section):
 
     def shape(self, params: Mapping[str, Scalar]) -> Params:
         """The structural part of ``params``: trials that agree in it can train as one stack."""
-        fusible = {p.path for p in self.parameters if p.fusible}
-        return {path: value for path, value in params.items() if path not in fusible}
+        stackable = {p.path for p in self.parameters if p.stackable}
+        return {path: value for path, value in params.items() if path not in stackable}
 
     @property
     def paths(self) -> tuple[str, ...]:

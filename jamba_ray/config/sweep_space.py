@@ -11,7 +11,7 @@ from jamba_ray.config.family import FAMILIES
 from jamba_ray.config.names import nearest
 from jamba_ray.config.params import flatten, with_params
 from jamba_ray.config.run import SweepConfig, TrialConfig
-from jamba_ray.config.section import Section, is_fusible
+from jamba_ray.config.section import Section, is_stackable
 from jamba_ray.config.space import (
     CategoricalLeaf,
     Parameter,
@@ -48,7 +48,7 @@ def parse_space(config: SweepConfig) -> SearchSpace:
     conditions = {q for leaf in leaves.values() for q in leaf.when} - leaves.keys()
     space = SearchSpace(
         parameters=tuple(
-            Parameter(path=p, leaf=leaves[p], fusible=_fusible(p, families)) for p in order
+            Parameter(path=p, leaf=leaves[p], stackable=_stackable(p, families)) for p in order
         ),
         base={q: base[q] for q in sorted(conditions)},
     )
@@ -127,9 +127,9 @@ def _paths(family: str) -> list[str]:
     return [*own, *training, "precision", "seed"]
 
 
-def _fusible(path: str, families: Iterable[str]) -> bool:
+def _stackable(path: str, families: Iterable[str]) -> bool:
     fields = [field_of(path, f) for f in families]
-    return all(is_fusible(f) for f in fields if f is not None)
+    return all(is_stackable(f) for f in fields if f is not None)
 
 
 def _combination_mistakes(base: TrialConfig, space: SearchSpace) -> list[str]:

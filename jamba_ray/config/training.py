@@ -15,7 +15,7 @@ Compile = Literal["auto"] | bool
 class TrainingSection(Section):
     """AdamW with warm-up, cosine decay, clipping and early stopping.
 
-    ``learning_rate`` .. ``label_smoothing`` are fusible: members of a stack may differ in them.
+    ``learning_rate`` .. ``label_smoothing`` are stackable: members of a stack may differ in them.
     """
 
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = Field(

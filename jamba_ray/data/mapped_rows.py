@@ -1,7 +1,7 @@
 """Prepared rows in files that are mapped into memory: read when touched, shared by all processes.
 
 A folder holds one ``.npy`` file per array. Pickled, such rows are the folder's name, so that Ray's
-object store never holds them and the lanes of a machine share one copy in its page cache.
+object store never holds them and the runners of a machine share one copy in its page cache.
 """
 
 from __future__ import annotations

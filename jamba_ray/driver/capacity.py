@@ -1,4 +1,4 @@
-"""Whether any machine has a place for a lane, said where none has: a cluster may start from none,
+"""Whether any machine has a place for a runner, said where none has: a cluster may start from none,
 and a cloud that takes spot machines back may have no others for hours."""
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from jamba_ray.cluster.resources import LanePlan
+from jamba_ray.cluster.resources import RunnerPlan
 from jamba_ray.study.records import SweepProgress
 
 MACHINES = "no machine has a place"
@@ -35,7 +35,7 @@ class MachineWatch:
 
     Args:
         watch: Shown every progress.
-        plan: Of the lanes.
+        plan: Of the runners.
         look: The nodes that there are.
         clock: Stands in for time in tests.
     """
@@ -43,7 +43,7 @@ class MachineWatch:
     def __init__(
         self,
         watch: Callable[[SweepProgress], None],
-        plan: LanePlan,
+        plan: RunnerPlan,
         look: Callable[[], Nodes] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,8 +73,10 @@ class MachineWatch:
 
     def _sentence(self, waited_s: float) -> str:
         need = " and ".join(f"{n:g} {name}{'s' if n > 1 else ''}" for name, n in self._need.items())
-        lane = "a lane" if self._plan.workers == 1 else f"a lane's {self._plan.workers} workers"
-        return f"{MACHINES} for {lane} ({need}): waiting for the cluster, {waited_s:.0f} s"
+        runner = (
+            "a runner" if self._plan.workers == 1 else f"a runner's {self._plan.workers} workers"
+        )
+        return f"{MACHINES} for {runner} ({need}): waiting for the cluster, {waited_s:.0f} s"
 
 
 def _nodes() -> Nodes:

@@ -69,6 +69,6 @@ class HeadWatch:
             if not self._stop.wait(self._grace_s):
                 print(f"error: {why} {self._last_words}", file=sys.stderr, flush=True)
                 for process in self._processes.values():
-                    process.kill()  # lanes end with their raylet
+                    process.kill()  # runners end with their raylet
                 os._exit(ExitCode.INTERRUPTED)
             return

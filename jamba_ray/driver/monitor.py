@@ -29,7 +29,7 @@ Watch = Callable[[SweepProgress], None]
 """Shown how the sweep stands."""
 
 
-class Poll:
+class Monitor:
     """Looks at the study twice a second: for the display, and to delete checkpoints that lost."""
 
     def __init__(
@@ -50,7 +50,7 @@ class Poll:
         self._seen, self._tidied_at = seen, time.monotonic()
         self._last: SweepProgress | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="jamba_ray-poll", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name="jamba_ray-monitor", daemon=True)
         self.notes: list[str] = []
         """What the summary has to say of it."""
 
@@ -85,14 +85,14 @@ class Poll:
                 if self._stopping():
                     # Without its head Ray ends nobody, but waits for it.
                     if self._head.lost is None:
-                        self._end_lanes()
+                        self._end_runners()
                     return
                 self.look()
                 self._look_at_data()
             except Signalled:
-                continue  # the next round ends the lanes
+                continue  # the next round ends the runners
             except StorageError as error:
-                # Lanes and searcher meet the same trouble and end the sweep; deleting can wait.
+                # Runners and searcher meet the same trouble and end the sweep; deleting can wait.
                 self.note(error.message)
             except JambaError as error:
                 self.note(error.message)
@@ -100,13 +100,13 @@ class Poll:
                 self.note(f"the display failed ({type(error).__name__}: {error}).")
                 self._watch = None
 
-    def _end_lanes(self) -> None:
-        """Tune would wait 5 to 15 s for lanes in the middle of a trial; what they have not told the
-        study by now is done again on resume anyway."""
-        for lane in call(aside(self._server.lanes), timeout_s=CLOSE_S):
-            # A lane that is gone took its handle with it; there is nothing to end.
+    def _end_runners(self) -> None:
+        """Tune would wait 5 to 15 s for runners in the middle of a trial; what they have not told
+        the study by now is done again on resume anyway."""
+        for runner in call(aside(self._server.runners), timeout_s=CLOSE_S):
+            # A runner that is gone took its handle with it; there is nothing to end.
             with contextlib.suppress(ray.exceptions.RayError):
-                ray.kill(ray.get(lane, timeout=CLOSE_S))
+                ray.kill(ray.get(runner, timeout=CLOSE_S))
 
     def _while_waiting(self) -> None:
         """The study answers nothing while it waits for its disk, but why it waits. A signal does

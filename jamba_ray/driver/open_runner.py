@@ -1,4 +1,4 @@
-"""One lane for one training: in this process, or a group with a Ray session around it."""
+"""One runner for one training: in this process, or a group with a Ray session around it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from jamba_ray.cluster.resources import LanePlan, Machine, plan_lanes, this_machine
+from jamba_ray.cluster.resources import Machine, RunnerPlan, plan_runners, this_machine
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.driver.ray_session import ray_session
 from jamba_ray.errors import StorageError
-from jamba_ray.runners.runner import Fit, Lane
+from jamba_ray.runners.runner import Fit, Runner
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.training import fit
 
 
 @contextlib.contextmanager
-def open_lane(
+def open_runner(
     folder: RunFolder,
     data: PreparedData,
     *,
@@ -28,8 +28,8 @@ def open_lane(
     started: Callable[[], object] = lambda: None,
     alone: Fit = fit,
     note: Callable[[str], object] = lambda sentence: None,
-) -> Iterator[Lane]:
-    """A lane of so many processes; with one worker Ray is never started.
+) -> Iterator[Runner]:
+    """A runner of so many processes; with one worker Ray is never started.
 
     Args:
         folder: The run.
@@ -54,7 +54,7 @@ def open_lane(
 
     if workers == 1:
         plan = _plan(here, 1)
-        yield Lane(
+        yield Runner(
             folder,
             data,
             threads=plan.threads,
@@ -83,7 +83,7 @@ def open_lane(
             saved=tidy,
         )
         try:
-            yield Lane(
+            yield Runner(
                 folder,
                 data,
                 threads=plan.threads,
@@ -99,5 +99,5 @@ def open_lane(
         group.close()
 
 
-def _plan(machine: Machine, workers: int) -> LanePlan:
-    return plan_lanes(machine, max_concurrent=1, workers_per_trial=workers, setting="workers")
+def _plan(machine: Machine, workers: int) -> RunnerPlan:
+    return plan_runners(machine, max_concurrent=1, workers_per_trial=workers, setting="workers")

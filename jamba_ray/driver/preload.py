@@ -13,11 +13,11 @@ from urllib.parse import unquote, urlsplit
 
 import jamba_ray
 
-AHEAD = "JAMBA_RAY_AHEAD"
+PRELOAD = "JAMBA_RAY_PRELOAD"
 """Environment variable of a worker: ``0`` where it imports nothing ahead."""
 
 
-def import_ahead(*modules: str) -> threading.Thread:
+def preload(*modules: str) -> threading.Thread:
     """Import ``modules`` in a thread, one after the other; whoever needs one sooner waits for it.
 
     They must share no cycle of imports with what the caller imports meanwhile. A module that fails

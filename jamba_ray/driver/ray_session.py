@@ -38,7 +38,7 @@ _ALWAYS = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_FORCE_TRIAL_CLEANUP_S": "10",
-    # The searcher knows how many lanes there are; Tune would start them one after the other.
+    # The searcher knows how many runners there are; Tune would start them one after the other.
     "TUNE_MAX_PENDING_TRIALS_PG": "100000",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "TUNE_DISABLE_AUTO_INIT": "1",
@@ -146,7 +146,8 @@ def _start(machine: Machine, scratch: Path, verbose: bool, ahead: Sequence[str])
             configure_logging=verbose,
             object_store_memory=_object_store_bytes(),
             # Ray starts a worker for each CPU and ends idle ones above this number after a second;
-            # one became the study's server, and another would be ended just before a lane needs it.
+            # one became the study's server, and another would be ended just before a runner needs
+            # it.
             _system_config={
                 "num_workers_soft_limit": machine.cpus + 2,
                 "preload_python_modules": list(ahead),
@@ -161,7 +162,7 @@ def _few_processes(verbose: bool) -> Iterator[None]:
 
     Ray starts an autoscaler's monitor, the dashboard's server (without its dashboard) and a log
     monitor one after the other, and ends them so: 3.8 s of a sweep on 2 cores, in which nothing
-    else happens. Nothing scales here, nobody looks, and lanes write their own logs. No option
+    else happens. Nothing scales here, nobody looks, and runners write their own logs. No option
     leaves them out (Ray 2.60).
     """
     from ray._private.node import Node

@@ -10,14 +10,14 @@ from ray.tune.search.searcher import Searcher
 from jamba_ray.errors import JambaError
 from jamba_ray.study.records import Answer, to_text
 
-LANE_KILLED = "the lane's process was killed"
+RUNNER_KILLED = "the runner's process was killed"
 
 
 class StudySearcher(Searcher):
-    """Asks the study for trials while a lane is free.
+    """Asks the study for trials while a runner is free.
 
     A Tune trial trains one stack: its configuration holds a ticket and the members. How trials end
-    is told to the study by their lanes; only a lane that died is told from here.
+    is told to the study by their runners; only a runner that died is told from here.
     """
 
     def __init__(
@@ -25,13 +25,13 @@ class StudySearcher(Searcher):
         ask: Callable[[str], Answer],
         lost: Callable[[str, str], None],
         *,
-        lanes: int,
+        runners: int,
         session: str,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
         self._ask, self._lost = ask, lost
-        self._lanes, self._session, self._stopping = lanes, session, stopping
+        self._runners, self._session, self._stopping = runners, session, stopping
         self._busy: set[str] = set()
         self.ended: str | None = None
         """Why the study has no more trials, once that is so."""
@@ -39,10 +39,10 @@ class StudySearcher(Searcher):
         """What ended the sweep before its time; Tune would bury it under its own error."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        """A stack for a free lane; None while all lanes are busy."""
+        """A stack for a free runner; None while all runners are busy."""
         if self._stopping():
             return Searcher.FINISHED
-        if len(self._busy) >= self._lanes:
+        if len(self._busy) >= self._runners:
             return None
         finished: str = Searcher.FINISHED
         ticket = f"{self._session}/{trial_id}"
@@ -53,7 +53,7 @@ class StudySearcher(Searcher):
             return finished
         if answer.spec is None:
             self.ended = answer.ended
-            # A busy lane may still die, and its trials then need another.
+            # A busy runner may still die, and its trials then need another.
             return None if self._busy else finished
         self._busy.add(trial_id)
         return {"ticket": ticket, "members": to_text([answer.spec])}
@@ -61,13 +61,14 @@ class StudySearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Free the lane; trials of a lane that died are continued elsewhere or failed."""
+        """Free the runner; trials of a runner that died are continued elsewhere or failed."""
         self._busy.discard(trial_id)
-        # A lane that ends while the sweep is stopped has lost nothing: its trials stay as they are.
+        # A runner that ends while the sweep is stopped has lost nothing: its trials stay as they
+        # are.
         if not error or self.error is not None or self._stopping():
             return
         try:
-            self._lost(f"{self._session}/{trial_id}", LANE_KILLED)
+            self._lost(f"{self._session}/{trial_id}", RUNNER_KILLED)
         except JambaError as problem:
             self.error = problem
 

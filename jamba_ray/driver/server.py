@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from jamba_ray.driver.preload import AHEAD
+from jamba_ray.driver.preload import PRELOAD
 from jamba_ray.errors import ConfigError, JambaError, StorageError
 from jamba_ray.runners.study_client import ASIDE, NAMESPACE
 from jamba_ray.runs.row_log import RowLog
 from jamba_ray.runs.run_folder import LOGS, append_log
-from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.study.records import (
     Answer,
     Packing,
@@ -28,13 +28,13 @@ from jamba_ray.study.records import (
     TrialSpec,
 )
 from jamba_ray.study.settings import StudySettings
-from jamba_ray.study.sweep_study import Decision, StudyBook
+from jamba_ray.study.sweep_study import Decision, SweepStudy
 
 T = TypeVar("T")
 
 
 class StudyServer:
-    """``StudyBook`` for other processes. After a restart it opens the study again by itself.
+    """``SweepStudy`` for other processes. After a restart it opens the study again by itself.
 
     Made by ``start_server``. Errors of the study travel as they are.
     """
@@ -42,22 +42,23 @@ class StudyServer:
     def __init__(self, path: str, settings: StudySettings, session: str, epoch: int) -> None:
         self._path, self._settings, self._session = Path(path), settings, session
         self._epoch = epoch
-        self._book: StudyBook | None = None
+        self._study_writer: SweepStudy | None = None
         self._gone: JambaError | None = None
         self._troubles: dict[str, str] = {}
         self._notes: list[str] = []
-        self._lanes: list[Any] = []
+        self._runners: list[Any] = []
         self._rows = RowLog(self._path.parent)
 
-    def enter(self, lane: Sequence[Any]) -> None:
-        """Here is a lane: a reference to its handle, in a list, so that Ray hands it over unread.
-        Reading the handle here would import the lane's modules, torch among them (2 s of CPU while
-        the first lanes wait, and 200 MB)."""
-        self._lanes += lane
+    def enter(self, runner: Sequence[Any]) -> None:
+        """Here is a runner: a reference to its handle, in a list, so that Ray hands it over unread.
+        Reading the handle here would import the runner's modules, torch among them (2 s of CPU
+        while the first runners wait, and 200 MB)."""
+        self._runners += runner
 
-    def lanes(self) -> list[Any]:
-        """References to the handles of all lanes that ever began, so that a signal can end them."""
-        return self._lanes
+    def runners(self) -> list[Any]:
+        """References to the handles of all runners that ever began, so that a signal can end
+        them."""
+        return self._runners
 
     def waiting(self, who: str, sentence: str | None) -> None:
         """``who`` waits for a store that refuses; None: no longer."""
@@ -72,7 +73,7 @@ class StudyServer:
             self._notes.append(sentence)
             # A study that is lost says so to whoever waits for an answer.
             with contextlib.suppress(JambaError):
-                self._on(lambda book: book.keep_note(sentence))
+                self._on(lambda study: study.keep_note(sentence))
 
     def trouble(self) -> str | None:
         """What the sweep waits for now, as a sentence; see ``aside``."""
@@ -80,102 +81,102 @@ class StudyServer:
 
     def open(self) -> int:
         """Open the study now, so that its errors come before any trial; how many have finished."""
-        return self._on(lambda book: book.progress().n_finished)
+        return self._on(lambda study: study.progress().n_finished)
 
     def ask(self, ticket: str) -> Answer:
-        """See ``StudyBook.ask``."""
-        return self._on(lambda book: book.ask(ticket))
+        """See ``SweepStudy.ask``."""
+        return self._on(lambda study: study.ask(ticket))
 
     def fill(self, ticket: str, size: int, new: bool) -> list[TrialSpec]:
-        """See ``StudyBook.fill``."""
-        return self._on(lambda book: book.fill(ticket, size, new=new))
+        """See ``SweepStudy.fill``."""
+        return self._on(lambda study: study.fill(ticket, size, new=new))
 
     def packing(self, shape: str) -> Packing | None:
-        """See ``StudyBook.packing``."""
-        return self._on(lambda book: book.packing(shape))
+        """See ``SweepStudy.packing``."""
+        return self._on(lambda study: study.packing(shape))
 
     def keep_packing(self, shape: str, found: Paying) -> Packing:
-        """See ``StudyBook.keep_packing``."""
-        return self._on(lambda book: book.keep_packing(shape, found))
+        """See ``SweepStudy.keep_packing``."""
+        return self._on(lambda study: study.keep_packing(shape, found))
 
     def report(self, reports: Sequence[ReportLine]) -> list[Decision]:
-        """See ``StudyBook.report``. Rows are written first: whatever was acknowledged has its row,
+        """See ``SweepStudy.report``. Rows are written first: whatever was acknowledged has its row,
         and a report that is made again repeats it, which readers bear."""
         for report in reports:
             if report.row is not None:
                 self._rows.append(report.row)
         told = [replace(report, row=None) for report in reports]
-        return self._on(lambda book: book.report(told))
+        return self._on(lambda study: study.report(told))
 
     def log(self, name: str, text: str) -> None:
-        """Append to the log of a lane whose machine does not have the run folder."""
+        """Append to the log of a runner whose machine does not have the run folder."""
         with contextlib.suppress(OSError):
             append_log(self._path.parent / LOGS / Path(name).name, text)
 
     def saved(self, number: int, step: int) -> None:
-        """See ``StudyBook.saved``."""
-        self._on(lambda book: book.saved(number, step))
+        """See ``SweepStudy.saved``."""
+        self._on(lambda study: study.saved(number, step))
 
-    def finish(self, finishes: Sequence[LaneOutcome]) -> None:
-        """See ``StudyBook.finish``."""
+    def finish(self, finishes: Sequence[TrialOutcome]) -> None:
+        """See ``SweepStudy.finish``."""
         for finish in finishes:
-            self._on(partial(StudyBook.finish, finish=finish))
+            self._on(partial(SweepStudy.finish, finish=finish))
 
     def lost(self, ticket: str, why: str, charged: bool = True) -> None:
-        """See ``StudyBook.lost``."""
+        """See ``SweepStudy.lost``."""
         self._troubles.clear()  # the dead tell nothing, not even that they wait no longer
-        self._on(lambda book: book.lost(ticket, why, charged=charged))
+        self._on(lambda study: study.lost(ticket, why, charged=charged))
 
     def spoil(self, why: str) -> None:
-        """See ``StudyBook.spoil``."""
-        self._on(lambda book: book.spoil(why))
+        """See ``SweepStudy.spoil``."""
+        self._on(lambda study: study.spoil(why))
 
     def storage_lost(self, why: str) -> None:
-        """A lane could not write its checkpoints for long: the sweep ends here, for all."""
+        """A runner could not write its checkpoints for long: the sweep ends here, for all."""
         self._gone = self._gone or StorageError(why)
 
     def progress(self, after: int = 0) -> SweepProgress:
-        """See ``StudyBook.progress``."""
-        progress = self._on(lambda book: book.progress(after))
+        """See ``SweepStudy.progress``."""
+        progress = self._on(lambda study: study.progress(after))
         return replace(progress, trouble=self.trouble())
 
     def standing(self, keep: int) -> tuple[list[int], list[int]]:
-        """See ``StudyBook.standing``."""
-        return self._on(lambda book: book.standing(keep))
+        """See ``SweepStudy.standing``."""
+        return self._on(lambda study: study.standing(keep))
 
     def give_up(self, why: str) -> None:
-        """See ``StudyBook.give_up``."""
-        self._on(lambda book: book.give_up(why))
+        """See ``SweepStudy.give_up``."""
+        self._on(lambda study: study.give_up(why))
 
     def records(self) -> list[TrialRecord]:
-        """See ``StudyBook.records``."""
-        return self._on(StudyBook.records)
+        """See ``SweepStudy.records``."""
+        return self._on(SweepStudy.records)
 
     def notes(self) -> list[str]:
-        """What a user should read: of the study, and of lanes."""
-        return list(dict.fromkeys([*self._on(StudyBook.notes), *self._notes]))
+        """What a user should read: of the study, and of runners."""
+        return list(dict.fromkeys([*self._on(SweepStudy.notes), *self._notes]))
 
     def close(self) -> None:
-        """See ``StudyBook.close``; the next call opens the study again."""
-        if self._book is not None:
-            book, self._book = self._book, None
-            book.close()
+        """See ``SweepStudy.close``; the next call opens the study again."""
+        if self._study_writer is not None:
+            study, self._study_writer = self._study_writer, None
+            study.close()
 
-    def _on(self, act: Callable[[StudyBook], T]) -> T:
+    def _on(self, act: Callable[[SweepStudy], T]) -> T:
         """Act on the study. After an error what it holds in memory may be ahead of the disk, so it
         is dropped; after the store or the lease was lost every call says so at once."""
         if self._gone is not None:
             raise self._gone
         try:
-            if self._book is None:
-                self._book = StudyBook(
+            if self._study_writer is None:
+                self._study_writer = SweepStudy(
                     self._path,
                     self._settings,
                     session=self._session,
                     epoch=self._epoch,
                     waiting=partial(self.waiting, "study"),
                 )
-            return act(self._book)
+            return act(self._study_writer)
         except ConfigError:
             raise
         except BaseException as error:
@@ -209,6 +210,6 @@ def start_server(
         num_cpus=0,
         max_restarts=-1,
         max_task_retries=-1,
-        runtime_env={"env_vars": {AHEAD: "0"}} if apart else None,
+        runtime_env={"env_vars": {PRELOAD: "0"}} if apart else None,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
     ).remote(str(path.absolute()), settings, session, epoch)

@@ -1,4 +1,4 @@
-"""``run_sweep``: a study, a server around it, and Ray Tune that keeps the lanes busy."""
+"""``run_sweep``: a study, a server around it, and Ray Tune that keeps the runners busy."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jamba_ray.cluster.nodes import NodeWatch
-from jamba_ray.cluster.resources import LanePlan, Machine, plan_lanes
+from jamba_ray.cluster.resources import Machine, RunnerPlan, plan_runners
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import Params, SearchSpace
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.driver.capacity import MachineWatch
 from jamba_ray.driver.head_watch import HeadWatch
-from jamba_ray.driver.monitor import CLOSE_S, Poll, Watch
+from jamba_ray.driver.monitor import CLOSE_S, Monitor, Watch
 from jamba_ray.driver.preload import is_installed
 from jamba_ray.driver.ray_session import RaySession, ray_session
 from jamba_ray.driver.server import start_server
@@ -40,7 +40,7 @@ from jamba_ray.study.settings import (
     stack_size,
     study_settings,
 )
-from jamba_ray.study.sweep_study import StudyBook
+from jamba_ray.study.sweep_study import SweepStudy
 from jamba_ray.study.trials_table import write_trials
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def run_sweep(
     Args:
         config: The sweep; ``verbose`` lets Ray print.
         space: ``parse_space(config)``.
-        data: Rows for every trial; its tests are not sent to lanes.
+        data: Rows for every trial; its tests are not sent to runners.
         folder: Made by ``RunFolder.create``.
         watch: Called about twice a second, from another thread, and once at the end.
         first: Parameters to try first; those not given are sampled.
@@ -78,13 +78,13 @@ def run_sweep(
     Raises:
         RunExistsError: Another driver writes this run.
         InterruptedRunError: SIGINT or SIGTERM; everything acknowledged is in the study.
-        UnavailableError: Ray cannot be had, or has too little for one lane.
+        UnavailableError: Ray cannot be had, or has too little for one runner.
         ConfigError: The study was begun with other settings or data.
         StorageError: The study cannot be opened or written.
     """
     begun = time.monotonic()
     signals = Signals()
-    settings = study_settings(config, space, data, lanes=1, first=tuple(first))
+    settings = study_settings(config, space, data, runners=1, first=tuple(first))
     opened = open_for_writing(folder.study, settings.direction)
     try:
         with (
@@ -102,7 +102,7 @@ def run_sweep(
             resume = f"Continue it with `resume=true run={folder.name}`."
             head = HeadWatch(session.processes, signals.stop, f"stopped the sweep. {resume}")
             stack.enter_context(head)
-            plan = plan_lanes(
+            plan = plan_runners(
                 session.machine,
                 max_concurrent=config.max_concurrent,
                 workers_per_trial=config.workers_per_trial,
@@ -116,11 +116,11 @@ def run_sweep(
                 plan,
                 dataclasses.replace(
                     settings,
-                    lanes=plan.lanes,
+                    runners=plan.runners,
                     # What stands in for training need not know of stacks, unless it is asked to.
                     stack=1
-                    if fit is not None and config.trials_per_lane == "auto"
-                    else stack_size(config, space, plan.lanes),
+                    if fit is not None and config.trials_per_runner == "auto"
+                    else stack_size(config, space, plan.runners),
                     begin_with=begin_with(config, plan.device),
                 ),
                 watch,
@@ -142,12 +142,12 @@ def run_sweep(
 
 
 def _ahead(config: SweepConfig, machine: Machine) -> tuple[str, ...]:
-    """A lane's modules, where every worker that Ray starts becomes a lane. Not on GPUs: a process
-    should not load torch before it is told which of them are its own."""
+    """A runner's modules, where every worker that Ray starts becomes a runner. Not on GPUs: a
+    process should not load torch before it is told which of them are its own."""
     if machine.gpus or config.workers_per_trial > 1 or not is_installed():
         return ()
-    plan = plan_lanes(machine, max_concurrent=config.max_concurrent, n_trials=config.n_trials)
-    return ("jamba_ray.driver.worker_preload",) if plan.lanes == machine.cpus else ()
+    plan = plan_runners(machine, max_concurrent=config.max_concurrent, n_trials=config.n_trials)
+    return ("jamba_ray.driver.worker_preload",) if plan.runners == machine.cpus else ()
 
 
 @contextlib.contextmanager
@@ -167,14 +167,14 @@ def _over(
     """The result of a sweep that was over before: no Ray is started for it; None: there is work."""
     if not opened.identity:
         return None
-    book = StudyBook(folder.study, settings, session=uuid.uuid4().hex[:8], epoch=opened.epoch)
+    study = SweepStudy(folder.study, settings, session=uuid.uuid4().hex[:8], epoch=opened.epoch)
     try:
-        if (ended := book.nothing_left()) is None:
+        if (ended := study.nothing_left()) is None:
             return None
-        progress, records = book.progress(), book.records()
-        notes = (*opened.notes, *book.notes())
+        progress, records = study.progress(), study.records()
+        notes = (*opened.notes, *study.notes())
     finally:
-        book.close()
+        study.close()
     write_trials(folder, records)
     return SweepResult(
         trials=tuple(records),
@@ -184,7 +184,7 @@ def _over(
         ended=ended,
         wall_s=time.monotonic() - begun,
         goodput=0.0,
-        lanes=0,
+        runners=0,
         notes=notes,
     )
 
@@ -198,7 +198,7 @@ class _Running:
         data: PreparedData,
         folder: RunFolder,
         session: RaySession,
-        plan: LanePlan,
+        plan: RunnerPlan,
         settings: StudySettings,
         watch: Watch | None,
         fit: Fit | None,
@@ -229,7 +229,7 @@ class _Running:
         """From the first trial to the table of all."""
         # Ray Tune takes a second to import, in which the server starts.
         from jamba_ray.driver.searcher import StudySearcher
-        from jamba_ray.driver.tune_loop import lane_settings, run_lanes
+        from jamba_ray.driver.tune_loop import run_runners, runner_settings
 
         seen = call(self._server.open)
         if self._opened.identity and self._config.tracking.name != "none":
@@ -250,11 +250,11 @@ class _Running:
             lambda ticket, why: call(
                 server.lost, ticket, why, not nodes.node_died(), meanwhile=heed
             ),
-            lanes=self._plan.lanes,
+            runners=self._plan.runners,
             session=self._id,
             stopping=self._stopping,
         )
-        poll = Poll(
+        monitor = Monitor(
             self._server,
             self._folder,
             self._config.keep_checkpoints,
@@ -264,12 +264,12 @@ class _Running:
             self._stopping,
             self._head,
         )
-        poll.start()
+        monitor.start()
         try:
-            with copied(self._folder, poll.note):
-                run_lanes(
+            with copied(self._folder, monitor.note):
+                run_runners(
                     searcher,
-                    lane_settings(
+                    runner_settings(
                         self._config,
                         self._folder,
                         self._plan,
@@ -292,7 +292,7 @@ class _Running:
                 raise lost_lease(self._folder.study)
             if self._stopping():
                 raise Signalled
-            return self._result(poll, searcher, begun)
+            return self._result(monitor, searcher, begun)
         except BaseException:
             # What was acknowledged is committed; this only folds the log into the one file.
             if self._head.lost is None:
@@ -301,15 +301,15 @@ class _Running:
                 with_deadline.join(CLOSE_S)
             raise
         finally:
-            poll.stop()
+            monitor.stop()
 
-    def _result(self, poll: Poll, searcher: StudySearcher, begun: float) -> SweepResult:
-        poll.stop()
+    def _result(self, monitor: Monitor, searcher: StudySearcher, begun: float) -> SweepResult:
+        monitor.stop()
         progress: SweepProgress = call(self._server.progress)
         unfinished = progress.counts.get("running", 0)
         if unfinished:
-            call(self._server.give_up, "its lane was lost and the sweep ended")
-        last = poll.look()
+            call(self._server.give_up, "its runner was lost and the sweep ended")
+        last = monitor.look()
         records = call(self._server.records)
         notes = call(self._server.notes)
         call(self._server.close)
@@ -322,8 +322,8 @@ class _Running:
             ended=searcher.ended or last.ended or "",
             wall_s=time.monotonic() - begun,
             goodput=last.goodput,
-            lanes=self._plan.lanes,
-            notes=(*self._plan.notes, *self._opened.notes, *notes, *poll.notes),
+            runners=self._plan.runners,
+            notes=(*self._plan.notes, *self._opened.notes, *notes, *monitor.notes),
         )
 
 
@@ -336,6 +336,6 @@ def _close_quietly(server: Any) -> None:
         return
 
 
-def lane_logs(folder: RunFolder) -> list[Path]:
-    """The logs that lanes wrote (only lanes with failed trials do)."""
-    return sorted(folder.logs.glob("lane-*.log"))
+def runner_logs(folder: RunFolder) -> list[Path]:
+    """The logs that runners wrote (only runners with failed trials do)."""
+    return sorted(folder.logs.glob("runner-*.log"))

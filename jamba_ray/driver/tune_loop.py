@@ -1,4 +1,4 @@
-"""Ray Tune keeps the lanes busy: it asks the searcher, places, reuses and replaces lanes."""
+"""Ray Tune keeps the runners busy: it asks the searcher, places, reuses and replaces runners."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ import ray
 from ray import tune
 from ray.tune.execution import class_cache
 
-from jamba_ray.cluster.resources import LanePlan
+from jamba_ray.cluster.resources import RunnerPlan
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.driver.ray_session import replaced
 from jamba_ray.driver.searcher import StudySearcher
 from jamba_ray.driver.tune_scheduler import InOrder
 from jamba_ray.runners.runner import Fit
-from jamba_ray.runners.trainable import LaneSettings, LaneTrainable
+from jamba_ray.runners.trainable import RunnerSettings, RunnerTrainable
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.settings import base_config
 
 
-def lane_settings(
+def runner_settings(
     config: SweepConfig,
     folder: RunFolder,
-    plan: LanePlan,
+    plan: RunnerPlan,
     *,
     server: str,
     node_id: str,
     n_train: int,
     stack: int,
     fit: Fit | None,
-) -> LaneSettings:
-    """What the lanes of a sweep are told; ``server`` is the name of its StudyServer,
+) -> RunnerSettings:
+    """What the runners of a sweep are told; ``server`` is the name of its StudyServer,
     ``node_id`` the driver's node."""
-    return LaneSettings(
+    return RunnerSettings(
         server=server,
         folder=dataclasses.replace(folder, path=folder.path.resolve()),
         base=base_config(config, n_train).model_dump(mode="json"),
@@ -50,45 +50,45 @@ def lane_settings(
         workers=plan.workers,
         gpus=plan.gpus,
         stack=stack,
-        trials_per_lane=config.trials_per_lane,
+        trials_per_runner=config.trials_per_runner,
         fit=fit,
     )
 
 
-def run_lanes(
+def run_runners(
     searcher: StudySearcher,
-    settings: LaneSettings,
+    settings: RunnerSettings,
     data: PreparedData,
-    plan: LanePlan,
+    plan: RunnerPlan,
     scratch: Path,
     *,
     local: bool,
     verbose: bool,
     stopping: Callable[[], bool],
 ) -> None:
-    """Run lanes until the searcher says that it is over, or ``stopping``.
+    """Run runners until the searcher says that it is over, or ``stopping``.
 
     Args:
-        searcher: Gives each lane its stacks.
-        settings: What every lane is told.
-        data: Rows for every trial; its tests are not sent to lanes.
-        plan: How many lanes of which size.
+        searcher: Gives each runner its stacks.
+        settings: What every runner is told.
+        data: Rows for every trial; its tests are not sent to runners.
+        plan: How many runners of which size.
         scratch: A folder for what Tune writes.
         local: Whether this process started the cluster, on this machine.
         verbose: Whether Tune prints.
         stopping: Asked after each result; True ends all.
     """
-    lane = {"CPU": plan.threads, "GPU": plan.gpus}
+    runner = {"CPU": plan.threads, "GPU": plan.gpus}
     if plan.workers > 1:
-        # The lane only leads: CPUs and GPUs go to its workers, which Ray Train places. Tune takes
+        # The runner only leads: CPUs and GPUs go to its workers, which Ray Train places. Tune takes
         # no empty bundle.
-        lane = {"memory": 1_000_000}
+        runner = {"memory": 1_000_000}
     trainable = tune.with_parameters(
-        LaneTrainable, settings=settings, data=dataclasses.replace(data, tests={})
+        RunnerTrainable, settings=settings, data=dataclasses.replace(data, tests={})
     )
     tuner = tune.Tuner(
         tune.with_resources(
-            trainable, tune.PlacementGroupFactory([{k: v for k, v in lane.items() if v}])
+            trainable, tune.PlacementGroupFactory([{k: v for k, v in runner.items() if v}])
         ),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
@@ -114,10 +114,10 @@ def run_lanes(
 
 @contextlib.contextmanager
 def _in_any_worker() -> Iterator[None]:
-    """Let lanes begin in workers that have started already (``driver.preload``).
+    """Let runners begin in workers that have started already (``driver.preload``).
 
     Tune gives its actors a runtime environment, even an empty one, and so a process of their own
-    each: a second of CPU time a lane. What it holds, variables of this process, every worker of a
+    each: a second of CPU time a runner. What it holds, variables of this process, every worker of a
     cluster that this process started has inherited.
     """
 

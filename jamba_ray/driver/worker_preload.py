@@ -1,4 +1,4 @@
-"""What Ray's workers on this machine import when they start, so that lanes, which begin in them,
+"""What Ray's workers on this machine import when they start, so that runners, which begin in them,
 need not: torch and Ray Tune are loaded while the study is opened."""
 
 from __future__ import annotations
@@ -7,11 +7,11 @@ import contextlib
 import importlib
 import os
 
-from jamba_ray.driver.preload import AHEAD
+from jamba_ray.driver.preload import PRELOAD
 
-if os.environ.get(AHEAD) != "0":
-    # Where workers are warm there is a lane for each CPU. Libraries read this once, when they are
-    # loaded, and Ray sets it later, when a lane begins.
+if os.environ.get(PRELOAD) != "0":
+    # Where workers are warm there is a runner for each CPU. Libraries read this once, when they are
+    # loaded, and Ray sets it later, when a runner begins.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with contextlib.suppress(Exception):
         importlib.import_module("jamba_ray.runners.trainable")

@@ -199,7 +199,7 @@ def cost_table(run: Run) -> Table:
     if saved is not None:
         table.append(["saved by stopping early", f"{saved:.0%} of the rows of full trials"])
     if (goodput := run.summary.get("goodput")) is not None:
-        table.append(["lane time in training steps (goodput)", f"{goodput:.0%}"])
+        table.append(["runner time in training steps (goodput)", f"{goodput:.0%}"])
     return table
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.reports.run import Run, find_run
-from jamba_ray.runs.bucket_replica import Mirror
+from jamba_ray.runs.bucket_replica import BucketReplica
 from jamba_ray.runs.run_folder import RunFolder
 
 
@@ -38,5 +38,5 @@ def opened(name: str, store: str, endpoint: str | None = None) -> Iterator[Run]:
     with tempfile.TemporaryDirectory(prefix="jamba-ray-run-") as scratch:
         folder = RunFolder(Path(scratch) / place.path.rpartition("/")[2], place, endpoint)
         folder.path.mkdir()
-        Mirror(folder, place).fetch_results()
+        BucketReplica(folder, place).fetch_results()
         yield Run(folder.path, copy_of=str(place))

@@ -1,8 +1,8 @@
 """A group: several processes that train one trial together, as a Ray Train V2 ``TorchTrainer``.
 
-The group outlives a trial: it takes jobs from a desk, so that its start (some ten seconds) is paid
-once per lane and not once per trial. Its ``fit`` stands in for ``jamba_ray.training.fit``; reports
-come back to the lane, which alone talks to the study, and rank 0 writes checkpoints.
+The group outlives a trial: it takes jobs from a queue, so that its start (some ten seconds) is paid
+once per runner and not once per trial. Its ``fit`` stands in for ``jamba_ray.training.fit``;
+reports come back to the runner, which alone talks to the study, and rank 0 writes checkpoints.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from jamba_ray.config.family import TRAINERS
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import TrialError
 from jamba_ray.runners.group_faults import Faults
-from jamba_ray.runners.group_queue import Desk
+from jamba_ray.runners.group_queue import GroupQueue
 from jamba_ray.runners.group_trainer import PLACE_TIMEOUT_S, found_no_place, run_trainer
-from jamba_ray.runners.latest_checkpoint import NewestCheckpoints, Told
+from jamba_ray.runners.latest_checkpoint import LatestCheckpoints, Told
 from jamba_ray.runners.runner import DetachedError
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.runs.scratch import scratch_folder
@@ -48,11 +48,11 @@ class Group:
         note: Callable[[str], object] = lambda sentence: None,
         saved: Told = lambda trial, step: None,
     ) -> None:
-        """``note`` and ``saved``: see ``Lane``; rank 0 saves, and the lane is not asked."""
+        """``note`` and ``saved``: see ``Runner``; rank 0 saves, and the runner is not asked."""
         self._folder, self._workers, self._threads, self._gpus = folder, workers, threads, gpus
         self._store = folder.checkpoint_store()
-        self._newest = NewestCheckpoints(self._store, note, saved)
-        self._desk: Any = None
+        self._newest = LatestCheckpoints(self._store, note, saved)
+        self._queue: Any = None
         self._data: tuple[PreparedData, Any] | None = None
         self._trainer: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -83,7 +83,7 @@ class Group:
                 same place.
         """
         if TRAINERS[members[0].config.model.name] == "boosting":
-            # Trees train in one process; its threads are the lane's.
+            # Trees train in one process; its threads are the runner's.
             return fit_alone(
                 members, data, report, device=device, save=save, finish=finish, resume=resume
             )
@@ -107,19 +107,19 @@ class Group:
     def close(self) -> None:
         """End the ranks and delete what Ray Train wrote; nothing of the group is left."""
         if self._trainer is not None:
-            if self._trainer.is_alive() and self._desk is not None:
+            if self._trainer.is_alive() and self._queue is not None:
                 with contextlib.suppress(ray.exceptions.RayError):
-                    ray.get(self._desk.close.remote(), timeout=_CLOSE_S)
+                    ray.get(self._queue.close.remote(), timeout=_CLOSE_S)
             self._trainer.join(_CLOSE_S)
         self.abort()
 
     def abort(self) -> None:
         """End the ranks at their next report, whatever they do."""
-        if self._desk is not None:
-            # Ranks that ask a desk that is gone end with an error, and Ray Train ends the rest.
+        if self._queue is not None:
+            # Ranks that ask a queue that is gone end with an error, and Ray Train ends the rest.
             with contextlib.suppress(Exception):
-                ray.kill(self._desk)
-        self._desk = None
+                ray.kill(self._queue)
+        self._queue = None
         self._forget(_ABORT_S)
 
     # --- one attempt --------------------------------------------------------------------------
@@ -141,11 +141,11 @@ class Group:
             # By reference: ranks on one machine share one copy of the rows.
             "data": [self._shared(data)],
         }
-        self._call(self._desk.submit, self._jobs, [ray.put(payload)])
+        self._call(self._queue.submit, self._jobs, [ray.put(payload)])
         for event in self._events():
             if event["kind"] == "report":
                 decisions = relay([Report(**line) for line in event["reports"]])
-                self._call(self._desk.answer, event["number"], list(decisions))
+                self._call(self._queue.answer, event["number"], list(decisions))
             elif event["kind"] == "ended":
                 # With rank 0 they are gone as well; that it died is told yet.
                 with contextlib.suppress(ray.exceptions.RayError):
@@ -164,7 +164,7 @@ class Group:
                     faults.died(relay.told)
                 return None
             for number in faults.to_leave(time.monotonic()):
-                self._call(self._desk.answer, number, "leave")
+                self._call(self._queue.answer, number, "leave")
         self._forget()
         if found_no_place(self._error):
             raise TrialError(
@@ -179,7 +179,7 @@ class Group:
         alive = True
         while alive:
             alive = self._trainer is not None and self._trainer.is_alive()
-            collected = self._call(self._desk.collect, _POLL_S if alive else 0.1)
+            collected = self._call(self._queue.collect, _POLL_S if alive else 0.1)
             for event in collected or [{"kind": "none", "job": self._jobs}]:
                 if event["job"] == self._jobs:
                     yield event
@@ -202,12 +202,12 @@ class Group:
         return self._data[1]
 
     def _start(self) -> None:
-        if self._desk is None:
+        if self._queue is None:
             here = NodeAffinitySchedulingStrategy(
                 ray.get_runtime_context().get_node_id(), soft=False
             )
-            actor: Any = ray.remote(Desk)
-            self._desk = actor.options(num_cpus=0, scheduling_strategy=here).remote()
+            actor: Any = ray.remote(GroupQueue)
+            self._queue = actor.options(num_cpus=0, scheduling_strategy=here).remote()
         if self._trainer is not None and self._trainer.is_alive():
             return
         self.starts += 1
@@ -223,7 +223,7 @@ class Group:
         """In a thread: Ray Train sets no signal handlers there."""
         try:
             run_trainer(
-                self._desk,
+                self._queue,
                 self._folder,
                 scratch,
                 workers=self._workers,
@@ -244,7 +244,7 @@ class Group:
         try:
             return ray.get(method.remote(*args))
         except ray.exceptions.RayError as error:
-            raise DetachedError(f"the group's desk is gone ({type(error).__name__})") from error
+            raise DetachedError(f"the group's queue is gone ({type(error).__name__})") from error
 
 
 class _Relay:

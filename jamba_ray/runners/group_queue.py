@@ -1,7 +1,7 @@
-"""Where a lane and the ranks of its group meet: jobs one way, reports and outcomes the other.
+"""Where a runner and the ranks of its group meet: jobs one way, reports and outcomes the other.
 
-A small actor of the lane's own (it dies with it), because a lane that waits for a trial can not be
-called. Nothing heavy is imported here, and what is heavy passes through as references.
+A small actor of the runner's own (it dies with it), because a runner that waits for a trial can
+not be called. Nothing heavy is imported here, and what is heavy passes through as references.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ END = "end"
 """The answer to a rank that asks for a job when there will be none for it."""
 
 
-class Desk:
+class GroupQueue:
     """The actor (all methods run in one event loop)."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Desk:
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._asked = 0
 
-    # --- for the lane -------------------------------------------------------------------------
+    # --- for the runner -------------------------------------------------------------------------
 
     async def submit(self, job: int, payload: Sequence[Any]) -> None:
         """Offer a job; ``payload`` holds a reference."""
@@ -101,7 +101,7 @@ class Desk:
             return self._job
 
     async def ask(self, event: Event) -> Any:
-        """An event that is to be answered: waits for what the lane says."""
+        """An event that is to be answered: waits for what the runner says."""
         self._asked += 1
         number = self._asked
         self._answers[number] = asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""What each rank of a group runs: job after job, until the desk says there are no more."""
+"""What each rank of a group runs: job after job, until the queue says there are no more."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ def run_rank(config: dict[str, Any]) -> None:
     """The ``train_loop_per_worker`` of a group.
 
     Raises:
-        RuntimeError: Something was told to the desk, or another rank was lost; Ray Train then ends
+        RuntimeError: Something was told to the queue, or another rank was lost; Ray Train then ends
             the other ranks.
     """
     torch.set_num_threads(config["threads"])
-    desk, after = config["desk"], 0
+    queue, after = config["queue"], 0
     folder: RunFolder = config["folder"]
     device = str(get_device())
     ranks = TorchRanks(device)
-    life = ranks.agree(ray.get(desk.arrived.remote()) if ranks.rank == 0 else 0)
+    life = ranks.agree(ray.get(queue.arrived.remote()) if ranks.rank == 0 else 0)
     while True:
-        job = ray.get(desk.next_job.remote(life, after))
+        job = ray.get(queue.next_job.remote(life, after))
         if job == END:
             return
         after, (payload,) = job
-        with _Watchdog(ranks, desk, after):
+        with _Watchdog(ranks, queue, after):
             try:
-                _train(after, ray.get(payload), device, ranks, desk, folder)
+                _train(after, ray.get(payload), device, ranks, queue, folder)
             except RankLostError as error:
                 raise RuntimeError(f"another rank was lost: {error}") from None
             except Exception as error:
                 told = _fault(after, ranks.rank, error)
-                ray.get(desk.tell.remote(told))
+                ray.get(queue.tell.remote(told))
                 raise RuntimeError(told["reason"]) from None
 
 
@@ -64,12 +64,12 @@ def _train(
     payload: dict[str, Any],
     device: str,
     ranks: TorchRanks,
-    desk: Any,
+    queue: Any,
     folder: RunFolder,
 ) -> None:
     data: PreparedData = ray.get(payload["data"][0])
     members = [Member(n, TrialConfig.model_validate(c)) for n, c in payload["members"]]
-    saver = _Saver(folder.checkpoint_store(), job, ranks, desk) if ranks.rank == 0 else None
+    saver = _Saver(folder.checkpoint_store(), job, ranks, queue) if ranks.rank == 0 else None
     outcomes = fit(
         members,
         data,
@@ -81,9 +81,9 @@ def _train(
         urgent=_nobody_hurries if saver is None else saver.is_urgent,
     )
     if ranks.rank == 0:
-        # By reference: the desk need not read weights.
+        # By reference: the queue need not read weights.
         ended = {"kind": "ended", "job": job, "outcomes": [ray.put(outcomes)]}
-        ray.get(desk.tell.remote(ended))
+        ray.get(queue.tell.remote(ended))
 
 
 def _nobody_asks(reports: Sequence[Report]) -> Sequence[Decision]:
@@ -105,19 +105,19 @@ def _fault(job: int, rank: int, error: Exception) -> dict[str, Any]:
 
 
 class _Saver:
-    """Rank 0's reports and checkpoints; a report counts once the lane has answered it."""
+    """Rank 0's reports and checkpoints; a report counts once the runner has answered it."""
 
-    def __init__(self, store: CheckpointStore, job: int, ranks: TorchRanks, desk: Any) -> None:
-        self._store, self._job, self._ranks, self._desk = store, job, ranks, desk
+    def __init__(self, store: CheckpointStore, job: int, ranks: TorchRanks, queue: Any) -> None:
+        self._store, self._job, self._ranks, self._queue = store, job, ranks, queue
         self._pace = Pace()
         self._warned = False
 
     def report(self, reports: Sequence[Report]) -> Sequence[Decision]:
-        """Ask the lane."""
+        """Ask the runner."""
         with Waiting(self._ranks.pulse):
             told = [dataclasses.asdict(report) for report in reports]
             event = {"kind": "report", "job": self._job, "reports": told}
-            decisions = ray.get(self._desk.ask.remote(event))
+            decisions = ray.get(self._queue.ask.remote(event))
         return cast(list[Decision], decisions)
 
     def is_urgent(self) -> bool:
@@ -137,7 +137,7 @@ class _Saver:
                 self._store.save(trial, step, snapshot, "step")
             # Nobody waits for it: it comes before the report that follows, in order.
             event = {"kind": "saved", "job": self._job, "trial": trial, "step": step}
-            self._desk.tell.remote(event)
+            self._queue.tell.remote(event)
 
 
 class Pace:
@@ -186,13 +186,13 @@ def limit_s(pulse: Pulse) -> float:
 class _Watchdog:
     """Looks at the pulse from a thread of its own.
 
-    The rank that hangs does not wait for others, the others do. It tells the desk where it stands
-    and ends; those that wait say so, and end if the lane finds that nothing will come. A rank that
-    does not run at all (stopped, or stuck in the kernel) says nothing.
+    The rank that hangs does not wait for others, the others do. It tells the queue where it stands
+    and ends; those that wait say so, and end if the runner finds that nothing will come. A rank
+    that does not run at all (stopped, or stuck in the kernel) says nothing.
     """
 
-    def __init__(self, ranks: TorchRanks, desk: Any, job: int) -> None:
-        self._ranks, self._desk, self._job = ranks, desk, job
+    def __init__(self, ranks: TorchRanks, queue: Any, job: int) -> None:
+        self._ranks, self._queue, self._job = ranks, queue, job
         self._watched = threading.get_ident()
         self._stop = threading.Event()
 
@@ -220,10 +220,10 @@ class _Watchdog:
                 "stack": "".join(traceback.format_stack(sys._current_frames()[self._watched])),
             }
             if not waits:
-                ray.get(self._desk.tell.remote(event), timeout=10.0)
+                ray.get(self._queue.tell.remote(event), timeout=10.0)
             else:
                 # The answer comes late; by then whom it waited for may have come.
-                ray.get(self._desk.ask.remote(event))
+                ray.get(self._queue.ask.remote(event))
                 if pulse.last != last or not pulse.waiting:
                     continue
             os._exit(_EXIT_HUNG)

@@ -40,9 +40,9 @@ _ANSWER_S = 30.0
 
 
 def run_trainer(
-    desk: Any, folder: RunFolder, scratch: str, *, workers: int, threads: int, gpus: float
+    queue: Any, folder: RunFolder, scratch: str, *, workers: int, threads: int, gpus: float
 ) -> None:
-    """Start ranks that work for ``desk``, again and again where they die; returns when it closes.
+    """Start ranks that work for ``queue``, again and again where they die; returns when it closes.
 
     Raises:
         TrainingFailedError: The ranks cannot be started.
@@ -50,9 +50,9 @@ def run_trainer(
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     _Trainer(
-        desk,
+        queue,
         run_rank,
-        train_loop_config={"desk": desk, "folder": folder, "threads": threads},
+        train_loop_config={"queue": queue, "folder": folder, "threads": threads},
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         scaling_config=train.ScalingConfig(
             num_workers=workers,
@@ -72,21 +72,21 @@ def found_no_place(error: BaseException | None) -> bool:
 
 class _Restarts(FailurePolicy):
     """Starts ranks in place of those that died, in the controller that runs already (a new one
-    costs five seconds). What becomes of the trial is the lane's to say: only it knows whether the
+    costs five seconds). What becomes of the trial is the runner's to say: only it knows whether the
     trial or a machine is to blame."""
 
-    def __init__(self, desk: Any) -> None:
+    def __init__(self, queue: Any) -> None:
         super().__init__(FailureConfig())
-        self._desk = desk
+        self._queue = queue
 
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
         if isinstance(training_failed_error, ControllerError):
             return FailureDecision.RAISE
         preempted = _is_preemption_failure(training_failed_error)
         try:
-            start = ray.get(self._desk.died.remote(preempted), timeout=_ANSWER_S)
+            start = ray.get(self._queue.died.remote(preempted), timeout=_ANSWER_S)
         except ray.exceptions.RayError:
-            return FailureDecision.RAISE  # the lane is gone
+            return FailureDecision.RAISE  # the runner is gone
         return FailureDecision.RETRY if start else FailureDecision.RAISE
 
 
@@ -106,13 +106,13 @@ class _Trainer(TorchTrainer):
     which needs the dashboard and finds the wrong cluster where two share a host. Our groups end by
     themselves, and a controller that dies takes its placement group along."""
 
-    def __init__(self, desk: Any, loop: Any, **options: Any) -> None:
+    def __init__(self, queue: Any, loop: Any, **options: Any) -> None:
         super().__init__(loop, **options)
-        self._desk = desk
+        self._queue = queue
 
     def _initialize_and_run_controller(self, **parts: Any) -> Any:
         parts["scaling_policy"] = _Scaling(self.scaling_config)  # type: ignore[arg-type]
-        parts["failure_policy"] = _Restarts(self._desk)
+        parts["failure_policy"] = _Restarts(self._queue)
         return super()._initialize_and_run_controller(**parts)  # type: ignore[misc]
 
     def _create_default_callbacks(self) -> list[Any]:

@@ -14,7 +14,7 @@ Told = Callable[[int, int], object]
 """Told of each saved checkpoint: (trial, step)."""
 
 
-class NewestCheckpoints:
+class LatestCheckpoints:
     """Which resumable checkpoint of a trial is its newest, and what is found of it in ``store``.
 
     ``note`` is told what a user should read: that a trial went back, how far, and why.

@@ -1,4 +1,4 @@
-"""A node that will be taken away says so first: its lane saves, leaves, and goes on elsewhere."""
+"""A node that will be taken away says so first: its runner saves, leaves, and goes on elsewhere."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from jamba_ray.training import Decision, Member, Outcome, Report
 _LOOK_EVERY_S = 1.0
 
 
-class DrainedError(BaseException):
-    """The lane leaves its node; its trials are saved, and to blame for nothing.
+class PreemptedError(BaseException):
+    """The runner leaves its node; its trials are saved, and to blame for nothing.
 
     No ``Exception``, so that code which survives a trial's faults does not survive this one.
     """
@@ -24,9 +24,9 @@ class DrainedError(BaseException):
         super().__init__(why)
 
 
-class DrainNotice:
-    """What a lane knows of the end of its node (``ray drain-node``, an autoscaler that was told of
-    a spot machine's end, a node that is scaled away)."""
+class PreemptionNotice:
+    """What a runner knows of the end of its node (``ray drain-node``, an autoscaler that was told
+    of a spot machine's end, a node that is scaled away)."""
 
     def __init__(
         self, drains: Callable[[], bool] | None = None, clock: Callable[[], float] = time.monotonic
@@ -36,9 +36,9 @@ class DrainNotice:
         self._came = False
 
     def leave(self) -> None:
-        """Raise DrainedError if the notice has come: all members were offered a save since."""
+        """Raise PreemptedError if the notice has come: all members were offered a save since."""
         if self._came:
-            raise DrainedError
+            raise PreemptedError
         self._look()
 
     def is_urgent(self) -> bool:
@@ -48,7 +48,7 @@ class DrainNotice:
         return self._came
 
     def around(self, fit: Fit) -> Fit:
-        """``fit`` that saves when the notice comes and raises DrainedError soon after."""
+        """``fit`` that saves when the notice comes and raises PreemptedError soon after."""
 
         def fit_until_notice(
             members: Sequence[Member],

@@ -1,4 +1,4 @@
-"""What training code tells its lane, checked: a trial that says nonsense fails, and only it."""
+"""What training code tells its runner, checked: a trial that says nonsense fails, and only it."""
 
 from __future__ import annotations
 

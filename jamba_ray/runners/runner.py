@@ -1,4 +1,4 @@
-"""A lane: trains stack after stack in this process; no trial's fault leaves its trial."""
+"""A runner: trains stack after stack in this process; no trial's fault leaves its trial."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from jamba_ray.config.run import TrialConfig
 from jamba_ray.config.space import Params
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import ConfigError, JambaError, StorageError
-from jamba_ray.runners.latest_checkpoint import NewestCheckpoints, Told
+from jamba_ray.runners.latest_checkpoint import LatestCheckpoints, Told
 from jamba_ray.runners.report_check import by_trial, checked, is_number
 from jamba_ray.runners.watchdog import Watchdog
 from jamba_ray.runs.refusal import refusal
 from jamba_ray.runs.row_log import RowLog
 from jamba_ray.runs.run_folder import RunFolder, append_log
-from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.training import KEPT, Decision, Member, Outcome, Report, fit
 
 SAVE_EVERY_S = 2.0
 """A running trial's resumable state is written at most this often."""
 SAVE_SHARE = 0.035
-"""The share of a lane's time that saving may take."""
+"""The share of a runner's time that saving may take."""
 
 Fit = Callable[..., list[Outcome]]
 """``jamba_ray.training.fit``, or what stands in for it."""
@@ -40,7 +40,7 @@ Reporter = Callable[[Sequence[Report]], Sequence[Decision]]
 
 
 class DetachedError(BaseException):
-    """The lane lost its study: it must stop at once, and no trial is to blame.
+    """The runner lost its study: it must stop at once, and no trial is to blame.
 
     No ``Exception``, so that code which survives a trial's faults does not survive this one.
     """
@@ -48,7 +48,7 @@ class DetachedError(BaseException):
 
 @dataclass(frozen=True)
 class Job:
-    """A trial that the lane is to train."""
+    """A trial that the runner is to train."""
 
     number: int
     params: Params
@@ -60,7 +60,7 @@ class Job:
     """Step of the newest checkpoint that the study knows of; 0: it knows of none."""
 
 
-class Lane:
+class Runner:
     """Trains stacks on ``data`` with ``threads`` intra-op threads; tracebacks go to its log."""
 
     objective_key = ""
@@ -93,13 +93,13 @@ class Lane:
         self._data, self._device = data, device
         self._fit = fit
         self._store = folder.checkpoint_store()
-        self._newest = NewestCheckpoints(self._store, self._say, saved)
+        self._newest = LatestCheckpoints(self._store, self._say, saved)
         self._patience_s, self._waiting, self._note = patience_s, waiting, note
         self._tell_log = tell_log
-        self._log = folder.logs / f"lane-{os.uname().nodename}-{os.getpid()}.log"
+        self._log = folder.logs / f"runner-{os.uname().nodename}-{os.getpid()}.log"
         self._watchdog = Watchdog(hang_timeout_s, self._log)
 
-    def train(self, jobs: Sequence[Job], base: TrialConfig, report: Reporter) -> list[LaneOutcome]:
+    def train(self, jobs: Sequence[Job], base: TrialConfig, report: Reporter) -> list[TrialOutcome]:
         """Train one stack to its end, one outcome per job, in order. Whatever a trial does, it ends
         as 'failed' with a one-sentence reason and its traceback in the log.
 
@@ -107,7 +107,7 @@ class Lane:
             DetachedError: The study cannot be told; no trial's state is known.
         """
         self.objective_key = f"val/{base.objective}"
-        ended: dict[int, LaneOutcome] = {}
+        ended: dict[int, TrialOutcome] = {}
         members = []
         for job in jobs:
             try:
@@ -203,7 +203,7 @@ class Lane:
                 outcomes[member.trial] = own
         return outcomes
 
-    def _settled(self, job: Job, outcome: Outcome | BaseException) -> LaneOutcome:
+    def _settled(self, job: Job, outcome: Outcome | BaseException) -> TrialOutcome:
         """The outcome in plain values, its weights saved if it may win."""
         if isinstance(outcome, BaseException):
             return self._failed(job, outcome)
@@ -215,7 +215,7 @@ class Lane:
                 path = self._save(job.number, outcome.best_step, outcome.checkpoint, "best")
             except Exception as error:
                 return self._failed(job, error)
-        return LaneOutcome(
+        return TrialOutcome(
             number=outcome.trial,
             state=outcome.state,
             reason=outcome.reason,
@@ -229,14 +229,14 @@ class Lane:
             checkpoint=path,
         )
 
-    def _failed(self, job: Job, error: BaseException) -> LaneOutcome:
+    def _failed(self, job: Job, error: BaseException) -> TrialOutcome:
         reason = root_cause(error)
         text = "".join(traceback.format_exception(error))
         self._write(f"trial {job.number} failed: {reason}\n{job.params}\n{text}")
         # The traceback holds the trial's tensors; without this the next trial starts with less.
         error.__traceback__ = None
         gc.collect()
-        return LaneOutcome(number=job.number, state="failed", reason=reason)
+        return TrialOutcome(number=job.number, state="failed", reason=reason)
 
     def _say(self, sentence: str) -> None:
         self._write(sentence)
@@ -253,7 +253,7 @@ class Lane:
 
 class Saver:
     """Saves resumable snapshots, not too often: a trial every ``SAVE_EVERY_S`` seconds, or as often
-    as all the trials of the lane together may with ``SAVE_SHARE`` of its time."""
+    as all the trials of the runner together may with ``SAVE_SHARE`` of its time."""
 
     def __init__(self, save: Callable[[int, int, Snapshot, Kind], str]) -> None:
         self._save = save
@@ -276,7 +276,7 @@ def save_every_s(took_s: float, ages_s: Sequence[float]) -> float:
 
     Args:
         took_s: What the last save took.
-        ages_s: For each trial of the lane, how long ago it was saved; what was not saved for ten
+        ages_s: For each trial of the runner, how long ago it was saved; what was not saved for ten
             times ``SAVE_EVERY_S`` has ended.
     """
     n_open = sum(age < 10 * SAVE_EVERY_S for age in ages_s)

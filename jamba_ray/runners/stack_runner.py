@@ -1,4 +1,4 @@
-"""A lane whose trials come and go: each ends on its own, and others take the slots left free."""
+"""A runner whose trials come and go: each ends on its own, and others take the slots left free."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from jamba_ray.checkpoints import Snapshot
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.errors import TrialError
 from jamba_ray.runners.report_check import checked
-from jamba_ray.runners.runner import Job, Lane, Reporter, Saver, member_of
-from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.runners.runner import Job, Reporter, Runner, Saver, member_of
+from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.training import Decision, Member, Outcome, Report
 
-Ended = Callable[[LaneOutcome], None]
+Ended = Callable[[TrialOutcome], None]
 """Told of each trial the moment it has ended."""
 More = Callable[[], Sequence[Job]]
 """Asked for trials of the same shape to join."""
 
 
-class StackLane(Lane):
-    """``Lane`` for stacks of trials."""
+class StackRunner(Runner):
+    """``Runner`` for stacks of trials."""
 
     def train_stack(
         self,

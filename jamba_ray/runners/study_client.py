@@ -1,5 +1,5 @@
-"""How other processes call the study's server. Lanes need no more of it: Optuna and its database
-are not imported for them (a third of a second of each lane's start)."""
+"""How other processes call the study's server. Runners need no more of it: Optuna and its database
+are not imported for them (a third of a second of each runner's start)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Tune trainable: a lane's process, kept warm from stack to stack."""
+"""The Tune trainable: a runner's process, kept warm from stack to stack."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from jamba_ray.config.params import with_params
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import JambaError, StorageError
-from jamba_ray.runners.preemption import DrainedError, DrainNotice
+from jamba_ray.runners.preemption import PreemptedError, PreemptionNotice
 from jamba_ray.runners.runner import DetachedError, Fit, Job, counts
 from jamba_ray.runners.stack_probe import n_batches, what_pays
-from jamba_ray.runners.stack_runner import StackLane
+from jamba_ray.runners.stack_runner import StackRunner
 from jamba_ray.runners.study_client import aside, call, server_of
 from jamba_ray.runs.row_log import RowLog
 from jamba_ray.runs.run_folder import RunFolder
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LaneSettings:
-    """What every lane of a sweep is told once."""
+class RunnerSettings:
+    """What every runner of a sweep is told once."""
 
     server: str
     """Name of the StudyServer."""
@@ -52,24 +52,24 @@ class LaneSettings:
     patience_s: float = 60.0
     """A store that refuses is tried again for so long."""
     workers: int = 1
-    """Processes per trial; more than one are a group that this lane starts and leads."""
+    """Processes per trial; more than one are a group that this runner starts and leads."""
     gpus: float = 0.0
     """GPUs of each worker of a group."""
     stack: int = 1
-    """Trials that a lane may train at a time."""
-    trials_per_lane: int | Literal["auto"] = "auto"
+    """Trials that a runner may train at a time."""
+    trials_per_runner: int | Literal["auto"] = "auto"
     """Trials that it is to train at a time; ``auto``: as many as pay."""
     fit: Fit | None = None
     """Stands in for ``jamba_ray.training.fit``."""
 
 
-class LaneTrainable(tune.Trainable):
+class RunnerTrainable(tune.Trainable):
     """Trains one stack per Tune trial, in one step, and tells the study itself."""
 
     def setup(  # type: ignore[override]
-        self, config: dict[str, Any], settings: LaneSettings, data: PreparedData
+        self, config: dict[str, Any], settings: RunnerSettings, data: PreparedData
     ) -> None:
-        """Start the lane: data and modules are loaded once, for all stacks to come."""
+        """Start the runner: data and modules are loaded once, for all stacks to come."""
         self._server = server_of(settings.server)
         self._base, self._settings = settings.base, settings
         # Kept: what a process put is gone when nothing there refers to it.
@@ -86,14 +86,15 @@ class LaneTrainable(tune.Trainable):
             call(self._server.storage_lost, why)
             raise StorageError(why)
         self._group = _group_of(settings, self._server)
-        self._notice = DrainNotice()
+        self._notice = PreemptionNotice()
         alone = self._notice.around(fit) if self._group is None else self._group.fit
         self._data = data
         here = ray.get_runtime_context().get_node_id()
-        # Without a remote store the folder is shared by all machines, or this lane does not begin.
+        # Without a remote store the folder is shared by all machines, or this runner does not
+        # begin.
         apart = settings.folder.remote is not None and here != settings.node_id
         self._row_log = RowLog(settings.folder.path) if settings.rows and apart else None
-        self._lane = StackLane(
+        self._runner = StackRunner(
             settings.folder,
             data,
             threads=settings.threads,
@@ -102,7 +103,7 @@ class LaneTrainable(tune.Trainable):
             hang_timeout_s=settings.hang_timeout_s,
             patience_s=settings.patience_s,
             waiting=partial(
-                aside(self._server.waiting).remote, f"lane {os.uname().nodename} {os.getpid()}"
+                aside(self._server.waiting).remote, f"runner {os.uname().nodename} {os.getpid()}"
             ),
             note=self._server.note.remote,
             tell_log=self._server.log.remote if apart else None,
@@ -116,7 +117,7 @@ class LaneTrainable(tune.Trainable):
         self.reset_config(config)
 
     def cleanup(self) -> None:
-        """End the group: nothing may outlive its lane."""
+        """End the group: nothing may outlive its runner."""
         if self._group is not None:
             self._group.close()
 
@@ -131,17 +132,17 @@ class LaneTrainable(tune.Trainable):
         base = TrialConfig.model_validate(self._base)
         try:
             if self._notice.is_urgent():
-                raise DrainedError
+                raise PreemptedError
             if self._settings.stack > 1:
                 self._train_stack(base)
             else:
-                outcomes = self._lane.train(_jobs(self._members), base, self._report)
+                outcomes = self._runner.train(_jobs(self._members), base, self._report)
                 self._tell(self._server.finish, outcomes)
-        except DrainedError as error:
+        except PreemptedError as error:
             # Ray would take a BaseException for the end of the process.
             raise RuntimeError(str(error)) from error
         except DetachedError as error:
-            # The sweep ends for all lanes: what one cannot store is lost. Already told if it came
+            # The sweep ends for all runners: what one cannot store is lost. Already told if it came
             # from the study itself.
             with contextlib.suppress(JambaError):
                 call(self._server.storage_lost, str(error))
@@ -149,7 +150,7 @@ class LaneTrainable(tune.Trainable):
         return {"done": True}
 
     def _train_stack(self, base: TrialConfig) -> None:
-        """Fill the lane up with trials of the first one's shape, and again as they end."""
+        """Fill the runner up with trials of the first one's shape, and again as they end."""
         (first,) = self._members
         found = self._packing(first, base)
         size = min(found.size, self._settings.stack)
@@ -158,7 +159,7 @@ class LaneTrainable(tune.Trainable):
             specs: list[TrialSpec] = self._tell(self._server.fill, self._ticket, size, new)
             return _jobs(specs)
 
-        self._lane.train_stack(
+        self._runner.train_stack(
             # What was interrupted goes on first; its free slots are filled as they would have been.
             fill(new=first.step == 0),
             base,
@@ -181,7 +182,7 @@ class LaneTrainable(tune.Trainable):
 
     def _measure(self, first: TrialSpec, base: TrialConfig) -> Paying:
         settings = self._settings
-        asked = None if settings.trials_per_lane == "auto" else settings.trials_per_lane
+        asked = None if settings.trials_per_runner == "auto" else settings.trials_per_runner
         try:
             config = with_params(base, first.params)
             if asked is not None:
@@ -192,19 +193,19 @@ class LaneTrainable(tune.Trainable):
             return Paying(asked or 1, 0)
 
     def _tell(self, method: Any, *args: Any) -> Any:
-        """Call the study; without it the lane must stop."""
+        """Call the study; without it the runner must stop."""
         try:
             return call(method, *args)
         except JambaError as error:
             raise DetachedError(error.message) from error
 
     def _report(self, reports: Sequence[Report]) -> list[Decision]:
-        """Tell the study, cooperatively: the lane ends its own trials."""
+        """Tell the study, cooperatively: the runner ends its own trials."""
         told = [
             ReportLine(
                 number=r.trial,
                 step=r.step,
-                value=float(r.metrics[self._lane.objective_key]),
+                value=float(r.metrics[self._runner.objective_key]),
                 rows_seen=r.rows_seen,
                 epoch=r.epoch,
                 seconds=r.seconds,
@@ -227,10 +228,10 @@ def _jobs(specs: Sequence[TrialSpec]) -> list[Job]:
     return [Job(spec.number, spec.params, spec.resumed, spec.step, spec.saved) for spec in specs]
 
 
-def _group_of(settings: LaneSettings, server: Any) -> Group | None:
+def _group_of(settings: RunnerSettings, server: Any) -> Group | None:
     if settings.workers == 1:
         return None
-    # Ray Train takes a quarter of a second to import, which lanes of one process need not pay.
+    # Ray Train takes a quarter of a second to import, which runners of one process need not pay.
     from jamba_ray.runners.group import Group
 
     return Group(

@@ -1,4 +1,4 @@
-"""The watchdog of a lane: a stack that reports nothing for too long ends its process."""
+"""The watchdog of a runner: a stack that reports nothing for too long ends its process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Watchdog:
         if self._file is not None:
             self._file.close()
             self._file = None
-            # A lane without a failed trial leaves no log.
+            # A runner without a failed trial leaves no log.
             if self._log.exists() and self._log.stat().st_size == 0:
                 self._log.unlink(missing_ok=True)
 

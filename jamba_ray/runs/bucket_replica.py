@@ -1,8 +1,8 @@
 """The copy of a run in its remote store: what survives the loss of the driver's machine.
 
-Lanes write checkpoints there themselves. The driver adds the study, the trials' rows and the logs,
-copied while it runs, and at the end the results. The local files stay the truth while their machine
-lives.
+Runners write checkpoints there themselves. The driver adds the study, the trials' rows and the
+logs, copied while it runs, and at the end the results. The local files stay the truth while their
+machine lives.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jamba_ray.checkpoints import Patience, RemoteFolder
 from jamba_ray.checkpoints.manifest import MANIFEST
 from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.errors import StorageError
-from jamba_ray.runs.bucket_rows import MirroredRows
+from jamba_ray.runs.bucket_rows import BucketRows
 from jamba_ray.runs.run_folder import RunFolder, write_bytes
 
 _RESULTS = (
@@ -32,7 +32,7 @@ _PATIENCE = Patience(deadline_s=30.0)
 _TABLES = ("trials", "trial_intermediate_values", "trial_user_attributes")
 
 
-class Mirror:
+class BucketReplica:
     """Copies one run to ``folder.remote`` and, on another machine, back."""
 
     def __init__(
@@ -40,7 +40,7 @@ class Mirror:
     ) -> None:
         self._folder = folder
         self._remote = RemoteFolder(uri, folder.endpoint, patience=_PATIENCE, sleep=sleep)
-        self._rows = MirroredRows(folder.path, self._remote)
+        self._rows = BucketRows(folder.path, self._remote)
         self._copied_size = (-1, -1, -1)
         self._copied_config = False
         self._copied_logs: dict[Path, tuple[int, int]] = {}
@@ -110,7 +110,7 @@ class Mirror:
                 self._copied_logs[file] = stamp
 
     def push_results(self) -> None:
-        """Copy the study, results, rows, lane logs and ``best/``, whose manifest goes last.
+        """Copy the study, results, rows, runner logs and ``best/``, whose manifest goes last.
 
         Raises:
             StorageError: The store does not take one of them.
@@ -175,10 +175,12 @@ class Mirror:
         return [*log, *sorted(self._folder.logs.glob("*.log"))]
 
 
-def mirror_of(folder: RunFolder, sleep: Callable[[float], None] = time.sleep) -> Mirror | None:
-    """The mirror of a run whose store is remote; ``sleep`` waits before a store that refused is
+def replica_of(
+    folder: RunFolder, sleep: Callable[[float], None] = time.sleep
+) -> BucketReplica | None:
+    """The replica of a run whose store is remote; ``sleep`` waits before a store that refused is
     asked again."""
-    return None if folder.remote is None else Mirror(folder, folder.remote, sleep=sleep)
+    return None if folder.remote is None else BucketReplica(folder, folder.remote, sleep=sleep)
 
 
 def _size(path: Path) -> tuple[int, int, int]:

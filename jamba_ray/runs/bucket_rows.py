@@ -22,7 +22,7 @@ _PART_BYTES = 4_000_000
 _MAX_BYTES = 2_000_000_000
 
 
-class MirroredRows:
+class BucketRows:
     """Copies the rows below ``folder`` to ``remote`` and, on another machine, back."""
 
     def __init__(self, folder: Path, remote: RemoteFolder) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from jamba_ray.config.run import ExperimentConfig
 from jamba_ray.errors import RunExistsError, StorageError
-from jamba_ray.runs.bucket_replica import mirror_of
+from jamba_ray.runs.bucket_replica import replica_of
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.runs.run_log import RunLog
 
@@ -20,8 +20,8 @@ def folder_of(config: ExperimentConfig) -> RunFolder:
 def refuse_if_used(folder: RunFolder, config: ExperimentConfig) -> None:
     """Raise ``RunExistsError`` if the name is used, here or in the bucket; writes nothing."""
     folder.refuse_if_used(resume=config.resume, overwrite=config.overwrite)
-    mirror = mirror_of(folder)
-    if mirror is not None and not (config.resume or config.overwrite) and mirror.exists():
+    replica = replica_of(folder)
+    if replica is not None and not (config.resume or config.overwrite) and replica.exists():
         raise RunExistsError(
             f"the run name must be unused, but {folder.remote} exists. "
             "Continue it with `resume=true`, replace it with `overwrite=true`, "
@@ -36,11 +36,11 @@ def create(folder: RunFolder, config: ExperimentConfig) -> str | None:
     Raises:
         StorageError: The folder cannot be written, or the bucket does not answer.
     """
-    mirror = mirror_of(folder)
-    if mirror is not None and config.overwrite and not config.resume:
-        mirror.delete()
+    replica = replica_of(folder)
+    if replica is not None and config.overwrite and not config.resume:
+        replica.delete()
     folder.create(resume=config.resume, overwrite=config.overwrite)
-    return mirror.fetch() if mirror is not None and config.resume else None
+    return replica.fetch() if replica is not None and config.resume else None
 
 
 @contextlib.contextmanager
@@ -50,16 +50,16 @@ def stored(folder: RunFolder, log: RunLog) -> Iterator[None]:
     Raises:
         StorageError: The run itself ended well, but the bucket does not take its results.
     """
-    mirror = mirror_of(folder)
-    if mirror is None:
+    replica = replica_of(folder)
+    if replica is None:
         yield
         return
     try:
         yield
     except BaseException:
         try:
-            mirror.push_results()
+            replica.push_results()
         except StorageError as error:
             log.write(error.message)
         raise
-    mirror.push_results()
+    replica.push_results()

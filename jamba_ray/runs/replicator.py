@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from jamba_ray.errors import JambaError, StorageError
-from jamba_ray.runs.bucket_replica import mirror_of
+from jamba_ray.runs.bucket_replica import replica_of
 from jamba_ray.runs.run_folder import RunFolder
 
 COPY_EVERY_S = 8.0
@@ -18,11 +18,11 @@ ROWS_EVERY_S = 30.0
 """Rows and logs come behind: the objective's are in the study too."""
 
 
-class Copier:
+class Replicator:
     """Copies one run to its store again and again, one copy at a time, until ``stop``.
 
-    ``note`` is told what the store refuses, each sentence once, from the copier's thread; the next
-    copy tries again.
+    ``note`` is told what the store refuses, each sentence once, from the replicator's thread; the
+    next copy tries again.
     """
 
     def __init__(
@@ -36,29 +36,29 @@ class Copier:
         self._note, self._noted = note, set[str]()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="jamba_ray-copy", daemon=True)
-        self._errands: list[_Errand] = []
-        if (mirror := mirror_of(folder, self._pause)) is not None:
+        self._tasks: list[_PeriodicTask] = []
+        if (replica := replica_of(folder, self._pause)) is not None:
             now = time.monotonic()
-            self._errands = [
-                _Errand(mirror.push_study, study_every_s, now),
-                _Errand(mirror.push_rows, rows_every_s, now + rows_every_s),
+            self._tasks = [
+                _PeriodicTask(replica.push_study, study_every_s, now),
+                _PeriodicTask(replica.push_rows, rows_every_s, now + rows_every_s),
             ]
 
     def start(self) -> None:
         """Begin to copy, where the store is remote."""
-        if self._errands:
+        if self._tasks:
             self._thread.start()
 
     def stop(self) -> None:
         """No copy begins after this, and the one that is being made has ended: two at a time could
         leave the older one in the store."""
         self._stop.set()
-        if self._errands:
+        if self._tasks:
             self._thread.join()
 
     def _loop(self) -> None:
         while True:
-            first = min(self._errands, key=lambda errand: errand.due)
+            first = min(self._tasks, key=lambda task: task.due)
             if self._stop.wait(max(0.0, first.due - time.monotonic())):
                 return
             try:
@@ -79,7 +79,7 @@ class Copier:
             self._note(sentence)
 
 
-class _Errand:
+class _PeriodicTask:
     """Something to be done every so often."""
 
     def __init__(self, do: Callable[[], None], every_s: float, due: float) -> None:
@@ -94,9 +94,9 @@ class _Errand:
 @contextlib.contextmanager
 def copied(folder: RunFolder, note: Callable[[str], object]) -> Iterator[None]:
     """While this is open the run is copied to its store, where that is remote."""
-    copier = Copier(folder, note)
-    copier.start()
+    replicator = Replicator(folder, note)
+    replicator.start()
     try:
         yield
     finally:
-        copier.stop()
+        replicator.stop()

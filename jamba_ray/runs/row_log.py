@@ -63,7 +63,8 @@ class RowLog:
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write a row that was made here or by another process's ``row``."""
-        # Opened for each row: a lane trains many trials, and a row takes well under a millisecond.
+        # Opened for each row: a runner trains many trials, and a row takes well under a
+        # millisecond.
         with contextlib.suppress(OSError), self._opened(int(row["trial"])) as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
 

@@ -99,7 +99,7 @@ class RunFolder:
 
     @property
     def logs(self) -> Path:
-        """Logs of the lanes: tracebacks of failed trials."""
+        """Logs of the runners: tracebacks of failed trials."""
         return self.path / LOGS
 
     def exists(self) -> bool:

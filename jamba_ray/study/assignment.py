@@ -1,4 +1,4 @@
-"""Who trains which trial: lanes hold tickets, a ticket holds trials."""
+"""Who trains which trial: runners hold tickets, a ticket holds trials."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from jamba_ray.study.proposal import whole_trial
 from jamba_ray.study.records import Answer, TrialSpec
 from jamba_ray.study.settings import StudySettings
 from jamba_ray.study.suggestions import Suggestions
-from jamba_ray.study.trial_index import Ledger, Live
+from jamba_ray.study.trial_index import Live, TrialIndex
 
 
 class Assignment:
-    """Gives trials to lanes: those that wait for one first, then new ones. Commits nothing."""
+    """Gives trials to runners: those that wait for one first, then new ones. Commits nothing."""
 
     def __init__(
         self,
         study: optuna.Study,
         storage: StudyMemory,
-        ledger: Ledger,
+        trial_index: TrialIndex,
         suggestions: Suggestions,
         ending: Ending,
         settings: StudySettings,
         clock: Callable[[], float],
     ) -> None:
-        self._study, self._storage, self._ledger = study, storage, ledger
+        self._study, self._storage, self._trial_index = study, storage, trial_index
         self._suggestions, self._ending = suggestions, ending
         self._settings, self._clock = settings, clock
 
     def ask(self, ticket: str) -> Answer:
-        """A trial for the lane that holds ``ticket``, or why there is none."""
-        for number in self._ledger.holders(ticket):
+        """A trial for the runner that holds ``ticket``, or why there is none."""
+        for number in self._trial_index.holders(ticket):
             return Answer(spec=self._spec(number))
         ended = self._ending.why_no_more()
-        if ended is None and self._ledger.waiting:
-            number = self._ledger.waiting[0]
-            self.give(self._ledger.live[number], ticket)
-            self._ledger.waiting.popleft()
+        if ended is None and self._trial_index.waiting:
+            number = self._trial_index.waiting[0]
+            self.give(self._trial_index.live[number], ticket)
+            self._trial_index.waiting.popleft()
             return Answer(spec=self._spec(number))
         if ended is None:
-            number = self._ledger.n_begun
+            number = self._trial_index.n_begun
             params, marks = self._suggestions.next(number, shape=self._new_shape(number))
             if params is not None:
                 self._create(number, params, {"ticket": ticket, **marks})
@@ -56,12 +56,12 @@ class Assignment:
         return Answer(ended=self._ending.say(ended))
 
     def fill(self, ticket: str, size: int, *, new: bool) -> list[TrialSpec]:
-        """See ``StudyBook.fill``."""
-        held = sorted(self._ledger.holders(ticket))
-        if held and not any(self._ledger.live[number].losses for number in held):
-            shape = self._settings.space.shape(self._ledger.live[held[0]].params)
+        """See ``SweepStudy.fill``."""
+        held = sorted(self._trial_index.holders(ticket))
+        if held and not any(self._trial_index.live[number].losses for number in held):
+            shape = self._settings.space.shape(self._trial_index.live[held[0]].params)
             held += self._take_waiting(ticket, shape, size - len(held))
-            if new and not self._ledger.waiting:
+            if new and not self._trial_index.waiting:
                 held += self._create_more(ticket, held, shape, size)
         return [self._spec(number) for number in sorted(held)]
 
@@ -74,36 +74,36 @@ class Assignment:
         trial = whole_trial(params, self._settings.space, attrs, datetime.datetime.now())
         trial_id = self._storage.create_new_trial(self._study._study_id, trial)
         self._suggestions.note(self._storage.get_trial(trial_id))
-        self._ledger.live[number] = Live(
+        self._trial_index.live[number] = Live(
             trial_id,
             params,
             str(attrs["ticket"]),
             heard=self._clock(),
             stack=int(str(attrs.get("stack", number))),
         )
-        self._ledger.stacks[self._ledger.live[number].stack] += 1
+        self._trial_index.stacks[self._trial_index.live[number].stack] += 1
 
     def _spec(self, number: int) -> TrialSpec:
-        live = self._ledger.live[number]
+        live = self._trial_index.live[number]
         shape = self._settings.space.shape(live.params)
         return TrialSpec(number, dict(live.params), shape, live.step, live.saved)
 
     def _take_waiting(self, ticket: str, shape: Params, n: int) -> list[int]:
-        """At most ``n`` trials of this shape that wait for a lane and did not lose one before."""
-        live, shape_of = self._ledger.live, self._settings.space.shape
+        """At most ``n`` trials of this shape that wait for a runner and did not lose one before."""
+        live, shape_of = self._trial_index.live, self._settings.space.shape
         taken = [
             number
-            for number in self._ledger.waiting
+            for number in self._trial_index.waiting
             if not live[number].losses and shape_of(live[number].params) == shape
         ][: max(0, n)]
         for number in taken:
             self.give(live[number], ticket)
-            self._ledger.waiting.remove(number)
+            self._trial_index.waiting.remove(number)
         return taken
 
     def _new_shape(self, number: int) -> Params | None:
         """The shape of the first trial of one of the first stacks; None: the sampler chooses."""
-        s, begun = self._settings, len(self._ledger.stacks)
+        s, begun = self._settings, len(self._trial_index.stacks)
         explores = s.stack > 1 and s.sampler.name in ("tpe", "gp", "random")
         if not (explores and stacks.has_shapes(s.space) and begun < s.sampler.n_startup_trials):
             return None
@@ -111,15 +111,15 @@ class Assignment:
         return self._suggestions.new_shape(number, tried)
 
     def _create_more(self, ticket: str, held: list[int], shape: Params, size: int) -> list[int]:
-        s, stack = self._settings, self._ledger.live[held[0]].stack
-        share = math.ceil((s.n_trials - self._ledger.n_begun) / s.lanes)
-        exploring = self._ledger.is_among_first_stacks(stack, s.sampler.n_startup_trials)
+        s, stack = self._settings, self._trial_index.live[held[0]].stack
+        share = math.ceil((s.n_trials - self._trial_index.n_begun) / s.runners)
+        exploring = self._trial_index.is_among_first_stacks(stack, s.sampler.n_startup_trials)
         limit = stacks.trials_in_stack(s.space, s.n_trials, size, exploring=exploring)
-        room = limit - self._ledger.stacks[stack]
-        now = stacks.at_a_time_now(size, self._ledger.n_begun, s.lanes, s.begin_with)
+        room = limit - self._trial_index.stacks[stack]
+        now = stacks.at_a_time_now(size, self._trial_index.n_begun, s.runners, s.begin_with)
         made: list[int] = []
         while len(made) < min(now - len(held), share, room) and self._ending.why_no_more() is None:
-            number = self._ledger.n_begun
+            number = self._trial_index.n_begun
             params, marks = self._suggestions.next(number, shape=shape, joins=True)
             if params is None:
                 break

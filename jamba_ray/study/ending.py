@@ -7,7 +7,7 @@ from collections.abc import Callable
 from jamba_ray.study import end_rules
 from jamba_ray.study.settings import StudySettings
 from jamba_ray.study.suggestions import Suggestions
-from jamba_ray.study.trial_index import Ledger
+from jamba_ray.study.trial_index import TrialIndex
 
 
 class Ending:
@@ -19,13 +19,13 @@ class Ending:
     def __init__(
         self,
         settings: StudySettings,
-        ledger: Ledger,
+        trial_index: TrialIndex,
         suggestions: Suggestions,
         clock: Callable[[], float],
         begun: float,
         earlier_s: float,
     ) -> None:
-        self._settings, self._ledger, self._suggestions = settings, ledger, suggestions
+        self._settings, self._trial_index, self._suggestions = settings, trial_index, suggestions
         self._clock, self._begun, self.earlier_s = clock, begun, earlier_s
         self._spoilt: str | None = None
         self.said: str | None = None
@@ -51,17 +51,17 @@ class Ending:
         s = self._settings
         if self._spoilt is not None:
             return self._spoilt
-        if failed := self._ledger.too_many_failed(s.max_failed_trials):
+        if failed := self._trial_index.too_many_failed(s.max_failed_trials):
             return failed
         if late := self.out_of_time():
             return late
-        if not self._ledger.waiting and self._ledger.n_begun >= s.n_trials:
+        if not self._trial_index.waiting and self._trial_index.n_begun >= s.n_trials:
             return f"all {s.n_trials} trials are done"
         return None
 
     def nothing_left(self) -> str | None:
         """Why there is nothing to do any more; None: there may be work."""
-        if self._ledger.live:
+        if self._trial_index.live:
             return None
         return self.why_no_more() or self._suggestions.exhausted()
 

@@ -1,8 +1,8 @@
-"""How long a sweep will take: pure arithmetic over rates, rungs and lanes.
+"""How long a sweep will take: pure arithmetic over rates, rungs and runners.
 
 A trial takes (seconds per row) x (rows until it ends). The first is drawn from what was measured;
 the second from successive halving's own rule, applied to trials of random scores that keep their
-order from rung to rung. Each draw places its trials one after the other on the lane that is free
+order from rung to rung. Each draw places its trials one after the other on the runner that is free
 first.
 """
 
@@ -43,7 +43,7 @@ class Course:
     """Rows at which trials are compared, ascending; empty: none is stopped."""
     factor: int
     """One in so many passes a rung."""
-    lanes: int
+    runners: int
 
 
 def forecast(
@@ -68,13 +68,13 @@ def forecast(
     rng = np.random.default_rng(seed)
     scale = max(1.0, left / _MOST)
     trials = [*sorted(running, reverse=True), *[0] * min(left, _MOST)]
-    free = np.zeros((_DRAWS, course.lanes))
+    free = np.zeros((_DRAWS, course.runners))
     rungs = [_Rung(rows, course, begun, len(trials), i, rng) for i, rows in enumerate(course.rungs)]
     draws = np.arange(_DRAWS)
     for seen in trials:
         rows = _rows(course, rungs, seen, rng)
-        lane = free.argmin(axis=1)
-        free[draws, lane] += rng.choice(np.asarray(rates), _DRAWS) * rows
+        runner = free.argmin(axis=1)
+        free[draws, runner] += rng.choice(np.asarray(rates), _DRAWS) * rows
     p50, p90 = np.quantile(free.max(axis=1) * scale, (0.5, 0.9))
     return Forecast(float(p50), float(p90))
 

@@ -1,4 +1,4 @@
-"""How a trial ended, in plain values: what a lane tells its study or its command."""
+"""How a trial ended, in plain values: what a runner tells its study or its command."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class LaneOutcome:
+class TrialOutcome:
     """One trial's end. ``training.Outcome`` holds the weights; here is only where they lie."""
 
     number: int

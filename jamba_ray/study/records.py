@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jamba_ray.config.space import Params
-from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.outcome import TrialOutcome
 
 State = Literal["complete", "pruned", "failed", "running"]
 
@@ -44,7 +44,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Paying:
-    """What a lane found to pay for the trials of one shape."""
+    """What a runner found to pay for the trials of one shape."""
 
     size: int
     """Trials at a time."""
@@ -58,13 +58,14 @@ class Paying:
 
 @dataclass(frozen=True)
 class Packing:
-    """How the lanes of a study train the trials of one shape: the same for all, once it is known,
+    """How the runners of a study train the trials of one shape: the same for all, once it is known,
     and after a resume."""
 
     size: int
     """Trials at a time."""
     steps: int
-    """Optimizer steps that a lane can expect to make with them: what compiling may be repaid by."""
+    """Optimizer steps that a runner can expect to make with them: what compiling may be repaid
+    by."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class ReportLine:
     seconds: float = 0.0
     goodput_s: float = 0.0
     row: Mapping[str, Any] | None = None
-    """The report's local row, where its lane cannot write it into the run folder itself."""
+    """The report's local row, where its runner cannot write it into the run folder itself."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,12 @@ class TrialRecord:
     curve: tuple[tuple[int, float], ...]
     """(report step, objective on the validation sample)."""
     losses: int = 0
-    """How often its lane was lost and it was continued elsewhere."""
+    """How often its runner was lost and it was continued elsewhere."""
 
 
 @dataclass(frozen=True)
 class RunningTrial:
-    """A trial that a lane is training now."""
+    """A trial that a runner is training now."""
 
     number: int
     params: Params
@@ -141,8 +142,8 @@ class SweepProgress:
     elapsed_s: float
     """Seconds since this session began."""
     goodput_s: float
-    """Seconds that lanes of this session spent in forward, backward and optimizer."""
-    lanes: int
+    """Seconds that runners of this session spent in forward, backward and optimizer."""
+    runners: int
     ended: str | None
     """Why no more trials are started, once that is so."""
     earlier_s: float = 0.0
@@ -157,8 +158,8 @@ class SweepProgress:
 
     @property
     def goodput(self) -> float:
-        """Share of the lanes' wall time spent in forward, backward and optimizer."""
-        return min(1.0, self.goodput_s / max(1e-9, self.elapsed_s * self.lanes))
+        """Share of the runners' wall time spent in forward, backward and optimizer."""
+        return min(1.0, self.goodput_s / max(1e-9, self.elapsed_s * self.runners))
 
 
 @dataclass(frozen=True)
@@ -176,9 +177,9 @@ class SweepResult:
     wall_s: float
     """Seconds from start to end of this session."""
     goodput: float
-    """Share of the lanes' wall time in this session spent in forward, backward and optimizer."""
-    lanes: int
-    """0: nothing was left to do, and no lane was started."""
+    """Share of the runners' wall time in this session spent in forward, backward and optimizer."""
+    runners: int
+    """0: nothing was left to do, and no runner was started."""
     notes: tuple[str, ...] = ()
     """Sentences that a user should read."""
 
@@ -190,7 +191,7 @@ class SweepResult:
         return "some_failed" if self.counts.get("failed", 0) else "ok"
 
 
-def attributes(finish: LaneOutcome) -> dict[str, Any]:
+def attributes(finish: TrialOutcome) -> dict[str, Any]:
     """A trial's end as the strict JSON kept in the study."""
     return {
         "metrics": dict(finish.metrics),

@@ -35,7 +35,7 @@ _LEARNT_FROM = {
 }
 
 
-class Window:
+class SamplerHistory:
     """Kept in step with a study, whose trials alone decide what it holds.
 
     Args:

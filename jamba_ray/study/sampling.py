@@ -42,8 +42,8 @@ def make_sampler(
                 multivariate=section.multivariate,
                 # Conditional parameters are modelled jointly within each branch.
                 group=section.multivariate and conditional,
-                # Trials that no rung has judged count as bad, so that lanes and members of a stack
-                # spread out; for the others see ``study.sampler_history``.
+                # Trials that no rung has judged count as bad, so that runners and members of a
+                # stack spread out; for the others see ``study.sampler_history``.
                 constant_liar=True,
                 seed=own,
             )

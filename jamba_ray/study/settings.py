@@ -41,9 +41,9 @@ class StudySettings:
     """Rows between two reports: what turns ``pruner.min_rows`` into report steps."""
     limit: Limit | None = None
     max_failed_trials: int | None = None
-    lanes: int = 1
+    runners: int = 1
     stack: int = 1
-    """Trials that a lane may train at a time."""
+    """Trials that a runner may train at a time."""
     begin_with: int | None = None
     """See ``stacks.at_a_time_now``."""
     config_fingerprint: str = ""
@@ -55,24 +55,25 @@ class StudySettings:
     allow_config_change: bool = False
     allow_data_change: bool = False
     hang_timeout_s: float | None = None
-    """A trial whose lane died after so long without a report is said to have hung."""
+    """A trial whose runner died after so long without a report is said to have hung."""
     patience_s: float = 60.0
     """A disk that refuses is tried again for so long."""
     first: tuple[Params, ...] = ()
     """Tried first, when the study is new."""
 
 
-def stack_size(config: SweepConfig, space: SearchSpace, lanes: int) -> int:
-    """Trials that a lane may train at a time: trees and trials of several processes train alone."""
+def stack_size(config: SweepConfig, space: SearchSpace, runners: int) -> int:
+    """Trials that a runner may train at a time: trees and trials of several processes train
+    alone."""
     names = next((values(p.leaf) for p in space.parameters if p.path == "model.name"), None)
     trained_by = {TRAINERS.get(str(name)) for name in names or [config.model.name]}
     stackable = config.workers_per_trial == 1 and "gradient" in trained_by
-    return most_at_a_time(config.trials_per_lane, config.n_trials, lanes, stackable=stackable)
+    return most_at_a_time(config.trials_per_runner, config.n_trials, runners, stackable=stackable)
 
 
 def begin_with(config: SweepConfig, device: str) -> int | None:
     """With how many trials at a time a sweep begins; None: with what was asked for."""
-    if config.trials_per_lane != "auto":
+    if config.trials_per_runner != "auto":
         return None
     return 1 if device == "cpu" else config.sampler.n_startup_trials
 
@@ -82,7 +83,7 @@ def study_settings(
     space: SearchSpace,
     data: PreparedData,
     *,
-    lanes: int,
+    runners: int,
     first: tuple[Params, ...] = (),
 ) -> StudySettings:
     """What the study has to know of a sweep."""
@@ -97,7 +98,7 @@ def study_settings(
         report_rows=report_rows(config.trial(), len(data.train)),
         limit=limit_of(config.budget),
         max_failed_trials=config.max_failed_trials,
-        lanes=lanes,
+        runners=runners,
         config_fingerprint=fingerprint(config),
         data_fingerprint=data.fingerprint,
         config=flatten(fingerprinted(config)),

@@ -5,7 +5,7 @@ structural parameters, and the companions' other parameters are sampled like any
 trials that no rung has judged yet count as bad (constant liar), so that they spread; the others
 count with what they reported (``study.sampler_history``). What would starve the sampler is bounded:
 
-- At most a sixteenth of the study's trials train at a time in one lane, and an eighth in all of
+- At most a sixteenth of the study's trials train at a time in one runner, and an eighth in all of
   those begun so far: the others are proposed from results. So stacks grow with the sweep. On CPUs
   it begins trial by trial; on a GPU, where several take as long as one, with as many as the sampler
   has startup trials, which are drawn without a look at results.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _AT_A_TIME = 16
 OVER_ALL = 8
-"""One in so many trials begun may train, over all lanes."""
+"""One in so many trials begun may train, over all runners."""
 _SHARE = 8
 _EXPLORING = 16
 _LARGEST = 64
@@ -39,26 +39,26 @@ _TRAINED = 0.5
 
 
 def most_at_a_time(
-    trials_per_lane: int | Literal["auto"], n_trials: int, lanes: int, *, stackable: bool
+    trials_per_runner: int | Literal["auto"], n_trials: int, runners: int, *, stackable: bool
 ) -> int:
-    """Trials that one lane may train at a time; what was asked for is done."""
+    """Trials that one runner may train at a time; what was asked for is done."""
     if not stackable:
         return 1
-    if trials_per_lane != "auto":
-        return trials_per_lane
-    return max(1, min(_LARGEST, n_trials // max(_AT_A_TIME, OVER_ALL * lanes)))
+    if trials_per_runner != "auto":
+        return trials_per_runner
+    return max(1, min(_LARGEST, n_trials // max(_AT_A_TIME, OVER_ALL * runners)))
 
 
-def at_a_time_now(size: int, n_begun: int, lanes: int, begin_with: int | None) -> int:
-    """Trials that a lane may train at a time after so many of the study were begun.
+def at_a_time_now(size: int, n_begun: int, runners: int, begin_with: int | None) -> int:
+    """Trials that a runner may train at a time after so many of the study were begun.
 
     Args:
         size: Trials that it trains at a time in the end.
-        begin_with: Trials of all lanes when the study begins; None: as many as in the end.
+        begin_with: Trials of all runners when the study begins; None: as many as in the end.
     """
     if begin_with is None:
         return size
-    return max(1, min(size, max(begin_with, n_begun // OVER_ALL) // lanes))
+    return max(1, min(size, max(begin_with, n_begun // OVER_ALL) // runners))
 
 
 def trials_in_stack(space: SearchSpace, n_trials: int, size: int, *, exploring: bool) -> int:
@@ -72,13 +72,13 @@ def trials_in_stack(space: SearchSpace, n_trials: int, size: int, *, exploring: 
 
 def has_shapes(space: SearchSpace) -> bool:
     """Whether trials may differ in shape."""
-    return not all(parameter.fusible for parameter in space.parameters)
+    return not all(parameter.stackable for parameter in space.parameters)
 
 
 def steps_to_come(
-    space: SearchSpace, n_trials: int, n_batches: int, lanes: int, size: int, *, pruned: bool
+    space: SearchSpace, n_trials: int, n_batches: int, runners: int, size: int, *, pruned: bool
 ) -> int:
-    """Optimizer steps that a lane can expect to make with trials of one shape in the whole sweep.
+    """Optimizer steps that a runner can expect to make with trials of one shape in the whole sweep.
 
     Shapes are taken to be equally frequent, and as many as there are trials where a structural
     parameter is continuous. Successive halving trains about half of what all trials would take
@@ -89,22 +89,22 @@ def steps_to_come(
         size: Trials at a time, which share a step.
         pruned: Whether trials are ended early.
     """
-    structural = tuple(p for p in space.parameters if not p.fusible)
+    structural = tuple(p for p in space.parameters if not p.stackable)
     n_shapes = SearchSpace(parameters=structural, base=space.base).n_combinations() or n_trials
     trials = n_trials / min(n_shapes, n_trials)
-    return round(trials * n_batches * (_TRAINED if pruned else 1.0) / (lanes * size))
+    return round(trials * n_batches * (_TRAINED if pruned else 1.0) / (runners * size))
 
 
 def chosen(
-    found: Paying, space: SearchSpace, n_trials: int, lanes: int, *, pruned: bool
+    found: Paying, space: SearchSpace, n_trials: int, runners: int, *, pruned: bool
 ) -> Packing:
-    """How a shape is trained, given what a lane found: compiled where the steps to come repay it.
+    """How a shape is trained, given what a runner found: compiled where the steps to come repay it.
 
     Args: see ``steps_to_come``.
     """
 
     def of(size: int) -> Packing:
-        steps = steps_to_come(space, n_trials, found.n_batches, lanes, size, pruned=pruned)
+        steps = steps_to_come(space, n_trials, found.n_batches, runners, size, pruned=pruned)
         return Packing(size, steps)
 
     if found.compiled is not None and repays_compiling(found, few := of(found.compiled[0])):
@@ -118,7 +118,7 @@ def repays_compiling(found: Paying, packing: Packing) -> bool:
 
 
 def packing(study: optuna.Study, shape: str) -> Packing | None:
-    """What a lane found to pay for a shape; None: none has measured yet."""
+    """What a runner found to pay for a shape; None: none has measured yet."""
     known = study.user_attrs.get("packing", {}).get(shape)
     return None if known is None else Packing(int(known["size"]), int(known["steps"]))
 
@@ -126,7 +126,7 @@ def packing(study: optuna.Study, shape: str) -> Packing | None:
 def keep_packing(
     study: optuna.Study, shape: str, found: Packing, rows_per_s: Mapping[str, float]
 ) -> None:
-    """Keep in the study what a lane measured, unless another one was first."""
+    """Keep in the study what a runner measured, unless another one was first."""
     known = study.user_attrs.get("packing", {})
     if shape not in known:
         entry = {"size": found.size, "steps": found.steps, "rows_per_s": dict(rows_per_s)}

@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 
-class Overlay:
+class StudyView:
     """A storage that reads through, except for what samplers note on trials for other processes:
     there are none, and the trial will be created whole."""
 
@@ -37,7 +37,7 @@ def view(study: optuna.Study, trials: Sequence[FrozenTrial] | None = None) -> op
     make: Callable[..., optuna.Study] = optuna.Study
     return make(
         study_name=study.study_name,
-        storage=Overlay(study._storage, trials),
+        storage=StudyView(study._storage, trials),
         sampler=study.sampler,
         pruner=study.pruner,
     )

@@ -14,7 +14,7 @@ from jamba_ray.config.space import Params, Scalar
 from jamba_ray.errors import ConfigError
 from jamba_ray.study import sampling
 from jamba_ray.study.proposal import contains, distribution, propose
-from jamba_ray.study.sampler_history import Window
+from jamba_ray.study.sampler_history import SamplerHistory
 from jamba_ray.study.settings import StudySettings
 
 _MAX_DRAWS = 8
@@ -38,7 +38,7 @@ class Suggestions:
         self._left = None if everything is None else {sampling.key_of(p): p for p in everything}
         """Those that no trial has, in their order."""
         self._tried: set[str] = set()
-        self._window = Window(
+        self._history = SamplerHistory(
             settings.sampler.name, settings.sampler.n_startup_trials, settings.direction
         )
         self._n_begun = self._n_taken = 0
@@ -53,7 +53,7 @@ class Suggestions:
             self._n_taken += "enqueued" in trial.user_attrs
             if self._left is not None:
                 self._left.pop(key, None)
-        self._window.note(trial)
+        self._history.note(trial)
 
     def enqueue(self, params: Mapping[str, Scalar]) -> None:
         """Try these values in the next new trial; parameters not given are sampled.
@@ -136,5 +136,5 @@ class Suggestions:
             number=number,
             draw=draw,
         )
-        seen = self._window.of(self._study.get_trials(deepcopy=False))
+        seen = self._history.of(self._study.get_trials(deepcopy=False))
         return propose(self._study, sampler, self._space, number, fixed, seen=seen)

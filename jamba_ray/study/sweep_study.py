@@ -1,4 +1,4 @@
-"""The study: its one writer, which notes what lanes tell and judges it. No Ray.
+"""The study: its one writer, which notes what runners tell and judges it. No Ray.
 
 Every method that changes something commits before it returns, and may be called again with the same
 arguments (a reply can be lost): the second call changes nothing and gives the same answer.
@@ -19,7 +19,7 @@ from jamba_ray.config.space import Scalar
 from jamba_ray.study import end_rules, identity, sampling, stacks
 from jamba_ray.study.assignment import Assignment
 from jamba_ray.study.ending import Ending
-from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.study.records import (
     Answer,
     Packing,
@@ -34,15 +34,15 @@ from jamba_ray.study.sessions import begin_session
 from jamba_ray.study.settings import StudySettings
 from jamba_ray.study.storage import StudyDatabase
 from jamba_ray.study.suggestions import Suggestions
-from jamba_ray.study.trial_index import Ledger, Live, record
+from jamba_ray.study.trial_index import Live, TrialIndex, record
 
 Decision = Literal["continue", "prune", "stop"]
 _MAX_LOSSES = 1
-"""A trial whose lane is lost is continued elsewhere so often, then it fails."""
+"""A trial whose runner is lost is continued elsewhere so often, then it fails."""
 _OUTDATED = "the run went on with other settings or data than this trial was begun with"
 
 
-class StudyBook:
+class SweepStudy:
     """Opens the study at ``path``, new or begun; ``session`` tells this driver from earlier ones.
 
     Trials that another session left unfinished are handed out first. ``waiting``: see
@@ -72,17 +72,17 @@ class StudyBook:
             self._storage, self._study = self._db.storage, self._db.study
             self._suggestions = Suggestions(self._study, settings)
             changed = self._check_identity()
-            self._ledger = Ledger(settings.direction)
+            self._trial_index = TrialIndex(settings.direction)
             trials = self._study.get_trials(deepcopy=False)
             self._rungs = sampling.make_rungs(
                 settings.pruner, settings.report_rows, settings.direction, trials
             )
-            self._ledger.load(trials, session)
+            self._trial_index.load(trials, session)
             for trial in trials:
                 self._suggestions.note(trial)
             self._ending = Ending(
                 settings,
-                self._ledger,
+                self._trial_index,
                 self._suggestions,
                 clock,
                 *begin_session(self._study, session, clock()),
@@ -90,14 +90,14 @@ class StudyBook:
             self._assignment = Assignment(
                 self._study,
                 self._storage,
-                self._ledger,
+                self._trial_index,
                 self._suggestions,
                 self._ending,
                 settings,
                 clock,
             )
-            for number in list(self._ledger.live) if changed else []:
-                self._finish(LaneOutcome(number, "failed", reason=_OUTDATED))
+            for number in list(self._trial_index.live) if changed else []:
+                self._finish(TrialOutcome(number, "failed", reason=_OUTDATED))
             self._db.commit()
         except BaseException:
             self._db.close()
@@ -106,60 +106,60 @@ class StudyBook:
     # -- asked by the searcher ---------------------------------------------------------------
 
     def ask(self, ticket: str) -> Answer:
-        """A trial for the lane that holds ``ticket``, or why there is none."""
+        """A trial for the runner that holds ``ticket``, or why there is none."""
         answer = self._assignment.ask(ticket)
         self._db.commit()
         return answer
 
     def fill(self, ticket: str, size: int, *, new: bool = True) -> list[TrialSpec]:
-        """The trials of the lane that holds ``ticket``, after others of their shape were added.
+        """The trials of the runner that holds ``ticket``, after others of their shape were added.
 
-        They are made up to ``size``, by trials of that shape which wait for a lane and then, if
-        ``new``, by new ones: not while trials of other shapes wait, not beyond this lane's share of
-        the trials that are left, and not beyond what ``study.stacks`` allows. A trial whose lane
-        was lost stays alone, so that it takes no other down with it.
+        They are made up to ``size``, by trials of that shape which wait for a runner and then, if
+        ``new``, by new ones: not while trials of other shapes wait, not beyond this runner's share
+        of the trials that are left, and not beyond what ``study.stacks`` allows. A trial whose
+        runner was lost stays alone, so that it takes no other down with it.
         """
         specs = self._assignment.fill(ticket, size, new=new)
         self._db.commit()
         return specs
 
     def packing(self, shape: str) -> Packing | None:
-        """What a lane found to pay for a shape; None: none has measured yet."""
+        """What a runner found to pay for a shape; None: none has measured yet."""
         return stacks.packing(self._study, shape)
 
     def keep_packing(self, shape: str, found: Paying) -> Packing:
-        """Keep what a lane measured, for all lanes and sessions; the first one's is kept."""
+        """Keep what a runner measured, for all runners and sessions; the first one's is kept."""
         s = self._settings
         pruned = s.pruner.name != "none"
-        chosen = stacks.chosen(found, s.space, s.n_trials, s.lanes, pruned=pruned)
+        chosen = stacks.chosen(found, s.space, s.n_trials, s.runners, pruned=pruned)
         stacks.keep_packing(self._study, shape, chosen, found.rows_per_s)
         self._db.commit()
         return self.packing(shape) or chosen
 
     def lost(self, ticket: str, why: str, *, charged: bool = True) -> None:
-        """The lane of ``ticket`` died: each of its trials is continued once, then failed; not
+        """The runner of ``ticket`` died: each of its trials is continued once, then failed; not
         ``charged`` (its node went, which is no trial's fault): always continued. Which one of a
         stack hung is seen when each goes on alone."""
-        held = self._ledger.holders(ticket)
+        held = self._trial_index.holders(ticket)
         for number in held:
-            live = self._ledger.live[number]
+            live = self._trial_index.live[number]
             if charged and len(held) == 1 and (hung := self._hung(live)):
-                self._finish(LaneOutcome(number=number, state="failed", reason=hung))
+                self._finish(TrialOutcome(number=number, state="failed", reason=hung))
                 continue
             if charged and live.losses >= _MAX_LOSSES:
-                self._finish(LaneOutcome(number=number, state="failed", reason=why))
+                self._finish(TrialOutcome(number=number, state="failed", reason=why))
                 continue
             if charged:
                 self._storage.set_trial_user_attr(live.trial_id, "losses", live.losses + 1)
                 live.losses += 1
             self._assignment.give(live, "")
-            self._ledger.waiting.append(number)
+            self._trial_index.waiting.append(number)
         self._db.commit()
 
     def spoil(self, why: str) -> None:
         """No more trials, and those that run fail at their next report: their data changed."""
         self._ending.spoil(why)
-        for live in self._ledger.live.values():
+        for live in self._trial_index.live.values():
             live.spoilt = live.spoilt or why
 
     def enqueue(self, params: Mapping[str, Scalar]) -> None:
@@ -167,7 +167,7 @@ class StudyBook:
         self._suggestions.enqueue(params)
         self._db.commit()
 
-    # -- told by the lanes -------------------------------------------------------------------
+    # -- told by the runners -------------------------------------------------------------------
 
     def report(self, reports: Sequence[ReportLine]) -> list[Decision]:
         """Note one report each of some trials; what each is to do now."""
@@ -178,19 +178,19 @@ class StudyBook:
     def saved(self, number: int, step: int) -> None:
         """A running trial has a resumable checkpoint at ``step`` now: should it be gone when the
         trial is continued, that is noticed."""
-        live = self._ledger.live.get(number)
+        live = self._trial_index.live.get(number)
         if live is not None and live.saved != step:
             self._storage.set_trial_user_attr(live.trial_id, "saved", step)
             live.saved = step
             self._db.commit()
 
-    def finish(self, finish: LaneOutcome) -> None:
+    def finish(self, finish: TrialOutcome) -> None:
         """Note how a trial ended. A value that is no finite number makes a complete trial fail."""
         self._finish(finish)
         self._db.commit()
 
-    def _finish(self, finish: LaneOutcome) -> None:
-        live = self._ledger.live.get(finish.number)
+    def _finish(self, finish: TrialOutcome) -> None:
+        live = self._trial_index.live.get(finish.number)
         if live is None:
             return
         finish = self._judged(finish, live)
@@ -203,25 +203,25 @@ class StudyBook:
         )
         ended = self._storage.get_trial(live.trial_id)
         self._suggestions.note(ended)
-        self._ledger.ended(finish.number, record(ended))
+        self._trial_index.ended(finish.number, record(ended))
 
     # -- read by the driver ------------------------------------------------------------------
 
     def progress(self, after: int = 0) -> SweepProgress:
         """The sweep now; ``finished`` holds those after the first ``after`` to finish."""
         self._db.copy_if_due()
-        ledger, n = self._ledger, self._settings.n_trials
+        trial_index, n = self._trial_index, self._settings.n_trials
         return SweepProgress(
             n_trials=min(n, self._suggestions.n_combinations or n),
-            counts=ledger.counts(),
-            best=ledger.best,
-            running=ledger.running(),
-            finished=tuple(ledger.records[number] for number in ledger.order[after:]),
-            failures=ledger.failures(),
+            counts=trial_index.counts(),
+            best=trial_index.best,
+            running=trial_index.running(),
+            finished=tuple(trial_index.records[number] for number in trial_index.order[after:]),
+            failures=trial_index.failures(),
             elapsed_s=self._ending.elapsed_s,
             earlier_s=self._ending.earlier_s,
-            goodput_s=ledger.all_goodput_s(),
-            lanes=self._settings.lanes,
+            goodput_s=trial_index.all_goodput_s(),
+            runners=self._settings.runners,
             ended=self._ending.said,
         )
 
@@ -235,12 +235,12 @@ class StudyBook:
 
     def standing(self, keep: int) -> tuple[list[int], list[int]]:
         """(the best ``keep`` complete trials, all finished trials), for the checkpoint store."""
-        return self._ledger.ranked(keep), sorted(self._ledger.records)
+        return self._trial_index.ranked(keep), sorted(self._trial_index.records)
 
     def give_up(self, why: str) -> None:
         """Fail the trials that never ended."""
-        for number in list(self._ledger.live):
-            self._finish(LaneOutcome(number=number, state="failed", reason=why))
+        for number in list(self._trial_index.live):
+            self._finish(TrialOutcome(number=number, state="failed", reason=why))
         self._db.commit()
 
     def keep_note(self, sentence: str) -> None:
@@ -288,9 +288,9 @@ class StudyBook:
     # -- reporting ---------------------------------------------------------------------------
 
     def _report_one(self, report: ReportLine) -> Decision:
-        live = self._ledger.live.get(report.number)
+        live = self._trial_index.live.get(report.number)
         if live is None:
-            # It ended (its lane was given up for lost): whoever still trains it should not.
+            # It ended (its runner was given up for lost): whoever still trains it should not.
             return "stop"
         live.heard = self._clock()
         if live.spoilt is not None:
@@ -328,7 +328,7 @@ class StudyBook:
 
     # -- finishing ---------------------------------------------------------------------------
 
-    def _judged(self, finish: LaneOutcome, live: Live) -> LaneOutcome:
+    def _judged(self, finish: TrialOutcome, live: Live) -> TrialOutcome:
         """``finish`` as the study sees it: what is no finite number cannot be complete."""
         state, reason = finish.state, finish.reason
         if live.spoilt is not None:
@@ -346,7 +346,7 @@ class StudyBook:
         return replace(finish, state=state, reason=reason, metrics=sound)
 
 
-def _optuna_end(finish: LaneOutcome, live: Live) -> tuple[TrialState, float | None]:
+def _optuna_end(finish: TrialOutcome, live: Live) -> tuple[TrialState, float | None]:
     if finish.state == "complete":
         return TrialState.COMPLETE, finish.value
     if finish.state == "pruned":

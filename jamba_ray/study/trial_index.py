@@ -30,21 +30,21 @@ class Live:
     trial_id: int
     params: Params
     ticket: str
-    """Who trains it; empty: nobody, it waits for a lane."""
+    """Who trains it; empty: nobody, it waits for a runner."""
     step: int = 0
     """Newest report in the study."""
     value: float | None = None
     """The objective at ``step``."""
     saved: int = 0
-    """Step of the newest checkpoint that its lane told of; 0: of none."""
+    """Step of the newest checkpoint that its runner told of; 0: of none."""
     pruned_at: int | None = None
     """The report at which the pruner said no."""
     stack: int = 0
     """The first trial of the stack that it was begun in."""
     losses: int = 0
-    """How often its lane was lost."""
+    """How often its runner was lost."""
     heard: float = math.inf
-    """When its lane was last heard of; unknown after the server was restarted."""
+    """When its runner was last heard of; unknown after the server was restarted."""
     spoilt: str | None = None
     """Why it can only fail: it reported a value that is no number."""
     latest: ReportLine | None = None
@@ -54,8 +54,8 @@ class Live:
 
 
 @dataclass
-class Ledger:
-    """What the study holds, kept in step with it by ``StudyBook``."""
+class TrialIndex:
+    """What the study holds, kept in step with it by ``SweepStudy``."""
 
     direction: Literal["maximize", "minimize"]
     live: dict[int, Live] = field(default_factory=dict)
@@ -153,7 +153,7 @@ class Ledger:
         return [number for _, number in self._ranking[:n]]
 
     def running(self) -> tuple[RunningTrial, ...]:
-        """Trials that a lane trains now."""
+        """Trials that a runner trains now."""
         return tuple(
             _running(n, live) for n, live in sorted(self.live.items()) if n not in self.waiting
         )

@@ -203,7 +203,7 @@ def _leaderboard(study: StudyReading, direction: str) -> list[list[Any]]:
 def _row(row: Mapping[str, Any]) -> Row:
     values = {k: row.get(k) for k in ("epoch", "rows_seen", "seconds", "goodput_s")}
     values |= dict(row.get("metrics", {}))
-    values |= {f"lane/{k}": v for k, v in row.get("system", {}).items()}
+    values |= {f"runner/{k}": v for k, v in row.get("system", {}).items()}
     values["_timestamp"] = row.get("time")
     return Row(int(row["step"]), _plain(values))
 

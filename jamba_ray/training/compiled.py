@@ -22,7 +22,7 @@ from jamba_ray.config.training import Compile
 WORTH_STEPS = 4000
 """Fewer steps are over before compiling has paid for itself."""
 WORTH_STEPS_ALONE = 60_000
-"""The same for one model in fp32: a small ``mlp`` gains 0.6 of 2.4 ms a step, and two lanes that
+"""The same for one model in fp32: a small ``mlp`` gains 0.6 of 2.4 ms a step, and two runners that
 compile at once on two cores take up to 30 s."""
 AT_A_TIME = 4
 """Members of a stack that is compiled: more bring little (a small ``mlp``, rows/s of 1 / 2 / 4 / 8

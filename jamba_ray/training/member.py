@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from jamba_ray.checkpoints.snapshot import Snapshot
 from jamba_ray.config.run import TrialConfig
-from jamba_ray.config.section import Section, is_fusible
+from jamba_ray.config.section import Section, is_stackable
 
 Decision: TypeAlias = Literal["continue", "prune", "stop"]
 """``prune``: the pruner says no. ``stop``: budget or interrupt; end now, the best is the result."""
@@ -27,7 +27,7 @@ class Member:
     trial: int
     """Trial number: names things, decides nothing (the seed is in ``config``)."""
     config: TrialConfig
-    """Members of one call share its shape (all fields but the fusible ones)."""
+    """Members of one call share its shape (all fields but the stackable ones)."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Report:
     ``val/<objective>``, the latter two on the validation sample; full precision."""
     goodput_s: float
     """Seconds in forward, backward and optimizer so far. Members of a stack share a step's time
-    equally, so that the sum over trials is the time of the lane."""
+    equally, so that the sum over trials is the time of the runner."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _structural(section: Section) -> dict[str, Any]:
         if isinstance(value := getattr(section, name), Section)
         else dumped[name]
         for name, field in type(section).model_fields.items()
-        if not is_fusible(field)
+        if not is_stackable(field)
     }
 
 

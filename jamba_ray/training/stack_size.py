@@ -112,7 +112,7 @@ def probe(
     while pays_to_look_on(measured, most):
         measured.append(_measure(one, few, device, 2 * measured[-1].size))
     if len(measured) > 1:
-        # All are held against the first, which was timed while other lanes started.
+        # All are held against the first, which was timed while other runners started.
         again = _measure(one, few, device, 1)
         measured[0] = max(measured[0], again, key=lambda m: m.rows_per_s)
     return tuple(measured)

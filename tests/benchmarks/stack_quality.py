@@ -1,9 +1,9 @@
 """``python -m tests.benchmarks.stack_quality``: what training in stacks costs the search.
 
-Simulated sweeps by TPE and ASHA in one lane, without training: on two invented landscapes
+Simulated sweeps by TPE and ASHA in one runner, without training: on two invented landscapes
 (``tests/study/simulated.py``) and on one taken from a real search (``tests/study/landscape.py``).
 "At a time" is 1 (trial by trial), or a sixteenth or an eighth of the trials: from the start, or
-grown to as ``trials_per_lane=auto`` does.
+grown to as ``trials_per_runner=auto`` does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.search import landscape, simulated
+from tests.study import landscape, simulated
 
 SPACES = {
     "real": (landscape.TREE, landscape.curve),

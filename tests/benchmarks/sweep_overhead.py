@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.sweep_overhead 200 2000
 
-Trials that do nothing but report once, two lanes. Per trial: the wall time between the fifth and
+Trials that do nothing but report once, two runners. Per trial: the wall time between the fifth and
 the last finished trial, divided by their number (start-up is paid once). Results are in
 ``sweep_overhead.md``.
 """
@@ -18,8 +18,8 @@ from pathlib import Path
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import ReportLine
 from jamba_ray.training import Outcome, Report
-from tests.search import trials
-from tests.study.studies import open_book
+from tests.study import trials
+from tests.study.studies import open_study
 
 CHATTY = 1500
 """Reports of a trial that does nothing else."""
@@ -103,13 +103,13 @@ def vanilla(n: int) -> float:
 def reports_per_second(members: int, n: int = 400) -> float:
     """Reports committed per second by one writer, of stacks with so many members."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("JAMBA_RAY_BENCH")) as scratch:
-        book = open_book(Path(scratch), n_trials=members)
-        numbers = [book.ask(f"s/{i}").spec.number for i in range(members)]
+        study = open_study(Path(scratch), n_trials=members)
+        numbers = [study.ask(f"s/{i}").spec.number for i in range(members)]
         begun = time.monotonic()
         for step in range(1, n // members + 1):
-            book.report([ReportLine(k, step, 0.5 + k / 1000) for k in numbers])
+            study.report([ReportLine(k, step, 0.5 + k / 1000) for k in numbers])
         spent = time.monotonic() - begun
-        book.close()
+        study.close()
     return members * (n // members) / spent
 
 
@@ -125,12 +125,12 @@ def chatty(members, data, report, **others):
     return outcomes
 
 
-def reports_of_lanes(lanes: int) -> float:
-    """Reports per second that so many lanes get acknowledged by a real server, over Ray."""
+def reports_of_runners(runners: int) -> float:
+    """Reports per second that so many runners get acknowledged by a real server, over Ray."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = RunFolder(Path(scratch) / "run").create()
         changes = {"pruner": {"name": "none"}, "tracking": {"name": "none"}}
-        result = trials.sweep(folder, chatty, n_trials=lanes, max_concurrent=lanes, **changes)
+        result = trials.sweep(folder, chatty, n_trials=runners, max_concurrent=runners, **changes)
     return sum(CHATTY / (trial.value or 1.0) for trial in result.trials)
 
 
@@ -148,8 +148,8 @@ def main(argv: list[str]) -> None:
     print(f"fdatasync: {fdatasync_ms():.2f} ms", flush=True)
     for members in (1, 4, 16):
         print(f"reports/s, stacks of {members}: {reports_per_second(members):.0f}", flush=True)
-    for lanes in (1, 2):
-        print(f"reports/s of {lanes} lanes: {reports_of_lanes(lanes):.0f}", flush=True)
+    for runners in (1, 2):
+        print(f"reports/s of {runners} runners: {reports_of_runners(runners):.0f}", flush=True)
     for n in [int(a) for a in argv]:
         print(f"jamba_ray, {n} trials: {ours(n):.3f} s a trial", flush=True)
     if argv:

@@ -66,7 +66,7 @@ class Run:
     """Time in forward, backward and optimizer, all trials together."""
     slots: int
     goodput: float | None = None
-    """jamba_ray's own figure: the share of lane time."""
+    """jamba_ray's own figure: the share of runner time."""
 
     @property
     def per_hour(self) -> float:
@@ -184,7 +184,7 @@ def table(workload: Workload, runs: dict[str, list[Run]], device: str) -> str:
         )
     if OURS in best:
         lines.append(
-            f"\njamba_ray's goodput (share of lane time in steps): {best[OURS].goodput:.0%}"
+            f"\njamba_ray's goodput (share of runner time in steps): {best[OURS].goodput:.0%}"
         )
     return "\n".join(lines)
 

@@ -1,16 +1,16 @@
 """Ten thousand trials: what the driver does per trial, and what it holds in memory.
 
-    python -m tests.benchmarks.ten_thousand_trials study --trials 10000 --lanes 100
+    python -m tests.benchmarks.ten_thousand_trials study --trials 10000 --runners 100
     python -m tests.benchmarks.ten_thousand_trials study --sampler tpe --stop-after 300
     RAY_worker_niceness=0 python -m tests.benchmarks.ten_thousand_trials sweep --sampler random
     python -m tests.benchmarks.ten_thousand_trials sweep --sampler random --trials 1000 --nodes 12
     python -m tests.benchmarks.ten_thousand_trials suggest
 
-``study``: 100 lanes whose trials do nothing take simulated seconds to train, so that no machine
+``study``: 100 runners whose trials do nothing take simulated seconds to train, so that no machine
 is needed for them; the study, its sampler, its pruner and its commits are real, and every
-suggestion, report and end goes through them in the order in which 100 lanes would send it.
-``sweep``: the whole of it, with Ray Tune and two lanes (or ``--nodes`` of a local cluster with one
-each), trials that do nothing and take no time.
+suggestion, report and end goes through them in the order in which 100 runners would send it.
+``sweep``: the whole of it, with Ray Tune and two runners (or ``--nodes`` of a local cluster with
+one each), trials that do nothing and take no time.
 ``suggest``: what a suggestion of TPE and of the Gaussian process costs in a long study.
 Ray's own figure for the bookkeeping of 10,000 trials is 800 s (its documentation on the scalability
 of Tune). Results are in ``ten_thousand_trials.md``.
@@ -33,11 +33,11 @@ from typing import Any
 from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.driver.sweep import run_sweep
 from jamba_ray.runs.run_folder import RunFolder
-from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.study.records import ReportLine
 from tests.benchmarks.sweep_overhead import no_op
-from tests.search import trials
-from tests.study.studies import open_book, space_of
+from tests.study import trials
+from tests.study.studies import open_study, space_of
 
 N_REPORTS = 16
 _FLOAT: dict[str, Any] = {"type": "float", "low": 1e-4, "high": 1e-1, "log": True}
@@ -82,7 +82,7 @@ def rss_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def study(n: int, lanes: int, sampler: str, stop_after_s: float) -> None:
+def study(n: int, runners: int, sampler: str, stop_after_s: float) -> None:
     """The study alone, driven in simulated time."""
     from jamba_ray.config.search import SamplerSection
 
@@ -90,50 +90,50 @@ def study(n: int, lanes: int, sampler: str, stop_after_s: float) -> None:
     ended = asked = 0
     with tempfile.TemporaryDirectory(dir=os.environ.get("JAMBA_RAY_BENCH")) as folder:
         chosen = SamplerSection(name=sampler)
-        book = open_book(Path(folder), n_trials=n, lanes=lanes, sampler=chosen)
-        # (simulated time, lane, trial, its next report, seconds between its reports, its goal)
+        study = open_study(Path(folder), n_trials=n, runners=runners, sampler=chosen)
+        # (simulated time, runner, trial, its next report, seconds between its reports, its goal)
         events: list[tuple[float, int, int, int, float, float]] = []
 
-        def ask(now: float, lane: int) -> None:
+        def ask(now: float, runner: int) -> None:
             nonlocal asked
-            answer = book.ask(f"s/{asked}")
+            answer = study.ask(f"s/{asked}")
             asked += 1
             if answer.spec is not None:
                 pace = rng.uniform(1.0, 4.0)
                 rate = float(answer.spec.params["training.rate"] or 1.0)
                 goal = 0.9 - 0.1 * abs(math.log10(rate) + 2) + rng.gauss(0, 0.01)
-                heapq.heappush(events, (now + pace, lane, answer.spec.number, 1, pace, goal))
+                heapq.heappush(events, (now + pace, runner, answer.spec.number, 1, pace, goal))
 
-        for lane in range(lanes):
-            ask(0.0, lane)
+        for runner in range(runners):
+            ask(0.0, runner)
         simulated = 0.0
         while events and time.monotonic() - begun < stop_after_s:
-            simulated, lane, number, step, pace, goal = heapq.heappop(events)
+            simulated, runner, number, step, pace, goal = heapq.heappop(events)
             value = goal * (1 - 0.7**step)
-            (decision,) = book.report([ReportLine(number, step, value, rows_seen=100 * step)])
+            (decision,) = study.report([ReportLine(number, step, value, rows_seen=100 * step)])
             if decision == "continue" and step < N_REPORTS:
-                heapq.heappush(events, (simulated + pace, lane, number, step + 1, pace, goal))
+                heapq.heappush(events, (simulated + pace, runner, number, step + 1, pace, goal))
                 continue
             state = "pruned" if decision == "prune" else "complete"
-            book.finish(LaneOutcome(number, state, value=value))
+            study.finish(TrialOutcome(number, state, value=value))
             ended += 1
             if ended % _LOOK_EVERY == 0:
-                book.progress(max(0, ended - _LOOK_EVERY))
+                study.progress(max(0, ended - _LOOK_EVERY))
             blocks.seen(ended)
-            ask(simulated, lane)
-        counts = book.progress(ended).counts
+            ask(simulated, runner)
+        counts = study.progress(ended).counts
         size = sum(f.stat().st_size for f in Path(folder).glob("study.db*")) / 1e6
-        book.close()
+        study.close()
     spent = time.monotonic() - begun
     print(
-        f"{ended} trials by {sampler} on {lanes} lanes: {spent:.0f} s for {simulated / 3600:.1f} "
-        f"simulated hours; {counts['complete']} complete, {counts['pruned']} pruned; {size:.0f} MB "
-        "on disk"
+        f"{ended} trials by {sampler} on {runners} runners: {spent:.0f} s for "
+        f"{simulated / 3600:.1f} simulated hours; {counts['complete']} complete, "
+        f"{counts['pruned']} pruned; {size:.0f} MB on disk"
     )
 
 
 def sweep(n: int, sampler: str, nodes: int) -> None:
-    """The whole stack: on two lanes, or on a lane each of ``nodes`` nodes of a local cluster."""
+    """Run the whole stack on two runners, or on one runner on each of ``nodes`` local nodes."""
     begun, blocks = time.monotonic(), Blocks(n)
     with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
         address = stack.enter_context(cluster(nodes)) if nodes else None
@@ -155,7 +155,10 @@ def sweep(n: int, sampler: str, nodes: int) -> None:
             fit=no_op,
         )
     spent = time.monotonic() - begun
-    print(f"{result.counts['complete']} trials by {sampler} on {result.lanes} lanes: {spent:.0f} s")
+    print(
+        f"{result.counts['complete']} trials by {sampler} on {result.runners} runners: "
+        f"{spent:.0f} s"
+    )
 
 
 @contextlib.contextmanager
@@ -221,13 +224,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["study", "sweep", "suggest"])
     parser.add_argument("--trials", type=int, default=10_000)
-    parser.add_argument("--lanes", type=int, default=100)
+    parser.add_argument("--runners", type=int, default=100)
     parser.add_argument("--sampler", default="random")
     parser.add_argument("--nodes", type=int, default=0)
     parser.add_argument("--stop-after", type=float, default=math.inf)
     given = parser.parse_args()
     if given.what == "study":
-        study(given.trials, given.lanes, given.sampler, given.stop_after)
+        study(given.trials, given.runners, given.sampler, given.stop_after)
     elif given.what == "suggest":
         suggest()
     else:

@@ -23,10 +23,10 @@ import yaml
 from jamba_ray.config.tracking import TrackingSection
 from jamba_ray.runs.row_log import RowLog
 from jamba_ray.runs.run_folder import RunFolder, write_bytes
-from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.study.records import ReportLine
 from jamba_ray.tracking.follower_process import Following
-from tests.study.studies import N_REPORTS, curve, open_book
+from tests.study.studies import N_REPORTS, curve, open_study
 from tests.tracking.folders import CONFIG, judge
 from tests.tracking.stub_server import Stub
 
@@ -38,12 +38,12 @@ def sweep(path: Path, section: TrackingSection, n_trials: int, trial_s: float):
     write_bytes(folder.config, yaml.safe_dump(CONFIG).encode())
     begun = time.monotonic()
     with Following(folder, section) as follower, _Memory(follower) as memory:
-        book, rows = open_book(path, n_trials=n_trials), RowLog(path)
+        study, rows = open_study(path, n_trials=n_trials), RowLog(path)
         number = 0
-        while (spec := book.ask(f"s/{number}").spec) is not None:
-            _train(book, rows, spec, trial_s)
+        while (spec := study.ask(f"s/{number}").spec) is not None:
+            _train(study, rows, spec, trial_s)
             number += 1
-        book.close()
+        study.close()
         trained = time.monotonic() - begun
         judge(folder)
         folder.report.write_text("<!doctype html>")
@@ -52,7 +52,7 @@ def sweep(path: Path, section: TrackingSection, n_trials: int, trial_s: float):
     return trained, time.monotonic() - begun, memory.peak_mb
 
 
-def _train(book, rows, spec, trial_s):
+def _train(study, rows, spec, trial_s):
     a = np.random.default_rng(0).normal(size=(256, 256))
     values = curve(spec.params, spec.number)
     for step in range(1, N_REPORTS + 1):
@@ -60,11 +60,11 @@ def _train(book, rows, spec, trial_s):
         for _ in range(round(trial_s / N_REPORTS * _PRODUCTS_PER_S)):
             a = np.tanh(a @ a / 256)
         rows.write(spec.number, step, {"val/average_precision": values[step - 1]}, epoch=step)
-        (decision,) = book.report([ReportLine(spec.number, step, values[step - 1])])
+        (decision,) = study.report([ReportLine(spec.number, step, values[step - 1])])
         if decision == "prune":
-            book.finish(LaneOutcome(spec.number, "pruned", value=values[step - 1]))
+            study.finish(TrialOutcome(spec.number, "pruned", value=values[step - 1]))
             return
-    book.finish(LaneOutcome(spec.number, "complete", value=values[-1], rows_seen=900, epochs=9.0))
+    study.finish(TrialOutcome(spec.number, "complete", value=values[-1], rows_seen=900, epochs=9.0))
 
 
 def _products_per_s() -> float:

@@ -28,7 +28,7 @@ _SMALL = (
 WORKLOADS: dict[str, tuple[str, ...]] = {
     # As shipped: 12 trials, 24,500 training rows, 6 epochs; heads differ, so shapes do.
     "attention_heads": ("+sweep=attention_heads",),
-    # What most sweeps of tabular models are: a small network, only fusible parameters.
+    # What most sweeps of tabular models are: a small network, only stackable parameters.
     "small_mlp": (*_SMALL, "n_trials=32"),
     "many_small_mlp": (*_SMALL, "n_trials=128"),
     "long_small_mlp": (*_SMALL, "n_trials=512"),

@@ -203,7 +203,7 @@ def test_a_store_that_went_away_is_not_made_anew(tmp_path):
     with pytest.raises(StorageError, match=r"Cannot read .*no such file"):
         store.entries()
     with pytest.raises(StorageError, match="Its folder is gone"):
-        CheckpointStore(tmp_path / "disk" / "checkpoints")  # as a restarted lane would
+        CheckpointStore(tmp_path / "disk" / "checkpoints")  # as a restarted runner would
     assert not (tmp_path / "disk").exists()
 
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from jamba_ray.cli.budget_forecast import Outlook
+from jamba_ray.cli.budget_forecast import BudgetForecast
 from jamba_ray.cli.summary_text import _budget
 from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.study.records import RunningTrial, SweepProgress
-from tests.search import trials
+from tests.study import trials
 
 ROWS = 400
 """Of a trial: half an epoch."""
 
 
-def outlook(said, **budget):
+def budget_forecast(said, **budget):
     config = trials.config(
         n_trials=9,
         training={"epochs": 0.5, "report_rows": 20},
         budget=budget,
         pruner={"name": "asha"},
     )
-    return Outlook(config, parse_space(config), trials.data(), said.append)
+    return BudgetForecast(config, parse_space(config), trials.data(), said.append)
 
 
 def progress(*rows_seen, elapsed_s=60.0):
@@ -38,7 +38,7 @@ def progress(*rows_seen, elapsed_s=60.0):
         failures={},
         elapsed_s=elapsed_s,
         goodput_s=1.0,
-        lanes=3,
+        runners=3,
         ended=None,
         earlier_s=540.0,
     )
@@ -47,7 +47,7 @@ def progress(*rows_seen, elapsed_s=60.0):
 def test_a_forecast_comes_once_with_the_first_rung():
     said: list[str] = []
     shown: list[SweepProgress] = []
-    it = outlook(said, usd=1.0, usd_per_hour=4.0)
+    it = budget_forecast(said, usd=1.0, usd_per_hour=4.0)
     watch = it.around(shown.append)
     watch(progress(60, 40, 60))  # the first rung is after three reports of 20 rows
     assert said == []
@@ -59,7 +59,7 @@ def test_a_forecast_comes_once_with_the_first_rung():
     assert said[0].endswith(" USD); ends after 15 min 00 s")
     told = it.summary()
     hours = told["forecast_hours"]["first_rung"]
-    # 10 minutes are over; 9 trials of at most 40 s on 3 lanes are two minutes more.
+    # 10 minutes are over; 9 trials of at most 40 s on 3 runners are two minutes more.
     assert 10 / 60 < hours["p50"] <= hours["p90"] <= 12 / 60
     assert told["spent_usd"] == pytest.approx(4.0 / 6)
     assert not told["used_up"]
@@ -67,14 +67,14 @@ def test_a_forecast_comes_once_with_the_first_rung():
 
 
 def test_what_is_used_up_is_said():
-    it = outlook([], hours=0.1)
+    it = budget_forecast([], hours=0.1)
     it.around(lambda progress: None)(progress(20))
     assert _budget(it.summary()) == "Budget: 10 min 00 s of 6 min 00 s (used up)."
 
 
 def test_without_a_budget_nothing_is_said():
     said: list[str] = []
-    it = outlook(said)
+    it = budget_forecast(said)
     it.before()
     watch = print
     assert it.around(watch) is watch

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from jamba_ray.cli.composition import compose_section, compose_tree, groups, split_flags
-from jamba_ray.config.run import SweepConfig, TrainConfig
+from jamba_ray.config.run import RenamedSettingWarning, SweepConfig, TrainConfig
 from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.errors import ConfigError
 
@@ -157,3 +157,8 @@ def test_a_users_mistake_shows_sentences_and_no_traceback(tmp_path):
     assert "Did you mean `n_trials`?" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_setting_that_was_renamed_is_taken_by_its_old_name_with_a_warning():
+    with pytest.warns(RenamedSettingWarning, match="`trials_per_lane` is called"):
+        assert compose("trials_per_lane=2").trials_per_runner == 2

@@ -107,7 +107,7 @@ def test_the_forecast_of_the_end_goes_by_what_has_finished():
         failures={},
         elapsed_s=20.0,
         goodput_s=1.0,
-        lanes=2,
+        runners=2,
         ended=None,
     )
     assert eta_s(progress) == 60.0
@@ -163,7 +163,7 @@ def test_a_sweep_with_a_winner():
         "0.0600 of average precision below the Bayes limit of this data (0.9600)",
         "1 failed (trial 3): out of memory",
         "note: 1 column is constant [and left out]",
-        "4 trials: 2 complete, 1 pruned, 1 failed, 1 min 15 s, 50% of lane time",
+        "4 trials: 2 complete, 1 pruned, 1 failed, 1 min 15 s, 50% of runner time",
         "next: python -m jamba_ray.evaluate checkpoint=runs/r",
     ):
         assert words in text

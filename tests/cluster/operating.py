@@ -163,7 +163,7 @@ def ray_processes(machine: Machine) -> list[str]:
 
 
 def trains(machine: Machine) -> bool:
-    """Whether a lane is in the middle of a trial there."""
+    """Whether a runner is in the middle of a trial there."""
     return any(".train" in line and "ray::" in line for line in machine.processes())
 
 

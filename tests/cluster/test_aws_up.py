@@ -28,8 +28,8 @@ pytestmark = [
     pytest.mark.skipif(why_impossible() is not None, reason=why_impossible() or "possible"),
 ]
 
-# Nothing here has a GPU: lanes are planned for one CPU of the workers that there can be.
-LANES_ON_CPUS = """JAMBA_RAY_MAX_RESOURCES='{"CPU": 1}'"""
+# Nothing here has a GPU: runners are planned for one CPU of the workers that there can be.
+RUNNERS_ON_CPUS = """JAMBA_RAY_MAX_RESOURCES='{"CPU": 1}'"""
 NO_CAPACITY_S = 15.0
 
 
@@ -40,7 +40,7 @@ def account(tmp_path: Path) -> Iterator[tuple[Network, Cloud, str, Path, str]]:
         config, group = mock_ec2.prepared_config(endpoint)
         operating.with_this_environment(config)
         # Credentials come from the instance profile.
-        variables = f"AWS_ENDPOINT_URL={endpoint} {IMPATIENT} {LANES_ON_CPUS}"
+        variables = f"AWS_ENDPOINT_URL={endpoint} {IMPATIENT} {RUNNERS_ON_CPUS}"
         operating.with_variables(config, variables)
         path = tmp_path / "aws.yaml"
         path.write_text(yaml.safe_dump(config))
@@ -97,17 +97,17 @@ def _reclaim_a_worker_in_the_middle(
     mock_ec2.is_what_the_file_says(cloud.ec2, first, "gpu_spot", group)
     waited = operating.first_trial(submit, log, 240)
     print(f"a trial was finished {waited:.1f} s later")
-    victim = first["InstanceId"]
-    machine = cloud.machines[victim]
+    subject = first["InstanceId"]
+    machine = cloud.machines[subject]
     assert operating.trains(machine), machine.processes()
     with mock_ec2.no_capacity() as refused:
         begun = time.monotonic()
-        cloud.reclaim(victim)
+        cloud.reclaim(subject)
         wait_for("a refused launch", lambda: refused, 120)
         print(f"a new worker was asked for after {refused[0] - begun:.1f} s")
         time.sleep(NO_CAPACITY_S)
     wait_for("a replacement", lambda: cloud.running("gpu_spot"), 120)
-    assert "no machine has a place for a lane (1 CPU)" in log.read_text()
+    assert "no machine has a place for a runner (1 CPU)" in log.read_text()
     print(f"replaced {time.monotonic() - begun:.1f} s after it was reclaimed")
 
 
@@ -117,7 +117,7 @@ def _nothing_is_lost(cloud: Cloud, results: Path, endpoint: str) -> None:
     assert summary["trials"] == {"complete": 6, "pruned": 0, "failed": 0, "running": 0}
     first, *more = cloud.instances("gpu_spot")
     assert first["State"]["Name"] == "terminated"
-    assert len(more) == 1, "one lane needs one worker at a time"
+    assert len(more) == 1, "one runner needs one worker at a time"
     s3 = mock_ec2.client("s3", "us-east-1", endpoint)
     stored = s3.list_objects_v2(Bucket="bucket", Prefix="sweeps/spot/")["Contents"]
     names = {found["Key"].removeprefix("sweeps/spot/") for found in stored}

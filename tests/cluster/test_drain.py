@@ -16,14 +16,14 @@ from jamba_ray.driver.sweep import run_sweep
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.settings import base_config
 from jamba_ray.training import Member, fit
-from tests.search import trials
+from tests.study import trials
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """As a lane of one CPU has: sums, and after thousands of steps scores, depend on it."""
+    """As a runner of one CPU has: sums, and after thousands of steps scores, depend on it."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -60,7 +60,7 @@ def test_a_drained_nodes_trial_goes_on_elsewhere_uncharged(tmp_path, monkeypatch
         )
     finally:
         cluster.shutdown()
-    assert drained.asked, "both lanes were never busy"
+    assert drained.asked, "both runners were never busy"
     assert drained.refused == ""
     assert result.counts == {"complete": 4, "pruned": 0, "failed": 0, "running": 0}
     assert [trial.losses for trial in result.trials] == [0, 0, 0, 0]

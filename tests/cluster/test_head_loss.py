@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SWEEP = [
     *(*SMALL, "n_trials=6", "training.epochs=400", "pruner.name=none", "tracking.name=local"),
-    *("trials_per_lane=1", "store=s3://bucket/sweeps", "run=night", "submit.key=night"),
+    *("trials_per_runner=1", "store=s3://bucket/sweeps", "run=night", "submit.key=night"),
 ]
 
 
@@ -165,7 +165,7 @@ def _rows(bucket: RemoteFolder) -> Iterator[dict[str, Any]]:
 
 
 def _kill_all(home: str, spare: int) -> None:
-    """The power goes: every process of a head, its jobs and their lanes, found by their HOME."""
+    """The power goes: every process of a head, its jobs and their runners, found by their HOME."""
     for _ in range(3):  # a process may be being born
         for process in Path("/proc").iterdir():
             try:

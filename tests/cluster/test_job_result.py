@@ -31,11 +31,11 @@ def test_what_is_packed_is_unpacked_from_a_log_full_of_other_lines(tmp_path):
     assert (home / "summary.json").read_bytes() == b"{}"
 
 
-def test_the_last_whole_parcel_counts(tmp_path):
+def test_the_last_whole_job_result_counts(tmp_path):
     first, second = job_result.pack(75, None), job_result.pack(0, _run(tmp_path))
     assert job_result.unpack("\n".join([*first, *second])).exit_code == 0
     assert job_result.unpack("\n".join(first)).exit_code == 75
-    assert job_result.unpack("no parcel\n@jamba_ray:parcel 1/2 AAAA") is None
+    assert job_result.unpack("no job_result\n@jamba_ray:job_result 1/2 AAAA") is None
 
 
 def test_large_files_stay_and_are_named(tmp_path):
@@ -45,7 +45,7 @@ def test_large_files_stay_and_are_named(tmp_path):
     assert set(found.files) == {"summary.json"}
 
 
-def test_a_parcel_writes_no_other_names(tmp_path):
+def test_a_job_result_writes_no_other_names(tmp_path):
     content = {
         "exit_code": 0,
         "run": "r",

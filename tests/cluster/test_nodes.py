@@ -13,7 +13,7 @@ def test_an_autoscaled_cluster_counts_what_it_can_have():
     assert machine_from({}, {}) == Machine(1, 0)
 
 
-def test_a_lane_lost_with_its_node_is_told_from_one_that_died_alone():
+def test_a_runner_lost_with_its_node_is_told_from_one_that_died_alone():
     alive, now = {"head", "a", "b"}, [0.0]
     watch = NodeWatch(lambda: set(alive), lambda: now[0])
     assert not watch.node_died()
@@ -22,7 +22,7 @@ def test_a_lane_lost_with_its_node_is_told_from_one_that_died_alone():
     alive.remove("a")
     assert watch.node_died()
     now[0] = 60.0
-    assert watch.node_died(), "a second lane of the same node"
+    assert watch.node_died(), "a second runner of the same node"
     now[0] = 1000.0
     assert not watch.node_died()
 

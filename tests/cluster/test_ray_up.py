@@ -104,7 +104,7 @@ def _the_doctor_finds_all_nodes(environment: dict[str, str], address: str, endpo
 
 
 def _a_folder_of_the_heads_own_is_refused(environment: dict[str, str], address: str) -> None:
-    """Without a store lanes on other machines have nowhere to write: said once, not per trial."""
+    """Without a store runners on other machines have nowhere to write: said once, not per trial."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "jamba_ray.submit", *SWEEP, "submit.key=no-store"),
@@ -128,18 +128,18 @@ def _sweep_with_a_pulled_cable(
         *(*SWEEP, "store=s3://bucket/sweeps", f"store_endpoint={endpoint}", "submit.key=cable"),
         *(f"submit.address={address}", f"submit.results={tmp_path / 'results'}"),
     ]
-    victim: Machine = network.machines[2]
+    subject: Machine = network.machines[2]
     with operating.submitted(log, *arguments, environment=environment) as submit:
         try:
             operating.first_trial(submit, log, 300)
             for machine in network.machines[1:]:
                 assert operating.trains(machine), machine.processes()
             pulled = time.monotonic()
-            victim.pull_cable()
+            subject.pull_cable()
             code = submit.wait(500)
             print(f"sweep ended {time.monotonic() - pulled:.1f} s after the cable was pulled")
         finally:
-            victim.plug_in()
+            subject.plug_in()
     assert code == 0, log.read_text()
     summary = json.loads((tmp_path / "results" / "cable" / "summary.json").read_text())
     assert summary["trials"] == {"complete": 6, "pruned": 0, "failed": 0, "running": 0}

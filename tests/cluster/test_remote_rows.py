@@ -1,4 +1,5 @@
-"""Lanes on nodes with disks of their own, one of which is pulled: the driver has all rows and logs.
+"""Runners on nodes with disks of their own, one of which is pulled: the driver has all rows and
+logs.
 
 The nodes are Ray nodes of this machine, each in a mount namespace where ``runs`` is an empty disk.
 """
@@ -20,11 +21,11 @@ from jamba_ray.checkpoints import RemoteFolder
 from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.driver.sweep import run_sweep
-from jamba_ray.runs.bucket_replica import Mirror
+from jamba_ray.runs.bucket_replica import BucketReplica
 from jamba_ray.runs.row_log import read_rows, row_files
 from jamba_ray.runs.run_folder import RunFolder
 from tests.checkpoints.s3_server import s3_server
-from tests.search import trials
+from tests.study import trials
 
 pytestmark = [
     pytest.mark.slow,
@@ -116,7 +117,7 @@ def test_the_driver_has_the_rows_and_logs_of_all_nodes(tmp_path, monkeypatch):
                 pruner={"name": "none"},
                 sampler={"name": "random"},
                 tracking={"name": "local"},
-                trials_per_lane=1,
+                trials_per_runner=1,
             )
             result = run_sweep(
                 config,
@@ -131,9 +132,9 @@ def test_the_driver_has_the_rows_and_logs_of_all_nodes(tmp_path, monkeypatch):
             for node in nodes:
                 node.pull()
             cluster.shutdown()
-        Mirror(folder, uri).push_results()
+        BucketReplica(folder, uri).push_results()
         assert RemoteFolder(uri, endpoint).read("rows.jsonl.gz", 10**7)
-    assert pull.done, "two lanes were never busy at a time"
+    assert pull.done, "two runners were never busy at a time"
     assert result.counts == {"complete": 4, "pruned": 0, "failed": 1, "running": 0}
     rows = {(row["trial"], row["step"]) for row in read_rows(folder.path)}
     reported = {(t.number, step) for t in result.trials for step, _ in t.curve}
@@ -144,7 +145,7 @@ def test_the_driver_has_the_rows_and_logs_of_all_nodes(tmp_path, monkeypatch):
     # there twice.
     again = [(row["trial"], row["step"]) for row in map(json.loads, lines)]
     assert len({trial for trial, _ in again if again.count((trial, _)) > 1}) <= 1
-    logs = "".join(log.read_text() for log in folder.logs.glob("lane-*.log"))
+    logs = "".join(log.read_text() for log in folder.logs.glob("runner-*.log"))
     assert "ValueError: bad batch on another machine" in logs
 
 

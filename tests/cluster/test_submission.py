@@ -33,5 +33,5 @@ def test_every_end_is_a_documented_exit_code(status, code, expected):
 
 
 def test_what_the_sweep_said_counts():
-    found = job_result.Parcel(int(ExitCode.SOME_FAILED), "night", {})
+    found = job_result.JobResult(int(ExitCode.SOME_FAILED), "night", {})
     assert exit_code(JobState("FAILED", 1, ""), found) == ExitCode.SOME_FAILED

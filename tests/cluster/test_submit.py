@@ -70,7 +70,7 @@ def test_a_sweep_comes_home_and_is_not_run_twice(cluster, checkout, tmp_path):
     assert first.process.returncode == 0, first.log
     assert "submitted" in first.log
     assert "Winner" in first.log
-    assert "@jamba_ray:parcel" not in first.log
+    assert "@jamba_ray:job_result" not in first.log
     summary = json.loads((tmp_path / "ci-1" / "summary.json").read_text())
     assert summary["status"] == "ok"
     (tmp_path / "ci-1" / "summary.json").unlink()

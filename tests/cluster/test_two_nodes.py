@@ -1,4 +1,5 @@
-"""Lanes on two nodes of a real (local) cluster: spread over both, one copy of the rows on each."""
+"""Runners on two nodes of a real (local) cluster: spread over both, one copy of the rows on
+each."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.driver.sweep import run_sweep
 from jamba_ray.runs.run_folder import RunFolder
-from tests.search import trials
+from tests.study import trials
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -24,20 +25,20 @@ SEEN = "JAMBA_RAY_TEST_SEEN"
 
 
 def fit_and_tell(members, data, report, **how):
-    """``trials.fit``, and where this lane's rows lie: a line of JSON."""
+    """``trials.fit``, and where this runner's rows lie: a line of JSON."""
     import ray
 
     context = ray.get_runtime_context()
     told = {
         "node": context.get_node_id(),
-        "lane": os.getpid(),
+        "runner": os.getpid(),
         "cpus": context.get_assigned_resources(),
         "rows": place_in_memory(data.train.x_num),
         "copied": place_in_memory(np.array(data.train.x_num)),
     }
     with open(os.environ[SEEN], "a") as file:
         file.write(json.dumps(told) + "\n")
-    # Long enough for the last lane to start before the others have done all trials.
+    # Long enough for the last runner to start before the others have done all trials.
     return trials.fit(members, data, report, pause_s=0.3, **how)
 
 
@@ -52,7 +53,7 @@ def place_in_memory(array: np.ndarray) -> list[object] | None:
     raise AssertionError("an array lies nowhere")
 
 
-def test_lanes_are_spread_and_share_their_nodes_one_copy_of_the_rows(tmp_path, monkeypatch):
+def test_runners_are_spread_and_share_their_nodes_one_copy_of_the_rows(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")
     monkeypatch.setenv(SEEN, str(tmp_path / "seen.jsonl"))
@@ -76,17 +77,17 @@ def test_lanes_are_spread_and_share_their_nodes_one_copy_of_the_rows(tmp_path, m
         cluster.shutdown()
     assert result.counts == {"complete": 12, "pruned": 0, "failed": 0, "running": 0}
     told = [json.loads(line) for line in (tmp_path / "seen.jsonl").read_text().splitlines()]
-    lanes: dict[str, set[int]] = defaultdict(set)
+    runners: dict[str, set[int]] = defaultdict(set)
     copies: dict[str, set[tuple[int, int]]] = defaultdict(set)
     for one in told:
-        lanes[one["node"]].add(one["lane"])
-        # The rows lie in the object store; what a lane copies for itself does not.
+        runners[one["node"]].add(one["runner"])
+        # The rows lie in the object store; what a runner copies for itself does not.
         assert one["rows"] is not None
         assert one["copied"] is None
         copies[one["node"]].add(tuple(one["rows"]))
-    assert [len(pids) for pids in lanes.values()] == [2, 2], "two lanes on each of two nodes"
+    assert [len(pids) for pids in runners.values()] == [2, 2], "two runners on each of two nodes"
     assert [len(places) for places in copies.values()] == [1, 1], (
-        "one copy for both lanes of a node"
+        "one copy for both runners of a node"
     )
     first, second = (next(iter(places)) for places in copies.values())
     assert first[0] != second[0], "the nodes of this test share an object store: it shows nothing"

@@ -26,9 +26,9 @@ HEADS = {"type": "categorical", "choices": [1, 2, 4]}
 RATE = {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}
 
 
-def test_fusible_parameters_do_not_make_the_shape():
+def test_stackable_parameters_do_not_make_the_shape():
     space = parse_space(sweep({"model": {"n_heads": HEADS}, "training": {"learning_rate": RATE}}))
-    assert {p.path: p.fusible for p in space.parameters} == {
+    assert {p.path: p.stackable for p in space.parameters} == {
         "model.n_heads": False,
         "training.learning_rate": True,
     }

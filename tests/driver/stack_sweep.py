@@ -8,7 +8,7 @@ from pathlib import Path
 from jamba_ray.errors import JambaError
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import SweepProgress
-from tests.search import trials
+from tests.study import trials
 
 
 def main(argv: list[str]) -> int:
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
             None,
             watch,
             n_trials=12,
-            trials_per_lane=3,
+            trials_per_runner=3,
             max_concurrent=1,
             model={"name": "mlp", "hidden_dim": 16, "norm": "layer"},
             training={"epochs": 16.0, "batch_size": 32},

@@ -19,7 +19,7 @@ import json, os, sys, ray
 from pathlib import Path
 from jamba_ray.driver.ray_session import ray_session
 from jamba_ray.cluster.resources import Machine
-from jamba_ray.driver.preload import AHEAD
+from jamba_ray.driver.preload import PRELOAD
 
 @ray.remote(num_cpus=0)
 class Worker:
@@ -52,14 +52,14 @@ def look(script: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_a_session_starts_what_a_sweep_needs_and_loads_lanes_ahead():
+def test_a_session_starts_what_a_sweep_needs_and_loads_runners_ahead():
     seen = look("""
         preload = "jamba_ray.driver.worker_preload"
         with ray_session(machine=Machine(2), ahead=lambda m: [preload]) as session:
-            lane = ray.get(Worker.remote().has_torch.remote())
-            study = Worker.options(runtime_env={"env_vars": {AHEAD: "0"}}).remote()
+            runner = ray.get(Worker.remote().has_torch.remote())
+            study = Worker.options(runtime_env={"env_vars": {PRELOAD: "0"}}).remote()
             study = ray.get(study.has_torch.remote())
-            print(json.dumps([scripts(), session.ahead, lane, study]))
+            print(json.dumps([scripts(), session.ahead, runner, study]))
     """)
     assert seen == [[], ["jamba_ray.driver.worker_preload"], True, False]
 
@@ -67,8 +67,8 @@ def test_a_session_starts_what_a_sweep_needs_and_loads_lanes_ahead():
 def test_a_session_that_prints_has_what_prints():
     seen = look("""
         with ray_session(machine=Machine(1), verbose=True) as session:
-            lane = ray.get(Worker.remote().has_torch.remote())
-            print(json.dumps([scripts(), session.ahead, lane, False]))
+            runner = ray.get(Worker.remote().has_torch.remote())
+            print(json.dumps([scripts(), session.ahead, runner, False]))
     """)
     assert seen == [["log_monitor.py"], [], False, False]
 

@@ -1,4 +1,4 @@
-"""Rows and logs of lanes whose machines do not have the run folder: the server writes them."""
+"""Rows and logs of runners whose machines do not have the run folder: the server writes them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 
 from jamba_ray.driver.server import StudyServer
 from jamba_ray.errors import StorageError
-from jamba_ray.runners.runner import Job, Lane
+from jamba_ray.runners.runner import Job, Runner
 from jamba_ray.runs.row_log import RowLog, fill_rows, read_rows, row_file, rows_of
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import ReportLine
 from jamba_ray.study.settings import base_config
-from tests.search import trials
+from tests.study import trials
 from tests.study.studies import settings
 
 
@@ -31,7 +31,7 @@ def server(folder):
 
 
 def told(number, step, value, **metrics):
-    """A report as a lane elsewhere sends it."""
+    """A report as a runner elsewhere sends it."""
     row = RowLog(Path()).row(number, step, {"val/average_precision": value, **metrics}, epoch=1.0)
     return ReportLine(number, step, value, row=row)
 
@@ -45,7 +45,7 @@ def test_a_row_goes_with_its_report_once_for_readers(server, folder):
     found = rows_of(row_file(folder.path, spec.number))
     assert [row["step"] for row in found] == [1, 2]
     assert found[0]["metrics"] == {"val/average_precision": 0.5, "train/loss": 0.25}
-    assert found[0]["system"]["peak_rss_mb"] > 0, "the lane's memory, not the server's"
+    assert found[0]["system"]["peak_rss_mb"] > 0, "the runner's memory, not the server's"
 
 
 def test_no_report_is_acknowledged_without_its_row(server, folder, monkeypatch):
@@ -54,26 +54,26 @@ def test_no_report_is_acknowledged_without_its_row(server, folder, monkeypatch):
     def fails(reports):
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr(server._book, "report", fails)
+    monkeypatch.setattr(server._study_writer, "report", fails)
     with pytest.raises(StorageError):
         server.report([told(spec.number, 1, 0.5)])
     assert [row["step"] for row in read_rows(folder.path)] == [1]
 
 
-def test_a_lane_here_writes_its_rows_itself(server, folder):
+def test_a_runner_here_writes_its_rows_itself(server, folder):
     spec = server.ask("s/0").spec
     server.report([ReportLine(spec.number, 1, 0.5)])
     assert list(read_rows(folder.path)) == []
 
 
-def test_the_log_of_a_lane_elsewhere_is_told(tmp_path, folder, server):
+def test_the_log_of_a_runner_elsewhere_is_told(tmp_path, folder, server):
     """A trial that fails on a machine without the run folder: its traceback is in the run's."""
     away = RunFolder(tmp_path / "scratch").create()
-    lane = Lane(away, trials.data(), fit=trials.at_fault, rows=False, tell_log=server.log)
+    runner = Runner(away, trials.data(), fit=trials.at_fault, rows=False, tell_log=server.log)
     base = base_config(trials.config(), 800)
-    (outcome,) = lane.train([Job(0, {"training.learning_rate": 0.01})], base, _go_on)
+    (outcome,) = runner.train([Job(0, {"training.learning_rate": 0.01})], base, _go_on)
     assert outcome.state == "failed"
-    (log,) = folder.logs.glob("lane-*.log")
+    (log,) = folder.logs.glob("runner-*.log")
     assert "ValueError: bad batch" in log.read_text()
     assert log.read_text() == (away.logs / log.name).read_text()
 

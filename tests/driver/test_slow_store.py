@@ -9,12 +9,12 @@ import time
 import pytest
 
 from jamba_ray.config.store_uri import StoreUri
-from jamba_ray.runs.bucket_replica import Mirror
+from jamba_ray.runs.bucket_replica import BucketReplica
 from jamba_ray.runs.row_log import read_rows
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.reading import read_study
 from tests.checkpoints.s3_server import s3_server
-from tests.search import trials
+from tests.study import trials
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -47,10 +47,10 @@ def test_polling_does_not_wait_for_the_copies(tmp_path, monkeypatch):
         copies = sum(m == "PUT" and p.endswith("study.db") for m, p in faults.requests)
         assert copies >= 2, "the sweep was over before the store could be slow"
         faults.plan = lambda method, path: None
-        Mirror(folder, uri).push_results()
+        BucketReplica(folder, uri).push_results()
 
         there = RunFolder(tmp_path / "there" / "night", uri, endpoint).create()
-        Mirror(there, uri).fetch()
+        BucketReplica(there, uri).fetch()
     assert result.counts["complete"] == 10
     assert read_study(there.study).trials == read_study(folder.study).trials
     assert list(read_rows(there.path)) == list(read_rows(folder.path))

@@ -22,7 +22,7 @@ from jamba_ray.checkpoints import CheckpointStore
 from jamba_ray.errors import ExitCode
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.storage import STUDY_NAME
-from tests.search import trials
+from tests.study import trials
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -91,7 +91,7 @@ def test_one_trial_never_ends_the_sweep(faulty):
     assert reasons[1] == "the training code called sys.exit(3)"
     assert reasons[2] == "out of memory (MemoryError)"
     assert reasons[3] == "the validation average_precision became nan"
-    assert reasons[4] == "the lane's process was killed"
+    assert reasons[4] == "the runner's process was killed"
     assert by_number[4].losses == 1
     # Killed once, it went on elsewhere.
     assert (by_number[5].state, by_number[5].losses) in {("complete", 1), ("pruned", 1)}
@@ -100,9 +100,9 @@ def test_one_trial_never_ends_the_sweep(faulty):
     assert result.ended == "all 12 trials are done"
 
 
-def test_tracebacks_are_in_the_lanes_logs(faulty):
+def test_tracebacks_are_in_the_runners_logs(faulty):
     folder, _, _ = faulty
-    text = "".join(path.read_text() for path in folder.logs.glob("lane-*.log"))
+    text = "".join(path.read_text() for path in folder.logs.glob("runner-*.log"))
     assert "trial 0 failed: ValueError: bad batch" in text
     assert "Traceback" in text
     assert "SystemExit" in text
@@ -155,14 +155,14 @@ def test_nothing_is_left_behind(faulty):
     import ray
 
     assert not ray.is_initialized()
-    # The poll and every other thread of ours has ended.
+    # The monitor and every other thread of ours has ended.
     assert not [t.name for t in threading.enumerate() if t.name.startswith("jamba_ray")]
     mine = Path(tempfile.gettempdir()).glob(f"jr-{os.getpid()}-*")
     assert not list(mine), "Ray's folder was not deleted"
 
 
 def test_the_study_server_may_die(tmp_path):
-    """A real SIGKILL of the study's one writer: Ray restarts it and no lane notices."""
+    """A real SIGKILL of the study's one writer: Ray restarts it and no runner notices."""
     killed = []
 
     def kill_once(progress):
@@ -181,7 +181,7 @@ def test_the_study_server_may_die(tmp_path):
     assert len(study_of(folder).trials) == 4
 
 
-# Trials of 2.7 s: lanes may live on for a second after the signal, and none is to end in it.
+# Trials of 2.7 s: runners may live on for a second after the signal, and none is to end in it.
 SLOW_SWEEP = [sys.executable, "-m", "tests.study.trials", "5", "0.3"]
 
 

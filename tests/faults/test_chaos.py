@@ -12,7 +12,7 @@ import pytest
 from jamba_ray.chaos.checker import check
 from jamba_ray.chaos.faults import FAULTS
 from jamba_ray.chaos.history import History
-from tests.study.studies import N_REPORTS, open_book, train
+from tests.study.studies import N_REPORTS, open_study, train
 
 SABOTAGE = """
 import sys
@@ -119,16 +119,16 @@ def test_without_its_guard_chaos_fails(tmp_path, guard, fault):
 def ended(tmp_path):
     """A study of three trials and a history that agrees with it."""
     history = History(tmp_path / "history.jsonl")
-    book = open_book(tmp_path, n_trials=3)
+    study = open_study(tmp_path, n_trials=3)
     for n in range(3):
-        spec = book.ask(f"s/{n}").spec
+        spec = study.ask(f"s/{n}").spec
         history.note("begin", n, rate=spec.params["training.rate"], step=0)
-        train(book, spec)
-        (record,) = [r for r in book.records() if r.number == n]
+        train(study, spec)
+        (record,) = [r for r in study.records() if r.number == n]
         for step, value in record.curve:
             history.note("step", n, step=step, value=value)
         history.note("finished", n, state=record.state, value=record.value)
-    book.close()
+    study.close()
     return tmp_path / "study.db", history
 
 

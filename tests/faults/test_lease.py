@@ -16,14 +16,14 @@ from jamba_ray.study import lease
 from jamba_ray.study.lease import STALE_S, Lease, LeaseLostError
 from jamba_ray.study.recovery import open_for_writing
 from jamba_ray.study.storage import StudyDatabase
-from tests.study.studies import line, open_book
+from tests.study.studies import line, open_study
 
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from tests.study.studies import open_book
-book = open_book(Path(sys.argv[1]))
-print(book.ask("s/a").spec.number, flush=True)
+from tests.study.studies import open_study
+study = open_study(Path(sys.argv[1]))
+print(study.ask("s/a").spec.number, flush=True)
 time.sleep(600)
 """
 
@@ -42,23 +42,23 @@ def test_a_living_holder_is_named_within_two_seconds_and_a_dead_one_replaced_at_
         assert holder.stdout.readline() == "0\n"
         began = time.monotonic()
         with pytest.raises(RunExistsError, match=f"process {holder.pid} on {os.uname().nodename}"):
-            open_book(tmp_path, session="t")
+            open_study(tmp_path, session="t")
         with pytest.raises(RunExistsError, match=f"process {holder.pid} "):
             lease.check_free(tmp_path / "study.db")
         assert time.monotonic() - began < 2
         holder.kill()
         holder.wait()
-        book = open_book(tmp_path, session="t")
-        assert book.ask("t/a").spec.number == 0
-        book.close()
+        study = open_study(tmp_path, session="t")
+        assert study.ask("t/a").spec.number == 0
+        study.close()
 
 
 def late_writer(tmp_path) -> bool:
     """Whether a writer that was paused past its lease still gets a report into the study."""
-    paused = open_book(tmp_path, session="a")
+    paused = open_study(tmp_path, session="a")
     spec = paused.ask("a/x").spec
     age(tmp_path / "study.db", STALE_S + 1)
-    taker = open_book(tmp_path, session="b")
+    taker = open_study(tmp_path, session="b")
     assert taker.ask("b/x").spec.number == spec.number
     taker.report([line(spec.number, 1, 0.25)])
     try:
@@ -70,12 +70,12 @@ def late_writer(tmp_path) -> bool:
             paused.close()
         taker.close()
     try:
-        book = open_book(tmp_path, session="c")
+        study = open_study(tmp_path, session="c")
     except (StorageError, RunExistsError):
         # What two writers made of it does not even pass the digests; its copy may name a writer.
         return True
-    (curve,) = [r.curve for r in book.records()]
-    book.close()
+    (curve,) = [r.curve for r in study.records()]
+    study.close()
     return curve != ((1, 0.25),)
 
 

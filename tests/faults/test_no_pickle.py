@@ -22,7 +22,7 @@ from jamba_ray.config.store_uri import parse_store
 from jamba_ray.data import generate
 from jamba_ray.runs.run_folder import RunFolder
 from tests.checkpoints.s3_server import s3_server
-from tests.search import trials
+from tests.study import trials
 
 WATCH = """
 import os, sys
@@ -150,12 +150,12 @@ from jamba_ray.checkpoints import RemoteFolder
 from jamba_ray.config.store_uri import parse_store
 from jamba_ray.errors import JambaError
 from jamba_ray.inference import load
-from jamba_ray.runs.bucket_replica import Mirror
+from jamba_ray.runs.bucket_replica import BucketReplica
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.reading import read_study
 uri, endpoint, path = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 folder = RunFolder(path, remote=parse_store(uri), endpoint=endpoint).create(resume=True)
-print(Mirror(folder, parse_store(uri)).fetch())
+print(BucketReplica(folder, parse_store(uri)).fetch())
 print(len(read_study(folder.study).trials), "trials")
 store = folder.checkpoint_store()
 print(store.latest(0, "best")[0].entry.path)

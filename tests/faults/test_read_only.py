@@ -14,13 +14,13 @@ import textwrap
 import pytest
 
 WRITES = """
-book = open_book(disk / "run", patience_s=0.5)
-spec = book.ask("s/a").spec
+study = open_study(disk / "run", patience_s=0.5)
+spec = study.ask("s/a").spec
 step, acknowledged = 0, 0
 try:
     while True:
         step += 1
-        book.report([line(spec.number, step, 0.1)])
+        study.report([line(spec.number, step, 0.1)])
         acknowledged = step
         if step == 5:
             # Open files keep ``mount -o remount,ro`` from working; an aborted journal asks nobody.
@@ -33,7 +33,8 @@ print(acknowledged)
 """
 
 REFUSED = """
-for begin in (lambda: RunFolder(disk / "run").create(resume=True), lambda: open_book(disk / "run")):
+for begin in (lambda: RunFolder(disk / "run").create(resume=True), lambda: open_study(disk /
+"run")):
     try:
         begin()
     except StorageError as error:
@@ -44,10 +45,10 @@ for begin in (lambda: RunFolder(disk / "run").create(resume=True), lambda: open_
 """
 
 READS = """
-book = open_book(disk / "run", session="t")
-assert book.notes() == [], book.notes()
-print(len(book.records()[0].curve))
-book.close()
+study = open_study(disk / "run", session="t")
+assert study.notes() == [], study.notes()
+print(len(study.records()[0].curve))
+study.close()
 """
 
 IMPORTS = """
@@ -55,7 +56,7 @@ import subprocess, sys
 from pathlib import Path
 from jamba_ray.errors import StorageError
 from jamba_ray.runs.run_folder import RunFolder
-from tests.study.studies import line, open_book
+from tests.study.studies import line, open_study
 disk = Path(sys.argv[1])
 """
 

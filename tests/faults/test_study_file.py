@@ -15,15 +15,15 @@ import pytest
 from jamba_ray.chaos.faults import truncate_study
 from jamba_ray.errors import StorageError
 from jamba_ray.study import recovery, rows
-from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.outcome import TrialOutcome
 from tests.faults.disks import fill, small_disk
-from tests.study.studies import line, open_book, train
+from tests.study.studies import line, open_study, train
 
 
 def contents(folder: Path):
-    book = open_book(folder, session="reader")
-    found, notes = [r for r in book.records() if r.state != "running"], book.notes()
-    book.close()
+    study = open_study(folder, session="reader")
+    found, notes = [r for r in study.records() if r.state != "running"], study.notes()
+    study.close()
     return found, notes
 
 
@@ -31,11 +31,11 @@ def contents(folder: Path):
 def ended(tmp_path_factory):
     """A study of six trials, closed; its copy beside it."""
     folder = tmp_path_factory.mktemp("ended")
-    book = open_book(folder, n_trials=6)
+    study = open_study(folder, n_trials=6)
     for n in range(6):
-        train(book, book.ask(f"s/{n}").spec)
-    records = book.records()
-    book.close()
+        train(study, study.ask(f"s/{n}").spec)
+    records = study.records()
+    study.close()
     return folder, records
 
 
@@ -43,17 +43,17 @@ def ended(tmp_path_factory):
 def killed(tmp_path, monkeypatch):
     """A study whose writer died after six trials, the copy being of its third commit."""
     folder = tmp_path / "killed"
-    book = open_book(folder, n_trials=7)
+    study = open_study(folder, n_trials=7)
     for n in range(6):
-        train(book, book.ask(f"s/{n}").spec)
+        train(study, study.ask(f"s/{n}").spec)
         if n == 0:
-            book._db._copy()
-            monkeypatch.setattr(book._db, "copy_if_due", lambda: None)
-    records = book.records()
+            study._db._copy()
+            monkeypatch.setattr(study._db, "copy_if_due", lambda: None)
+    records = study.records()
     # The process is gone, nothing is closed: as the files lie after SIGKILL.
     left = tmp_path / "left"
     shutil.copytree(folder, left)
-    book.close()
+    study.close()
     for name in ("study.db", "study.copy.db"):
         forget_holder(left / name)
     return left, records
@@ -127,8 +127,8 @@ def test_everything_acknowledged_comes_back(killed, damage):
         study.write_text("no database")
     if damage == "log gone":
         # The newest commits were only in the log: SQLite alone would open without a word.
-        book_before = sqlite3.connect(study)
-        book_before.close()
+        study_before = sqlite3.connect(study)
+        study_before.close()
         shutil.copy(folder / "study.copy.db", study)
     log.unlink(missing_ok=True)
     found, notes = contents(folder)
@@ -165,47 +165,47 @@ def test_what_cannot_be_made_good_is_refused(ended, tmp_path, what):
         (folder / "study.db").unlink()
         (folder / "checkpoints" / "trial-0000").mkdir(parents=True)
     with pytest.raises(StorageError, match=r"study\.db.*no good copy.*Restore it"):
-        open_book(folder)
+        open_study(folder)
 
 
 def test_a_commit_whose_reply_was_lost_may_be_made_again(tmp_path):
-    book = open_book(tmp_path)
-    spec = book.ask("s/a").spec
-    book.report([line(spec.number, 1, 0.5)])
-    memory = book._db.storage
+    study = open_study(tmp_path)
+    spec = study.ask("s/a").spec
+    study.report([line(spec.number, 1, 0.5)])
+    memory = study._db.storage
     memory.set_trial_user_attr(spec.number, "x", 1)
-    changed = [*memory.take_rows(), ("commits", [book._db._commits + 1])]
-    book._db._commit_once(changed)
-    book._db._commit_once(changed)
-    book._db._commits += 1
-    book.finish(LaneOutcome(spec.number, "complete", value=0.5))
-    records = book.records()
-    book.close()
+    changed = [*memory.take_rows(), ("commits", [study._db._commits + 1])]
+    study._db._commit_once(changed)
+    study._db._commit_once(changed)
+    study._db._commits += 1
+    study.finish(TrialOutcome(spec.number, "complete", value=0.5))
+    records = study.records()
+    study.close()
     assert contents(tmp_path)[0] == records
 
 
 def test_a_full_disk_is_waited_for_and_nothing_acknowledged_is_lost(tmp_path):
     with small_disk(tmp_path / "disk", 1500) as disk:
-        book = open_book(disk / "run", n_trials=500, patience_s=1.5)
+        study = open_study(disk / "run", n_trials=500, patience_s=1.5)
         acknowledged = []
 
         def go_on_for_ever():
             for n in range(500):
                 began.append(time.monotonic())
-                train(book, book.ask(f"s/{n}").spec)
-                acknowledged[:] = book.records()
+                train(study, study.ask(f"s/{n}").spec)
+                acknowledged[:] = study.records()
 
         began = []
         with pytest.raises(StorageError, match=r"must be writable.*What was acknowledged is int"):
             go_on_for_ever()
         assert time.monotonic() - began[-1] > 1.5, "it did not wait"
         assert len(acknowledged) > 5
-        book._db._connection.close()
-        book._db._redo.close()
+        study._db._connection.close()
+        study._db._redo.close()
         subprocess.run(["mount", "-o", "remount,size=8M", str(disk)], check=True)
         with sqlite3.connect(disk / "run" / "study.db") as connection:
             connection.execute("UPDATE jamba_ray_lease SET holder = ''")
-        again = open_book(disk / "run", n_trials=500, session="t")
+        again = open_study(disk / "run", n_trials=500, session="t")
         assert again.records()[: len(acknowledged)] == acknowledged
         again.close()
 
@@ -215,58 +215,58 @@ def test_space_that_comes_back_in_time_ends_the_wait(tmp_path):
 
     with small_disk(tmp_path / "disk", 3000) as disk:
         said = []
-        book = open_book(disk / "run", patience_s=30.0, waiting=said.append)
-        spec = book.ask("s/a").spec
+        study = open_study(disk / "run", patience_s=30.0, waiting=said.append)
+        spec = study.ask("s/a").spec
         ballast = disk / "ballast"
         fill(ballast)
         timer = threading.Timer(1.5, ballast.unlink)
         timer.start()
         for step in range(1, 200):
-            book.report([line(spec.number, step, 0.1)])
+            study.report([line(spec.number, step, 0.1)])
         timer.join()
         sentences = [s for s in said if s is not None]
         assert sentences[0] == (
             "the store refuses (database or disk is full): trying again, 0 of 30 s"
         )
         assert said[-1] is None
-        assert len(book.records()[0].curve) >= 1
-        book.close()
+        assert len(study.records()[0].curve) >= 1
+        study.close()
 
 
 def test_a_folder_that_vanishes_is_noticed(tmp_path):
     """SQLite alone would go on writing to the deleted file without an error."""
-    book = open_book(tmp_path / "run", patience_s=0.5)
-    spec = book.ask("s/a").spec
+    study = open_study(tmp_path / "run", patience_s=0.5)
+    spec = study.ask("s/a").spec
     os.rename(tmp_path / "run", tmp_path / "gone")
     with pytest.raises(StorageError, match="must be writable"):
-        book.report([line(spec.number, 1, 0.1)])
-    book._db._connection.close()
-    book._db._redo.close()
+        study.report([line(spec.number, 1, 0.1)])
+    study._db._connection.close()
+    study._db._redo.close()
 
 
 def test_the_copy_is_whole_verified_and_never_replaced_by_a_damaged_one(tmp_path):
-    book = open_book(tmp_path)
-    train(book, book.ask("s/a").spec)
-    book._db._copy()
+    study = open_study(tmp_path)
+    train(study, study.ask("s/a").spec)
+    study._db._copy()
     copy = recovery.copy_of(tmp_path / "study.db")
     before = copy.read_bytes()
-    book._db._connection.execute("UPDATE trial_values SET value = 0.125")
-    train(book, book.ask("s/b").spec)
-    book._db._copy()
+    study._db._connection.execute("UPDATE trial_values SET value = 0.125")
+    train(study, study.ask("s/b").spec)
+    study._db._copy()
     assert copy.read_bytes() == before
-    book.close()
+    study.close()
 
 
 def test_a_study_torn_before_its_first_few_seconds_are_over_is_made_good(tmp_path):
     """The first commit is copied at once: a quick start must not outrun the copy."""
-    book = open_book(tmp_path / "run")
-    spec = book.ask("s/a").spec
-    book.report([line(spec.number, 1, 0.1)])
+    study = open_study(tmp_path / "run")
+    spec = study.ask("s/a").spec
+    study.report([line(spec.number, 1, 0.1)])
     shutil.copytree(tmp_path / "run", tmp_path / "torn")  # as SIGKILL leaves it
-    book.close()
+    study.close()
     forget_holder(tmp_path / "torn" / "study.copy.db")
     truncate_study(tmp_path / "torn", random.Random(0))
-    again = open_book(tmp_path / "torn", session="again")
+    again = open_study(tmp_path / "torn", session="again")
     assert any("was restored from study.copy.db" in note for note in again.notes())
     assert [(r.number, r.state) for r in again.records()] == [(spec.number, "running")]
     again.close()

@@ -6,8 +6,8 @@ import math
 import subprocess
 import sys
 
-from jamba_ray.study.outcome import LaneOutcome
-from tests.study.studies import line, open_book
+from jamba_ray.study.outcome import TrialOutcome
+from tests.study.studies import line, open_study
 
 HUNG = """
 import sys, time
@@ -31,7 +31,7 @@ print("ended", flush=True)
 
 
 def hung(tmp_path, how):
-    log = tmp_path / "lane.log"
+    log = tmp_path / "runner.log"
     done = subprocess.run(
         [sys.executable, "-c", HUNG, how, str(log)], capture_output=True, text=True, timeout=120
     )
@@ -55,31 +55,31 @@ def test_a_stack_that_reports_is_left_alone(tmp_path):
 
 def test_the_study_tells_a_hang_from_a_kill(tmp_path):
     now = [1000.0]
-    book = open_book(tmp_path, hang_timeout_s=60.0, clock=lambda: now[0])
-    hangs, killed = book.ask("s/a").spec, book.ask("s/b").spec
+    study = open_study(tmp_path, hang_timeout_s=60.0, clock=lambda: now[0])
+    hangs, killed = study.ask("s/a").spec, study.ask("s/b").spec
     now[0] += 50
-    book.report([line(killed.number, 1, 0.5)])
+    study.report([line(killed.number, 1, 0.5)])
     now[0] += 15
-    book.lost("s/a", "the lane's process was killed")
-    book.lost("s/b", "the lane's process was killed")
-    records = {r.number: r for r in book.records()}
+    study.lost("s/a", "the runner's process was killed")
+    study.lost("s/b", "the runner's process was killed")
+    records = {r.number: r for r in study.records()}
     assert records[hangs.number].state == "failed"
     assert "reported nothing for `hang_timeout_s` (60 s)" in records[hangs.number].reason
     assert records[killed.number].state == "running", "a kill is forgiven once"
-    book.close()
+    study.close()
 
 
 def test_data_that_changed_fail_the_trials_that_run_and_no_more_are_begun(tmp_path):
-    book = open_book(tmp_path)
-    done, running = book.ask("s/a").spec, book.ask("s/b").spec
-    book.finish(LaneOutcome(done.number, "complete", value=0.5))
-    book.spoil("flows.csv changed after it was read")
-    assert book.report([line(running.number, 1, 0.6)]) == ["stop"]
-    book.finish(LaneOutcome(running.number, "stopped", value=math.pi))
-    assert "flows.csv changed" in book.ask("s/c").ended
-    states = {r.number: (r.state, r.reason) for r in book.records()}
+    study = open_study(tmp_path)
+    done, running = study.ask("s/a").spec, study.ask("s/b").spec
+    study.finish(TrialOutcome(done.number, "complete", value=0.5))
+    study.spoil("flows.csv changed after it was read")
+    assert study.report([line(running.number, 1, 0.6)]) == ["stop"]
+    study.finish(TrialOutcome(running.number, "stopped", value=math.pi))
+    assert "flows.csv changed" in study.ask("s/c").ended
+    states = {r.number: (r.state, r.reason) for r in study.records()}
     assert states == {
         done.number: ("complete", None),
         running.number: ("failed", "flows.csv changed after it was read"),
     }
-    book.close()
+    study.close()

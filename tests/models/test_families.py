@@ -8,7 +8,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from jamba_ray import models
 from jamba_ray.config.family import FAMILIES, TRAINERS
-from jamba_ray.config.section import is_fusible
+from jamba_ray.config.section import is_stackable
 from jamba_ray.models.dropout import key_names, step_key
 from jamba_ray.models.registry import BUILDERS
 from tests.models.rows import rows_of, schema_of
@@ -38,8 +38,8 @@ class TestFamily:
         assert {"input_dim", "hidden_dim", "output_dim", "dropout_rate", "feature_layers"} <= set(
             fields
         )
-        assert is_fusible(fields["dropout_rate"])
-        assert not is_fusible(fields["hidden_dim"])
+        assert is_stackable(fields["dropout_rate"])
+        assert not is_stackable(fields["hidden_dim"])
 
     @pytest.mark.parametrize("kind", sorted(SCHEMAS))
     @pytest.mark.parametrize("n", [2, 17])

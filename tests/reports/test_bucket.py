@@ -12,11 +12,11 @@ from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.errors import ConfigError, StorageError
 from jamba_ray.reports import bucket
 from jamba_ray.reports.run import Run, find_run
-from jamba_ray.runs.bucket_replica import Mirror
+from jamba_ray.runs.bucket_replica import BucketReplica
 from jamba_ray.runs.row_log import RowLog
 from jamba_ray.runs.run_folder import RunFolder, write_bytes, write_json
 from tests.checkpoints.s3_server import s3_server
-from tests.study.studies import open_book, run_to_end
+from tests.study.studies import open_study, run_to_end
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +36,15 @@ def run(tmp_path, endpoint) -> RunFolder:
     folder = RunFolder(tmp_path / "here" / "night", uri, endpoint).create()
     write_bytes(folder.config, yaml.safe_dump({"objective": "average_precision"}).encode())
     write_json(folder.summary, {"status": "ok", "objective": "average_precision"})
-    book = open_book(folder.path, n_trials=5)
-    run_to_end(book)
+    study = open_study(folder.path, n_trials=5)
+    run_to_end(study)
     rows = RowLog(folder.path, system=False)
-    for trial in book.records():
+    for trial in study.records():
         for step, value in trial.curve:
             metrics = {"val/average_precision": value, "train/loss": 1 / step}
             rows.write(trial.number, step, metrics, epoch=step / 9)
-    book.close()
-    Mirror(folder, uri).push_results()
+    study.close()
+    BucketReplica(folder, uri).push_results()
     return folder
 
 
@@ -65,7 +65,7 @@ def test_what_is_read_is_what_lies_in_the_folder(run, endpoint):
 def test_a_study_without_results_is_a_run(run, endpoint, tmp_path):
     """As after the loss of the driver's machine: what is there is the study and the settings."""
     uri = StoreUri("s3", f"{run.remote.path}-lost")
-    Mirror(run, uri).push_study()
+    BucketReplica(run, uri).push_study()
     assert RemoteFolder(uri, endpoint).names() == ["config.yaml", "study.db"]
     with bucket.opened(str(uri), "runs", endpoint) as one:
         assert len(one.records) == 5
@@ -77,7 +77,7 @@ def test_rows_go_where_there_are_none(run, endpoint, tmp_path):
     other = RunFolder(tmp_path / "there" / "night", run.remote, endpoint).create()
     own = RowLog(other.path, system=False)
     own.write(1, 1, {"mine": 1.0})
-    Mirror(other, run.remote).fetch()
+    BucketReplica(other, run.remote).fetch()
     for trial in (0, 2, 3, 4):
         name = f"rows/trial-{trial:04d}.jsonl"
         assert (other.path / name).read_bytes() == (run.path / name).read_bytes()

@@ -14,7 +14,7 @@ from jamba_ray.reports.answer import dashboard_command
 from jamba_ray.reports.run import Run
 from jamba_ray.study.reading import read_study
 from jamba_ray.study.records import TrialSpec
-from tests.study.studies import open_book, train
+from tests.study.studies import open_study, train
 from tests.tracking.folders import make_run
 
 pytestmark = [
@@ -45,7 +45,7 @@ def eventually(look, expected, seconds=120):
 
 
 def test_it_shows_a_running_sweep_and_leaves_the_study_alone(tmp_path):
-    folder, book = make_run(tmp_path / "night-1", n_trials=4, ended=False)
+    folder, study = make_run(tmp_path / "night-1", n_trials=4, ended=False)
     port = free_port()
     line = [*shlex.split(dashboard_command(Run(folder.path))), "--port", str(port)]
     with open(tmp_path / "dashboard.log", "wb") as log:
@@ -68,15 +68,15 @@ def test_it_shows_a_running_sweep_and_leaves_the_study_alone(tmp_path):
         eventually(trials, truth())
         assert truth()[-1] == ("Running", 2)
         assert b"<html" in get("/dashboard/").lower()
-        (running,) = (r for r in book.records() if r.state == "running")
+        (running,) = (r for r in study.records() if r.state == "running")
         # The writer is not in its way, nor it in the writer's.
-        assert train(book, TrialSpec(running.number, running.params, {}), start=3)
+        assert train(study, TrialSpec(running.number, running.params, {}), start=3)
         assert truth()[-1][0] in {"Complete", "Pruned"}
         eventually(trials, truth())
-        book.close()
+        study.close()
     finally:
         server.terminate()
         server.wait(30)
-    again = open_book(folder.path, n_trials=4, session="t")
+    again = open_study(folder.path, n_trials=4, session="t")
     assert again.notes() == []  # nothing was damaged
     again.close()

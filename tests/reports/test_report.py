@@ -20,7 +20,7 @@ from jamba_ray.reports.compare import analyze_parameter_impact, get_best_runs
 from jamba_ray.reports.files import write_comparison, write_report
 from jamba_ray.reports.run import Run
 from jamba_ray.runs.run_folder import write_json
-from tests.study.studies import open_book
+from tests.study.studies import open_study
 from tests.tracking import folders
 from tests.tracking.folders import make_run
 
@@ -110,7 +110,7 @@ def test_markdown_says_the_same(finished):
 
 
 def test_while_it_runs_and_after_a_crash(tmp_path):
-    folder, book = make_run(tmp_path / "run", ended=False)
+    folder, study = make_run(tmp_path / "run", ended=False)
     write_json(folder.summary, {"status": "running", "exit_code": None, "best": None})
     before = sorted(p.name for p in folder.path.iterdir())
     html = page.render(Run(folder.path))
@@ -120,7 +120,7 @@ def test_while_it_runs_and_after_a_crash(tmp_path):
     assert "leads" in html
     assert "resume=true" in html or "still running" in html
     assert "Learning curves" in html
-    book.close()
+    study.close()
     assert "has no end" in page.render(Run(folder.path))
     assert "finished" not in answer.status_of(Run(folder.path))
     lost = {"status": "storage_lost", "ended": "The store was lost."}
@@ -129,9 +129,9 @@ def test_while_it_runs_and_after_a_crash(tmp_path):
 
 
 def test_before_the_first_trial_has_ended(tmp_path):
-    folder, book = make_run(tmp_path / "run", n_trials=1, ended=False)
+    folder, study = make_run(tmp_path / "run", n_trials=1, ended=False)
     assert "No trial has completed yet" in page.render(Run(folder.path))
-    book.close()
+    study.close()
 
 
 def test_a_folder_that_is_no_run_is_refused_in_a_sentence(tmp_path):
@@ -192,7 +192,7 @@ def test_the_command_that_trains_the_best_trial_again_means_that_very_trial(tmp_
         "training": {"learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}},
     }
     monkeypatch.setattr(folders, "CONFIG", config.model_dump(mode="json"))
-    monkeypatch.setattr(folders, "open_book", partial(open_book, tree=tree))
+    monkeypatch.setattr(folders, "open_study", partial(open_study, tree=tree))
     monkeypatch.setattr(folders, "curve", lambda params, seed: [0.1 * i for i in range(1, 10)])
     run = Run(make_run(tmp_path / "night-1", n_trials=3)[0].path)
     words = shlex.split(answer.reproduce_command(run))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from jamba_ray.checkpoints import CheckpointStore
-from jamba_ray.driver.open_runner import open_lane
+from jamba_ray.driver.open_runner import open_runner
 from jamba_ray.errors import TrialError, UnavailableError
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.training import Member, fit
@@ -56,7 +56,7 @@ def told() -> dict[int, int]:
 
 @pytest.fixture(scope="module")
 def group(session, told, tmp_path_factory):
-    """Like a lane's: one for all trials, started again where a test kills it."""
+    """Like a runner's: one for all trials, started again where a test kills it."""
     from jamba_ray.runners.group import Group
 
     folder = RunFolder(tmp_path_factory.mktemp("group") / "run").create()
@@ -115,9 +115,9 @@ def is_equal(recorder, outcome, expected) -> bool:
 class KillAt(Recorder):
     """Kills a rank while it trains on, after report ``step``."""
 
-    def __init__(self, step: int, victim: int, number=signal.SIGKILL) -> None:
+    def __init__(self, step: int, subject: int, number=signal.SIGKILL) -> None:
         super().__init__()
-        self.step, self.victim, self.number = step, victim, number
+        self.step, self.subject, self.number = step, subject, number
         self.killed_at = self.back_at = None
 
     def __call__(self, reports):
@@ -126,7 +126,7 @@ class KillAt(Recorder):
         if self.killed_at is None and reports[0].step == self.step:
             found = ranks()
             assert len(found) == 2
-            threading.Timer(0.02, os.kill, [found[self.victim], self.number]).start()
+            threading.Timer(0.02, os.kill, [found[self.subject], self.number]).start()
             self.killed_at = time.monotonic()
         return super().__call__(reports)
 
@@ -152,11 +152,11 @@ def test_trials_one_after_the_other_in_one_group_equal_one_process(group, told, 
         [trial(1)], data, Recorder(lambda r: "prune"), finish=ended.append, join=lambda: []
     )
     assert pruned.state == "pruned"
-    assert ended == [pruned], "called as `fit` is: a stack's lane trains on both"
+    assert ended == [pruned], "called as `fit` is: a stack's runner trains on both"
 
 
 def test_a_killed_rank_costs_no_report(group, data, expected):
-    recorder, before = KillAt(5, victim=1), group.starts
+    recorder, before = KillAt(5, subject=1), group.starts
     (outcome,) = group.fit([trial(2, seed=0)], data, recorder)
     assert is_equal(recorder, outcome, expected)
     assert group.starts <= before + 2
@@ -180,7 +180,7 @@ def test_more_workers_than_there_are_is_refused_before_anything_starts(tmp_path,
     begun = time.monotonic()
     with (
         pytest.raises(UnavailableError, match=r"`workers` must be at most \d+, but is 4000"),
-        open_lane(RunFolder(tmp_path), data, workers=4000),
+        open_runner(RunFolder(tmp_path), data, workers=4000),
     ):
         pass
     assert time.monotonic() - begun < 10
@@ -191,7 +191,7 @@ def test_more_workers_than_there_are_is_refused_before_anything_starts(tmp_path,
 def test_ten_sigkills_of_any_rank_at_any_time(group, data, expected):
     chance = random.Random(3)
     for number in range(10):
-        recorder = KillAt(chance.randint(1, 10), victim=chance.randint(0, 1))
+        recorder = KillAt(chance.randint(1, 10), subject=chance.randint(0, 1))
         (outcome,) = group.fit([trial(10 + number, seed=0)], data, recorder)
         assert is_equal(recorder, outcome, expected), number
         assert recorder.back_at is not None
@@ -202,6 +202,6 @@ def test_ten_sigkills_of_any_rank_at_any_time(group, data, expected):
 @pytest.mark.slow
 def test_a_stopped_rank_is_found_and_replaced(group, data, expected):
     """SIGSTOP: it cannot say anything itself. Found after 30 s of silence."""
-    recorder = KillAt(5, victim=1, number=signal.SIGSTOP)
+    recorder = KillAt(5, subject=1, number=signal.SIGSTOP)
     (outcome,) = group.fit([trial(20, seed=0)], data, recorder)
     assert is_equal(recorder, outcome, expected)

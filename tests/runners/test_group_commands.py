@@ -65,7 +65,9 @@ def test_a_sweep_with_two_workers_per_trial(tmp_path):
     report = summary(tmp_path / "s")
     assert report["status"] == "ok"
     assert report["trials"].get("failed", 0) == 0
-    assert any("lane" in note and "2 workers" in note for note in report["notes"]), "said, as asked"
+    assert any("runner" in note and "2 workers" in note for note in report["notes"]), (
+        "said, as asked"
+    )
 
 
 ANOTHER_RAY = """

@@ -9,13 +9,13 @@ import pytest
 
 from jamba_ray.checkpoints import CheckpointStore, Snapshot
 from jamba_ray.config.run import TrialConfig
-from jamba_ray.driver import monitor as poll_file
+from jamba_ray.driver import monitor as monitor_file
 from jamba_ray.driver.head_watch import HeadWatch
-from jamba_ray.driver.monitor import Poll
-from jamba_ray.driver.open_runner import open_lane
-from jamba_ray.runners import runner as lane_file
-from jamba_ray.runners.latest_checkpoint import NewestCheckpoints, went_back
-from jamba_ray.runners.runner import Job, Lane
+from jamba_ray.driver.monitor import Monitor
+from jamba_ray.driver.open_runner import open_runner
+from jamba_ray.runners import runner as runner_file
+from jamba_ray.runners.latest_checkpoint import LatestCheckpoints, went_back
+from jamba_ray.runners.runner import Job, Runner
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import SweepProgress
 from jamba_ray.training import Report
@@ -50,7 +50,7 @@ def test_what_is_said(saved, there, found, damaged, said):
 
 def test_what_was_saved_is_told_and_missed_when_it_is_gone(tmp_path):
     store, notes, told = CheckpointStore(tmp_path), [], []
-    newest = NewestCheckpoints(store, notes.append, lambda *what: told.append(what))
+    newest = LatestCheckpoints(store, notes.append, lambda *what: told.append(what))
     for step in (2, 4, 6):
         store.save(3, step, snapshot(step))
         newest.saved(3, step)
@@ -60,7 +60,7 @@ def test_what_was_saved_is_told_and_missed_when_it_is_gone(tmp_path):
     shutil.rmtree(tmp_path / "trial-0003" / "step-000006")
     (tmp_path / "trial-0003" / "step-000004" / "state.json").write_text("{}")
     # Another process, which has it from the study.
-    later = NewestCheckpoints(store, notes.append)
+    later = LatestCheckpoints(store, notes.append)
     later.expect(3, 6)
     assert later.read(3).documents["state"]["step"] == 2
     (note,) = notes
@@ -71,12 +71,12 @@ def test_what_was_saved_is_told_and_missed_when_it_is_gone(tmp_path):
     assert "It is begun anew: 6 steps of it must be done again." in notes[1]
 
 
-def test_a_lane_tells_of_resumable_checkpoints_and_misses_the_one_that_is_gone(
+def test_a_runner_tells_of_resumable_checkpoints_and_misses_the_one_that_is_gone(
     tmp_path, monkeypatch
 ):
     import jamba_ray.models  # noqa: F401  (registers the families)
 
-    monkeypatch.setattr(lane_file, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(runner_file, "SAVE_EVERY_S", 0.0)
     folder = RunFolder(tmp_path / "run").create()
     base = TrialConfig.model_validate({"model": {"name": "mlp"}})
     told, notes, begun = [], [], []
@@ -88,14 +88,14 @@ def test_a_lane_tells_of_resumable_checkpoints_and_misses_the_one_that_is_gone(
             save(4, snapshot(step))
         raise MemoryError
 
-    def lane():
+    def runner():
         tell = lambda *what: told.append(what)  # noqa: E731
-        return Lane(folder, data(), fit=fit, note=notes.append, saved=tell)
+        return Runner(folder, data(), fit=fit, note=notes.append, saved=tell)
 
-    lane().train([Job(4, {})], base, lambda reports: ["continue"])
+    runner().train([Job(4, {})], base, lambda reports: ["continue"])
     assert told == [(4, 1), (4, 2), (4, 3)]
     shutil.rmtree(folder.checkpoints / "trial-0004" / "step-000003")
-    lane().train([Job(4, {}, True, step=3, saved=3)], base, lambda reports: ["continue"])
+    runner().train([Job(4, {}, True, step=3, saved=3)], base, lambda reports: ["continue"])
     assert begun == [{}, {4: 2}]
     assert notes == [
         "trial 4: its newest checkpoint (step 3) is gone. It goes on from step 2: 1 step of it "
@@ -107,7 +107,7 @@ def test_a_lane_tells_of_resumable_checkpoints_and_misses_the_one_that_is_gone(
 def test_a_training_keeps_its_two_newest_checkpoints_and_no_more(tmp_path, monkeypatch):
     import jamba_ray.models  # noqa: F401  (registers the families)
 
-    monkeypatch.setattr(lane_file, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(runner_file, "SAVE_EVERY_S", 0.0)
     folder = RunFolder(tmp_path / "run").create()
     base = TrialConfig.model_validate({"model": {"name": "mlp"}})
 
@@ -117,8 +117,8 @@ def test_a_training_keeps_its_two_newest_checkpoints_and_no_more(tmp_path, monke
             save(0, snapshot(step))
         raise MemoryError
 
-    with open_lane(folder, data(), alone=fit) as lane:
-        lane.train([Job(0, {})], base, lambda reports: ["continue"])
+    with open_runner(folder, data(), alone=fit) as runner:
+        runner.train([Job(0, {})], base, lambda reports: ["continue"])
     assert [entry.step for entry in CheckpointStore(folder.checkpoints).entries()] == [5, 6]
 
 
@@ -128,11 +128,11 @@ def test_a_sweep_deletes_old_checkpoints_also_while_nothing_finishes(tmp_path, m
     for step in range(1, 7):
         store.save(0, step, snapshot(step))
     nothing_yet = SweepProgress(1, {"running": 1}, None, (), (), {}, 0.0, 0.0, 1, None)
-    monkeypatch.setattr(poll_file, "call", lambda method, *_, **__: method)
+    monkeypatch.setattr(monitor_file, "call", lambda method, *_, **__: method)
     server = SimpleNamespace(progress=nothing_yet, standing=([], []))
-    poll = Poll(server, folder, 5, None, 0, lambda: (), lambda: False, HeadWatch({}, print, ""))
+    poll = Monitor(server, folder, 5, None, 0, lambda: (), lambda: False, HeadWatch({}, print, ""))
     poll.look()
     assert len(store.entries()) == 6, "not at every look"
-    monkeypatch.setattr(poll_file, "_TIDY_S", 0.0)
+    monkeypatch.setattr(monitor_file, "_TIDY_S", 0.0)
     poll.look()
     assert [entry.step for entry in store.entries()] == [5, 6]

@@ -1,12 +1,12 @@
-"""A lane whose node will be taken away saves where it stands, and leaves."""
+"""A runner whose node will be taken away saves where it stands, and leaves."""
 
 from __future__ import annotations
 
 import pytest
 
-from jamba_ray.runners.preemption import DrainedError, DrainNotice
+from jamba_ray.runners.preemption import PreemptedError, PreemptionNotice
 from jamba_ray.training import Member, fit
-from tests.search import trials
+from tests.study import trials
 
 
 def members():
@@ -28,13 +28,13 @@ def test_training_saves_between_two_reports_leaves_and_goes_on_bit_for_bit():
         now[0] += 1.0
         return now[0]
 
-    notice, saved, reports = DrainNotice(drains, clock), [], []
+    notice, saved, reports = PreemptionNotice(drains, clock), [], []
 
     def report(some):
         reports.extend(some)
         return ["continue"] * len(some)
 
-    with pytest.raises(DrainedError):
+    with pytest.raises(PreemptedError):
         notice.around(fit)(
             members(), trials.data(), report, save=lambda trial, snapshot: saved.append(snapshot)
         )
@@ -43,15 +43,15 @@ def test_training_saves_between_two_reports_leaves_and_goes_on_bit_for_bit():
     assert 0 < rows < 10_000
     (resumed,) = fit(members(), trials.data(), _go_on, resume={0: saved[-1]})
     # A node that stays disturbs nothing.
-    stays = DrainNotice(lambda: False)
+    stays = PreemptionNotice(lambda: False)
     (straight,) = stays.around(fit)(members(), trials.data(), _go_on)
     assert resumed.value == straight.value
 
 
-def test_the_notice_is_told_once_and_then_the_lane_leaves():
-    notice = DrainNotice(lambda: True)
+def test_the_notice_is_told_once_and_then_the_runner_leaves():
+    notice = PreemptionNotice(lambda: True)
     assert notice.is_urgent()
-    with pytest.raises(DrainedError, match="its node is being taken away"):
+    with pytest.raises(PreemptedError, match="its node is being taken away"):
         notice.leave()
 
 

@@ -1,4 +1,4 @@
-"""A lane: each trial's faults are its own, progress is saved and taken up again."""
+"""A runner: each trial's faults are its own, progress is saved and taken up again."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pytest
 from jamba_ray.checkpoints import CheckpointStore, Snapshot
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.errors import ConfigError, StorageError, TrialError
-from jamba_ray.runners import runner as lane_file
+from jamba_ray.runners import runner as runner_file
 from jamba_ray.runners.runner import (
     SAVE_EVERY_S,
     SAVE_SHARE,
     DetachedError,
     Job,
-    Lane,
+    Runner,
     root_cause,
     save_every_s,
 )
@@ -48,8 +48,8 @@ def outcome(member, step=3, value=0.5):
     )
 
 
-def lane(folder, fit):
-    return Lane(folder, data(), fit=fit)
+def runner(folder, fit):
+    return Runner(folder, data(), fit=fit)
 
 
 def test_each_trial_has_its_own_seed_and_an_invalid_one_fails_alone(folder, base):
@@ -60,7 +60,7 @@ def test_each_trial_has_its_own_seed_and_an_invalid_one_fails_alone(folder, base
         return [outcome(m) for m in members]
 
     jobs = [Job(0, {"model.n_heads": 8}), Job(1, {"model.n_heads": 7}), Job(2, {"seed": 77})]
-    ends = lane(folder, fit).train(jobs, base, carry_on)
+    ends = runner(folder, fit).train(jobs, base, carry_on)
     assert seen == [(0, 5, 8), (2, 77, base.model.n_heads)]
     assert [e.state for e in ends] == ["complete", "failed", "complete"]
     assert "`model.n_heads` must divide" in ends[1].reason
@@ -76,10 +76,10 @@ def test_of_a_stack_that_falls_over_only_the_guilty_member_fails(folder, base):
             raise ZeroDivisionError("no rows")
         return [outcome(m) for m in members]
 
-    ends = lane(folder, fit).train([Job(n, {}) for n in (1, 2, 3)], base, carry_on)
+    ends = runner(folder, fit).train([Job(n, {}) for n in (1, 2, 3)], base, carry_on)
     assert calls == [[1, 2, 3], [1], [2], [3]]
     assert [e.state for e in ends] == ["complete", "failed", "complete"]
-    assert ends[1].reason.startswith("ZeroDivisionError: no rows (test_lane.py:")
+    assert ends[1].reason.startswith("ZeroDivisionError: no rows (test_runner.py:")
     (log,) = folder.logs.iterdir()
     assert "trial 2 failed" in log.read_text()
     assert "Traceback" in log.read_text()
@@ -91,11 +91,11 @@ def test_what_is_no_fault_of_the_trial_passes_through(folder, base, error):
         raise error
 
     with pytest.raises(type(error)):
-        lane(folder, fit).train([Job(0, {})], base, carry_on)
+        runner(folder, fit).train([Job(0, {})], base, carry_on)
 
 
 def test_progress_is_saved_and_taken_up_again(folder, base, monkeypatch):
-    monkeypatch.setattr(lane_file, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(runner_file, "SAVE_EVERY_S", 0.0)
     resumed = {}
 
     def fit(members, data, report, *, device, save, resume):
@@ -105,13 +105,13 @@ def test_progress_is_saved_and_taken_up_again(folder, base, monkeypatch):
             save(members[0].trial, Snapshot(documents={"state": {"step": step}}))
         raise MemoryError
 
-    first = lane(folder, fit).train([Job(4, {})], base, carry_on)
+    first = runner(folder, fit).train([Job(4, {})], base, carry_on)
     assert first[0].reason == "out of memory (MemoryError)"
     newest, _ = CheckpointStore(folder.checkpoints).latest(4)
     assert (newest.entry.step, newest.snapshot.documents["state"]["step"]) == (3, 3)
     # A damaged newest checkpoint is passed over.
     (folder.checkpoints / newest.entry.path / "state.json").write_text('{"step": 9}')
-    lane(folder, fit).train([Job(4, {}, resumed=True)], base, carry_on)
+    runner(folder, fit).train([Job(4, {}, resumed=True)], base, carry_on)
     assert resumed[4].documents["state"]["step"] == 2
     text = "".join(p.read_text() for p in folder.logs.iterdir())
     assert "damaged checkpoint" in text
@@ -124,12 +124,12 @@ def test_saving_is_not_done_at_every_report(folder, base):
             save(0, Snapshot(documents={"state": {"step": step}}))
         return [outcome(members[0])]
 
-    lane(folder, fit).train([Job(0, {})], base, carry_on)
+    runner(folder, fit).train([Job(0, {})], base, carry_on)
     kinds = [(e.kind, e.step) for e in CheckpointStore(folder.checkpoints).entries(0)]
     assert sorted(kinds) == [("best", 3), ("step", 1)]
 
 
-def test_a_lane_of_many_trials_saves_as_often_as_its_share_allows():
+def test_a_runner_of_many_trials_saves_as_often_as_its_share_allows():
     assert save_every_s(0.01, []) == SAVE_EVERY_S
     assert save_every_s(0.01, [1.0, 3.0]) == SAVE_EVERY_S
     sixteen = save_every_s(0.01, [1.0] * 16)
@@ -144,7 +144,7 @@ def test_pruned_trials_leave_no_checkpoint(folder, base):
 
         return [dataclasses.replace(outcome(members[0]), state="pruned")]
 
-    (end,) = lane(folder, fit).train([Job(0, {})], base, carry_on)
+    (end,) = runner(folder, fit).train([Job(0, {})], base, carry_on)
     assert (end.state, end.checkpoint) == ("pruned", None)
     assert CheckpointStore(folder.checkpoints).entries() == []
 
@@ -170,7 +170,7 @@ def test_nonsense_fails_the_trial_that_says_it(folder, base, said, reason):
         report([said if said is None else Report(0, 1, 1, 0.1, 0.1, said, 0.0)])
         return [outcome(members[0])]
 
-    (end,) = lane(folder, fit).train([Job(0, {})], base, carry_on)
+    (end,) = runner(folder, fit).train([Job(0, {})], base, carry_on)
     assert end.state == "failed"
     assert end.reason.startswith(reason)
 
@@ -185,7 +185,7 @@ def test_a_store_that_refuses_for_long_is_no_fault_of_the_trial(folder, base, mo
         refused.append(1)
         raise StorageError("Disk full.")
 
-    unlucky = Lane(folder, data(), fit=fit, patience_s=0.5)
+    unlucky = Runner(folder, data(), fit=fit, patience_s=0.5)
     monkeypatch.setattr(unlucky._store, "save", full)
     with pytest.raises(DetachedError, match="Disk full"):
         unlucky.train([Job(0, {})], base, carry_on)
@@ -205,7 +205,7 @@ def _chained() -> BaseException:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (_chained(), "OSError: cable cut (test_lane.py:"),
+        (_chained(), "OSError: cable cut (test_runner.py:"),
         (SystemExit(3), "the training code called sys.exit(3)"),
         (MemoryError(), "out of memory (MemoryError)"),
         (ConfigError(["One.", "Two."]), "One. Two."),

@@ -1,4 +1,5 @@
-"""A lane of stacks: trials that come and go, each told of once, none paying for another's fault."""
+"""A runner of stacks: trials that come and go, each told of once, none paying for another's
+fault."""
 
 from __future__ import annotations
 
@@ -6,9 +7,9 @@ import numpy as np
 import pytest
 
 from jamba_ray.config.run import TrialConfig
-from jamba_ray.runners import runner as lane_file
+from jamba_ray.runners import runner as runner_file
 from jamba_ray.runners.runner import Job
-from jamba_ray.runners.stack_runner import StackLane
+from jamba_ray.runners.stack_runner import StackRunner
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.training import fit
 from tests.study.trials import data
@@ -61,8 +62,8 @@ class Study:
 
 
 def train(folder, base, study, jobs, size=2, fit=fit):
-    lane = StackLane(folder, data(), fit=fit)
-    lane.train_stack(jobs, base, study.report, size=size, ended=study.ended, more=study.more)
+    runner = StackRunner(folder, data(), fit=fit)
+    runner.train_stack(jobs, base, study.report, size=size, ended=study.ended, more=study.more)
     return study
 
 
@@ -100,7 +101,7 @@ def test_a_study_that_has_no_room_now_is_asked_again(folder, base):
 
 def test_trials_that_were_interrupted_go_on_in_step(folder, base, tmp_path, monkeypatch):
     """Checkpoints at different reports: both stand at the study's last one before anything new."""
-    monkeypatch.setattr(lane_file, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(runner_file, "SAVE_EVERY_S", 0.0)
     saved = {0: 2, 1: 1}
 
     class Killed(BaseException):

@@ -10,7 +10,7 @@ from jamba_ray.checkpoints import RemoteFolder
 from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.errors import StorageError
 from jamba_ray.runs import bucket_rows
-from jamba_ray.runs.bucket_rows import MirroredRows
+from jamba_ray.runs.bucket_rows import BucketRows
 from jamba_ray.runs.row_log import RowLog, read_rows, row_file
 from tests.checkpoints.s3_server import s3_server
 
@@ -45,12 +45,12 @@ def _write(folder, trial, *steps):
 def _there(tmp_path, remote, name):
     folder = tmp_path / name
     folder.mkdir()
-    MirroredRows(folder, remote).fetch()
+    BucketRows(folder, remote).fetch()
     return [(row["trial"], row["step"]) for row in read_rows(folder)]
 
 
 def test_what_is_new_goes_alone(here, remote, tmp_path):
-    rows = MirroredRows(here, remote)
+    rows = BucketRows(here, remote)
     _write(here, 0, 1, 2)
     rows.push_new()
     assert remote.names() == ["rows.jsonl.gz"]
@@ -68,7 +68,7 @@ def test_what_is_new_goes_alone(here, remote, tmp_path):
 
 
 def test_nothing_new_is_not_copied(here, remote, server):
-    rows = MirroredRows(here, remote)
+    rows = BucketRows(here, remote)
     _write(here, 0, 1)
     rows.push_new()
     _write(here, 0, 2)
@@ -79,7 +79,7 @@ def test_nothing_new_is_not_copied(here, remote, server):
 
 
 def test_half_a_row_waits_for_its_other_half(here, remote, tmp_path):
-    rows = MirroredRows(here, remote)
+    rows = BucketRows(here, remote)
     rows.push_new()
     _write(here, 0, 1, 2)
     file = row_file(here, 0)
@@ -95,7 +95,7 @@ def test_half_a_row_waits_for_its_other_half(here, remote, tmp_path):
 
 def test_a_part_that_is_large_is_closed(here, remote, tmp_path, monkeypatch):
     monkeypatch.setattr(bucket_rows, "_PART_BYTES", 250)
-    rows = MirroredRows(here, remote)
+    rows = BucketRows(here, remote)
     rows.push_new()
     for step in range(1, 9):
         _write(here, 0, step)
@@ -107,7 +107,7 @@ def test_a_part_that_is_large_is_closed(here, remote, tmp_path, monkeypatch):
 
 def test_a_refused_copy_is_made_with_the_next(here, remote, tmp_path, server):
     impatient = RemoteFolder(remote.uri, server[0], sleep=_no_more)
-    rows = MirroredRows(here, impatient)
+    rows = BucketRows(here, impatient)
     rows.push_new()
     _write(here, 0, 1)
     server[1].plan = lambda method, path: (503, "SlowDown") if method == "PUT" else None
@@ -121,14 +121,14 @@ def test_a_refused_copy_is_made_with_the_next(here, remote, tmp_path, server):
 
 
 def test_a_session_elsewhere_goes_on_with_what_there_is(here, remote, tmp_path):
-    first = MirroredRows(here, remote)
+    first = BucketRows(here, remote)
     first.push_new()
     _write(here, 0, 1, 2)
     first.push_new()
 
     there = tmp_path / "there"
     there.mkdir()
-    second = MirroredRows(there, remote)
+    second = BucketRows(there, remote)
     second.fetch()
     _write(there, 0, 2, 3)  # from its checkpoint on
     second.push_new()
@@ -139,7 +139,7 @@ def test_a_session_elsewhere_goes_on_with_what_there_is(here, remote, tmp_path):
 
 
 def test_a_damaged_part_costs_its_own_rows(here, remote, tmp_path):
-    rows = MirroredRows(here, remote)
+    rows = BucketRows(here, remote)
     _write(here, 0, 1)
     rows.push_new()
     _write(here, 1, 1)

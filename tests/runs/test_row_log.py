@@ -34,7 +34,7 @@ def test_a_torn_line_costs_itself_only(tmp_path):
     RowLog(tmp_path).write(0, 1, {})
     with open(row_file(tmp_path, 0), "a") as file:
         file.write('{"trial": 0, "step": 2, "met')
-    log = RowLog(tmp_path)  # the lane that continues the trial
+    log = RowLog(tmp_path)  # the runner that continues the trial
     log.write(0, 2, {"a": 1.0})
     log.write(0, 3, {})
     assert steps(tmp_path) == [(0, 1), (0, 2), (0, 3)]

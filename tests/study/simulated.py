@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from jamba_ray.config.space import Params
-from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.study.records import ReportLine, TrialSpec
-from jamba_ray.study.sweep_study import StudyBook
+from jamba_ray.study.sweep_study import SweepStudy
 from tests.study.studies import settings
 
 Landscape = Callable[[Params, int], list[float]]
@@ -81,11 +81,11 @@ def folder() -> tempfile.TemporaryDirectory[str]:
 def sweep(
     folder: Path, *, size: int, seed: int, landscape: Landscape = curve, **changes: Any
 ) -> Result:
-    """One lane that trains stacks of up to ``size`` trials, all of which report in step."""
-    book = StudyBook(folder / "study.db", settings(seed=seed, stack=size, **changes), session="s")
-    train_all(book, size, landscape=landscape)
-    records, best = book.records(), book.progress().best
-    book.close()
+    """One runner that trains stacks of up to ``size`` trials, all of which report in step."""
+    study = SweepStudy(folder / "study.db", settings(seed=seed, stack=size, **changes), session="s")
+    train_all(study, size, landscape=landscape)
+    records, best = study.records(), study.progress().best
+    study.close()
     assert best is not None
     worth = sum(landscape(best.params, luck)[-1] for luck in range(64)) / 64
     shapes = {tuple(v for p, v in r.params.items() if p.startswith("model.")) for r in records}
@@ -93,34 +93,34 @@ def sweep(
 
 
 def train_all(
-    book: StudyBook,
+    study: SweepStudy,
     size: int,
     *,
     prefix: str = "s",
     boundaries: int = 10**9,
     landscape: Landscape = curve,
 ) -> bool:
-    """Ask, fill, train and report as a lane does, for so many report boundaries; whether it was
+    """Ask, fill, train and report as a runner does, for so many report boundaries; whether it was
     cut off there, which leaves the stack in the study as a kill would."""
     asked = 0
-    while (first := book.ask(f"{prefix}/{asked}").spec) is not None:
+    while (first := study.ask(f"{prefix}/{asked}").spec) is not None:
         ticket, asked = f"{prefix}/{asked}", asked + 1
         live = {first.number: first}
         if size > 1:
-            # As a lane does: what was interrupted goes on before anything new is asked for.
-            live = {s.number: s for s in book.fill(ticket, size, new=first.step == 0)}
+            # As a runner does: what was interrupted goes on before anything new is asked for.
+            live = {s.number: s for s in study.fill(ticket, size, new=first.step == 0)}
         while live:
             if boundaries == 0:
                 return True
             boundaries -= 1
-            live = _to_next_report(book, live, landscape)
+            live = _to_next_report(study, live, landscape)
             if live and size > 1:
-                live |= {s.number: s for s in book.fill(ticket, size) if s.number not in live}
+                live |= {s.number: s for s in study.fill(ticket, size) if s.number not in live}
     return False
 
 
 def _to_next_report(
-    book: StudyBook, live: dict[int, TrialSpec], landscape: Landscape
+    study: SweepStudy, live: dict[int, TrialSpec], landscape: Landscape
 ) -> dict[int, TrialSpec]:
     """Trials that go on after their next report."""
     live = {n: replace(spec, step=spec.step + 1) for n, spec in sorted(live.items())}
@@ -128,11 +128,11 @@ def _to_next_report(
         ReportLine(n, spec.step, landscape(spec.params, n)[spec.step - 1])
         for n, spec in live.items()
     ]
-    for told, decision in zip(lines, book.report(lines), strict=True):
+    for told, decision in zip(lines, study.report(lines), strict=True):
         if decision == "prune":
-            book.finish(LaneOutcome(told.number, "pruned"))
+            study.finish(TrialOutcome(told.number, "pruned"))
         elif told.step == N_REPORTS:
-            book.finish(LaneOutcome(told.number, "complete", value=told.value))
+            study.finish(TrialOutcome(told.number, "complete", value=told.value))
         else:
             continue
         del live[told.number]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from jamba_ray.config.space import Parameter, Params, SearchSpace, in_order, parse_leaves
-from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.study.records import ReportLine, TrialSpec
 from jamba_ray.study.settings import StudySettings
-from jamba_ray.study.sweep_study import StudyBook
+from jamba_ray.study.sweep_study import SweepStudy
 
 N_REPORTS = 9
 TREE: dict[str, Any] = {
@@ -27,7 +27,7 @@ def space_of(tree: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> 
     assert not circles
     return SearchSpace(
         parameters=tuple(
-            Parameter(path=p, leaf=leaves[p], fusible=p.startswith("training.")) for p in order
+            Parameter(path=p, leaf=leaves[p], stackable=p.startswith("training.")) for p in order
         ),
         base=dict(base or {}),
     )
@@ -54,18 +54,18 @@ def line(number: int, step: int, value: float) -> ReportLine:
     return ReportLine(number, step, value, rows_seen=100 * step, goodput_s=0.1 * step)
 
 
-def train(book: StudyBook, spec: TrialSpec, *, start: int = 1, stop: int = N_REPORTS) -> bool:
+def train(study: SweepStudy, spec: TrialSpec, *, start: int = 1, stop: int = N_REPORTS) -> bool:
     """Report steps start..stop of a trial and finish it if it ends; whether it ended."""
     values = curve(spec.params, spec.number)
     for step in range(start, stop + 1):
-        (decision,) = book.report([line(spec.number, step, values[step - 1])])
+        (decision,) = study.report([line(spec.number, step, values[step - 1])])
         if decision == "prune":
-            book.finish(LaneOutcome(spec.number, "pruned", value=values[step - 1]))
+            study.finish(TrialOutcome(spec.number, "pruned", value=values[step - 1]))
             return True
     if stop < N_REPORTS:
         return False
-    book.finish(
-        LaneOutcome(
+    study.finish(
+        TrialOutcome(
             spec.number,
             "complete",
             value=values[-1],
@@ -77,15 +77,15 @@ def train(book: StudyBook, spec: TrialSpec, *, start: int = 1, stop: int = N_REP
     return True
 
 
-def run_to_end(book: StudyBook, prefix: str = "s") -> list[TrialSpec]:
+def run_to_end(study: SweepStudy, prefix: str = "s") -> list[TrialSpec]:
     specs = []
-    while (spec := book.ask(f"{prefix}/{len(specs)}").spec) is not None:
+    while (spec := study.ask(f"{prefix}/{len(specs)}").spec) is not None:
         specs.append(spec)
-        train(book, spec, start=1)
+        train(study, spec, start=1)
     return specs
 
 
-def open_book(folder: Path, **changes: Any) -> StudyBook:
+def open_study(folder: Path, **changes: Any) -> SweepStudy:
     session = changes.pop("session", "s")
     more = {name: changes.pop(name) for name in ("clock", "waiting") if name in changes}
-    return StudyBook(folder / "study.db", settings(**changes), session=session, **more)
+    return SweepStudy(folder / "study.db", settings(**changes), session=session, **more)

@@ -10,12 +10,12 @@ import pytest
 
 from jamba_ray.study.forecast import Course, forecast
 
-NO_RUNGS = Course(rows=100, rungs=(), factor=3, lanes=2)
+NO_RUNGS = Course(rows=100, rungs=(), factor=3, runners=2)
 
 
 def test_equal_trials_without_rungs_are_arithmetic():
     found = forecast([0.5], NO_RUNGS, 5)
-    assert found.p50_s == found.p90_s == pytest.approx(150.0)  # 3 rounds of 50 s on 2 lanes
+    assert found.p50_s == found.p90_s == pytest.approx(150.0)  # 3 rounds of 50 s on 2 runners
 
 
 def test_running_trials_need_only_their_rest():
@@ -35,7 +35,7 @@ def test_unequal_rates_spread_the_quantiles():
 def test_rungs_save_what_the_pruner_saves():
     """60 trials of random order through Optuna's own pruner: half of such sweeps take longer than
     P50, one in ten longer than P90 (bounds: 99.9 % of binomials of 40 sweeps)."""
-    course = Course(rows=27, rungs=(3, 9), factor=3, lanes=2)
+    course = Course(rows=27, rungs=(3, 9), factor=3, runners=2)
     found = forecast([1.0], course, 60)
     took = [_simulated(seed) for seed in range(40)]
     assert 10 <= sum(t > found.p50_s for t in took) <= 30
@@ -44,7 +44,7 @@ def test_rungs_save_what_the_pruner_saves():
 
 
 def _simulated(seed: int) -> float:
-    """Wall time of 60 trials on 2 lanes, each with one random score, one row a second."""
+    """Wall time of 60 trials on 2 runners, each with one random score, one row a second."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     rng = random.Random(seed)
     study = optuna.create_study(
@@ -54,7 +54,7 @@ def _simulated(seed: int) -> float:
         ),
         sampler=optuna.samplers.RandomSampler(seed=seed),
     )
-    lanes = [0.0, 0.0]
+    runners = [0.0, 0.0]
     for _ in range(60):
         trial, value = study.ask(), rng.random()
         took = 27
@@ -64,5 +64,5 @@ def _simulated(seed: int) -> float:
                 took = step
                 break
         study.tell(trial, value, state=optuna.trial.TrialState.COMPLETE)
-        heapq.heapreplace(lanes, lanes[0] + took)
-    return max(lanes)
+        heapq.heapreplace(runners, runners[0] + took)
+    return max(runners)

@@ -10,7 +10,7 @@ import pytest
 from jamba_ray.config.search import PrunerSection
 from jamba_ray.study import sampling
 from jamba_ray.study.rungs import Rungs
-from tests.study.studies import line, open_book
+from tests.study.studies import line, open_study
 
 
 def histories_agree(seed: int, make: type[Rungs]) -> bool:
@@ -83,15 +83,15 @@ def test_without_pruner_there_are_no_rungs():
 
 def test_a_study_of_ours_is_judged_alike_by_optuna(tmp_path):
     """What the study's file holds is all that Optuna's pruner needs to decide as ours did."""
-    book = open_book(tmp_path, n_trials=9)
-    specs = [book.ask(f"s/{i}").spec for i in range(9)]
+    study = open_study(tmp_path, n_trials=9)
+    specs = [study.ask(f"s/{i}").spec for i in range(9)]
     rng, pruned = random.Random(3), {}
     for step in (1, 2, 3):
         for spec in specs:
             value = rng.randint(0, 20) / 20
-            (decision,) = book.report([line(spec.number, step, value)])
+            (decision,) = study.report([line(spec.number, step, value)])
             pruned[spec.number] = decision == "prune"
-    book.close()
+    study.close()
     assert len(set(pruned.values())) == 2
     url = f"sqlite:///{tmp_path / 'study.db'}"
     study = optuna.load_study(study_name=None, storage=url)

@@ -11,11 +11,11 @@ from optuna.trial import TrialState, create_trial
 
 from jamba_ray.config.search import SamplerSection
 from jamba_ray.study import sampler_history, suggestions
-from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.study.proposal import propose
-from jamba_ray.study.sampler_history import Window
+from jamba_ray.study.sampler_history import SamplerHistory
 from jamba_ray.study.study_view import view
-from tests.study.studies import TREE, line, open_book, train
+from tests.study.studies import TREE, line, open_study, train
 
 RATE = optuna.distributions.FloatDistribution(1e-4, 1e-1, log=True)
 
@@ -44,8 +44,8 @@ def study_of(n: int, direction: str, seed: int, complete: float = 0.1) -> optuna
     return study
 
 
-def window_of(study: optuna.Study, sampler: str, order: list[int] | None = None) -> Window:
-    shown = Window(sampler, 8, study.direction.name.lower())
+def window_of(study: optuna.Study, sampler: str, order: list[int] | None = None) -> SamplerHistory:
+    shown = SamplerHistory(sampler, 8, study.direction.name.lower())
     trials = study.get_trials(deepcopy=False)
     for number in order or range(len(trials)):
         shown.note(trials[number])
@@ -85,7 +85,7 @@ def test_a_study_that_is_not_long_is_shown_whole():
     trials = study.get_trials(deepcopy=False)
     assert window_of(study, "tpe").of(trials) is None
     assert window_of(study, "qmc").of(trials) is None
-    patient = Window("tpe", 5000, "maximize")
+    patient = SamplerHistory("tpe", 5000, "maximize")
     longer = study_of(1500, "maximize", seed=3).trials
     for trial in longer:
         patient.note(trial)
@@ -132,20 +132,20 @@ def test_proposals_are_made_from_what_was_judged_so_far(tmp_path, monkeypatch):
         return propose(*args, seen=seen, **kwargs)
 
     monkeypatch.setattr(suggestions, "propose", spy)
-    book = open_book(tmp_path, tree={"training": TREE["training"]}, n_trials=64, stack=4)
-    book.ask("s/a")
-    specs = book.fill("s/a", 4)
+    study = open_study(tmp_path, tree={"training": TREE["training"]}, n_trials=64, stack=4)
+    study.ask("s/a")
+    specs = study.fill("s/a", 4)
     for step in (1, 2, 3):
-        decisions = book.report([line(s.number, step, 0.9 - s.number / 100) for s in specs])
+        decisions = study.report([line(s.number, step, 0.9 - s.number / 100) for s in specs])
     assert decisions == ["continue", "prune", "prune", "prune"]
     for spec in specs[1:]:
-        book.finish(LaneOutcome(spec.number, "pruned"))
-    book.fill("s/a", 4)
+        study.finish(TrialOutcome(spec.number, "pruned"))
+    study.fill("s/a", 4)
     assert [t.state for t in shown[-3]] == [TrialState.PRUNED] * 4
     assert [t.state for t in shown[-1][4:]] == [TrialState.RUNNING] * 2
-    good, _ = _split_trials(book._study, shown[-3], 1)
+    good, _ = _split_trials(study._study, shown[-3], 1)
     assert [t.number for t in good] == [0]
-    book.close()
+    study.close()
 
 
 def test_a_sampler_sees_only_what_it_is_shown():
@@ -165,15 +165,15 @@ def test_proposals_go_on_as_they_were_after_reopening(tmp_path, monkeypatch):
     given = {"n_trials": 40, "sampler": SamplerSection(name="tpe")}
     (tmp_path / "whole").mkdir()
     (tmp_path / "cut").mkdir()
-    whole = open_book(tmp_path / "whole", **given)
+    whole = open_study(tmp_path / "whole", **given)
     proposed = []
     while (spec := whole.ask(f"s/{len(proposed)}").spec) is not None:
         proposed.append(spec.params)
         train(whole, spec)
     whole.close()
     for n in range(40):
-        book = open_book(tmp_path / "cut", session=f"s{n}", **given)
-        spec = book.ask(f"s{n}/0").spec
+        study = open_study(tmp_path / "cut", session=f"s{n}", **given)
+        spec = study.ask(f"s{n}/0").spec
         assert spec.params == proposed[n], n
-        train(book, spec)
-        book.close()
+        train(study, spec)
+        study.close()

@@ -7,9 +7,9 @@ import pytest
 from jamba_ray.config.search import PrunerSection, SamplerSection
 from jamba_ray.errors import ConfigError
 from jamba_ray.study import sampling
-from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.study.proposal import distribution
-from tests.study.studies import open_book, space_of
+from tests.study.studies import open_study, space_of
 
 SAMPLERS = ["tpe", "random", "qmc", "gp"]
 RIVALS = {
@@ -37,19 +37,21 @@ RIVALS = {
 
 
 def asked(tmp_path, n: int, **changes):
-    book = open_book(tmp_path, n_trials=n, **changes)
+    study = open_study(tmp_path, n_trials=n, **changes)
     found = []
-    while (spec := book.ask(f"s/{len(found)}").spec) is not None:
+    while (spec := study.ask(f"s/{len(found)}").spec) is not None:
         found.append(spec.params)
-        book.finish(LaneOutcome(spec.number, "complete", value=0.1 + 0.01 * (len(found) * 7 % 11)))
-    book.close()
+        study.finish(
+            TrialOutcome(spec.number, "complete", value=0.1 + 0.01 * (len(found) * 7 % 11))
+        )
+    study.close()
     return found
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_conditional_parameters_exist_exactly_where_their_condition_holds(tmp_path, name):
     section = SamplerSection(name=name, n_startup_trials=5)
-    found = asked(tmp_path, 24, tree=RIVALS, sampler=section, lanes=2)
+    found = asked(tmp_path, 24, tree=RIVALS, sampler=section, runners=2)
     assert {p["model.name"] for p in found} == {"attention", "mlp", "lightgbm"}
     for params in found:
         assert ("model.n_heads" in params) == (params["model.name"] == "attention")
@@ -74,12 +76,14 @@ def test_tpe_learns(tmp_path):
     """After 12 random draws TPE draws near the optimum; of 30 blind draws on [0, 1] one in five
     would lie within 0.1 of it."""
     tree = {"training": {"rate": {"type": "float", "low": 0.0, "high": 1.0}}}
-    book = open_book(tmp_path, tree=tree, n_trials=42, sampler=SamplerSection(n_startup_trials=12))
+    study = open_study(
+        tmp_path, tree=tree, n_trials=42, sampler=SamplerSection(n_startup_trials=12)
+    )
     found = []
-    while (spec := book.ask(f"s/{len(found)}").spec) is not None:
+    while (spec := study.ask(f"s/{len(found)}").spec) is not None:
         found.append(float(spec.params["training.rate"]))
-        book.finish(LaneOutcome(spec.number, "complete", value=-abs(found[-1] - 0.3)))
-    book.close()
+        study.finish(TrialOutcome(spec.number, "complete", value=-abs(found[-1] - 0.3)))
+    study.close()
     assert sum(abs(x - 0.3) < 0.1 for x in found[12:]) >= 15
 
 
@@ -102,9 +106,9 @@ def test_the_grid_is_covered_once_with_its_conditions(tmp_path):
 def test_a_grid_over_a_continuous_range_is_refused(tmp_path):
     tree = {"training": {"rate": {"type": "float", "low": 0.0, "high": 1.0}}}
     with pytest.raises(ConfigError, match=r"training\.rate has no `step`"):
-        open_book(tmp_path, tree=tree, sampler=SamplerSection(name="grid"))
+        open_study(tmp_path, tree=tree, sampler=SamplerSection(name="grid"))
     # The refused study released its lock.
-    open_book(tmp_path, tree=tree).close()
+    open_study(tmp_path, tree=tree).close()
 
 
 def test_no_warning_and_no_value_beyond_the_last_step():

@@ -10,13 +10,13 @@ import pytest
 
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.study import stacks
-from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.study.records import Paying
 from jamba_ray.study.settings import report_rows
 from jamba_ray.study.stacks import steps_to_come
 from jamba_ray.training.schedule import Timetable
-from tests.search import simulated
-from tests.study.studies import TREE, line, open_book, space_of
+from tests.study import simulated
+from tests.study.studies import TREE, line, open_study, space_of
 
 ONE_SHAPE = {"training": TREE["training"]}
 
@@ -25,56 +25,56 @@ def shapes(specs):
     return {tuple(s.shape.items()) for s in specs}
 
 
-def end(book, *specs, value=0.5):
+def end(study, *specs, value=0.5):
     for spec in specs:
-        book.finish(LaneOutcome(spec.number, "complete", value=value))
+        study.finish(TrialOutcome(spec.number, "complete", value=value))
 
 
-def test_a_lane_is_filled_with_trials_of_the_first_ones_shape(tmp_path):
-    book = open_book(tmp_path, n_trials=64, stack=4)
-    first = book.ask("s/a").spec
-    held = book.fill("s/a", 4)
+def test_a_runner_is_filled_with_trials_of_the_first_ones_shape(tmp_path):
+    study = open_study(tmp_path, n_trials=64, stack=4)
+    first = study.ask("s/a").spec
+    held = study.fill("s/a", 4)
     assert [s.number for s in held] == [0, 1, 2, 3]
     assert held[0] == first
     assert len(shapes(held)) == 1
     assert len({s.params["training.rate"] for s in held}) == 4
-    assert book.fill("s/a", 4) == held, "a reply that was lost changes nothing"
-    book.close()
+    assert study.fill("s/a", 4) == held, "a reply that was lost changes nothing"
+    study.close()
 
 
 def test_free_slots_are_filled_again_up_to_the_stacks_share(tmp_path):
     """Of 64 trials a stack has 8 and one of the first eight 4; of one shape it goes on."""
     for tree, n_ended in ((TREE, 4), (ONE_SHAPE, 64)):
-        book = open_book(tmp_path / str(n_ended), tree=tree, n_trials=64, stack=4)
-        book.ask("s/a")
+        study = open_study(tmp_path / str(n_ended), tree=tree, n_trials=64, stack=4)
+        study.ask("s/a")
         seen = set()
-        while held := book.fill("s/a", 4):
+        while held := study.fill("s/a", 4):
             seen |= {s.number for s in held}
-            end(book, held[0])
+            end(study, held[0])
         assert len(seen) == n_ended
-        book.close()
+        study.close()
 
 
 def test_the_first_stacks_are_of_different_shapes(tmp_path):
-    book = open_book(tmp_path, tree=simulated.TREE, n_trials=64, stack=4)
+    study = open_study(tmp_path, tree=simulated.TREE, n_trials=64, stack=4)
     seen = []
     for i in range(8):
-        book.ask(f"s/{i}")
-        held = book.fill(f"s/{i}", 4)
+        study.ask(f"s/{i}")
+        held = study.fill(f"s/{i}", 4)
         assert len(held) == 4
         seen += shapes(held)
-        end(book, *held)
+        end(study, *held)
     assert len(set(seen)) == 8
-    book.close()
+    study.close()
 
 
-def test_a_lane_takes_no_more_than_its_share_of_what_is_left(tmp_path):
-    book = open_book(tmp_path, tree=ONE_SHAPE, n_trials=12, lanes=2, stack=10)
-    book.ask("s/a"), book.ask("s/b")
-    assert len(book.fill("s/a", 10)) == 1 + 5
-    assert len(book.fill("s/b", 10)) == 1 + 3
-    assert book.ask("s/c").spec is not None
-    book.close()
+def test_a_runner_takes_no_more_than_its_share_of_what_is_left(tmp_path):
+    study = open_study(tmp_path, tree=ONE_SHAPE, n_trials=12, runners=2, stack=10)
+    study.ask("s/a"), study.ask("s/b")
+    assert len(study.fill("s/a", 10)) == 1 + 5
+    assert len(study.fill("s/b", 10)) == 1 + 3
+    assert study.ask("s/c").spec is not None
+    study.close()
 
 
 def test_a_finite_space_is_not_tried_twice_in_stacks(tmp_path):
@@ -82,85 +82,85 @@ def test_a_finite_space_is_not_tried_twice_in_stacks(tmp_path):
         "model": {"width": {"type": "categorical", "choices": [1, 2, 3]}},
         "training": {"rate": {"type": "categorical", "choices": [0.1, 0.2]}},
     }
-    book = open_book(tmp_path, tree=tree, n_trials=20, stack=4)
+    study = open_study(tmp_path, tree=tree, n_trials=20, stack=4)
     seen = []
-    while (spec := book.ask(f"s/{len(seen)}").spec) is not None:
-        held = book.fill(f"s/{len(seen)}", 4)
+    while (spec := study.ask(f"s/{len(seen)}").spec) is not None:
+        held = study.fill(f"s/{len(seen)}", 4)
         assert spec in held
         seen += [tuple(s.params.values()) for s in held]
-        end(book, *held)
+        end(study, *held)
     assert len(seen) == len(set(seen)) == 6
-    book.close()
+    study.close()
 
 
 def test_what_was_enqueued_begins_a_stack_and_joins_none(tmp_path):
     wanted = ({"training.rate": 0.01}, {"training.rate": 0.02})
-    book = open_book(tmp_path, n_trials=64, stack=4, first=wanted)
-    assert book.ask("s/a").spec.params["training.rate"] == 0.01
-    assert len(book.fill("s/a", 4)) == 1
-    assert book.ask("s/b").spec.params["training.rate"] == 0.02
-    assert len(book.fill("s/b", 4)) == 4
-    book.close()
+    study = open_study(tmp_path, n_trials=64, stack=4, first=wanted)
+    assert study.ask("s/a").spec.params["training.rate"] == 0.01
+    assert len(study.fill("s/a", 4)) == 1
+    assert study.ask("s/b").spec.params["training.rate"] == 0.02
+    assert len(study.fill("s/b", 4)) == 4
+    study.close()
 
 
-def test_after_a_lost_lane_each_trial_goes_on_alone(tmp_path):
+def test_after_a_lost_runner_each_trial_goes_on_alone(tmp_path):
     """One of them may have killed it, and would kill the others with it again."""
-    book = open_book(tmp_path, n_trials=64, stack=4)
-    book.ask("s/a")
-    held = book.fill("s/a", 4)
-    book.lost("s/a", "killed")
+    study = open_study(tmp_path, n_trials=64, stack=4)
+    study.ask("s/a")
+    held = study.fill("s/a", 4)
+    study.lost("s/a", "killed")
     for i, spec in enumerate(held):
-        assert book.ask(f"s/{i}").spec.number == spec.number
-        assert [s.number for s in book.fill(f"s/{i}", 4)] == [spec.number]
-    book.lost("s/0", "killed")
-    states = [r.state for r in book.records()]
+        assert study.ask(f"s/{i}").spec.number == spec.number
+        assert [s.number for s in study.fill(f"s/{i}", 4)] == [spec.number]
+    study.lost("s/0", "killed")
+    states = [r.state for r in study.records()]
     assert states == ["failed", "running", "running", "running"]
-    book.close()
+    study.close()
 
 
 def test_a_stack_that_hung_is_gone_on_with_one_by_one(tmp_path):
     now = [0.0]
-    book = open_book(tmp_path, n_trials=64, stack=2, hang_timeout_s=9.0, clock=lambda: now[0])
-    book.ask("s/a")
-    assert len(book.fill("s/a", 2)) == 2
+    study = open_study(tmp_path, n_trials=64, stack=2, hang_timeout_s=9.0, clock=lambda: now[0])
+    study.ask("s/a")
+    assert len(study.fill("s/a", 2)) == 2
     now[0] = 10.0
-    book.lost("s/a", "killed")
-    assert [r.state for r in book.records()] == ["running", "running"]
-    book.ask("s/b")
+    study.lost("s/a", "killed")
+    assert [r.state for r in study.records()] == ["running", "running"]
+    study.ask("s/b")
     now[0] = 20.0
-    book.lost("s/b", "killed")
-    assert "hang_timeout_s" in book.records()[0].reason
-    assert book.records()[1].state == "running"
-    book.close()
+    study.lost("s/b", "killed")
+    assert "hang_timeout_s" in study.records()[0].reason
+    assert study.records()[1].state == "running"
+    study.close()
 
 
 def test_trials_that_a_driver_left_go_on_as_the_stack_that_they_were(tmp_path):
-    book = open_book(tmp_path, n_trials=64, stack=4)
-    book.ask("s/a")
-    held = book.fill("s/a", 4)
-    book.report([line(s.number, 1, 0.5) for s in held])
-    end(book, held[1])
-    book.close()
-    again = open_book(tmp_path, n_trials=64, stack=4, session="t")
+    study = open_study(tmp_path, n_trials=64, stack=4)
+    study.ask("s/a")
+    held = study.fill("s/a", 4)
+    study.report([line(s.number, 1, 0.5) for s in held])
+    end(study, held[1])
+    study.close()
+    again = open_study(tmp_path, n_trials=64, stack=4, session="t")
     first = again.ask("t/a").spec
     assert (first.number, first.step) == (0, 1)
     assert [s.number for s in again.fill("t/a", 4, new=False)] == [0, 2, 3]
     again.close()
 
 
-def proposed(book):
-    return [(r.number, r.params, r.state, r.curve) for r in book.records()]
+def proposed(study):
+    return [(r.number, r.params, r.state, r.curve) for r in study.records()]
 
 
 @pytest.mark.parametrize("tree", [simulated.ONE_SHAPE, simulated.TREE], ids=["one", "many"])
 def test_a_sweep_cut_at_every_boundary_proposes_what_it_would_have(tmp_path, tree):
     """A new session after each batch of reports, its trials taken up where the study has them."""
     settings = {"n_trials": 24, "stack": 3, "tree": tree}
-    whole = open_book(tmp_path / "whole", **settings)
+    whole = open_study(tmp_path / "whole", **settings)
     simulated.train_all(whole, 3)
     cut = None
     for session in range(400):
-        cut = open_book(tmp_path / "cut", session=f"c{session}", **settings)
+        cut = open_study(tmp_path / "cut", session=f"c{session}", **settings)
         if not simulated.train_all(cut, 3, prefix=f"c{session}", boundaries=5):
             break
         cut.close()
@@ -170,16 +170,16 @@ def test_a_sweep_cut_at_every_boundary_proposes_what_it_would_have(tmp_path, tre
     whole.close()
 
 
-def test_a_measurement_is_kept_for_all_lanes(tmp_path):
-    book = open_book(tmp_path)
-    assert book.packing("cpu: all") is None
-    kept = book.keep_packing("cpu: all", Paying(8, 500, {"1": 10.0, "8": 60.0}))
+def test_a_measurement_is_kept_for_all_runners(tmp_path):
+    study = open_study(tmp_path)
+    assert study.packing("cpu: all") is None
+    kept = study.keep_packing("cpu: all", Paying(8, 500, {"1": 10.0, "8": 60.0}))
     assert kept.size == 8
     assert kept.steps > 0
-    assert book.keep_packing("cpu: all", Paying(4, 900)) == kept, "the first one stays"
-    book.close()
+    assert study.keep_packing("cpu: all", Paying(4, 900)) == kept, "the first one stays"
+    study.close()
     # Whether to compile follows from it, and must be the same after a resume on another machine.
-    again = open_book(tmp_path, session="t")
+    again = open_study(tmp_path, session="t")
     assert again.packing("cpu: all") == kept
     again.close()
 
@@ -196,22 +196,22 @@ def test_a_shape_is_compiled_where_the_steps_to_come_repay_it():
     assert stacks.chosen(Paying(16, 766), space, 10_000, 2, pruned=True).size == 16
 
 
-def test_steps_to_come_are_those_of_a_shape_in_a_lane():
+def test_steps_to_come_are_those_of_a_shape_in_a_runner():
     rate = {"type": "float", "low": 1e-4, "high": 1e-1}
-    fusible = space_of({"training": {"learning_rate": rate}})
-    pruned = steps_to_come(fusible, 128, 766, lanes=2, size=16, pruned=True)
+    stackable = space_of({"training": {"learning_rate": rate}})
+    pruned = steps_to_come(stackable, 128, 766, runners=2, size=16, pruned=True)
     assert pruned == 128 * 766 // 2 // 2 // 16
-    assert steps_to_come(fusible, 128, 766, lanes=2, size=16, pruned=False) == 2 * pruned
+    assert steps_to_come(stackable, 128, 766, runners=2, size=16, pruned=False) == 2 * pruned
     widths = {"type": "categorical", "choices": [32, 64]}
     two = space_of({"training": {"learning_rate": rate}, "model": {"hidden_dim": widths}})
-    assert steps_to_come(two, 128, 766, lanes=2, size=16, pruned=False) == pruned
+    assert steps_to_come(two, 128, 766, runners=2, size=16, pruned=False) == pruned
     many = {"type": "int", "low": 4, "high": 8000}
     each_its_own = space_of({"model": {"hidden_dim": many}})
-    assert steps_to_come(each_its_own, 10, 766, lanes=1, size=1, pruned=False) == 766
+    assert steps_to_come(each_its_own, 10, 766, runners=1, size=1, pruned=False) == 766
 
 
 @pytest.mark.parametrize(
-    ("asked", "n_trials", "lanes", "most"),
+    ("asked", "n_trials", "runners", "most"),
     [
         ("auto", 128, 1, 8),
         ("auto", 128, 2, 8),
@@ -220,13 +220,13 @@ def test_steps_to_come_are_those_of_a_shape_in_a_lane():
         (16, 12, 2, 16),
     ],
 )
-def test_how_many_train_at_a_time(asked, n_trials, lanes, most):
-    assert stacks.most_at_a_time(asked, n_trials, lanes, stackable=True) == most
-    assert stacks.most_at_a_time(asked, n_trials, lanes, stackable=False) == 1
+def test_how_many_train_at_a_time(asked, n_trials, runners, most):
+    assert stacks.most_at_a_time(asked, n_trials, runners, stackable=True) == most
+    assert stacks.most_at_a_time(asked, n_trials, runners, stackable=False) == 1
 
 
 @pytest.mark.parametrize(
-    ("begun", "lanes", "begin_with", "now"),
+    ("begun", "runners", "begin_with", "now"),
     [
         (0, 2, None, 8),  # as was asked for
         (0, 2, 1, 1),
@@ -238,22 +238,22 @@ def test_how_many_train_at_a_time(asked, n_trials, lanes, most):
         (0, 4, 8, 2),
     ],
 )
-def test_stacks_grow_with_the_trials_begun(begun, lanes, begin_with, now):
-    assert stacks.at_a_time_now(8, begun, lanes, begin_with) == now
+def test_stacks_grow_with_the_trials_begun(begun, runners, begin_with, now):
+    assert stacks.at_a_time_now(8, begun, runners, begin_with) == now
 
 
 def test_a_sweep_begins_trial_by_trial_and_its_stacks_grow(tmp_path):
-    book = open_book(tmp_path, tree=ONE_SHAPE, n_trials=256, stack=16, begin_with=1)
+    study = open_study(tmp_path, tree=ONE_SHAPE, n_trials=256, stack=16, begin_with=1)
     at_a_time = []
     for i in range(40):
-        book.ask(f"s/{i}")
-        held = book.fill(f"s/{i}", 16)
+        study.ask(f"s/{i}")
+        held = study.fill(f"s/{i}", 16)
         at_a_time.append(len(held))
-        end(book, *held)
+        end(study, *held)
     assert at_a_time[:15] == [1] * 15
     assert at_a_time == sorted(at_a_time)
     assert at_a_time[-1] == 16
-    book.close()
+    study.close()
 
 
 def test_an_exploring_stack_is_small_unless_asked_for():

@@ -12,9 +12,9 @@ from jamba_ray.config.params import with_params
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import parse_leaves
 from jamba_ray.config.sweep_space import parse_space
-from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.study.settings import study_settings
-from jamba_ray.study.sweep_study import StudyBook
+from jamba_ray.study.sweep_study import SweepStudy
 from tests.study.trials import data
 
 FILES = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
@@ -37,11 +37,11 @@ def test_a_sweep_file_is_sound(path, tmp_path):
         {"model": {"name": "attention"}, "data": {"name": "synthetic"}, **tree}
     )
     space = parse_space(config)
-    book = StudyBook(tmp_path / "study.db", study_settings(config, space, data(), lanes=2))
+    study = SweepStudy(tmp_path / "study.db", study_settings(config, space, data(), runners=2))
     n = 0
-    while (spec := book.ask(f"s/{n}").spec) is not None:
+    while (spec := study.ask(f"s/{n}").spec) is not None:
         with_params(config.trial(), spec.params)
-        book.finish(LaneOutcome(spec.number, "complete", value=0.5 + n / 100))
+        study.finish(TrialOutcome(spec.number, "complete", value=0.5 + n / 100))
         n += 1
     assert n == config.n_trials
-    book.close()
+    study.close()

@@ -1,4 +1,4 @@
-"""Stand-ins for ``training.fit`` that real lanes run: quick, deterministic, some at fault."""
+"""Stand-ins for ``training.fit`` that real runners run: quick, deterministic, some at fault."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
 from jamba_ray.driver.sweep import run_sweep
-from jamba_ray.runners.runner import Job, Lane
+from jamba_ray.runners.runner import Job, Runner
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import ReportLine, SweepResult, TrialRecord
 from jamba_ray.study.settings import base_config, study_settings
-from jamba_ray.study.sweep_study import StudyBook
+from jamba_ray.study.sweep_study import SweepStudy
 from jamba_ray.training import Member, Outcome, Report
 
 N_REPORTS = 9
@@ -146,22 +146,22 @@ def without_ray(folder: RunFolder, **changes: Any) -> list[TrialRecord]:
     """The same sweep, one trial after the other in this process."""
     chosen = config(**changes)
     rows, space = data(), parse_space(chosen)
-    lane = Lane(folder, rows, fit=fit)
-    book = StudyBook(folder.study, study_settings(chosen, space, rows, lanes=1))
+    runner = Runner(folder, rows, fit=fit)
+    study = SweepStudy(folder.study, study_settings(chosen, space, rows, runners=1))
 
     def report(reports: Sequence[Report]) -> list[Any]:
-        return book.report(
+        return study.report(
             [ReportLine(r.trial, r.step, r.metrics["val/average_precision"]) for r in reports]
         )
 
     n = 0
-    while (spec := book.ask(f"/{n}").spec) is not None:
+    while (spec := study.ask(f"/{n}").spec) is not None:
         base = base_config(chosen, len(rows.train))
-        (outcome,) = lane.train([Job(spec.number, spec.params)], base, report)
-        book.finish(outcome)
+        (outcome,) = runner.train([Job(spec.number, spec.params)], base, report)
+        study.finish(outcome)
         n += 1
-    records = book.records()
-    book.close()
+    records = study.records()
+    study.close()
     return records
 
 

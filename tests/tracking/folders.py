@@ -13,9 +13,9 @@ from jamba_ray.reports.files import write_report
 from jamba_ray.reports.run import Run
 from jamba_ray.runs.row_log import RowLog
 from jamba_ray.runs.run_folder import RunFolder, write_bytes, write_json
-from jamba_ray.study.outcome import LaneOutcome
+from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.study.records import ReportLine
-from tests.study.studies import N_REPORTS, curve, open_book
+from tests.study.studies import N_REPORTS, curve, open_study
 
 CONFIG = {
     "model": {"name": "attention", "width": 16, "n_heads": 2},
@@ -36,23 +36,23 @@ def make_run(path: Path, *, n_trials=6, ended=True, name_of_cause="the loss beca
     folder = RunFolder(path)
     folder.create()
     write_bytes(folder.config, yaml.safe_dump(CONFIG, sort_keys=False).encode())
-    book = open_book(path, n_trials=n_trials)
+    study = open_study(path, n_trials=n_trials)
     rows = RowLog(path)
     number = 0
-    while (spec := book.ask(f"s/{number}").spec) is not None:
+    while (spec := study.ask(f"s/{number}").spec) is not None:
         last = number == n_trials - 1 and not ended
-        _train(book, rows, spec, stop=2 if last else N_REPORTS, cause=name_of_cause)
+        _train(study, rows, spec, stop=2 if last else N_REPORTS, cause=name_of_cause)
         number += 1
         if last:
             break
     if ended:
-        book.close()
+        study.close()
         judge(folder)
         write_report(Run(path))
-    return folder, book
+    return folder, study
 
 
-def _train(book, rows, spec, stop, cause):
+def _train(study, rows, spec, stop, cause):
     values = curve(spec.params, spec.number)
     for step in range(1, stop + 1):
         counts = {"rows_seen": 100 * step, "epoch": float(step), "seconds": 0.5 * step}
@@ -60,16 +60,16 @@ def _train(book, rows, spec, stop, cause):
         rows.write(spec.number, step, metrics, goodput_s=0.1 * step, **counts)
         line = ReportLine(spec.number, step, values[step - 1], goodput_s=0.1 * step, **counts)
         if spec.number == 1 and step == 3:
-            book.finish(LaneOutcome(spec.number, "failed", reason=cause))
+            study.finish(TrialOutcome(spec.number, "failed", reason=cause))
             return
-        (decision,) = book.report([line])
+        (decision,) = study.report([line])
         if decision == "prune":
             ended = {"rows_seen": 100 * step, "epochs": float(step), "seconds": 0.5 * step}
-            book.finish(LaneOutcome(spec.number, "pruned", value=values[step - 1], **ended))
+            study.finish(TrialOutcome(spec.number, "pruned", value=values[step - 1], **ended))
             return
     if stop == N_REPORTS:
-        book.finish(
-            LaneOutcome(
+        study.finish(
+            TrialOutcome(
                 spec.number,
                 "complete",
                 value=values[-1],

@@ -69,7 +69,7 @@ def test_each_trial_has_its_curves_and_its_parameters(reader, folder):
 
 
 def test_rows_that_come_later_are_added_and_a_continued_run_has_each_once(reader, tmp_path):
-    folder, book = make_run(tmp_path / "night-1", n_trials=2, ended=False)
+    folder, study = make_run(tmp_path / "night-1", n_trials=2, ended=False)
     files = EventFiles(folder.path)
     files.write(tracked_runs(folder.path, birth=""))
     before = scalars(reader, folder, "train/loss")["trial-0001"]
@@ -83,18 +83,18 @@ def test_rows_that_come_later_are_added_and_a_continued_run_has_each_once(reader
     assert scalars(reader, folder, "train/loss") == rows(folder, "train/loss")
     again.close()
     files.close()
-    book.close()
+    study.close()
 
 
 def test_a_disk_that_refuses_costs_the_files_only_and_is_said(reader, tmp_path):
-    folder, book = make_run(tmp_path / "night-1", n_trials=1, ended=False)
+    folder, study = make_run(tmp_path / "night-1", n_trials=1, ended=False)
     (folder.path / "tensorboard").write_text("a file where the folder should be")
     follower = Following(folder, ON)
     follower.end(60.0)
     (sentence,) = follower.verdict()
     assert sentence.startswith("not everything was written for TensorBoard")
     assert "could not be written" in (folder.logs / "tracking.log").read_text()
-    book.close()
+    study.close()
 
 
 def test_tensorboard_that_is_not_installed_is_said_before_anything_starts(monkeypatch):

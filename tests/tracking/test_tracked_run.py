@@ -6,7 +6,7 @@ from jamba_ray.reports.files import write_report
 from jamba_ray.reports.run import Run
 from jamba_ray.runs.run_folder import write_json
 from jamba_ray.tracking.run_reader import tracked_runs
-from tests.study.studies import open_book, train
+from tests.study.studies import open_study, train
 from tests.tracking.folders import make_run
 
 
@@ -15,17 +15,17 @@ def ids(folder, kind="trial"):
 
 
 def test_a_continued_trial_is_the_same_run_and_an_overwritten_sweep_another(tmp_path):
-    folder, book = make_run(tmp_path / "night-1", n_trials=2, ended=False)
+    folder, study = make_run(tmp_path / "night-1", n_trials=2, ended=False)
     before = ids(folder)
-    book.close()
-    again = open_book(folder.path, n_trials=2, session="t")  # resume=true
+    study.close()
+    again = open_study(folder.path, n_trials=2, session="t")  # resume=true
     spec = again.ask("t/0").spec
     assert spec.number == 1
     train(again, spec, start=3)
     assert ids(folder) == before
     again.close()
-    other, book = make_run(tmp_path / "elsewhere" / "night-1", n_trials=2, ended=False)
-    book.close()
+    other, study = make_run(tmp_path / "elsewhere" / "night-1", n_trials=2, ended=False)
+    study.close()
     assert not set(ids(other)) & set(before)  # a run of the same name that is begun anew
 
 

@@ -81,7 +81,7 @@ def test_everything_arrives_and_nothing_twice(stub, folder, tmp_path):
         rows = stub.history(names[f"night-1/{trial.number}"])
         told = [(row["_step"], row["val/average_precision"]) for row in rows]
         assert told[: len(trial.curve)] == list(trial.curve)
-        assert all({"train/loss", "epoch", "lane/cpu"} <= set(row) for row in rows)
+        assert all({"train/loss", "epoch", "runner/cpu"} <= set(row) for row in rows)
         assert trial.state in run["tags"]
         assert f"width={trial.params['model.width']}" in run["tags"]
         config = {k: v["value"] for k, v in run["config"].items() if not k.startswith("_")}
@@ -164,14 +164,14 @@ def test_a_connection_that_breaks_after_some_rows(stub, folder, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_sweep_is_sent_as_far_as_it_came_and_then_to_its_end(stub, tmp_path):
-    folder, book = make_run(tmp_path / "night-1", ended=False)
+    folder, study = make_run(tmp_path / "night-1", ended=False)
     env = environment(tmp_path, **stub.environment())
     code, said = follow(folder, env)
     assert code == 75, said  # two runs, the trial and the sweep, have no end yet
-    running = [r for r in book.records() if r.state == "running"]
+    running = [r for r in study.records() if r.state == "running"]
     assert [len(r.curve) for r in running] == [2]
-    book.give_up("its lane was lost")
-    book.close()
+    study.give_up("its runner was lost")
+    study.close()
     assert follow(folder, env)[0] == 75  # the sweep itself still has no verdict
     trials = {k: v for k, v in truth(folder).items() if stub.runs[k]["job_type"] == "trial"}
     for run, steps in trials.items():

@@ -6,7 +6,7 @@ from jamba_ray.training import common_shape, fit, shape_of
 from tests.training.trials import Recorder, make_config, member
 
 
-def test_fusible_fields_are_no_part_of_the_shape():
+def test_stackable_fields_are_no_part_of_the_shape():
     a = make_config({"dropout_rate": 0.1}, learning_rate=1e-3, seed=1)
     b = make_config({"dropout_rate": 0.4}, learning_rate=1e-2, seed=2, label_smoothing=0.1)
     assert shape_of(a) == shape_of(b)

@@ -33,7 +33,7 @@ def test_the_smallest_size_that_none_beats(rates, k):
 @pytest.mark.parametrize(
     ("rates", "k"),
     [
-        # A small `mlp` in two CPU lanes as measured.
+        # A small `mlp` in two CPU runners as measured.
         ((56_700, 49_100, 74_600, 81_600), 8),
         ((100, 110, 124), 1),
         ((100, 110, 126), 4),
