@@ -7,6 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 
@@ -14,10 +17,11 @@ from jamba_ray.cli.entry import Command
 from jamba_ray.config.mistakes import validate
 from jamba_ray.config.sync import SyncConfig
 from jamba_ray.config.tracking import TrackingSection
-from jamba_ray.errors import ExitCode, UnavailableError
+from jamba_ray.errors import ExitCode, InterruptedRunError, UnavailableError
 from jamba_ray.reports.run import Run, find_run
 from jamba_ray.tracking.cursor import Cursor
 from jamba_ray.tracking.follower_process import check_tracking, command
+from jamba_ray.tracking.run_reader import tracked_runs
 
 ABOUT = (
     "Send a run to Weights & Biases: each trial, curve and artifact once, however often you ask."
@@ -28,11 +32,34 @@ EXAMPLES = """\
 """
 
 
+@dataclass(frozen=True)
+class Delivery:
+    """Counts the W&B runs of a run folder (its trials, its rival, the run itself)."""
+
+    sent: int
+    """W&B has acknowledged their present state."""
+    unsent: int
+    """They have ended, and W&B lacks some of them."""
+    open: int
+    """They have not ended, so W&B cannot have all of them."""
+
+    @classmethod
+    def of(cls, folder: Path) -> Delivery:
+        """Compares what lies in the folder with what was acknowledged; raises StorageError where
+        the study cannot be read."""
+        cursor = Cursor(folder)
+        runs = tracked_runs(folder, cursor.birth)
+        left = [r for r in runs if not cursor.has("online", r.id, r.state)]
+        unsent = sum(r.ended for r in left)
+        return cls(len(runs) - len(left), unsent, len(left) - unsent)
+
+
 def run(config: SyncConfig, console: Console) -> ExitCode:
     """Send what W&B does not have of the run.
 
     Raises:
         UnavailableError: W&B did not take everything.
+        InterruptedRunError: The time was up, or Ctrl-C came, before everything was sent.
         StorageError: There is no such run.
     """
     found = Run(find_run(config.run, config.store))
@@ -42,30 +69,63 @@ def run(config: SyncConfig, console: Console) -> ExitCode:
     given = {k: v for k in ("project", "entity") if (v := getattr(config, k)) is not None}
     section = validate(TrackingSection, {**section.model_dump(mode="json"), **given})
     check_tracking(section)
-    line = [*command(found.folder.path, section, (), online=True), "--once"]
-    process = subprocess.Popen(line, stdin=subprocess.DEVNULL, start_new_session=True)
+    folder = found.folder.path
+    Cursor(folder).stand(1, None)  # an earlier attempt's problem is not this one's
+    before = Delivery.of(folder)
+    log = found.folder.logs / "tracking.log"
+    line = [*command(folder, section, (), online=True), "--once"]
+    stopped, code = _send(line, log, config.timeout_s)
+    after = Delivery.of(folder)
+    said = sentence(found.name, before, after)
+    if stopped is not None and (after.unsent or after.open):
+        raise InterruptedRunError(
+            f"W&B must have all of {found.name}, but {stopped}. {said} "
+            "What arrived stays; ask again, with a longer `timeout_s=` for a slow network."
+        )
+    problem = Cursor(folder).problem
+    crashed = code not in (ExitCode.OK, ExitCode.INTERRUPTED)
+    if after.unsent or problem is not None or (crashed and after.open):
+        why = problem or f"the process that sends it ended with exit code {code} (see {log})"
+        raise UnavailableError(
+            f"W&B must take all of {found.name}, but did not: {why}. {said} "
+            "What arrived stays; check the network and `wandb login`, then ask again."
+        )
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
+    return ExitCode.OK
+
+
+def sentence(name: str, before: Delivery, after: Delivery) -> str:
+    """Says what W&B has and lacks of a run after an attempt to send it."""
+    total, new = after.sent + after.unsent + after.open, max(0, after.sent - before.sent)
+    if not after.unsent and not after.open:
+        return f"W&B has all of {name} ({total} of its runs; {new} sent now)."
+    lacks = [f"{after.unsent} were not sent whole"] if after.unsent else []
+    lacks += [f"{after.open} have not ended yet"] if after.open else []
+    return (
+        f"W&B has {after.sent} of the {total} runs of {name} ({new} sent now); "
+        f"{' and '.join(lacks)}."
+    )
+
+
+def _send(line: Sequence[str], log: Path, timeout_s: float) -> tuple[str | None, int]:
+    """Run the process that sends; (why it was stopped before its end or None, its exit code)."""
+    log.parent.mkdir(exist_ok=True)
+    with open(log, "ab") as out:
+        process = subprocess.Popen(
+            line, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+        )
+    stopped = None
     try:
-        code = process.wait(config.timeout_s)
+        process.wait(timeout_s)
     except subprocess.TimeoutExpired:
-        code = ExitCode.INTERRUPTED
+        stopped = f"`timeout_s={timeout_s:g}` was over before"
+    except KeyboardInterrupt:
+        stopped = "Ctrl-C came before"
     finally:
         with contextlib.suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    cursor = Cursor(found.folder.path)
-    if code != ExitCode.OK and cursor.problem is not None:
-        raise UnavailableError(
-            f"W&B must take the run, but did not: {cursor.problem}. What arrived stays; "
-            "check the network and `wandb login`, then ask again."
-        )
-    if cursor.pending:
-        console.print(
-            f"Sent what there is of {found.name}; {cursor.pending} of its runs have not ended yet.",
-            highlight=False,
-        )
-    else:
-        console.print(f"W&B has all of {found.name}.", highlight=False)
-    return ExitCode.OK
+        code = process.wait()
+    return stopped, code
 
 
 COMMAND = Command(

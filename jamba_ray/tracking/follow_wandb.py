@@ -68,10 +68,12 @@ def main(argv: Sequence[str]) -> int:
                 return ExitCode.OK if not left else ExitCode.INTERRUPTED
             ending = told_to_end(POLL_S)
     except OutageError as error:
-        say(f"{error}. It will be tried again.")
+        say(f"{error}." if ending else f"{error}. It will be tried again.")
         cursor.stand(max(1, cursor.pending), str(error))
-    except JambaError as error:
-        say(error.message)  # the study is not there yet, or the disk is full
+    except (JambaError, OSError) as error:
+        say(str(error))  # the study is not there yet, or the disk is full
+        with contextlib.suppress(OSError):
+            cursor.stand(max(1, cursor.pending), str(error).rstrip("."))
     if ending or told_to_end(options.wait):
         return ExitCode.INTERRUPTED
     # A fresh process: nothing of a broken connection can send a row a second time.

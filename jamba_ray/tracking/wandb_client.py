@@ -33,14 +33,20 @@ class Wandb:
         online: bool,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        """Raises OutageError where W&B's client is not installed."""
+        """Raises OutageError where W&B's client is not installed, or its folder cannot be made."""
         self.how = "online" if online else "offline"
         self.live = online
         self._project, self._entity = project, entity
         self._patience_s = patience_s
         self._home = run_folder.resolve() / "wandb"
-        self._home.mkdir(exist_ok=True)
-        self._scratch = Path(tempfile.mkdtemp(prefix=".partial-", dir=self._home))
+        try:
+            self._home.mkdir(exist_ok=True)
+            self._scratch = Path(tempfile.mkdtemp(prefix=".partial-", dir=self._home))
+        except OSError as error:
+            raise OutageError(
+                f"{str(self._home)!r} must be a folder that can be written, but is not "
+                f"({error.strerror or error}): move it away"
+            ) from None
         # Artifacts that wait for `wandb sync` are kept with the run, what else is cached goes.
         data = self._scratch if online else self._home
         os.environ["WANDB_DATA_DIR"] = str(data)

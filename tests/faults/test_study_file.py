@@ -13,9 +13,13 @@ from pathlib import Path
 import pytest
 
 from jamba_ray.chaos.faults import truncate_study
+from jamba_ray.chaos.subject import sweep_config
 from jamba_ray.errors import StorageError
+from jamba_ray.runs import bucket_store
+from jamba_ray.runs.bucket_replica import replica_of
 from jamba_ray.study import recovery, rows
 from jamba_ray.study.outcome import TrialOutcome
+from tests.checkpoints.s3_server import s3_server
 from tests.faults.disks import fill, small_disk
 from tests.study.studies import line, open_study, train
 
@@ -270,3 +274,45 @@ def test_a_study_torn_before_its_first_few_seconds_are_over_is_made_good(tmp_pat
     assert any("was restored from study.copy.db" in note for note in again.notes())
     assert [(r.number, r.state) for r in again.records()] == [(spec.number, "running")]
     again.close()
+
+
+@pytest.mark.parametrize("damage", ["deleted", "emptied", "torn", "everything lost"])
+def test_an_older_study_in_the_bucket_never_replaces_what_can_be_made_good(
+    tmp_path, monkeypatch, damage
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with s3_server() as (endpoint, _):
+        config = sweep_config(7, 0).model_copy(
+            update={"store": "s3://bucket/sweeps", "store_endpoint": endpoint, "run": "r"}
+        )
+        folder = bucket_store.folder_of(config).create()
+        study = open_study(folder.path, n_trials=7)
+        for n in range(6):
+            train(study, study.ask(f"s/{n}").spec)
+            if n == 2:
+                replica_of(folder).push_study()
+        records = study.records()
+        shutil.copytree(folder.path, tmp_path / "left")  # as SIGKILL leaves it
+        study.close()
+        shutil.rmtree(folder.path)
+        shutil.copytree(tmp_path / "left", folder.path)
+        for name in ("study.db", "study.copy.db"):
+            forget_holder(folder.path / name)
+        if damage == "torn":
+            truncate_study(folder.path, random.Random(0))
+        elif damage == "emptied":
+            folder.study.write_bytes(b"")
+        else:
+            folder.study.unlink()
+        if damage == "everything lost":
+            for file in folder.path.glob("study.*"):
+                file.unlink()
+            records = records[:3]
+        said = bucket_store.create(folder, config)
+        expected = "continuing the study in" if damage == "everything lost" else "was restored from"
+        assert expected in said
+        forget_holder(folder.study)
+        assert contents(folder.path)[0] == records
