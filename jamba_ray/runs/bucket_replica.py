@@ -29,6 +29,8 @@ _READ = ("config.yaml", "study.db", "summary.json", "scores.parquet")
 """What a report is made of, beside the rows."""
 _MAX_BYTES = 2_000_000_000
 _PATIENCE = Patience(deadline_s=30.0)
+_STUDY_FILES = ("study.db", "study.db-wal", "study.db-shm", "study.copy.db", "study.redo")
+_NONE = (-1, -1, -1)
 _TABLES = ("trials", "trial_intermediate_values", "trial_user_attributes")
 
 
@@ -41,13 +43,14 @@ class BucketReplica:
         self._folder = folder
         self._remote = RemoteFolder(uri, folder.endpoint, patience=_PATIENCE, sleep=sleep)
         self._rows = BucketRows(folder.path, self._remote)
-        self._copied_size = (-1, -1, -1)
+        self._copied_size = _NONE
         self._copied_config = False
         self._copied_logs: dict[Path, tuple[int, int]] = {}
 
     def fetch(self) -> str | None:
         """Before a resume: take the store's study where it is further than the local one, as after
-        the loss of the machine that wrote it. Returns a sentence for the log.
+        the loss of the machine that wrote it. Returns a sentence for the log. A local study that is
+        damaged counts as none: make it good first. What is replaced is kept under another name.
 
         Rows that are there and not here are taken too, and the log.
 
@@ -65,11 +68,17 @@ class BucketReplica:
         with tempfile.TemporaryDirectory() as scratch:
             copy = Path(scratch) / "study.db"
             copy.write_bytes(found)
-            theirs, ours = _size(copy), _size(local)
+            theirs = _size(copy)
+        try:
+            ours = _size(local)
+        except StorageError:
+            ours = _NONE
         if theirs <= ours:
             return None
-        for leftover in local.parent.glob("study.*"):
-            leftover.unlink()
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        for name in _STUDY_FILES:
+            with contextlib.suppress(FileNotFoundError):
+                (local.parent / name).rename(local.parent / f"{name}.replaced-{stamp}")
         write_bytes(local, found)
         return f"continuing the study in {self._remote.uri} ({theirs[0]} trials begun)"
 
@@ -186,7 +195,7 @@ def replica_of(
 def _size(path: Path) -> tuple[int, int, int]:
     """Rows of a study, (-1, -1, -1) where there is none: a study only grows."""
     if not path.is_file() or path.stat().st_size == 0:
-        return (-1, -1, -1)
+        return _NONE
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=30.0)) as connection:
             counts = [

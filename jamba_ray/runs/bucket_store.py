@@ -10,6 +10,7 @@ from jamba_ray.errors import RunExistsError, StorageError
 from jamba_ray.runs.bucket_replica import replica_of
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.runs.run_log import RunLog
+from jamba_ray.study import recovery
 
 
 def folder_of(config: ExperimentConfig) -> RunFolder:
@@ -31,7 +32,7 @@ def refuse_if_used(folder: RunFolder, config: ExperimentConfig) -> None:
 
 def create(folder: RunFolder, config: ExperimentConfig) -> str | None:
     """Make the folder and, to continue a run of another machine, fetch its study. Returns what was
-    fetched, as a sentence.
+    restored and fetched, as sentences.
 
     Raises:
         StorageError: The folder cannot be written, or the bucket does not answer.
@@ -40,7 +41,11 @@ def create(folder: RunFolder, config: ExperimentConfig) -> str | None:
     if replica is not None and config.overwrite and not config.resume:
         replica.delete()
     folder.create(resume=config.resume, overwrite=config.overwrite)
-    return replica.fetch() if replica is not None and config.resume else None
+    if replica is None or not config.resume:
+        return None
+    # Made good first: what lies here in pieces may still be newer than what the bucket has.
+    said = [recovery.make_good(folder.study), replica.fetch()]
+    return " ".join(sentence for sentence in said if sentence) or None
 
 
 @contextlib.contextmanager

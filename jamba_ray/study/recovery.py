@@ -85,10 +85,24 @@ def open_for_writing(path: Path, direction: Literal["maximize", "minimize"]) -> 
     except (OSError, sqlite3.Error) as error:
         if not is_refusal(error):
             raise unreadable(path, str(error)) from error
-        raise StorageError(
-            f"{str(path.parent)!r} must be writable, but is not ({error}). Free or mount the disk, "
-            "or choose another `store=`."
-        ) from error
+        raise unwritable(path, error) from error
+
+
+def make_good(path: Path) -> str | None:
+    """Restore a damaged study from its copy, and return what was done; None: it is whole, or there
+    is nothing to restore it from (which ``open_for_writing`` refuses).
+
+    Raises:
+        RunExistsError: Another driver holds the lease.
+        StorageError: The disk refuses.
+    """
+    try:
+        damage = _damage(path)
+        if damage is None or isinstance(_check(copy_of(path)), str):
+            return None
+        return _restore(path, damage)
+    except (OSError, sqlite3.Error) as error:
+        raise unwritable(path, error) from error
 
 
 def is_refusal(error: Exception) -> bool:
@@ -96,6 +110,14 @@ def is_refusal(error: Exception) -> bool:
     if isinstance(error, OSError):
         return True
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _REFUSALS
+
+
+def unwritable(path: Path, error: Exception) -> StorageError:
+    """The error for a study whose disk refuses."""
+    return StorageError(
+        f"{str(path.parent)!r} must be writable, but is not ({error}). Free or mount the disk, "
+        "or choose another `store=`."
+    )
 
 
 def unreadable(path: Path, why: str) -> StorageError:
@@ -174,7 +196,7 @@ def _damage(path: Path) -> str | None:
 def _restore(path: Path, damage: str) -> str:
     """Put the copy and the commits since in the place of a damaged study; what was done."""
     source = copy_of(path)
-    found = _check(source) if is_there(source) else "there is no copy"
+    found = _check(source)
     redo = _read_redo(path)
     if isinstance(found, str):
         raise unreadable(path, f"{path.name} {damage}; {source.name}: {found}")
@@ -217,6 +239,8 @@ def _redo(target: sqlite3.Connection, redo: list[tuple[int, list[Row]]], after: 
 
 def _check(path: Path) -> Contents | str:
     """What a study file holds, or what is wrong with it."""
+    if not is_there(path):
+        return f"there is no {path.name}"
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=30.0)) as connection:
             return rows.read(connection) or "it holds no study"
