@@ -20,6 +20,7 @@ from jamba_ray.config.run import TrialConfig
 from jamba_ray.data import FeatureSchema, Preprocessor
 from jamba_ray.errors import CheckpointError, ConfigError, DataError, TrialError
 from jamba_ray.models import build
+from jamba_ray.models.lightgbm import threads_for
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -80,10 +81,12 @@ class Trees:
     ) -> Probabilities:
         """As ``Scorer``."""
         p = np.empty(len(x_num), dtype=np.float64)
+        n_columns = x_num.shape[1] + x_cat.shape[1]
+        n_threads = threads_for(len(x_num), n_columns, torch.get_num_threads())
         for i in range(0, len(x_num), _TREE_ROWS):
             some = slice(i, i + _TREE_ROWS)
             matrix = np.concatenate([x_num[some], x_cat[some].astype(np.float32)], axis=1)
-            p[some] = self._booster.predict(matrix, num_threads=torch.get_num_threads())
+            p[some] = self._booster.predict(matrix, num_threads=n_threads)
         return p
 
 

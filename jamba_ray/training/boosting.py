@@ -26,7 +26,7 @@ from jamba_ray.config.training import TrainingSection
 from jamba_ray.data.mapped_rows import side_by_side
 from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.errors import TrialError
-from jamba_ray.models.lightgbm import LightgbmSection, lightgbm_params
+from jamba_ray.models.lightgbm import LightgbmSection, lightgbm_params, threads_for
 from jamba_ray.training.loss import threat_weight
 from jamba_ray.training.member import (
     KEPT,
@@ -87,7 +87,7 @@ def fit_boosting(
     save: Save | None = None,
     resume: Mapping[int, Snapshot] | None = None,
 ) -> Outcome:
-    """``training.fit`` for trees; uses as many threads as torch has been given.
+    """``training.fit`` for trees; uses at most as many threads as torch has been given.
 
     Raises:
         CheckpointError: A snapshot in ``resume`` is of another configuration or other data.
@@ -203,7 +203,11 @@ class Boosting:
         metrics: dict[str, float] = {}
         if self._state in KEPT and booster is not None:
             y = self._data.val.y
-            p = booster.predict(side_by_side(self._data.val), num_iteration=self._best_rounds)
+            p = booster.predict(
+                side_by_side(self._data.val),
+                num_iteration=self._best_rounds,
+                num_threads=_threads(self._data.val),
+            )
             scores: Floats = np.asarray(p, dtype=np.float64)
             threshold, metrics = final_metrics(y, scores)
             value = objective_value(self._member.config.objective, y, scores)
@@ -266,7 +270,8 @@ class Boosting:
 
     def _parameters(self) -> dict[str, Any]:
         config = self._member.config
-        params = lightgbm_params(self._section, seed=config.seed, n_threads=torch.get_num_threads())
+        n_threads = _threads(self._data.train)
+        params = lightgbm_params(self._section, seed=config.seed, n_threads=n_threads)
         share = float(self._data.train.y.mean(dtype=np.float64))
         weight = threat_weight(config.training.threat_weight, share)
         # Our own metrics judge; LightGBM's would be computed every round.
@@ -288,6 +293,11 @@ def _section(config: TrialConfig) -> LightgbmSection:
     if not isinstance(config.model, LightgbmSection):
         raise ValueError(f"boosting knows the family 'lightgbm' alone, not {config.model.name!r}")
     return config.model
+
+
+def _threads(rows: Rows) -> int:
+    n_columns = rows.x_num.shape[1] + rows.x_cat.shape[1]
+    return threads_for(len(rows), n_columns, torch.get_num_threads())
 
 
 def _scores(booster: lgb.Booster) -> tuple[Floats, Floats]:

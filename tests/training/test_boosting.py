@@ -3,12 +3,15 @@ from __future__ import annotations
 import lightgbm as lgb
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jamba_ray.config.training import TrainingSection
 from jamba_ray.errors import CheckpointError
 from jamba_ray.evaluation import value_of
+from jamba_ray.inference.scorer import Trees
+from jamba_ray.models.lightgbm import threads_for
 from jamba_ray.training import fit
 from jamba_ray.training.boosting import RoundTable
 from tests.training.trials import Recorder, member
@@ -127,3 +130,44 @@ def test_a_networks_snapshot_is_refused(data):
     fit([member(0)], data, Recorder(), save=lambda t, s: saved.setdefault(t, s))
     with pytest.raises(CheckpointError, match="the config and the trainer changed"):
         fit([member(0, PLAIN)], data, Recorder(), resume=saved)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_columns", "available", "threads"),
+    [
+        (3_000, 9, 16, 1),
+        (200_000, 10, 16, 1),
+        (1_000_000, 10, 16, 5),
+        (10**8, 100, 16, 16),
+        (10**8, 100, 1, 1),
+        (0, 0, 4, 1),
+    ],
+)
+def test_a_small_table_has_one_thread(n_rows, n_columns, available, threads):
+    assert threads_for(n_rows, n_columns, available) == threads
+
+
+def test_trees_of_a_small_table_are_grown_and_scored_by_one_thread(data, monkeypatch):
+    """Two that spin beside other work are many times slower than one."""
+    seen = []
+    train, predict = lgb.train, lgb.Booster.predict
+
+    def watched_train(params, *args, **options):
+        seen.append(params["num_threads"])
+        return train(params, *args, **options)
+
+    def watched_predict(self, *args, **options):
+        seen.append(options["num_threads"])
+        return predict(self, *args, **options)
+
+    monkeypatch.setattr(lgb, "train", watched_train)
+    monkeypatch.setattr(lgb.Booster, "predict", watched_predict)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        (outcome,) = fit([member(0, PLAIN)], data, Recorder())
+        text = outcome.checkpoint.blobs["model.txt"].decode()
+        Trees(text)(data.val.x_num, data.val.x_cat)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 1, 1]
