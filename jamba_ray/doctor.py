@@ -127,7 +127,9 @@ def _ask(
     entrypoint = shlex.join([own.python, "-m", "jamba_ray.cluster.doctor_job", question])
     jobs = Jobs(address)
     name = f"doctor-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
-    jobs.submit(name, entrypoint, Path.cwd(), upload.EXCLUDES, {})
+    package = upload.preview(Path.cwd())
+    package = package.without([name for name, _ in package.suspects()])
+    jobs.submit(name, entrypoint, package.folder, package.excludes, {})
     tail: list[str] = []
     ended = jobs.follow(name, tail.append)
     answers = [line.removeprefix(MARK) for line in tail if line.startswith(MARK)]

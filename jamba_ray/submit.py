@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
 import subprocess
 import sys
@@ -58,11 +57,12 @@ def _main(arguments: list[str], out: Console) -> int:
     config = compose_section(SweepConfig, "config", overrides)
     _refuse_ours(config)
     champion = None if own.champion is None else gate.read_champion(own.champion)
-    key = own.key or sweep_key(config, Path.cwd())
-    package = upload.preview(Path.cwd())
+    package = upload.preview(Path.cwd(), own.allow, (config.store, own.results))
     for line in package.lines():
         out.print(line, highlight=False, markup=False, soft_wrap=True)
+    upload.refuse_secrets(package, own.allow)
     upload.refuse_too_large(package, own.max_upload_mb)
+    key = own.key or sweep_key(config, package)
     run = config.run or key
     command = [own.python, "-m", "jamba_ray.cluster.job", *overrides, f"run={run}", "resume=true"]
     if own.dry_run:
@@ -73,33 +73,34 @@ def _main(arguments: list[str], out: Console) -> int:
         return ExitCode.OK
     require_access(own.address, insecure_local=insecure)
     link = Link(own.address, own.patience_s, partial(say, out), advice=advice(key))
-    code, found = Submission(Jobs(own.address, link), key, out, Path.cwd()).run(shlex.join(command))
+    code, found = Submission(Jobs(own.address, link), key, out, package).run(shlex.join(command))
     if found is not None:
         paths = job_result.write(found, Path(own.results) / key)
         for path in paths:
             out.print(f"result: {path}", highlight=False, markup=False, soft_wrap=True)
         for name in found.left_out:
             out.print(f"note: {name} was too large to copy back.", highlight=False)
-    if champion is not None and found is not None and code in (ExitCode.OK, ExitCode.SOME_FAILED):
-        verdict = gate.judge(json.loads(found.files["summary.json"]), champion, own.margin)
-        mark = "[green]gate:[/] " if verdict.passed else "[bold red]gate:[/] "
-        out.print(mark, end="")
-        out.print(verdict.sentence, highlight=False, markup=False, soft_wrap=True)
-        return code if verdict.passed else ExitCode.WORSE
-    return code
+        if not found.files:
+            say(out, f"note: job {key} sent no files home: its run folder was not found there.")
+    if champion is None or code not in (ExitCode.OK, ExitCode.SOME_FAILED):
+        return code
+    winner = gate.read_winner(found, key)
+    verdict = gate.judge(winner, champion, own.margin)
+    mark = "[green]gate:[/] " if verdict.passed else "[bold red]gate:[/] "
+    out.print(mark, end="")
+    out.print(verdict.sentence, highlight=False, markup=False, soft_wrap=True)
+    return code if verdict.passed else ExitCode.WORSE
 
 
-def sweep_key(config: SweepConfig, folder: Path) -> str:
-    """Names a sweep by the commit and the configuration it runs: ``rivals-3f2a91c04b1d-9d0e61aa``.
-
-    Uncommitted changes count too, so that another experiment never gets another one's answer.
+def sweep_key(config: SweepConfig, package: upload.Upload | Path) -> str:
+    """Names a sweep by the commit, the configuration and the content of every file that is
+    uploaded: ``rivals-3f2a91c04b1d-9d0e61aa``. So no experiment gets the answer of another one.
     """
-    source = _git(folder, "rev-parse", "HEAD")[:12] or "nocommit"
-    changes = _git(folder, "diff", "HEAD") + _git(folder, "status", "--porcelain")
+    if isinstance(package, Path):
+        package = upload.preview(package)
+    source = _git(package.folder, "rev-parse", "HEAD")[:12] or "nocommit"
     tree = config.model_dump(mode="json", exclude={"verbose", "resume", "dry_run"})
-    what = fingerprint_json(tree) + (
-        hashlib.sha256(changes.encode()).hexdigest() if changes else ""
-    )
+    what = fingerprint_json(tree) + package.digest()
     return f"{config.sweep_name[:32]}-{source}-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
 
 

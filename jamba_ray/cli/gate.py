@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jamba_ray.cluster.job_result import JobResult
 from jamba_ray.config.search import DIRECTIONS
-from jamba_ray.errors import ConfigError
+from jamba_ray.errors import ConfigError, UnavailableError
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,29 @@ def read_champion(path: str) -> dict[str, Any]:
         ) from None
     plain: dict[str, Any] = summary
     return plain
+
+
+def read_winner(found: JobResult | None, job: str) -> dict[str, Any]:
+    """The winner's ``summary.json`` in what a job sent home.
+
+    Raises:
+        UnavailableError: It is not there, or is no summary of a run with a winner: a gate that
+            cannot judge must not let anything pass.
+    """
+    try:
+        content = None if found is None else found.files.get("summary.json")
+        if content is None:
+            raise ValueError("it was not sent")
+        summary: dict[str, Any] = json.loads(content)
+        if not isinstance(summary["best"]["val"], dict) or summary["objective"] not in DIRECTIONS:
+            raise TypeError("it names no winner")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnavailableError(
+            f"`submit.champion` needs the winner's `summary.json`, but job {job} sent none that "
+            f"can be judged ({type(error).__name__}: {error}). See the job's log above, and its "
+            "run folder in the store."
+        ) from None
+    return summary
 
 
 def judge(winner: Mapping[str, Any], champion: Mapping[str, Any], margin: float) -> Verdict:

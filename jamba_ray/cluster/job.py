@@ -13,8 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from jamba_ray.cli.composition import compose_section
 from jamba_ray.cluster.job_result import pack
-from jamba_ray.errors import ExitCode
+from jamba_ray.config.run import SweepConfig
+from jamba_ray.errors import ExitCode, JambaError
+from jamba_ray.runs.run_folder import RunFolder
 
 _PR_SET_PDEATHSIG = 1
 
@@ -55,11 +58,15 @@ def _end_with_parent() -> None:
 
 
 def _run_folder(overrides: Sequence[str]) -> Path | None:
-    settings = dict(text.lstrip("+").partition("=")[::2] for text in overrides)
-    store = settings.get("store", "runs")
-    # A run whose store is remote lies in `runs` while it runs.
-    folder = Path("runs" if "://" in store else store) / settings.get("run", "")
-    return folder if "run" in settings and folder.is_dir() else None
+    """Where the sweep's run lies, asked of the same configuration as the sweep's own."""
+    try:
+        config = compose_section(SweepConfig, "config", overrides)
+    except JambaError:
+        return None  # the sweep has said why
+    if config.run is None:
+        return None
+    folder = RunFolder.of(config.store, config.run, config.store_endpoint).path
+    return folder if folder.is_dir() else None
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
@@ -28,8 +27,8 @@ _AGAIN = {
 class Submission:
     """Submits the sweep ``key``, follows it and, when a signal comes, stops it softly."""
 
-    def __init__(self, jobs: Jobs, key: str, out: Console, folder: Path) -> None:
-        self._jobs, self._key, self._out, self._folder = jobs, key, out, folder
+    def __init__(self, jobs: Jobs, key: str, out: Console, package: upload.Upload) -> None:
+        self._jobs, self._key, self._out, self._package = jobs, key, out, package
         self._job: str | None = None
         self._signals = 0
 
@@ -65,7 +64,8 @@ class Submission:
             state = self._jobs.state(job)
             if state is None:
                 env = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_WAIT_S)}
-                if self._jobs.submit(job, entrypoint, self._folder, upload.EXCLUDES, env):
+                folder, excludes = self._package.folder, self._package.excludes
+                if self._jobs.submit(job, entrypoint, folder, excludes, env):
                     self._say(f"job {job} submitted")
                     return job
                 self._say(f"job {job} was submitted by another client; following it")

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import os
+import re
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jamba_ray.cluster import secret_files
+from jamba_ray.cluster.secret_files import looks_secret
 from jamba_ray.errors import ConfigError
 
 EXCLUDES = (
     *(".git", ".venv", "venv", "__pycache__", "runs", "results", "outputs", "multirun"),
     *(".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache"),
 )
-"""Never uploaded, besides what `.gitignore` and `.rayignore` name."""
+"""Never uploaded, besides secrets and what `.gitignore` and `.rayignore` name."""
 _LARGEST = 10
 
 
@@ -24,6 +31,10 @@ class Upload:
     folder: Path
     files: tuple[tuple[str, int], ...]
     """(path in the folder, bytes), the largest first."""
+    withheld: tuple[str, ...] = ()
+    """Files that stay because they hold secrets."""
+    excludes: tuple[str, ...] = EXCLUDES
+    """The patterns that leave exactly ``files``, for Ray."""
 
     @property
     def n_bytes(self) -> int:
@@ -31,26 +42,72 @@ class Upload:
         return sum(size for _, size in self.files)
 
     def lines(self) -> list[str]:
-        """For people: the sum, then the largest files."""
+        """For people: the sum, the largest files, then what stays here."""
         total = f"{len(self.files)} files, {self.n_bytes / 1e6:.1f} MB from {self.folder}"
         largest = [f"{size / 1e6:9.2f} MB  {name}" for name, size in self.files[:_LARGEST]]
-        return [total, *largest]
+        stays = [f"not uploaded, a secret: {name}" for name in self.withheld[:_LARGEST]]
+        if more := len(self.withheld) - len(stays):
+            stays.append(f"not uploaded, secrets: {more} more")
+        return [total, *largest, *stays]
+
+    def suspects(self) -> list[tuple[str, str]]:
+        """(path, why) of the files that look like secrets."""
+        found = [(name, looks_secret(self.folder / name, name)) for name, _ in self.files]
+        return sorted((name, why) for name, why in found if why is not None)
+
+    def without(self, names: Sequence[str]) -> Upload:
+        """The upload without some of its files."""
+        files = tuple(file for file in self.files if file[0] not in names)
+        excludes = (*self.excludes, *(_exactly(name) for name in names))
+        return replace(self, files=files, excludes=excludes)
+
+    def digest(self) -> str:
+        """SHA-256 over the names and contents of the files."""
+        whole = hashlib.sha256()
+        for name, _ in sorted(self.files):
+            with open(self.folder / name, "rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            whole.update(f"{content} {name}\0".encode(errors="surrogateescape"))
+        return whole.hexdigest()
 
 
-def preview(folder: Path) -> Upload:
-    """Walk the folder as Ray's own packaging does."""
-    from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
+def preview(folder: Path, allow: Sequence[str] = (), outputs: Sequence[str] = ()) -> Upload:
+    """Walk the folder as Ray's own packaging does.
 
-    found: list[tuple[str, int]] = []
+    Args:
+        folder: What travels.
+        allow: Files in it that are no secrets, whatever they are called.
+        outputs: Folders that runs and results go to: they stay, so that a result which came home
+            does not make the same command another experiment.
+    """
+    allowed = [f"!{_exactly(name)}" for name in allow]
+    inside = [os.path.relpath(folder / path, folder) for path in outputs if "://" not in path]
+    left = [_exactly(path) for path in inside if path != "." and not path.startswith("..")]
+    # In this order: nothing that is allowed brings `.git` back.
+    excludes = (*secret_files.EXCLUDED, *allowed, *EXCLUDES, *left)
+    files = _walk(folder, excludes)
+    others = _walk(folder, (*EXCLUDES, *left))
+    withheld = {name for name, _ in others} - {name for name, _ in files}
+    largest_first = sorted(files, key=lambda file: (-file[1], file[0]))
+    return Upload(folder, tuple(largest_first), tuple(sorted(withheld)), excludes)
 
-    def note(path: Path) -> None:
-        if path.is_file():
-            found.append((str(path.relative_to(folder)), path.stat().st_size))
 
-    silent = logging.getLogger("jamba_ray.upload")
-    excludes = [_get_excludes(folder, list(EXCLUDES))]
-    _dir_travel(folder, excludes, note, include_gitignore=True, logger=silent)
-    return Upload(folder, tuple(sorted(found, key=lambda file: (-file[1], file[0]))))
+def refuse_secrets(upload: Upload, allow: Sequence[str]) -> None:
+    """Raise ``ConfigError`` where a file looks like a secret and was not allowed by its path."""
+    found = [(name, why) for name, why in upload.suspects() if name not in allow]
+    if not found:
+        return
+    shown = [f"{name} ({why})" for name, why in found[:_LARGEST]]
+    if more := len(found) - len(shown):
+        shown.append(f"{more} more")
+    names = ",".join(_quoted(name) for name, _ in found[:_LARGEST])
+    raise ConfigError(
+        [
+            f"`submit` must upload no secrets, but these files look like some: {', '.join(shown)}. "
+            "Name them in `.rayignore`, or, where they are none, "
+            f"say {shlex.quote(f'submit.allow=[{names}]')}."
+        ]
+    )
 
 
 def refuse_too_large(upload: Upload, max_mb: float) -> None:
@@ -65,3 +122,29 @@ def refuse_too_large(upload: Upload, max_mb: float) -> None:
             f"{', '.join(names)}), or raise it."
         ]
     )
+
+
+def _walk(folder: Path, excludes: Sequence[str]) -> list[tuple[str, int]]:
+    from ray._private.ray_constants import RAY_RUNTIME_ENV_IGNORE_GITIGNORE
+    from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
+
+    found: list[tuple[str, int]] = []
+
+    def note(path: Path) -> None:
+        if path.is_file():
+            found.append((str(path.relative_to(folder)), path.stat().st_size))
+
+    silent = logging.getLogger("jamba_ray.upload")
+    obeys = os.environ.get(RAY_RUNTIME_ENV_IGNORE_GITIGNORE, "0") != "1"  # as Ray decides
+    skips = [_get_excludes(folder, list(excludes))]
+    _dir_travel(folder, skips, note, include_gitignore=obeys, logger=silent)
+    return found
+
+
+def _quoted(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_./-]+", name) else json.dumps(name)
+
+
+def _exactly(name: str) -> str:
+    """The pattern that means this one file."""
+    return "/" + re.sub(r"([\\\[\]*?#! ])", r"\\\1", name)

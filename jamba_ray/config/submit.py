@@ -41,6 +41,8 @@ class SubmitSection(Section):
     """How much worse than the champion, in the objective's units, the winner may be."""
     max_upload_mb: Annotated[float, Field(gt=0.0)] = 50.0
     """Refuse to upload a working folder that is larger than this."""
+    allow: tuple[str, ...] = ()
+    """Files (paths in the working folder) to upload although they look like secrets."""
     patience_s: Annotated[float, Field(gt=0.0)] = 300.0
     """How long a cluster that does not answer is asked again; the sweep goes on meanwhile."""
     python: str = "python"

@@ -46,7 +46,12 @@ SABOTAGE: list[tuple[str, tuple[str, ...], str, str]] = [
         *("nothing_is_open_to_the_world", ("runpod.yaml",)),
         *("disk_size: 100", "disk_size: 100\n  ports: 8265"),
     ),
-    ("no_secret_or_registry", ("aws.yaml",), "ssh_user: ubuntu", "ssh_user: AKIA0123456789ABCDEF"),
+    (
+        "no_secret_or_registry",
+        ("aws.yaml",),
+        "ssh_user: ubuntu",
+        f"ssh_user: {'AKIA'}0123456789ABCDEF",
+    ),
     ("no_secret_or_registry", ("local.yaml",), "ssh_user: ray", "ssh_user: ray # password: x"),
     ("no_secret_or_registry", ("runpod.yaml",), "STORE: runs", "STORE: s3://key:secret@bucket"),
     ("no_secret_or_registry", ("gcp.yaml",), "uv pip install", "uv pip install --index-url=x"),
