@@ -87,6 +87,10 @@ class StorageError(JambaError):
     exit_code = ExitCode.STORAGE
 
 
+class StoreRefusedError(StorageError):
+    """The store refuses for good, as without rights or a bucket: asking again changes nothing."""
+
+
 class CheckpointError(StorageError):
     """A checkpoint is missing, incomplete or does not match its manifest."""
 

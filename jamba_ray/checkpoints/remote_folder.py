@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import pyarrow.fs as fs  # type: ignore[import-untyped]
 
 from jamba_ray.config.store_uri import StoreUri
-from jamba_ray.errors import StorageError
+from jamba_ray.errors import StorageError, StoreRefusedError
 
 T = TypeVar("T")
 
@@ -26,7 +26,9 @@ CONNECT_TIMEOUT_S = 10.0
 REQUEST_TIMEOUT_S = 60.0
 _PERMANENT = re.compile(
     r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY|SIGNATURE|UNRECOGNIZED_CLIENT|EXPIRED|"
-    r"INVALID_CLIENT_TOKEN|HTTP status (400|401|403|404)|bucket.{0,80}(not exist|not found)",
+    r"INVALID_CLIENT_TOKEN|METHOD_NOT_ALLOWED|bucket.{0,80}(not exist|not found)|"
+    # Neither a time-out (408), a conflict (409), too early (425) nor too many requests (429).
+    r"HTTP status (30\d|4(?!08|09|25|29)\d\d|501)",
     flags=re.I,
 )
 
@@ -56,6 +58,8 @@ class RemoteFolder:
         endpoint: Address of a store that is not Amazon's or Google's own; None: AWS_ENDPOINT_URL,
             else the cloud's.
         patience: How long each call goes on.
+        answers_within_s: A request without an answer for so long has failed; never more than
+            ``REQUEST_TIMEOUT_S``.
         sleep, chance: Stand in for time and luck in tests.
     """
 
@@ -65,11 +69,12 @@ class RemoteFolder:
         endpoint: str | None = None,
         *,
         patience: Patience = Patience(),
+        answers_within_s: float = REQUEST_TIMEOUT_S,
         sleep: Callable[[float], None] = time.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.uri = uri
-        self._files = _filesystem(uri, endpoint)
+        self._files = _filesystem(uri, endpoint, max(1.0, answers_within_s))
         self._patience, self._sleep, self._chance = patience, sleep, chance
 
     def write(self, name: str, data: bytes) -> None:
@@ -139,28 +144,28 @@ class RemoteFolder:
             attempt += 1
             try:
                 return call()
-            except FileNotFoundError as error:
-                if _PERMANENT.search(str(error)):
-                    raise _refused(what, error) from error
-                raise
             except OSError as error:
+                if _PERMANENT.search(str(error)):
+                    raise StoreRefusedError(_sentence(what, error)) from error
+                if isinstance(error, FileNotFoundError):
+                    raise
+                waited = time.monotonic() - begun
                 pause = self._patience.pause_s(attempt, self._chance())
-                late = time.monotonic() - begun + pause > self._patience.deadline_s
-                if late or _PERMANENT.search(str(error)):
-                    raise _refused(what, error, attempt) from error
+                if waited + pause > self._patience.deadline_s:
+                    raise StorageError(_sentence(what, error, attempt, waited)) from error
                 self._sleep(pause)
 
 
-def _refused(what: str, error: OSError, attempts: int = 1) -> StorageError:
+def _sentence(what: str, error: OSError, attempts: int = 1, waited_s: float = 0.0) -> str:
     lines = str(error).strip().splitlines()
-    often = f", tried {attempts} times" if attempts > 1 else ""
-    return StorageError(
-        f"Cannot {what}: {(lines or [type(error).__name__])[0]}{often}. Check the bucket, the "
-        "nodes' rights to it and `store_endpoint`; `resume=true` continues."
+    often = f", tried {attempts} times in {waited_s:.0f} s" if attempts > 1 else ""
+    return (
+        f"Cannot {what}: {(lines or [type(error).__name__])[0].rstrip('.')}{often}. Check the "
+        "bucket, the nodes' rights to it and `store_endpoint`; `resume=true` continues."
     )
 
 
-def _filesystem(uri: StoreUri, endpoint: str | None) -> Any:
+def _filesystem(uri: StoreUri, endpoint: str | None, answers_within_s: float) -> Any:
     if uri.scheme == "s3":
         endpoint = (
             endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -170,19 +175,20 @@ def _filesystem(uri: StoreUri, endpoint: str | None) -> Any:
             endpoint_override=host or None,
             scheme=scheme,
             region=_region(uri, endpoint),
-            connect_timeout=CONNECT_TIMEOUT_S,
-            request_timeout=REQUEST_TIMEOUT_S,
+            connect_timeout=min(CONNECT_TIMEOUT_S, answers_within_s),
+            request_timeout=min(REQUEST_TIMEOUT_S, answers_within_s),
             # Small objects go in one request, so there are no parts of an upload to be left behind.
             allow_delayed_open=True,
             background_writes=False,
-            # Ours are the retries: these two only bridge a connection that was reset.
-            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=2),
+            # Ours are the retries. Two loops in one another would wait for a multiple of the
+            # patience, in silence.
+            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),
         )
     scheme, _, host = (endpoint or "https://").partition("://")
     return fs.GcsFileSystem(
         endpoint_override=host or None,
         scheme=scheme,
-        retry_time_limit=datetime.timedelta(seconds=REQUEST_TIMEOUT_S),
+        retry_time_limit=datetime.timedelta(seconds=min(REQUEST_TIMEOUT_S, answers_within_s)),
     )
 
 
@@ -194,4 +200,4 @@ def _region(uri: StoreUri, endpoint: str | None) -> str | None:
         found: str = fs.resolve_s3_region(uri.path.partition("/")[0])
         return found
     except OSError as error:
-        raise _refused(f"find {uri}", error) from error
+        raise StoreRefusedError(_sentence(f"find {uri}", error)) from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import cast
@@ -42,6 +42,15 @@ _TRIAL = re.compile(r"trial-([0-9]{4,})")
 _CHECKPOINT = re.compile(r"(step|best)-([0-9]{6,})")
 _MAX_READS = 5
 """A checkpoint replaced while it is read (``best/``) is read anew, at most so often."""
+
+
+Differs = Callable[[Snapshot], Sequence[str]]
+"""What of a checkpoint is another experiment's; empty: nothing."""
+
+
+def is_anyones(snapshot: Snapshot) -> Sequence[str]:
+    """Accepts every checkpoint: a ``Differs`` that finds nothing."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -121,10 +130,17 @@ class CheckpointStore:
                 "Mount or restore the folder, then `resume=true`."
             ) from error
 
-    def latest(self, trial: int, kind: Kind = "step") -> tuple[Loaded | None, list[str]]:
-        """The newest checkpoint of ``trial`` that verifies, and one sentence for each newer one
-        that does not. None: there is none; begin the trial anew."""
-        warnings = []
+    def latest(
+        self, trial: int, kind: Kind = "step", differs: Differs = is_anyones
+    ) -> tuple[Loaded | None, list[str]]:
+        """The newest checkpoint of ``trial`` that verifies and is its own, and one sentence for
+        each newer one that does not or is not. None: there is none; begin the trial anew.
+
+        Where all that verify are another experiment's, the newest of them is returned: then the
+        trial's own settings have changed, and training refuses it with what differs.
+        """
+        warnings: list[str] = []
+        foreign: tuple[Loaded, list[str]] | None = None
         for entry in reversed([e for e in self.entries(trial) if e.kind == kind]):
             try:
                 manifest, _, files = self._read(entry.path)
@@ -133,8 +149,14 @@ class CheckpointStore:
             except CheckpointError as error:
                 warnings.append(f"Passed over a damaged checkpoint: {error}")
                 continue
-            return Loaded(entry, snapshot), warnings
-        return None, warnings
+            if not (found := differs(snapshot)):
+                return Loaded(entry, snapshot), warnings
+            foreign = foreign or (Loaded(entry, snapshot), list(warnings))
+            warnings.append(
+                f"Passed over {self._where(entry.path)}: another run wrote it (its "
+                f"{' and '.join(found)} differ{'s' if len(found) == 1 else ''})."
+            )
+        return (None, warnings) if foreign is None else foreign
 
     def retain(
         self, best: Collection[int], finished: Collection[int], newest: int = 2

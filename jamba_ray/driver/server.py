@@ -100,8 +100,8 @@ class StudyServer:
         return self._on(lambda study: study.keep_packing(shape, found))
 
     def report(self, reports: Sequence[ReportLine]) -> list[Decision]:
-        """See ``SweepStudy.report``. Rows are written first: whatever was acknowledged has its row,
-        and a report that is made again repeats it, which readers bear."""
+        """See ``SweepStudy.report``. Rows are written first, so that whatever was acknowledged has
+        its row."""
         for report in reports:
             if report.row is not None:
                 self._rows.append(report.row)

@@ -11,6 +11,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import ray
@@ -29,6 +30,7 @@ from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.runs.scratch import scratch_folder
 from jamba_ray.training import Finish, Join, Member, Outcome, Report, Reporter, Save
 from jamba_ray.training import fit as fit_alone
+from jamba_ray.training.snapshot_io import differences
 
 _POLL_S = 1.0
 _CLOSE_S = 20.0
@@ -45,10 +47,13 @@ class Group:
         workers: int,
         threads: int = 1,
         gpus: float = 0.0,
+        patience_s: float = 60.0,
         note: Callable[[str], object] = lambda sentence: None,
         saved: Told = lambda trial, step: None,
     ) -> None:
-        """``note`` and ``saved``: see ``Runner``; rank 0 saves, and the runner is not asked."""
+        """``patience_s``, ``note`` and ``saved``: see ``Runner``; rank 0 saves, and the runner is
+        not asked."""
+        self._patience_s = patience_s
         self._folder, self._workers, self._threads, self._gpus = folder, workers, threads, gpus
         self._store = folder.checkpoint_store()
         self._newest = LatestCheckpoints(self._store, note, saved)
@@ -97,7 +102,7 @@ class Group:
                         for outcome in outcomes:
                             finish(outcome)
                     return outcomes
-                found = {**found, **self._last_saved(members, relay, found)}
+                found = {**found, **self._last_saved(members, data, relay, found)}
         except BaseException as error:
             # Ranks that failed or died start again by themselves, for the next trial.
             if not (isinstance(error, TrialError) and faults.known):
@@ -153,6 +158,8 @@ class Group:
                     return outcomes
             elif event["kind"] == "saved":
                 self._newest.saved(event["trial"], event["step"])
+            elif event["kind"] == "store_lost":
+                raise DetachedError(event["reason"])
             elif event["kind"] == "fault":
                 faults.fault(event)
             elif event["kind"] == "hung":
@@ -185,11 +192,18 @@ class Group:
                     yield event
 
     def _last_saved(
-        self, members: Sequence[Member], relay: _Relay, found: Mapping[int, Snapshot]
+        self,
+        members: Sequence[Member],
+        data: PreparedData,
+        relay: _Relay,
+        found: Mapping[int, Snapshot],
     ) -> dict[int, Snapshot]:
         """What the dead ranks saved last; what they were writing when they died is swept away."""
         self._store.sweep_orphans()
-        read = {member.trial: self._newest.read(member.trial) for member in members}
+        read = {
+            m.trial: self._newest.read(m.trial, partial(differences, member=m, data=data))
+            for m in members
+        }
         newest = {n: s for n, s in read.items() if s is not None}
         # Not past what was reported: that would be of another run, and leave a gap in the curve.
         return {n: s for n, s in newest.items() if _step(found.get(n)) <= _step(s) <= relay.last(n)}
@@ -229,6 +243,7 @@ class Group:
                 workers=self._workers,
                 threads=self._threads,
                 gpus=self._gpus,
+                patience_s=self._patience_s,
             )
         except BaseException as error:
             self._error = error

@@ -12,7 +12,7 @@ from typing import Any
 
 Event = dict[str, Any]
 """``kind``, ``job`` and what belongs to the kind: 'report', 'saved', 'ended', 'fault', 'hung',
-'lost'; ``number`` where an answer is awaited."""
+'lost', 'store_lost'; ``number`` where an answer is awaited."""
 
 END = "end"
 """The answer to a rank that asks for a job when there will be none for it."""

@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import ray
@@ -16,17 +17,22 @@ import torch
 from ray.train.torch import get_device
 from ray.train.v2._internal.execution.context import get_train_context
 
-from jamba_ray.checkpoints import CheckpointStore, Snapshot
+from jamba_ray.checkpoints import Snapshot
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
+from jamba_ray.errors import StorageError
 from jamba_ray.runners.group_queue import END
 from jamba_ray.runners.runner import SAVE_SHARE, root_cause
+from jamba_ray.runs.refusal import insist
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.training import Decision, Member, Report, fit
 from jamba_ray.training.ranks import Pulse, RankLostError, TorchRanks
 
 HUNG_AFTER_S = 30.0
 """A rank hangs when a step takes twice as long as the longest so far and so much more."""
+_STORE_PATIENCE_S = 25.0
+"""Rank 0 asks a store that refuses again for at most so long: the others wait for it meanwhile, and
+must not take it for one that hangs."""
 _EXIT_HUNG = 86
 
 
@@ -50,9 +56,14 @@ def run_rank(config: dict[str, Any]) -> None:
         after, (payload,) = job
         with _Watchdog(ranks, queue, after):
             try:
-                _train(after, ray.get(payload), device, ranks, queue, folder)
+                patience_s = min(config["patience_s"], _STORE_PATIENCE_S)
+                _train(after, ray.get(payload), device, ranks, queue, folder, patience_s)
             except RankLostError as error:
                 raise RuntimeError(f"another rank was lost: {error}") from None
+            except StoreLostError as error:
+                lost = {"kind": "store_lost", "job": after, "reason": str(error)}
+                ray.get(queue.tell.remote(lost))
+                raise RuntimeError(str(error)) from None
             except Exception as error:
                 told = _fault(after, ranks.rank, error)
                 ray.get(queue.tell.remote(told))
@@ -66,10 +77,11 @@ def _train(
     ranks: TorchRanks,
     queue: Any,
     folder: RunFolder,
+    patience_s: float,
 ) -> None:
     data: PreparedData = ray.get(payload["data"][0])
     members = [Member(n, TrialConfig.model_validate(c)) for n, c in payload["members"]]
-    saver = _Saver(folder.checkpoint_store(), job, ranks, queue) if ranks.rank == 0 else None
+    saver = _Saver(folder, job, ranks, queue, patience_s) if ranks.rank == 0 else None
     outcomes = fit(
         members,
         data,
@@ -104,11 +116,19 @@ def _fault(job: int, rank: int, error: Exception) -> dict[str, Any]:
     }
 
 
+class StoreLostError(Exception):
+    """Rank 0 cannot write checkpoints: no fault of the trial."""
+
+
 class _Saver:
     """Rank 0's reports and checkpoints; a report counts once the runner has answered it."""
 
-    def __init__(self, store: CheckpointStore, job: int, ranks: TorchRanks, queue: Any) -> None:
-        self._store, self._job, self._ranks, self._queue = store, job, ranks, queue
+    def __init__(
+        self, folder: RunFolder, job: int, ranks: TorchRanks, queue: Any, patience_s: float
+    ) -> None:
+        self._store = folder.checkpoint_store(patience_s)
+        self._job, self._ranks, self._queue = job, ranks, queue
+        self._patience_s = patience_s
         self._pace = Pace()
         self._warned = False
 
@@ -133,8 +153,12 @@ class _Saver:
         machine will be taken away."""
         if self._pace.is_due() or _is_preempted():
             step = int(snapshot.documents["state"]["step"])
-            with self._pace:
-                self._store.save(trial, step, snapshot, "step")
+            with self._pace, Waiting(self._ranks.pulse):
+                save = partial(self._store.save, trial, step, snapshot, "step")
+                try:
+                    insist(save, self._patience_s, lambda sentence: None)
+                except StorageError as error:
+                    raise StoreLostError(error.message) from error
             # Nobody waits for it: it comes before the report that follows, in order.
             event = {"kind": "saved", "job": self._job, "trial": trial, "step": step}
             self._queue.tell.remote(event)

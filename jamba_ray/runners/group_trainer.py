@@ -40,7 +40,14 @@ _ANSWER_S = 30.0
 
 
 def run_trainer(
-    queue: Any, folder: RunFolder, scratch: str, *, workers: int, threads: int, gpus: float
+    queue: Any,
+    folder: RunFolder,
+    scratch: str,
+    *,
+    workers: int,
+    threads: int,
+    gpus: float,
+    patience_s: float,
 ) -> None:
     """Start ranks that work for ``queue``, again and again where they die; returns when it closes.
 
@@ -52,7 +59,12 @@ def run_trainer(
     _Trainer(
         queue,
         run_rank,
-        train_loop_config={"queue": queue, "folder": folder, "threads": threads},
+        train_loop_config={
+            "queue": queue,
+            "folder": folder,
+            "threads": threads,
+            "patience_s": patience_s,
+        },
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         scaling_config=train.ScalingConfig(
             num_workers=workers,

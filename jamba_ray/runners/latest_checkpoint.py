@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from jamba_ray.checkpoints import CheckpointStore, Snapshot
+from jamba_ray.checkpoints.store import Differs, is_anyones
 
 Told = Callable[[int, int], object]
 """Told of each saved checkpoint: (trial, step)."""
@@ -38,14 +39,15 @@ class LatestCheckpoints:
         self._saved[trial] = step
         self._told(trial, step)
 
-    def read(self, trial: int) -> Snapshot | None:
-        """The newest checkpoint that verifies, None where there is none; a loss is noted.
+    def read(self, trial: int, differs: Differs = is_anyones) -> Snapshot | None:
+        """The newest checkpoint that verifies and of which ``differs`` says that it is the trial's
+        own, None where there is none; a loss is noted.
 
         Raises:
             StorageError: The store cannot be read.
         """
         there = [entry.step for entry in self._store.entries(trial) if entry.kind == "step"]
-        found, damaged = self._store.latest(trial)
+        found, damaged = self._store.latest(trial, differs=differs)
         step = 0 if found is None else found.entry.step
         sentence = went_back(trial, self._saved.get(trial, 0), max(there, default=0), step, damaged)
         if sentence is not None:
@@ -61,7 +63,7 @@ def went_back(trial: int, saved: int, there: int, found: int, damaged: Sequence[
         saved: The step of its newest checkpoint, as far as the study knows; 0: of none.
         there: The newest step in the store, whole or not; 0: there is none.
         found: The step of the checkpoint that is used; 0: it is begun anew.
-        damaged: A sentence for each newer checkpoint that does not verify.
+        damaged: A sentence for each newer checkpoint that is damaged or of another run.
     """
     why = list(damaged)
     if there < saved:

@@ -11,6 +11,8 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import torch
 
@@ -19,15 +21,18 @@ from jamba_ray.config.params import with_params
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.config.space import Params
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.errors import ConfigError, JambaError, StorageError
+from jamba_ray.errors import CheckpointError, ConfigError, JambaError, StorageError
 from jamba_ray.runners.latest_checkpoint import LatestCheckpoints, Told
 from jamba_ray.runners.report_check import by_trial, checked, is_number
 from jamba_ray.runners.watchdog import Watchdog
-from jamba_ray.runs.refusal import refusal
+from jamba_ray.runs.refusal import insist
 from jamba_ray.runs.row_log import RowLog
 from jamba_ray.runs.run_folder import RunFolder, append_log
 from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.training import KEPT, Decision, Member, Outcome, Report, fit
+from jamba_ray.training.snapshot_io import differences
+
+T = TypeVar("T")
 
 SAVE_EVERY_S = 2.0
 """A running trial's resumable state is written at most this often."""
@@ -92,7 +97,7 @@ class Runner:
         self._rows = RowLog(folder.path) if rows else None
         self._data, self._device = data, device
         self._fit = fit
-        self._store = folder.checkpoint_store()
+        self._store = folder.checkpoint_store(patience_s)
         self._newest = LatestCheckpoints(self._store, self._say, saved)
         self._patience_s, self._waiting, self._note = patience_s, waiting, note
         self._tell_log = tell_log
@@ -136,7 +141,8 @@ class Runner:
         if not members:
             return {}
         report = checked(self._written(report), self.objective_key)
-        snapshots = {n: found for n in resume if (found := self._newest.read(n)) is not None}
+        read = {m.trial: self._read(m) for m in members if m.trial in resume}
+        snapshots = {n: found for n, found in read.items() if found is not None}
         outcomes = self._fit(
             members,
             self._data,
@@ -148,26 +154,30 @@ class Runner:
         return by_trial(members, outcomes)
 
     def _save(self, trial: int, step: int, snapshot: Snapshot, kind: Kind) -> str:
-        """Save, again and again while the store refuses; a store that is lost is no fault of the
-        trial. Raises DetachedError after ``patience_s``."""
-        begun, pause = time.monotonic(), 0.2
-        while True:
-            try:
-                saved = self._store.save(trial, step, snapshot, kind)
-            except StorageError as error:
-                waited = time.monotonic() - begun
-                if waited >= self._patience_s:
-                    raise DetachedError(error.message) from error
-                self._write(f"trial {trial}: {error.message} Trying again.")
-                self._waiting(refusal(error, waited, self._patience_s))
-                time.sleep(max(0.0, min(pause, self._patience_s - waited)))
-                pause = min(2 * pause, 5.0)
-            else:
-                if pause > 0.2:
-                    self._waiting(None)
-                if kind == "step":
-                    self._newest.saved(trial, step)
-                return saved
+        """Save, again and again while the store refuses; raises DetachedError if it is lost."""
+        saved = self._insist(trial, lambda: self._store.save(trial, step, snapshot, kind))
+        if kind == "step":
+            self._newest.saved(trial, step)
+        return saved
+
+    def _read(self, member: Member) -> Snapshot | None:
+        """The newest checkpoint of a trial; raises DetachedError if the store is lost."""
+        differs = partial(differences, member=member, data=self._data)
+        return self._insist(member.trial, lambda: self._newest.read(member.trial, differs))
+
+    def _insist(self, trial: int, call: Callable[[], T]) -> T:
+        """Call the store; one that is lost is no fault of the trial.
+
+        Raises:
+            DetachedError: It refused for good, or for ``patience_s``.
+        """
+        note = lambda sentence: self._write(f"trial {trial}: {sentence}")  # noqa: E731
+        try:
+            return insist(call, self._patience_s, self._waiting, note)
+        except CheckpointError:
+            raise
+        except StorageError as error:
+            raise DetachedError(error.message) from error
 
     def _written(self, report: Reporter) -> Reporter:
         """``report``, with each report in the local rows before anybody else is told."""
@@ -177,7 +187,8 @@ class Runner:
 
         def write(reports: Sequence[Report]) -> Sequence[Decision]:
             for r in reports:
-                rows.write(r.trial, r.step, r.metrics, **counts(r))
+                write_row = partial(rows.write, r.trial, r.step, r.metrics, **counts(r))
+                self._insist(r.trial, write_row)
             return report(reports)
 
         return write

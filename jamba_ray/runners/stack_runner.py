@@ -103,7 +103,7 @@ class StackRunner(Runner):
                 continue
             self._open[job.number] = member
             members.append(member)
-        found = {m.trial: self._newest.read(m.trial) for m in members if self._jobs[m.trial].step}
+        found = {m.trial: self._read(m) for m in members if self._jobs[m.trial].step}
         snapshots = {trial: snapshot for trial, snapshot in found.items() if snapshot is not None}
         behind = [m for m in members if _step(snapshots.get(m.trial)) < self._jobs[m.trial].step]
         snapshots |= self._catch_up(behind, snapshots, report)
@@ -155,7 +155,7 @@ class StackRunner(Runner):
         self._joins = False
         for member in left:
             try:
-                self._run([(member, self._newest.read(member.trial))], report)
+                self._run([(member, self._read(member))], report)
             except (Exception, SystemExit) as own:
                 self._end(member.trial, own)
 

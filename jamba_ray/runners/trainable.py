@@ -239,6 +239,7 @@ def _group_of(settings: RunnerSettings, server: Any) -> Group | None:
         workers=settings.workers,
         threads=settings.threads,
         gpus=settings.gpus,
+        patience_s=settings.patience_s,
         note=server.note.remote,
         saved=server.saved.remote,
     )

@@ -2,8 +2,9 @@
 
 One file per trial, ``rows/trial-0007.jsonl``, appended by the process that trains it or, where that
 runs on a machine which does not have the run folder, by the study's server, to which the row goes
-with the report. A trial that is continued elsewhere repeats reports made since its last checkpoint;
-readers keep the last.
+with the report. Each step is written once: a trial that is continued repeats the reports made since
+its last checkpoint, and keeps the rows that it has, as the study keeps its values. Files are only
+ever appended to. Readers of runs made by earlier versions keep the last of repeated rows.
 """
 
 from __future__ import annotations
@@ -17,20 +18,23 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from jamba_ray.errors import StorageError
 
 FOLDER = "rows"
 
 
 class RowLog:
-    """Appends rows below ``run_folder``; a full disk costs rows, never a trial."""
+    """Appends rows below ``run_folder``, which it never makes. A full disk costs rows, no trial."""
 
     def __init__(self, run_folder: Path, *, system: bool = True) -> None:
         """``system``: whether rows tell what this process takes of its machine."""
         self._folder = run_folder / FOLDER
         self._system = system
-        self._begun: set[int] = set()
+        self._written: dict[int, _Written] = {}
         self._cpu = _Cpu()
 
     def write(
@@ -62,11 +66,35 @@ class RowLog:
         }
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Write a row that was made here or by another process's ``row``."""
-        # Opened for each row: a runner trains many trials, and a row takes well under a
-        # millisecond.
-        with contextlib.suppress(OSError), self._opened(int(row["trial"])) as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+        """Write a row that was made here or by another process's ``row``, unless its step has one.
+
+        Raises:
+            StorageError: The run folder is gone. It is not made anew: a disk that went away must
+                not be written to as an empty folder of the same name.
+        """
+        trial, step = int(row["trial"]), int(row["step"])
+        path = row_file(self._folder.parent, trial)
+        try:
+            self._folder.mkdir(exist_ok=True)
+            known = self._written.get(trial)
+            if known is None or known.size != _size(path):
+                # Not seen yet, or another process went on with the trial meanwhile.
+                known = self._written[trial] = _read(path)
+            if step in known.steps:
+                return
+            # Opened for each row: a runner trains many trials, and a row takes well under a
+            # millisecond.
+            with open(path, "a", encoding="utf-8") as file:
+                # The process that wrote a torn row was killed in the middle of it.
+                file.write(("\n" if known.torn else "") + json.dumps(row, allow_nan=False) + "\n")
+            known.steps.add(step)
+            known.size, known.torn = _size(path), False
+        except OSError as error:
+            if not self._folder.parent.is_dir():
+                raise StorageError(
+                    f"the run folder must stay where it is, but {str(self._folder.parent)!r} is "
+                    "gone. Mount it again or move it back, then `resume=true`."
+                ) from error
 
     def _load(self) -> dict[str, float]:
         return {
@@ -75,17 +103,25 @@ class RowLog:
             **gpu_load(),
         }
 
-    def _opened(self, trial: int) -> IO[str]:
-        path = row_file(self._folder.parent, trial)
-        if trial in self._begun:
-            return open(path, "a", encoding="utf-8")
-        self._begun.add(trial)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        torn = path.exists() and not (path.read_bytes() or b"\n").endswith(b"\n")
-        file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (the caller closes it)
-        if torn:  # the process that wrote it was killed in the middle of a row
-            file.write("\n")
-        return file
+
+@dataclass
+class _Written:
+    """What the file of a trial's rows holds."""
+
+    steps: set[int]
+    size: int
+    torn: bool
+    """Whether its last line has no end."""
+
+
+def _read(path: Path) -> _Written:
+    content = path.read_bytes() if path.exists() else b""
+    torn = not (content or b"\n").endswith(b"\n")
+    return _Written({int(row["step"]) for row in rows_of(path)}, len(content), torn)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def row_file(run_folder: Path, trial: int) -> Path:

@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jamba_ray.checkpoints import CheckpointStore, RemoteCheckpointStore, RemoteFolder
+from jamba_ray.checkpoints import (
+    CheckpointStore,
+    Patience,
+    RemoteCheckpointStore,
+    RemoteFolder,
+)
 from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.errors import RunExistsError, StorageError
 
@@ -41,11 +46,21 @@ class RunFolder:
             return cls(Path(place) / run)
         return cls(Path(SCRATCH) / run, place.child(run), endpoint)
 
-    def checkpoint_store(self) -> CheckpointStore:
-        """The checkpoints of this run, wherever they lie."""
+    def checkpoint_store(self, patience_s: float | None = None) -> CheckpointStore:
+        """The checkpoints of this run, wherever they lie.
+
+        ``patience_s``: the caller itself asks a store that refuses again, for so many seconds
+        (``runs.refusal.insist``); None: a bucket is asked again by the store.
+        """
         if self.remote is None:
             return CheckpointStore(self.checkpoints)
-        return RemoteCheckpointStore(RemoteFolder(self.remote.child("checkpoints"), self.endpoint))
+        place = self.remote.child("checkpoints")
+        if patience_s is None:
+            return RemoteCheckpointStore(RemoteFolder(place, self.endpoint))
+        once = Patience(deadline_s=0.0)
+        return RemoteCheckpointStore(
+            RemoteFolder(place, self.endpoint, patience=once, answers_within_s=patience_s)
+        )
 
     @property
     def name(self) -> str:

@@ -95,7 +95,7 @@ def fit_boosting(
     """
     snapshot = (resume or {}).get(member.trial)
     if snapshot is not None:
-        check_belongs(snapshot, member, data, "boosting")
+        check_belongs(snapshot, member, data)
     try:
         return Boosting(member, data, report, save, snapshot).run()
     except lgb.basic.LightGBMError as error:

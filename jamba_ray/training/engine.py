@@ -349,7 +349,7 @@ class Engine:
     def _restored(self, k: int, snapshot: Snapshot | None) -> Progress:
         if snapshot is None:
             return Progress()
-        check_belongs(snapshot, self._live[k], self._data, "gradient")
+        check_belongs(snapshot, self._live[k], self._data)
         return put(snapshot, self._stack, self._optimizer, self._scaler, k)
 
     def _clock(self) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 import jamba_ray
 from jamba_ray.checkpoints.snapshot import Snapshot
+from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.fingerprint import fingerprint
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import CheckpointError
@@ -113,18 +114,24 @@ def put(
     return progress
 
 
-def check_belongs(snapshot: Snapshot, member: Member, data: PreparedData, kind: str) -> None:
+def differences(snapshot: Snapshot, member: Member, data: PreparedData) -> list[str]:
+    """What a checkpoint has of another experiment than the member's: of 'config', 'data' and
+    'trainer'. Empty: the member can go on from it."""
+    written = snapshot.documents.get("fingerprints", {})
+    now = {"config": fingerprint(member.config), "data": data.fingerprint}
+    differs = [name for name, value in now.items() if written.get(name) != value]
+    if snapshot.documents.get("state", {}).get("kind") != TRAINERS[member.config.model.name]:
+        differs.append("trainer")
+    return differs
+
+
+def check_belongs(snapshot: Snapshot, member: Member, data: PreparedData) -> None:
     """Refuse to resume from what another configuration, data or trainer wrote.
 
     Raises:
         CheckpointError: With what differs.
     """
-    written = snapshot.documents.get("fingerprints", {})
-    now = {"config": fingerprint(member.config), "data": data.fingerprint}
-    differs = [name for name, value in now.items() if written.get(name) != value]
-    if snapshot.documents.get("state", {}).get("kind") != kind:
-        differs.append("trainer")
-    if differs:
+    if differs := differences(snapshot, member, data):
         raise CheckpointError(
             f"Trial {member.trial} must resume from a checkpoint of the same configuration and "
             f"data, but the {' and the '.join(differs)} changed; start it anew instead."

@@ -71,6 +71,21 @@ def test_what_was_saved_is_told_and_missed_when_it_is_gone(tmp_path):
     assert "It is begun anew: 6 steps of it must be done again." in notes[1]
 
 
+def test_a_checkpoint_of_another_run_is_passed_over_where_an_older_one_is_the_trials_own(tmp_path):
+    store, notes = CheckpointStore(tmp_path), []
+    for step in (2, 4, 6):
+        store.save(3, step, snapshot(step))
+    newest = LatestCheckpoints(store, notes.append)
+    later_than = lambda n: lambda found: ["data"] if found.documents["state"]["step"] > n else []  # noqa: E731
+    assert newest.read(3, later_than(3)).documents["state"]["step"] == 2
+    (note,) = notes
+    assert note.count("another run wrote it (its data differs).") == 2
+    assert note.endswith("It goes on from step 2: 4 steps of it must be done again.")
+    # All are: the settings have changed, and training says so itself.
+    assert newest.read(3, later_than(0)).documents["state"]["step"] == 6
+    assert len(notes) == 1
+
+
 def test_a_runner_tells_of_resumable_checkpoints_and_misses_the_one_that_is_gone(
     tmp_path, monkeypatch
 ):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -190,6 +193,48 @@ def test_a_store_that_refuses_for_long_is_no_fault_of_the_trial(folder, base, mo
     with pytest.raises(DetachedError, match="Disk full"):
         unlucky.train([Job(0, {})], base, carry_on)
     assert len(refused) > 1
+
+
+def test_a_run_folder_that_is_gone_is_a_lost_store_and_is_not_made_anew(folder, base):
+    def fit(members, data, report, **_):
+        folder.path.rename(folder.path.with_name("elsewhere"))
+        report([Report(0, 1, 1, 0.1, 0.1, METRICS, 0.0)])
+
+    with pytest.raises(DetachedError, match=r"is gone\. .*\(tried \d+ times in 0 s\)"):
+        Runner(folder, data(), fit=fit, patience_s=0.3).train([Job(0, {})], base, carry_on)
+    assert not folder.path.exists()
+
+
+def test_what_another_run_wrote_over_the_newest_checkpoint_costs_steps_and_not_the_trial(
+    folder, base, monkeypatch
+):
+    monkeypatch.setattr(runner_file, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(runner_file, "save_every_s", lambda *_: 0.0)
+    base = base.model_copy(update={"training": base.training.model_copy(update={"epochs": 3})})
+    store, notes = CheckpointStore(folder.checkpoints), []
+
+    def killed(reports):
+        if reports[0].step == 3:
+            raise KeyboardInterrupt
+        return carry_on(reports)
+
+    def opened():
+        return Runner(folder, data(), note=notes.append)
+
+    jobs = [Job(0, {"model.name": "mlp"})]
+    with pytest.raises(KeyboardInterrupt):
+        opened().train(jobs, base, killed)
+    steps = [entry.step for entry in store.entries(0)]
+    assert len(steps) > 1
+    taken = store.latest(0)[0].snapshot
+    taken.documents["fingerprints"]["config"] = "another's"
+    store.save(0, steps[-1], taken)
+    (end,) = opened().train([replace(jobs[0], resumed=True)], base, carry_on)
+    assert (end.state, end.reason) == ("complete", None)
+    assert "another run wrote it (its config differs). It goes on from step" in notes[0]
+    rows = (folder.path / "rows" / "trial-0000.jsonl").read_text().splitlines()
+    seen = [json.loads(row)["step"] for row in rows]
+    assert seen == sorted(set(seen)), "a step was written twice"
 
 
 def _chained() -> BaseException:

@@ -1,12 +1,14 @@
-"""The local rows: whole lines, the last of repeats, and never a trial's fault."""
+"""The local rows: whole lines, each step once, never a trial's fault, never a folder made anew."""
 
 import json
 import math
+import shutil
 import sys
 from types import SimpleNamespace
 
 import pytest
 
+from jamba_ray.errors import StorageError
 from jamba_ray.runs.row_log import RowLog, read_rows, row_file
 
 
@@ -40,12 +42,42 @@ def test_a_torn_line_costs_itself_only(tmp_path):
     assert steps(tmp_path) == [(0, 1), (0, 2), (0, 3)]
 
 
-def test_of_repeated_reports_the_last_counts(tmp_path):
+def lines(folder):
+    return [json.loads(line)["step"] for line in row_file(folder, 0).read_text().splitlines()]
+
+
+def test_a_step_is_written_once_whoever_reports_it_again(tmp_path):
+    first, later = RowLog(tmp_path), RowLog(tmp_path)  # as two processes
+    for step in (1, 2, 3):
+        first.write(0, step, {"a": float(step)})
+    for step in (2, 3, 4, 5):  # the trial goes on from the checkpoint of step 1 elsewhere
+        later.write(0, step, {"a": -1.0})
+    for step in (4, 5, 6):  # and comes back
+        first.write(0, step, {"a": -2.0})
+    assert lines(tmp_path) == [1, 2, 3, 4, 5, 6]
+    values = [row["metrics"]["a"] for row in read_rows(tmp_path)]
+    assert values == [1.0, 2.0, 3.0, -1.0, -1.0, -2.0], "a row that is there is kept"
+
+
+def test_of_rows_that_an_earlier_version_repeated_the_last_counts(tmp_path):
     log = RowLog(tmp_path)
-    for value in (1.0, 2.0):
-        log.write(0, 1, {"a": value})
+    log.write(0, 1, {"a": 1.0})
+    file = row_file(tmp_path, 0)
+    file.write_text(file.read_text() * 2 + file.read_text().replace("1.0", "2.0"))
     (row,) = read_rows(tmp_path)
     assert row["metrics"]["a"] == 2.0
+
+
+def test_a_run_folder_that_is_gone_is_a_lost_store_and_not_made_anew(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    log = RowLog(run)
+    log.write(0, 1, {})
+    shutil.move(run, tmp_path / "elsewhere")
+    for trial in (0, 1):
+        with pytest.raises(StorageError, match=r"is gone\. Mount it again"):
+            log.write(trial, 2, {})
+    assert not run.exists()
 
 
 def test_a_folder_that_takes_nothing_costs_no_trial(tmp_path):
