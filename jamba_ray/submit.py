@@ -64,7 +64,7 @@ def _main(arguments: list[str], out: Console) -> int:
     upload.refuse_too_large(package, own.max_upload_mb)
     key = own.key or sweep_key(config, package)
     run = config.run or key
-    command = [own.python, "-m", "jamba_ray.cluster.job", *overrides, f"run={run}", "resume=true"]
+    command = [own.python, "-m", "jamba_ray.cli.job", *overrides, f"run={run}", "resume=true"]
     if own.dry_run:
         out.print(
             f"job {key}: {shlex.join(command)}", highlight=False, markup=False, soft_wrap=True

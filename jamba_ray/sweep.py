@@ -25,7 +25,7 @@ from jamba_ray.config.space import SearchSpace
 from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.data import changed_files, prepare, source_files
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.driver import verdict
+from jamba_ray.driver import bucket_store, verdict
 from jamba_ray.driver.preload import preload
 from jamba_ray.driver.sweep import run_sweep
 from jamba_ray.errors import (
@@ -36,7 +36,6 @@ from jamba_ray.errors import (
     RunExistsError,
     StorageError,
 )
-from jamba_ray.runs import bucket_store
 from jamba_ray.runs.run_folder import RunFolder, unused_name, write_bytes, write_json
 from jamba_ray.runs.run_log import RunLog, say
 from jamba_ray.study.lease import LeaseLostError, check_free

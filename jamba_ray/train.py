@@ -21,13 +21,12 @@ from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.run import TrainConfig
 from jamba_ray.data import prepare
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.driver import verdict
+from jamba_ray.driver import bucket_store, verdict
 from jamba_ray.driver.open_runner import open_runner
 from jamba_ray.driver.signals import Signalled, Signals
 from jamba_ray.errors import ExitCode, InterruptedRunError
 from jamba_ray.reports.words import LABELS
 from jamba_ray.runners.runner import Job
-from jamba_ray.runs import bucket_store
 from jamba_ray.runs.replicator import copied
 from jamba_ray.runs.run_folder import RunFolder, unused_name, write_bytes, write_json
 from jamba_ray.runs.run_log import RunLog, say

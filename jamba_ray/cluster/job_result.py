@@ -8,11 +8,13 @@ from __future__ import annotations
 import base64
 import json
 import re
+import signal
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from jamba_ray.errors import ExitCode
 from jamba_ray.runs.run_folder import write_bytes
 
 FILES = ("summary.json", "config.yaml", "log.txt", "trials.parquet", "report.html", "report.md")
@@ -105,3 +107,10 @@ def _groups(log: str) -> Iterator[list[str]]:
         if len(current) == int(total):
             yield current
             current = []
+
+
+def killed_by(number: int) -> ExitCode:
+    """What a process that a signal ended would have said: somebody stopped it (the kernel too, when
+    memory ends), or it crashed."""
+    stopped = (signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP)
+    return ExitCode.INTERRUPTED if number in stopped else ExitCode.INTERNAL

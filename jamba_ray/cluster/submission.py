@@ -9,8 +9,8 @@ from types import FrameType
 from rich.console import Console
 
 from jamba_ray.cluster import job_result, upload
-from jamba_ray.cluster.job import killed_by
 from jamba_ray.cluster.job_client import Jobs, JobState
+from jamba_ray.cluster.job_result import killed_by
 from jamba_ray.errors import ConfigError, ExitCode, JambaError
 
 _STOP_WAIT_S = 60

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from jamba_ray.cli import gate
+from jamba_ray.cli.job import _run_folder
 from jamba_ray.cluster import job_result
-from jamba_ray.cluster.job import _run_folder
 from jamba_ray.errors import UnavailableError
 
 

@@ -1,7 +1,7 @@
 """What runs on the cluster for ``jamba_ray.submit``: the sweep, then the job_result with its
 result.
 
-``python -m jamba_ray.cluster.job run=<name> <the sweep's settings>``
+``python -m jamba_ray.cli.job run=<name> <the sweep's settings>``
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jamba_ray.cli.composition import compose_section
-from jamba_ray.cluster.job_result import pack
+from jamba_ray.cluster.job_result import killed_by, pack
 from jamba_ray.config.run import SweepConfig
-from jamba_ray.errors import ExitCode, JambaError
+from jamba_ray.errors import JambaError
 from jamba_ray.runs.run_folder import RunFolder
 
 _PR_SET_PDEATHSIG = 1
@@ -41,13 +41,6 @@ def main(overrides: Sequence[str]) -> int:
         code = killed_by(-code)
     print("\n".join(pack(code, _run_folder(overrides))), flush=True)
     return code
-
-
-def killed_by(number: int) -> ExitCode:
-    """What a process that a signal ended would have said: somebody stopped it (the kernel too, when
-    memory ends), or it crashed."""
-    stopped = (signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP)
-    return ExitCode.INTERRUPTED if number in stopped else ExitCode.INTERNAL
 
 
 def _end_with_parent() -> None:
