@@ -14,8 +14,8 @@ import pytest
 
 from jamba_ray.chaos.faults import truncate_study
 from jamba_ray.chaos.subject import sweep_config
+from jamba_ray.driver import bucket_store
 from jamba_ray.errors import StorageError
-from jamba_ray.runs import bucket_store
 from jamba_ray.runs.bucket_replica import replica_of
 from jamba_ray.study import recovery, rows
 from jamba_ray.study.outcome import TrialOutcome
