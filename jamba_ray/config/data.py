@@ -113,6 +113,9 @@ class TableSection(DataSection):
     target: str = "is_threat"
     timestamp: str | None = None
     """Column that orders rows in time; never a feature."""
+    timestamp_format: str | None = None
+    """How ``timestamp`` is written, as a format of strptime (``%d/%m/%Y %H:%M``); None: decided
+    from all of its cells."""
     group: str | None = None
     """Column of hosts, users or attack classes: never a feature; errors are also told per group."""
     drop: tuple[str, ...] = ()
@@ -137,6 +140,10 @@ class TableSection(DataSection):
             )
         if self.split.kind == "time" and self.timestamp is None:
             raise ValueError("`split.kind` 'time' needs `timestamp`. Set `data.timestamp=<column>`")
+        if self.timestamp_format is not None and self.timestamp is None:
+            raise ValueError(
+                "`timestamp_format` needs `timestamp`. Set `data.timestamp=<column>` or drop it"
+            )
         if self.split.kind == "group" and self.group is None:
             raise ValueError("`split.kind` 'group' needs `group`. Set `data.group=<column>`")
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,20 +10,22 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api import types
 
+from jamba_ray.data.number_format import PLAIN, NumberFormat, is_unset
 from jamba_ray.errors import DataError
 
 EXACT_INTEGERS = 2**53
 """Above this, neighbouring integers are one float64."""
 
 
-def to_numbers(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
+def to_numbers(column: pd.Series[Any], form: NumberFormat = PLAIN) -> npt.NDArray[np.float64]:
     """[N] float64; missing cells and cells that are no number become NaN; infinities stay.
 
-    Text is parsed (``" 1.5 "``, ``"1e3"``, ``"inf"``), booleans are 0 and 1, times are no numbers.
+    Text is parsed (``" 1.5 "``, ``"1e3"``, ``"inf"``) as ``form`` says, booleans are 0 and 1, times
+    are no numbers.
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
         # The unused last entry is what code -1 (missing) picks.
-        parsed = np.append(to_numbers(pd.Series(column.cat.categories)), np.nan)
+        parsed = np.append(to_numbers(pd.Series(column.cat.categories), form), np.nan)
         picked: npt.NDArray[np.float64] = parsed[column.cat.codes.to_numpy()]
         return picked
     if types.is_datetime64_any_dtype(column.dtype) or types.is_complex_dtype(column.dtype):
@@ -32,9 +35,8 @@ def to_numbers(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
     elif types.is_bool_dtype(column.dtype) or types.is_numeric_dtype(column.dtype):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
-        codes, values = _distinct(column)
-        parsed = np.append(np.array([_number(value) for value in values], dtype=np.float64), np.nan)
-        return parsed[codes]
+        distinct = Distinct.of(column)
+        return distinct.cells(distinct.numbers(form))
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
@@ -65,9 +67,86 @@ def _distinct(column: pd.Series[Any]) -> tuple[npt.NDArray[np.int64], list[Any]]
     return codes.astype(np.int64), list(values)
 
 
-def _number(value: Any) -> float:
-    if isinstance(value, str) and "_" in value:
-        return float("nan")  # Python reads "1_0" as 10, no data file does
+def is_text(column: pd.Series[Any]) -> bool:
+    """Whether cells may be text; a look at the type alone."""
+    kind = column.dtype
+    if isinstance(kind, pd.CategoricalDtype):
+        kind = kind.categories.dtype
+    return types.is_object_dtype(kind) or types.is_string_dtype(kind)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Some cells of a column."""
+
+    cells: int
+    distinct: int
+    shown: str
+    """The most frequent of them, as text."""
+
+
+@dataclass(frozen=True, eq=False)
+class Distinct:
+    """The D distinct values of a column of N cells."""
+
+    codes: npt.NDArray[np.int64]
+    """[N], -1 where the cell is missing."""
+    values: list[Any]
+    counts: npt.NDArray[np.int64]
+    """[D], the cells that hold each."""
+
+    @classmethod
+    def of(cls, column: pd.Series[Any]) -> Distinct:
+        """Those of a column, in the order of the table."""
+        codes, values = _distinct(column)
+        return cls(codes, values, np.bincount(codes[codes >= 0], minlength=len(values)))
+
+    @property
+    def present(self) -> int:
+        """Cells that are not missing."""
+        return int(self.counts.sum())
+
+    def numbers(self, form: NumberFormat) -> npt.NDArray[np.float64]:
+        """[D], NaN for what is no number."""
+        return np.array([_number(value, form) for value in self.values], dtype=np.float64)
+
+    def cells(self, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """[D] of the values -> [N] of the cells."""
+        # The last entry is what -1 (missing) picks.
+        return np.append(numbers, np.nan)[self.codes]
+
+    def unset(self, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """[D], which of the values that are no number are text that stands for no value."""
+        found = np.zeros(len(self.values), dtype=bool)
+        for i in np.flatnonzero(np.isnan(numbers)):
+            found[i] = is_unset(as_text(self.values[i]))
+        return found
+
+    def counted(self, chosen: npt.NDArray[np.bool_]) -> Counted:
+        """The cells that hold the values of ``chosen`` [D]."""
+        if not chosen.any():
+            return Counted(0, 0, "")
+        shown = as_text(self.values[int(np.argmax(np.where(chosen, self.counts, -1)))])
+        return Counted(int(self.counts[chosen].sum()), int(chosen.sum()), shown.strip()[:40])
+
+
+def as_text(value: Any) -> str:
+    """A cell as text, bytes decoded."""
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def unreadable(column: pd.Series[Any], form: NumberFormat) -> Counted:
+    """The cells that are set, but no number as ``form`` writes them. Only text is looked at."""
+    if not is_text(column):
+        return Counted(0, 0, "")
+    distinct = Distinct.of(column)
+    numbers = distinct.numbers(form)
+    return distinct.counted(np.isnan(numbers) & ~distinct.unset(numbers))
+
+
+def _number(value: Any, form: NumberFormat = PLAIN) -> float:
+    if isinstance(value, str | bytes):
+        return form.number(as_text(value))
     try:
         return float(value)
     except (TypeError, ValueError):

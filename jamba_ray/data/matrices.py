@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from jamba_ray.data.cells import Counted
 from jamba_ray.data.duplicates import Hashes, RowHashes
 from jamba_ray.data.leaks import telling_features
 from jamba_ray.data.parts import Source
@@ -31,6 +32,9 @@ class Matrices:
     """[N], of the raw cells."""
     telling: frozenset[str]
     """Features that alone tell the label; looked for among the training rows."""
+    unreadable: Mapping[str, Counted]
+    """By numeric column, its cells that are set but no number; not looked for among the training
+    rows, which the notes on columns are about."""
 
 
 def in_memory(
@@ -59,6 +63,20 @@ def matrices(
     return {name: filled.done() for name, filled in filling.items()}
 
 
+def unreadable_notes(made: Mapping[str, Matrices]) -> tuple[str, ...]:
+    """A sentence for each numeric column of which cells of other rows than training are no numbers,
+    with how many and one of them."""
+    counts: dict[str, list[str]] = {}
+    for part, rows in made.items():
+        for name, odd in rows.unreadable.items():
+            of = f"{odd.cells:,} of {len(rows.x_num):,} {part} rows (such as {odd.shown!r})"
+            counts.setdefault(name, []).append(of)
+    return tuple(
+        f"Column {name!r} holds no number in {' and '.join(parts)}, taken as missing there."
+        for name, parts in counts.items()
+    )
+
+
 class _Filling:
     """One part while its matrices are filled."""
 
@@ -69,6 +87,7 @@ class _Filling:
         self._x_cat = make(name, "x_cat", (n, len(schema.categorical)), np.int64)
         self._hashes = RowHashes(n, len(preprocessor.columns))
         self._telling: set[str] = set()
+        self._unreadable: dict[str, Counted] = {}
 
     def add(self, frame: pd.DataFrame, group: Sequence[str]) -> None:
         """The next columns of all rows."""
@@ -80,6 +99,9 @@ class _Filling:
             self._hashes.add(frame[name])
         if self._name == "train":
             self._telling |= telling_features(some.schema, x_num, x_cat, self.part.y)
+        else:
+            self._unreadable |= some.unreadable(frame)
 
     def done(self) -> Matrices:
-        return Matrices(self._x_num, self._x_cat, self._hashes.done(), frozenset(self._telling))
+        telling = frozenset(self._telling)
+        return Matrices(self._x_num, self._x_cat, self._hashes.done(), telling, self._unreadable)

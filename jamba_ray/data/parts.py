@@ -12,6 +12,7 @@ from jamba_ray.config.data import SplitSection
 from jamba_ray.data import splits
 from jamba_ray.data.raw_table import RawColumns, RawTable
 from jamba_ray.data.splits import Indices, Labels
+from jamba_ray.data.times import Times, TimeValues
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,10 @@ class Source:
     """[N], where in the table each row stands."""
     y: Labels
     group: npt.NDArray[np.str_] | None = None
-    time: npt.NDArray[np.int64] | None = None
+    time: TimeValues | None = None
     bayes: npt.NDArray[np.float64] | None = None
+    times: Times | None = None
+    """How ``time`` was read; None where it is no column of files."""
 
     def __len__(self) -> int:
         return len(self.y)
@@ -45,6 +48,7 @@ class Source:
             None if self.group is None else self.group[rows],
             None if self.time is None else self.time[rows],
             None if self.bayes is None else self.bayes[rows],
+            self.times,
         )
 
 

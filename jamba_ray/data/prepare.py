@@ -25,7 +25,7 @@ from jamba_ray.data.columns import detect
 from jamba_ray.data.labels import check_both_labels
 from jamba_ray.data.leaks import leak_notes
 from jamba_ray.data.mapped_rows import MappedRows, files_of, write_rest
-from jamba_ray.data.matrices import Make, Matrices, in_memory, matrices
+from jamba_ray.data.matrices import Make, Matrices, in_memory, matrices, unreadable_notes
 from jamba_ray.data.parts import Parts, Source, divide
 from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
 from jamba_ray.data.preprocessing import Preprocessor
@@ -35,6 +35,7 @@ from jamba_ray.data.row_location import Place, free_bytes, where_rows_live
 from jamba_ray.data.source import source_fingerprint
 from jamba_ray.data.synthetic import BAYES, GROUP, TARGET, TIMESTAMP
 from jamba_ray.data.table import table_extent
+from jamba_ray.data.times import span_note
 from jamba_ray.errors import DataError
 
 _JUDGED = "test"
@@ -62,26 +63,34 @@ def prepare_for(
     tell: Callable[[str], object] = lambda sentence: None,
 ) -> Rows:
     """The rows that a trained model is to be judged on (``test`` if there is one, else ``path``) as
-    its own preprocessing makes them. Raises DataError; ``tell`` as in ``prepare``."""
+    its own preprocessing makes them. Raises DataError; ``tell`` as in ``prepare``, and a sentence
+    for each column with cells that are no numbers."""
     path = section.test or section.path
     section = section.model_copy(update={"path": path, "test": None, "extra_tests": {}})
     extents = {path: table_extent(path, max_cells=section.max_cells, drop=section.drop)}
     place = where_rows_live(extents[path].reading_bytes, free_bytes(), section.rows_in)
 
-    def transformed(make: Make) -> Rows:
+    def transformed(make: Make) -> tuple[Rows, tuple[str, ...]]:
         source = raw_sources.table(section, path, place, extents, is_test=True)
-        return _rows(source, matrices({_JUDGED: source}, preprocessor, make)[_JUDGED])
+        made = matrices({_JUDGED: source}, preprocessor, make)
+        return _rows(source, made[_JUDGED]), unreadable_notes(made)
 
     def write(folder: Path) -> Mapping[str, Any]:
-        write_rest(folder / _JUDGED, transformed(files_of(folder)))
-        return {}
+        rows, notes = transformed(files_of(folder))
+        write_rest(folder / _JUDGED, rows)
+        return {"notes": list(notes)}
 
     if place.kind == "host":
-        return transformed(in_memory)
+        rows, notes = transformed(in_memory)
+        for note in notes:
+            tell(note)
+        return rows
     _tell(tell, section, place)
     made_from = [preprocessor.to_json(), __version__, fingerprint(section)]
     key = fingerprint_json([*made_from, source_fingerprint(section)])
-    folder, _ = cached(section.cache, key, write)
+    folder, index = cached(section.cache, key, write)
+    for note in index["notes"]:
+        tell(note)
     return MappedRows(folder / _JUDGED)
 
 
@@ -113,6 +122,8 @@ def _prepared(section: DataSection, place: Place, extents: Extents, make: Make) 
         notes=(
             *roles.notes,
             *notes,
+            *unreadable_notes(made),
+            *_spans(section, parts),
             *leak_notes(preprocessor.schema, made["train"].telling, len(rows["train"])),
             *duplicates.notes(hashes, targets),
         ),
@@ -128,9 +139,20 @@ def _parts(section: DataSection, place: Place, extents: Extents) -> tuple[Parts,
         return parts, {TARGET, TIMESTAMP, GROUP, BAYES}
     if isinstance(section, TableSection):
         source = raw_sources.table(section, section.path, place, extents)
-        parts = divide(source, raw_sources.tests(section, place, extents), section.split)
+        order = source.times.order if source.times else ""
+        tests = raw_sources.tests(section, place, extents, order)
+        parts = divide(source, tests, section.split)
         return parts, no_features(section)
     raise DataError(f"data must be synthetic or a table, but is {section.name!r}.")
+
+
+def _spans(section: DataSection, parts: Parts) -> tuple[str, ...]:
+    """From when to when each part is, where rows of a table were divided by time."""
+    times = parts.train.times
+    if times is None or not isinstance(section, TableSection):
+        return ()
+    named = {name: part.time for name, part in parts.named().items()}
+    return (span_note(str(section.timestamp), times.how, named),)
 
 
 def _rows(part: Source, made: Matrices) -> Rows:

@@ -16,14 +16,15 @@ import pandas as pd
 
 from jamba_ray.config.data import PreprocessingSection
 from jamba_ray.config.names import nearest
-from jamba_ray.data.cells import to_names, to_numbers
+from jamba_ray.data.cells import Counted, to_names, to_numbers, unreadable
 from jamba_ray.data.columns import Roles
+from jamba_ray.data.number_format import PLAIN, NumberFormat
 from jamba_ray.data.prepared import FeatureSchema
 from jamba_ray.data.raw_table import RawColumns
 from jamba_ray.data.scaling import Floats, Scale, fit_scale, scale_from_json
 from jamba_ray.errors import DataError
 
-VERSION = 1
+VERSION = 2
 _PRESENT = "present"
 
 
@@ -67,10 +68,15 @@ class Preprocessor:
     """Everything that was learnt from the training rows about their columns."""
 
     def __init__(
-        self, numeric: tuple[NumericColumn, ...], categorical: tuple[CategoricalColumn, ...]
+        self,
+        numeric: tuple[NumericColumn, ...],
+        categorical: tuple[CategoricalColumn, ...],
+        formats: Mapping[str, NumberFormat] | None = None,
     ) -> None:
         self.numeric = numeric
         self.categorical = categorical
+        self.formats = formats or {}
+        """How numbers are written, by column, where that is not ``PLAIN``."""
 
     @classmethod
     def fit(
@@ -82,7 +88,7 @@ class Preprocessor:
         indicators: list[CategoricalColumn] = []
         notes: list[str] = []
         for name in roles.numeric:
-            values = to_numbers(train[name])
+            values = to_numbers(train[name], roles.formats.get(name, PLAIN))
             column, note = _fit_numeric(name, values, section)
             notes += [note] if note else []
             if column is not None:
@@ -103,7 +109,9 @@ class Preprocessor:
                 "the data must have at least one usable feature, but has none: "
                 + " ".join(notes)[:300].replace("Column", "column", 1)
             )
-        return cls(tuple(numeric), (*categorical, *indicators)), tuple(notes)
+        fitted = cls(tuple(numeric), (*categorical, *indicators))
+        kept = {name: form for name, form in roles.formats.items() if name in fitted.columns}
+        return cls(fitted.numeric, fitted.categorical, kept), tuple(notes)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -117,7 +125,9 @@ class Preprocessor:
         numbers = [j for j, c in enumerate(self.numeric) if c.name in names]
         codes = [j for j, c in enumerate(self.categorical) if c.name in names]
         some = Preprocessor(
-            tuple(self.numeric[j] for j in numbers), tuple(self.categorical[j] for j in codes)
+            tuple(self.numeric[j] for j in numbers),
+            tuple(self.categorical[j] for j in codes),
+            {name: form for name, form in self.formats.items() if name in names},
         )
         return numbers, codes, some
 
@@ -144,18 +154,37 @@ class Preprocessor:
         x_num = np.empty((len(frame), len(self.numeric)), dtype=np.float32)
         x_cat = np.zeros((len(frame), len(self.categorical)), dtype=np.int64)
         for j, number in enumerate(self.numeric):
-            x_num[:, j] = number(to_numbers(frame[number.name]))
+            x_num[:, j] = number(self._numbers(frame[number.name]))
         for j, column in enumerate(self.categorical):
             if column.tells_missing:
-                x_cat[:, j] = ~np.isnan(to_numbers(frame[column.name]))
+                x_cat[:, j] = ~np.isnan(self._numbers(frame[column.name]))
             else:
                 x_cat[:, j] = _codes(frame[column.name], column.categories)
         return x_num, x_cat
 
+    def unreadable(self, frame: pd.DataFrame) -> dict[str, Counted]:
+        """Of numeric columns, the cells that are set but no number; columns without any left out.
+
+        Only text can hold such cells, so columns of numbers cost nothing.
+        """
+        numeric = [c.name for c in self.numeric] + [
+            c.name for c in self.categorical if c.tells_missing
+        ]
+        found = {
+            name: unreadable(frame[name], self.formats.get(name, PLAIN))
+            for name in dict.fromkeys(numeric)
+        }
+        return {name: odd for name, odd in found.items() if odd.cells}
+
+    def _numbers(self, column: pd.Series[Any]) -> Floats:
+        return to_numbers(column, self.formats.get(str(column.name), PLAIN))
+
     def to_json(self) -> dict[str, Any]:
         """Strict JSON from which ``from_json`` makes the same transform, bit for bit."""
+        formats = {name: form.to_json() for name, form in self.formats.items()}
         return {
-            "version": VERSION,
+            # Version 1 does not know formats, so what has some must not be read by it.
+            **({"version": VERSION, "formats": formats} if formats else {"version": 1}),
             "numeric": [
                 {
                     "name": c.name,
@@ -180,10 +209,10 @@ class Preprocessor:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Preprocessor:
         """Inverse of ``to_json``. Raises DataError for a version that this code does not know."""
-        if value.get("version") != VERSION:
+        if value.get("version") not in (1, VERSION):
             raise DataError(
-                f"preprocessing must have version {VERSION}, but has {value.get('version')!r}; "
-                "load the checkpoint with the jamba_ray that wrote it."
+                f"preprocessing must have version 1 or {VERSION}, but has "
+                f"{value.get('version')!r}; load the checkpoint with the jamba_ray that wrote it."
             )
         numeric = tuple(
             NumericColumn(
@@ -200,7 +229,10 @@ class Preprocessor:
             CategoricalColumn(c["name"], tuple(c["categories"]), c["tells_missing"])
             for c in value["categorical"]
         )
-        return cls(numeric, categorical)
+        formats = value.get("formats", {})
+        return cls(
+            numeric, categorical, {n: NumberFormat.from_json(form) for n, form in formats.items()}
+        )
 
 
 def _fit_numeric(

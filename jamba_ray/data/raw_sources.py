@@ -16,7 +16,7 @@ from jamba_ray.data.raw_table import RawTable
 from jamba_ray.data.row_location import Place, free_bytes, where_rows_live
 from jamba_ray.data.synthetic import BAYES, GROUP, TARGET, generate
 from jamba_ray.data.table import Extent, column_names, read_columns, read_table, table_extent
-from jamba_ray.data.times import in_order
+from jamba_ray.data.times import Times, read_column
 from jamba_ray.errors import DataError
 
 NO_GROUP = "(none)"
@@ -59,16 +59,22 @@ def synthetic(section: SyntheticSection) -> Source:
     )
 
 
-def tests(section: TableSection, place: Place, extents: Extents) -> dict[str, Source]:
-    """The test sets of files, by name."""
+def tests(section: TableSection, place: Place, extents: Extents, order: str) -> dict[str, Source]:
+    """The test sets of files, by name; ``order`` is that of day, month and year in ``path``."""
     return {
-        name: table(section, path, place, extents, is_test=True)
+        name: table(section, path, place, extents, is_test=True, order=order)
         for name, path in _test_paths(section).items()
     }
 
 
 def table(
-    section: TableSection, path: str, place: Place, extents: Extents, *, is_test: bool = False
+    section: TableSection,
+    path: str,
+    place: Place,
+    extents: Extents,
+    *,
+    is_test: bool = False,
+    order: str = "",
 ) -> Source:
     """The rows of files; where they shall lie on disk, only the special columns are read yet."""
     if place.kind == "disk":
@@ -80,14 +86,28 @@ def table(
         frame = read_table(path, max_cells=section.max_cells, drop=section.drop)
         raw = RawTable.of(frame)
     y = labels(frame, section.target, source=path)
-    group = time = None
+    group = times = None
     # A test file may lack the group and the time: they are told, not learnt from.
     if section.group is not None and section.group in frame.columns:
         codes, group_names = to_names(frame[section.group])
         group = np.array([*group_names, NO_GROUP])[codes]
-    if section.split.kind == "time" and section.timestamp is not None and not is_test:
-        time = in_order(frame[section.timestamp], path)
-    return Source(path, raw, np.arange(len(frame)), y, group, time)
+    if section.split.kind == "time" and section.timestamp is not None:
+        times = _times(frame, section, path, order, is_test=is_test)
+    time = None if times is None else times.values
+    return Source(path, raw, np.arange(len(frame)), y, group, time, times=times)
+
+
+def _times(
+    frame: pd.DataFrame, section: TableSection, path: str, order: str, *, is_test: bool
+) -> Times | None:
+    """The times of a table; None where a test file has none that are understood."""
+    name = section.timestamp
+    try:
+        return read_column(frame[name], path, section.timestamp_format, order)
+    except (DataError, KeyError):
+        if is_test:
+            return None
+        raise
 
 
 def by_columns(path: str, names: Sequence[str], extent: Extent) -> RawTable:

@@ -7,7 +7,7 @@ they are all rows. ``prepare`` calls them twice, for the test rows and then for 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ def by_chance(y: Labels, share: float, seed: int) -> tuple[Indices, Indices]:
     return _both(held)
 
 
-def by_time(time: npt.NDArray[np.int64], share: float) -> tuple[Indices, Indices]:
+def by_time(time: npt.NDArray[Any], share: float) -> tuple[Indices, Indices]:
     """Hold out the newest ``share`` of the rows; rows of one instant stay together.
 
     Raises DataError where all rows are of one instant.

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jamba_ray.config.data import SplitSection, SyntheticSection, TableSection
-from jamba_ray.data import PreparedData, Preprocessor, prepare, read_table
+from jamba_ray.config.data import PreprocessingSection, SplitSection, SyntheticSection, TableSection
+from jamba_ray.data import PreparedData, Preprocessor, prepare, prepare_for, read_table
 from jamba_ray.errors import DataError
 from tests.data.bad_tables import good_frame
 
@@ -129,6 +129,28 @@ def test_repeated_rows_are_told(tmp_path):
     assert "occur with both labels" in notes
 
 
+def test_cells_that_are_no_numbers_are_counted_in_every_part_and_when_judged(tmp_path):
+    frame = good_frame(400)
+    frame["bytes"] = [f"{x:.3f}".replace(".", ",") for x in frame["bytes"]]
+    odd = frame.copy()
+    odd.loc[:9, "bytes"] = "oops"
+    odd.to_csv(tmp_path / "x.csv", index=False)
+    section = table(tmp_path / "t.parquet", frame, test=str(tmp_path / "x.csv"))
+    data = prepare(section)
+    sentence = (
+        "Column 'bytes' holds no number in 10 of 400 test rows (such as 'oops'), taken as missing "
+        "there."
+    )
+    assert sentence in data.notes
+    preprocessor = Preprocessor.from_json(data.preprocessing)
+    for place in ("host", "disk"):
+        elsewhere = {"rows_in": place, "cache": str(tmp_path / "cache")}
+        said: list[str] = []
+        rows = prepare_for(preprocessor, section.model_copy(update=elsewhere), said.append)
+        assert np.array_equal(rows.x_num, data.tests["test"].x_num)
+        assert sentence in said
+
+
 class TestRefused:
     def refusal(self, section: TableSection) -> str:
         with pytest.raises(DataError) as caught:
@@ -201,6 +223,54 @@ def test_a_split_by_time_understands_times(tmp_path, form):
     # The newest row is in the test, where its size is beyond all of training: the end score.
     assert data.tests["test"].x_num[:, bytes_at].max() == data.schema.bin_edges[bytes_at][-1]
     assert "seen_at" not in data.schema.numeric + data.schema.categorical
+
+
+def test_day_first_times_put_the_newest_rows_in_the_test(tmp_path):
+    """Read cell by cell, month first where that is possible, none of them was among the newest."""
+    frame = good_frame(3000).drop(columns="seen_at").assign(row=np.arange(3000.0))
+    days = pd.Series(pd.date_range("2018-02-14", "2018-03-02", periods=3000))
+    frame["seen_at"] = days.dt.strftime("%d/%m/%Y %H:%M:%S")
+    shuffled = frame.sample(frac=1.0, random_state=0)
+    shuffled.to_csv(tmp_path / "t.csv", index=False)
+    section = TableSection(
+        path=str(tmp_path / "t.csv"),
+        timestamp="seen_at",
+        split=SplitSection(kind="time"),
+        preprocessing=PreprocessingSection(scaling="standard"),
+    )
+    data = prepare(section)
+    row = data.schema.numeric.index("row")
+    assert data.train.x_num[:, row].max() < data.val.x_num[:, row].min()
+    assert len(data.tests["test"]) == 450
+    (note,) = [note for note in data.notes if note.startswith("Rows follow 'seen_at'")]
+    assert "(read as day/month/year): train 2018-02-14 to 2018-02-25 " in note
+    assert note.endswith(" to 2018-03-02.")
+
+
+def test_times_of_a_test_file_are_read_as_those_of_training(tmp_path):
+    frame = good_frame(400)
+    days = pd.Series(pd.date_range("2018-02-14", periods=400, freq="h"))
+    frame["seen_at"] = days.dt.strftime("%d/%m/%Y %H:%M:%S")
+    frame[:50].assign(seen_at="04/03/2018 10:00:00").to_csv(tmp_path / "x.csv", index=False)
+    section = table(
+        tmp_path / "t.parquet",
+        frame,
+        timestamp="seen_at",
+        split=SplitSection(kind="time"),
+        test=str(tmp_path / "x.csv"),
+        extra_tests={"other": str(tmp_path / "y.csv")},
+    )
+    frame[:50].assign(seen_at="?").to_csv(tmp_path / "y.csv", index=False)
+    (note,) = [note for note in prepare(section).notes if note.startswith("Rows follow")]
+    assert "test 2018-03-04 10:00:00 to 2018-03-04 10:00:00, other unknown." in note
+
+
+def test_text_that_holds_times_is_no_feature(tmp_path):
+    frame = good_frame(400)
+    frame["seen_at"] = frame["seen_at"].dt.strftime("%d/%m/%Y %H:%M")
+    data = prepare(table(tmp_path / "t.parquet", frame))
+    assert "seen_at" not in (*data.schema.numeric, *data.schema.categorical)
+    assert any("'seen_at' holds times and is left out" in note for note in data.notes)
 
 
 @pytest.mark.skipif(not NSL_KDD.exists(), reason=f"NSL-KDD is not at {NSL_KDD}")

@@ -251,8 +251,36 @@ class TestDetection:
 
 def test_json_of_another_version_is_refused():
     value = fitted(pd.DataFrame({"x": [1.0, 2.0]})).to_json()
-    with pytest.raises(DataError, match="must have version 1, but has 2"):
-        Preprocessor.from_json({**value, "version": 2})
+    with pytest.raises(DataError, match="must have version 1 or 2, but has 3"):
+        Preprocessor.from_json({**value, "version": 3})
+
+
+class TestNumberFormats:
+    """How numbers are written is part of the preprocessing."""
+
+    frame = pd.DataFrame(
+        {"x": ["1.234,5", "0,25", "-", "7"], "y": ["2.1 M", "10 K", "5", "6"], "z": [1, 2, 3, 4.0]}
+    )
+
+    def test_what_training_decided_holds_for_any_rows(self):
+        preprocessor = read_back(fitted(self.frame))
+        of_numbers = fitted(self.frame.assign(x=[1234.5, 0.25, None, 7], y=[2.1e6, 1e4, 5, 6]))
+        rows = pd.DataFrame({"x": ["1,234", "7"], "y": ["3 M", "4"], "z": [1, 2]})
+        same = pd.DataFrame({"x": [1.234, 7], "y": [3e6, 4], "z": [1, 2]})
+        for matrix, other in zip(
+            preprocessor.transform(rows), of_numbers.transform(same), strict=True
+        ):
+            assert np.array_equal(matrix, other)
+
+    def test_some_columns_alone_are_read_the_same(self):
+        preprocessor = fitted(self.frame)
+        whole, _ = preprocessor.transform(self.frame)
+        numbers, _, some = preprocessor.of_columns(["x", "z"])
+        assert np.array_equal(some.transform(self.frame)[0], whole[:, numbers])
+
+    def test_only_what_needs_formats_has_the_later_version(self):
+        assert fitted(self.frame).to_json()["version"] == 2
+        assert fitted(self.frame[["z"]]).to_json()["version"] == 1
 
 
 def test_schema_json_round_trip():

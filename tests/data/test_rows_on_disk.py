@@ -38,15 +38,23 @@ def one_column_at_a_time(monkeypatch):
 
 
 def odd_frame(n: int = 600) -> pd.DataFrame:
-    """Gaps, infinities, a leak, repeats, an identifier, text among numbers."""
+    """Gaps, infinities, a leak, repeats, an identifier, text among numbers, numbers
+    that Python does not read."""
     rng = np.random.default_rng(0)
     frame = good_frame(n)
     frame["leak"] = frame["is_threat"] * 2.0 + rng.random(n)
     frame["gaps"] = np.where(rng.random(n) < 0.1, np.nan, rng.standard_normal(n))
     frame["infinite"] = np.where(rng.random(n) < 0.02, np.inf, rng.standard_normal(n))
+    days = pd.Series(pd.date_range("2018-02-14", periods=n, freq="h"))
+    frame["day"] = days.dt.strftime("%d/%m/%Y %H:%M")
     frame["constant"], frame["id"] = 1, np.arange(n)
     frame["mixed"] = ["x" if i % 40 == 0 else str(i % 7) for i in range(n)]
     frame["counts"] = pd.array([None if i % 9 == 0 else i % 13 for i in range(n)], dtype="Int64")
+    amounts = rng.lognormal(8, 2, n)
+    frame["amount"] = [f"{x:,.2f}".translate(str.maketrans(",.", ".,")) for x in amounts]
+    frame["port_text"] = [
+        "0x000b" if i % 7 == 0 else "-" if i % 5 == 0 else str(i) for i in range(n)
+    ]
     return pd.concat([frame, frame.iloc[:60]], ignore_index=True)
 
 
@@ -69,6 +77,9 @@ def sections(folder: Path) -> dict[str, DataSection]:
             split=by_time,
             test=str(folder / "x.csv"),
             extra_tests={"again": str(folder / "x.csv")},
+        ),
+        "day-first": TableSection(
+            path=str(folder / "t.csv.gz"), timestamp="day", split=by_time, drop=("id",)
         ),
         "synthetic": SyntheticSection(n_samples=500),
     }
@@ -98,7 +109,7 @@ def assert_same(a: PreparedData, b: PreparedData) -> None:
                 np.testing.assert_array_equal(x, y)
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv", "group", "time", "synthetic"])
+@pytest.mark.parametrize("kind", ["parquet", "csv", "group", "time", "day-first", "synthetic"])
 def test_bit_equal_to_preparing_in_memory(tmp_path, kind, one_column_at_a_time):
     section = sections(tmp_path)[kind]
     held = prepare(section)

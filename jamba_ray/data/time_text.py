@@ -1,0 +1,374 @@
+"""Times written as text: one order of day, month and year for a column, decided from all cells.
+
+Letters: D distinct texts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from jamba_ray.errors import DataError
+
+Instants = npt.NDArray[np.datetime64]
+"""In nanoseconds, UTC; NaT for what is no time."""
+
+_CLOCK = (
+    r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,:](?P<part>\d{1,9})\d*)?)?"
+    r"(?:\s*(?P<half>[ap])\.?m\.?)?"
+)
+_ZONE = (
+    r"(?P<zone>z|(?:utc|gmt)?\s?[-+]\d{2}:?(?:\d{2})?|[a-z]{3,4})?(?:\s*\([a-z ]+\)|\[[a-z/_]+\])?"
+)
+_DAY, _MONTH, _YEAR = (
+    r"(?P<day>\d{1,2})(?:st|nd|rd|th)?",
+    r"(?P<word>[a-z]{3,9})\.?",
+    r"(?P<year>\d{4})",
+)
+_BETWEEN = r"(?:[-t:,_ ]\s*)"
+_DATES = (
+    r"(?P<a>\d{1,4})(?P<sign>[-/. ])(?P<b>\d{1,2})(?P=sign)(?P<c>\d{1,4})",
+    rf"{_DAY}[-/. ]?{_MONTH}[-/., ]*(?P<year>\d{{4}}|\d{{2}})",
+    rf"{_MONTH}[-/ ]{_DAY},?[-/ ]{_YEAR}",
+    rf"{_YEAR}[-/ ]?{_MONTH}[-/ ]?{_DAY}",
+    r"(?P<year>\d{4})-?w(?P<week>\d{2})(?:-?(?P<weekday>[1-7]))?",
+    r"(?P<year>\d{4})-(?P<ordinal>\d{3})",
+)
+_FLAGS = re.IGNORECASE | re.ASCII
+_PATTERNS = tuple(
+    re.compile(text, _FLAGS)
+    for text in (
+        *(rf"{date}(?:{_BETWEEN}{_CLOCK}\s*{_ZONE})?" for date in _DATES),
+        # 20180214T103000Z, and what date(1) and ctime write, with the year at the end
+        r"(?P<a>\d{4})(?P<b>\d{2})(?P<c>\d{2})(?:[t ](?P<hour>\d{2}):?(?P<minute>\d{2})"
+        rf"(?::?(?P<second>\d{{2}})(?:[.,](?P<part>\d{{1,9}})\d*)?)?\s*{_ZONE})?",
+        rf"{_MONTH} {_DAY} {_CLOCK}\s*{_ZONE}\s+{_YEAR}",
+    )
+)
+_NO_YEAR = re.compile(
+    rf"(?:[a-z]{{3,9}} \d{{1,2}}|\d{{1,2}}[- /](?:[a-z]{{3}}|\d\d?)){_BETWEEN}{_CLOCK}.*",
+    _FLAGS,
+)
+_NO_DATE = re.compile(_CLOCK + r"\s*" + _ZONE, _FLAGS)
+_ENDS_WITH_ZONE = re.compile(r"(?:[zZ]|[-+]\d\d:?(?:\d\d)?)$")
+_NO_ZONE = ("those without a zone taken as UTC",)
+_WEEKDAY = re.compile(r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,?\s+", re.IGNORECASE)
+_MONTHS = {
+    name: i + 1
+    for i, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split())  # noqa: SIM905
+}
+_ZONES = {
+    "z": 0, "utc": 0, "gmt": 0, "est": -300, "edt": -240, "cst": -360, "cdt": -300, "mst": -420,
+    "mdt": -360, "pst": -480, "pdt": -420, "wet": 0, "cet": 60, "cest": 120,
+    "eet": 120, "eest": 180, "jst": 540,
+}  # fmt: skip
+"""Minutes east of UTC, as RFC 2822 and Europe use the names."""
+_ORDERS = {
+    "ymd": "year-month-day",
+    "ydm": "year-day-month",
+    "dmy": "day/month/year",
+    "mdy": "month/day/year",
+}
+
+
+@dataclass(frozen=True)
+class TextTimes:
+    """What a column of texts was read as."""
+
+    instants: Instants
+    """[D]."""
+    order: str = ""
+    """Of day, month and year, where these are numbers: ``ymd``, ``ydm``, ``dmy`` or ``mdy``."""
+    remarks: tuple[str, ...] = ()
+    """Clauses on what was taken for granted."""
+
+    @property
+    def how(self) -> str:
+        """How the texts were read, in words."""
+        return ", ".join(
+            (*((f"read as {_ORDERS[self.order]}",) if self.order else ()), *self.remarks)
+        )
+
+
+@dataclass
+class _Cells:
+    """The numbers of all texts, field by field: [D] each; -1 where there is none."""
+
+    kind: npt.NDArray[np.int64]
+    """Which pattern fits; -1: none."""
+    fields: dict[str, npt.NDArray[np.int64]]
+    zoned: npt.NDArray[np.bool_]
+
+
+def looks_like_time(text: str) -> bool:
+    """Whether a text is a date with a time of day or a year of four digits."""
+    found = _match(text)
+    if found is None or "a" not in found.re.groupindex:
+        return found is not None
+    if "sign" not in found.re.groupindex:  # 12345678 is a number
+        return found["hour"] is not None
+    return found["hour"] is not None or 4 in (len(found["a"]), len(found["c"]))
+
+
+def read_times(
+    texts: Sequence[str], counts: npt.NDArray[np.int64], where: str, order: str = ""
+) -> TextTimes:
+    """The instants of distinct ``texts``, each in ``counts`` [D] cells of ``where``.
+
+    ``order`` is one decided before (on other rows of the same column). Raises DataError where
+    nothing shows which number is the day and it matters, where years are lacking, or dates.
+    """
+    iso = _iso(texts)
+    if iso is not None and order in ("", "ymd"):
+        zoned = [_ENDS_WITH_ZONE.search(text, 10) is not None for text in texts]
+        return TextTimes(iso, "ymd", _NO_ZONE if any(zoned) and not all(zoned) else ())
+    cells = _fields(texts)
+    _check_dates(texts, counts, cells, where)
+    numeric = np.isin(cells.kind, _NUMERIC)
+    rivals = _orders(cells, numeric, counts) if not order and numeric.any() else [order]
+    readings = {o: _instants(cells, numeric, o) for o in rivals}
+    first = rivals[0]
+    for other in rivals[1:]:
+        _check_same(texts, readings[first], readings[other], where, (first, other))
+    used = first if numeric.any() else ""
+    return TextTimes(readings[first], used, _remarks(cells, readings[first]))
+
+
+def read_as(texts: Sequence[str], form: str) -> Instants:
+    """The instants of texts in the format ``form`` of strptime; NaT where one is not in it.
+
+    Raises DataError for a format that strptime does not know.
+    """
+    try:
+        read = pd.to_datetime(
+            pd.Series(texts, dtype=object).str.strip(), format=form, errors="coerce", utc=True
+        )
+    except ValueError as error:
+        raise DataError(
+            f"data.timestamp_format must be a format of strptime, but {form!r} is not ({error})."
+        ) from error
+    return read.dt.tz_localize(None).to_numpy().astype("M8[ns]")
+
+
+def format_of(text: str, order: str) -> str:
+    """The strptime format of one text, its day, month and year in ``order``."""
+    found = _match(text)
+    if found is None or "sign" not in found.re.groupindex:
+        return "%d/%m/%Y %H:%M:%S"
+    fields, text = found.groupdict(), found.string
+    year = "%Y" if len(fields["a" if order.startswith("y") else "c"]) == 4 else "%y"
+    letters = {"y": year, "m": "%m", "d": "%d"}
+    form = fields["sign"].join(letters[letter] for letter in order)
+    if fields["hour"] is None:
+        return form
+    form += text[found.end("c") : found.start("hour")]
+    form += "%I:%M" if fields["half"] else "%H:%M"
+    form += ":%S" if fields["second"] else ""
+    form += f"{text[found.end('second')]}%f" if fields["part"] else ""
+    gap = " " if " " in text[found.end("minute") :] else ""
+    form += f"{gap}%p" if fields["half"] else ""
+    return form + (f"{gap}%z" if fields["zone"] else "")
+
+
+# --- from texts to numbers --------------------------------------------------------------------
+
+_NUMERIC = [i for i, p in enumerate(_PATTERNS) if "a" in p.groupindex]
+_NAMES = ("a", "b", "c", "day", "month", "year", "week", "weekday", "ordinal", "hour", "minute",
+          "second", "nanosecond", "offset", "digits_a", "digits_c", "half")  # fmt: skip
+
+
+def _match(text: str) -> re.Match[str] | None:
+    text = " ".join(text.split())
+    text = text.strip("[]") if text.startswith("[") else text
+    text = _WEEKDAY.sub("", text, count=1) if text[:1].isalpha() else text
+    for pattern in _PATTERNS:
+        found = pattern.fullmatch(text)
+        if found is not None:
+            return found
+    return None
+
+
+def _iso(texts: Sequence[str]) -> Instants | None:
+    """The instants where all texts are ISO 8601 with a four-digit year first; else None."""
+    if not all(t[:4].isdigit() and t[4:5] in ("-", "/") for t in texts):
+        return None
+    read = pd.to_datetime(
+        pd.Series(texts, dtype=object), format="ISO8601", errors="coerce", utc=True
+    )
+    return None if read.isna().any() else read.dt.tz_localize(None).to_numpy().astype("M8[ns]")
+
+
+def _fields(texts: Sequence[str]) -> _Cells:
+    kind = np.full(len(texts), -1, dtype=np.int64)
+    zoned = np.zeros(len(texts), dtype=bool)
+    table = np.full((len(texts), len(_NAMES)), -1, dtype=np.int64)
+    number = {pattern: i for i, pattern in enumerate(_PATTERNS)}
+    for i, text in enumerate(texts):
+        found = _match(text)
+        values = None if found is None else _numbers(found)
+        if found is not None and values is not None:
+            kind[i] = number[found.re]
+            zoned[i] = bool(found["zone"])
+            table[i] = [values.get(name, -1) for name in _NAMES]
+    return _Cells(kind, dict(zip(_NAMES, table.T, strict=True)), zoned)
+
+
+def _numbers(found: re.Match[str]) -> dict[str, int] | None:
+    """The fields of one text as numbers; None where a month or a zone has no known name."""
+    fields = {name: text for name, text in found.groupdict().items() if text is not None}
+    words = {name: fields.pop(name, "") for name in ("word", "zone", "half", "part", "sign")}
+    values = {name: int(text) for name, text in fields.items()}
+    if "word" in found.re.groupindex:
+        month = _MONTHS.get(words["word"][:3].lower())
+        if month is None:
+            return None
+        values["month"] = month
+    offset = _offset(words["zone"])
+    if offset is None:
+        return None
+    half = {"": 0, "a": 1, "p": 2}[words["half"].lower()]
+    if half and not 1 <= values["hour"] <= 12:
+        return None
+    if half:
+        values["hour"] = values["hour"] % 12 + 12 * (half == 2)
+    return values | {
+        "offset": offset,
+        "half": half,
+        "nanosecond": int(words["part"].ljust(9, "0")) if words["part"] else 0,
+        "digits_a": len(fields.get("a", "")),
+        "digits_c": len(fields.get("c", "")),
+    }
+
+
+def _offset(zone: str) -> int | None:
+    """Minutes east of UTC; 0 for no zone, None for a name that is not known."""
+    zone = zone.lower().replace(" ", "")
+    if zone.lstrip("utcgm")[:1] in ("+", "-"):
+        zone = zone.lstrip("utcgm")
+        digits = zone[1:].replace(":", "").ljust(4, "0")
+        return (60 * int(digits[:2]) + int(digits[2:])) * (-1 if zone[0] == "-" else 1)
+    return _ZONES.get(zone or "z")
+
+
+# --- from numbers to instants -----------------------------------------------------------------
+
+
+def _check_dates(
+    texts: Sequence[str], counts: npt.NDArray[np.int64], cells: _Cells, where: str
+) -> None:
+    """Raise DataError where most cells have no year, or no date at all."""
+    unknown = np.flatnonzero(cells.kind < 0)
+    for pattern, sentence in (
+        (
+            _NO_YEAR,
+            "must have a year, or December and January have no order, but {n} rows have none "
+            "(such as {shown!r}); add it, or, if all rows are of one year, set "
+            "data.timestamp_format, for example to '%b %d %H:%M:%S'",
+        ),
+        (
+            _NO_DATE,
+            "must have a date, but {n} rows hold a time of day alone (such as {shown!r}); name "
+            "another column in data.timestamp or join the two",
+        ),
+    ):
+        lacking = [i for i in unknown.tolist() if pattern.fullmatch(" ".join(texts[i].split()))]
+        n = int(counts[lacking].sum()) if lacking else 0
+        if 2 * n > counts.sum():
+            more = sentence.format(n=f"{n:,}", shown=texts[lacking[0]][:40])
+            raise DataError(f"the times of {where} {more}.")
+
+
+def _orders(
+    cells: _Cells, numeric: npt.NDArray[np.bool_], counts: npt.NDArray[np.int64]
+) -> list[str]:
+    """The orders of day, month and year that fit the most cells; several: nothing tells which."""
+    fitting = {
+        order: int(counts[numeric & ~np.isnat(_instants(cells, numeric, order))].sum())
+        for order in _ORDERS
+    }
+    most = max(fitting.values())
+    rivals = [order for order, cells_of in fitting.items() if cells_of == most]
+    if "ymd" in rivals:
+        fields = cells.fields
+        if (fields["digits_a"][numeric] == 4).any():
+            return ["ymd"]  # nobody is known to write year-day-month where the other fits
+        first, last = (len(np.unique(fields[name][numeric])) for name in ("a", "c"))
+        if last < first:
+            rivals.remove("ymd")  # the year is what changes least
+        rivals = [order for order in rivals if order != "ydm"] or rivals
+    return rivals
+
+
+def _instants(cells: _Cells, numeric: npt.NDArray[np.bool_], order: str) -> Instants:
+    fields = cells.fields
+    year, month, day = (fields[name].copy() for name in ("year", "month", "day"))
+    digits = np.where(year >= 100, 4, 2)
+    if order:
+        for name, position in zip("abc", order, strict=True):
+            target = {"y": year, "m": month, "d": day}[position]
+            target[numeric] = fields[name][numeric]
+        of_year = fields["digits_a" if order[0] == "y" else "digits_c"]
+        of_other = fields["digits_c" if order[0] == "y" else "digits_a"]
+        digits = np.where(numeric, of_year, digits)
+        month[numeric & (of_other > 2)] = 0  # a day of four digits
+    short = digits == 2
+    year = np.where(short, np.where(year < 69, 2000, 1900) + year, year)
+    week, ordinal = fields["week"], fields["ordinal"]
+    month = np.where((week > 0) | (ordinal > 0), 1, month)
+    day = np.where((week > 0) | (ordinal > 0), 1, day)
+    valid = (cells.kind >= 0) & np.isin(digits, (2, 4)) & (year >= 1678) & (year <= 2261)
+    valid &= (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+    valid &= (fields["hour"] <= 24) & (fields["minute"] < 60) & (fields["second"] <= 60)
+    valid &= (week != 0) & (week <= 53) & (ordinal != 0) & (ordinal <= 366)
+    year, month, day = (np.where(valid, values, 1) for values in (year, month, day))
+    months = (year - 1970).astype("M8[Y]").astype("M8[M]") + (month - 1)
+    days = months.astype("M8[D]") + (day - 1)
+    valid &= days.astype("M8[M]") == months
+    # ISO week 1 holds the year's 4th of January; 1970-01-01 was a Thursday.
+    fourth = days + 3
+    monday = fourth - (fourth.astype(np.int64) + 3) % 7
+    weekday = np.where(fields["weekday"] > 0, fields["weekday"], 1)
+    days = np.where(week > 0, monday + 7 * (week - 1) + weekday - 1, days)
+    days = np.where(ordinal > 0, days + ordinal - 1, days)
+    clock = [np.maximum(fields[name], 0) for name in ("hour", "minute", "second", "nanosecond")]
+    seconds = 3600 * clock[0] + 60 * (clock[1] - fields["offset"]) + clock[2]
+    instants: Instants = days.astype("M8[ns]") + (seconds * 10**9 + clock[3]).astype("m8[ns]")
+    instants[~valid] = np.datetime64("NaT")
+    return instants
+
+
+def _check_same(
+    texts: Sequence[str], a: Instants, b: Instants, where: str, orders: tuple[str, str]
+) -> None:
+    """Raise DataError unless two readings of the texts are the same."""
+    only_a, only_b = ~np.isnat(a) & np.isnat(b), np.isnat(a) & ~np.isnat(b)
+    if only_a.any() and only_b.any():
+        one, other = (texts[int(np.argmax(some))][:40] for some in (only_a, only_b))
+        raise DataError(
+            f"the times of {where} must have one order of day, month and year, but {one!r} and "
+            f"{other!r} have not; write them alike."
+        )
+    known = ~np.isnat(a)
+    if (a[known] == b[known]).all():
+        return
+    shown = texts[int(np.argmax(known & (a != b)))][:40]
+    forms = [repr(format_of(shown, order)) for order in orders]
+    raise DataError(
+        f"the times of {where} must show which number is the day, but no cell does (such as "
+        f"{shown!r}); set data.timestamp_format, here to {forms[0]} or {forms[1]}."
+    )
+
+
+def _remarks(cells: _Cells, instants: Instants) -> tuple[str, ...]:
+    known = ~np.isnat(instants)
+    remarks = [*_NO_ZONE] if cells.zoned[known].any() and not cells.zoned[known].all() else []
+    hours = np.unique(cells.fields["hour"][known & (cells.fields["hour"] >= 0)])
+    halves = cells.fields["half"][known]
+    if len(hours) >= 6 and hours.min() >= 1 and hours.max() == 12 and not halves.any():
+        remarks.append("no hour is 0 or above 12, so afternoons may be written as mornings")
+    return tuple(remarks)
