@@ -21,6 +21,8 @@ from jamba_ray.data import FeatureSchema, Preprocessor
 from jamba_ray.errors import CheckpointError, ConfigError, DataError, TrialError
 from jamba_ray.models import build
 from jamba_ray.models.lightgbm import threads_for
+from jamba_ray.models.saved_tensors import tensors_like
+from jamba_ray.models.tree_text import read_trees
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -66,15 +68,9 @@ class Network:
 class Trees:
     """LightGBM's trees, read from their text form (no pickle)."""
 
-    def __init__(self, text: str) -> None:
-        import lightgbm  # half a second that networks need not pay
-
-        try:
-            self._booster = lightgbm.Booster(model_str=text)
-        except lightgbm.basic.LightGBMError as error:
-            raise CheckpointError(
-                f"`{_TREES}` is no LightGBM model ({error}). Use another checkpoint."
-            ) from error
+    def __init__(self, text: bytes, n_features: int) -> None:
+        """Raises CheckpointError where the text is not that of a sound model."""
+        self._booster = read_trees(text, n_features, _TREES)
 
     def __call__(
         self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
@@ -103,16 +99,13 @@ def scorer_of(
             raise CheckpointError(
                 f"The checkpoint must hold `{_TREES}`, but does not. Use another."
             )
-        return Trees(snapshot.blobs[_TREES].decode("utf-8", errors="replace"))
-    weights = {
-        name.removeprefix(_WEIGHTS): torch.tensor(array)
-        for name, array in snapshot.tensors.items()
-        if name.startswith(_WEIGHTS)
-    }
+        return Trees(snapshot.blobs[_TREES], schema.input_dim)
     try:
         module = build(config.model, schema, seed=0)
-        module.load_state_dict(weights, strict=True)
-    except (RuntimeError, ConfigError) as error:
+        module.load_state_dict(
+            tensors_like(module.state_dict(), snapshot.tensors, _WEIGHTS), strict=True
+        )
+    except (ValueError, RuntimeError, ConfigError) as error:
         raise CheckpointError(
             f"The checkpoint's weights must fit its configuration ({config.model.name}), but do "
             f"not: {' '.join(str(error).split())} Load it with the version that wrote it."

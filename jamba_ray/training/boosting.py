@@ -27,6 +27,7 @@ from jamba_ray.data.mapped_rows import side_by_side
 from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.errors import TrialError
 from jamba_ray.models.lightgbm import LightgbmSection, lightgbm_params, threads_for
+from jamba_ray.models.tree_text import read_trees
 from jamba_ray.training.loss import threat_weight
 from jamba_ray.training.member import (
     KEPT,
@@ -124,7 +125,9 @@ class Boosting:
         self._progress, self._booster = Progress(), None
         if snapshot is not None:
             self._progress = Progress.from_json(snapshot.documents["state"])
-            self._booster = _read(snapshot.blobs.get("current.txt") or snapshot.blobs["model.txt"])
+            name = "current.txt" if "current.txt" in snapshot.blobs else "model.txt"
+            n_features = data.train.x_num.shape[1] + data.train.x_cat.shape[1]
+            self._booster = read_trees(snapshot.blobs.get(name, b""), n_features, name)
         self._state: State = "complete"
         self._reason: str | None = None
         self._ended = False
@@ -316,7 +319,3 @@ def _scores(booster: lgb.Booster) -> tuple[Floats, Floats]:
 def _log_loss(y: npt.NDArray[np.float32], p: Floats) -> float:
     right = np.where(y == 1.0, p, 1.0 - p)
     return float(-np.log(np.maximum(right, np.finfo(np.float64).eps)).mean())
-
-
-def _read(text: bytes) -> lgb.Booster:
-    return lgb.Booster(model_str=text.decode())

@@ -24,6 +24,7 @@ from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.fingerprint import fingerprint
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import CheckpointError
+from jamba_ray.models.saved_tensors import tensors_like
 from jamba_ray.training.member import Member
 from jamba_ray.training.optimizer import StackedAdamW
 from jamba_ray.training.precision import LossScaler
@@ -91,26 +92,30 @@ def put(
     """Inverse of ``take``.
 
     Raises:
-        CheckpointError: An array is missing, or has another shape than the model.
+        CheckpointError: An array is missing, or has another type or shape than the model's.
     """
     state = snapshot.documents["state"]
-    device = stack.flat.device
     try:
-        stack.load(k, _tensors(snapshot, "current/", device))
+        expected = stack.state(k)
+        current, best = (
+            tensors_like(expected, snapshot.tensors, prefix) for prefix in ("current/", "model/")
+        )
+        stack.load(k, current)
         for kind, rows in (("exp_avg", optimizer.exp_avg), ("exp_avg_sq", optimizer.exp_avg_sq)):
-            saved = _tensors(snapshot, f"optimizer/{kind}/", device)
-            for name, view in stack.layout.views(rows[k]).items():
+            views = stack.layout.views(rows[k])
+            saved = tensors_like(views, snapshot.tensors, f"optimizer/{kind}/")
+            for name, view in views.items():
                 view.copy_(saved[name])
         optimizer.steps[k, 0] = float(state["optimizer"]["steps"])
         if scaler is not None and state["scaler"] is not None:
             scaler.load(k, state["scaler"])
         progress = Progress.from_json(state)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"The checkpoint of trial {state.get('trial')} must fit the model that is configured, "
             f"but does not ({error}); resume it with the configuration that wrote it."
         ) from error
-    progress.best = _tensors(snapshot, "model/", device)
+    progress.best = best
     return progress
 
 
@@ -153,11 +158,3 @@ def _array(tensor: Tensor) -> npt.NDArray[Any]:
     """Tensors come as copies already, so sharing their memory is safe."""
     array: npt.NDArray[Any] = tensor.detach().cpu().numpy()
     return array
-
-
-def _tensors(snapshot: Snapshot, prefix: str, device: torch.device) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): torch.tensor(array, device=device)
-        for name, array in snapshot.tensors.items()
-        if name.startswith(prefix)
-    }

@@ -181,7 +181,8 @@ def forget_batch_statistics(snapshot):
 def go_on_from_the_best_weights(snapshot):
     """A resume that loaded what a predictor loads would pass where the last step is the best."""
     for name in [n for n in snapshot.tensors if n.startswith("current/")]:
-        snapshot.tensors[name] = snapshot.tensors["model/" + name.removeprefix("current/")] * 1.001
+        best = snapshot.tensors["model/" + name.removeprefix("current/")]
+        snapshot.tensors[name] = (best * 1.001).astype(best.dtype)
 
 
 @pytest.mark.parametrize(
@@ -226,4 +227,18 @@ def test_a_snapshot_that_lacks_an_array_is_refused(data):
     fit(members, data, Recorder(), save=lambda t, s: saved.setdefault(t, s))
     del saved[0].tensors["current/head.weight"]
     with pytest.raises(CheckpointError, match="must fit the model that is configured"):
+        fit(members, data, Recorder(), resume=saved)
+
+
+@pytest.mark.parametrize("prefix", ["current/", "model/", "optimizer/exp_avg/"])
+@pytest.mark.parametrize(
+    "change", [lambda a: a.astype("int32"), lambda a: a.astype("float64"), lambda a: a[:1] * 0 + 1]
+)
+def test_an_array_of_another_type_or_shape_is_refused(data, prefix, change):
+    """torch would convert the type and spread one row over all without a word."""
+    members, saved = members_of(1), {}
+    fit(members, data, Recorder(), save=lambda t, s: saved.setdefault(t, s))
+    name = next(n for n, a in saved[0].tensors.items() if n.startswith(prefix) and len(a) > 1)
+    saved[0].tensors[name] = change(saved[0].tensors[name])
+    with pytest.raises(CheckpointError, match=f"`{name}` must be float32 .*, but is"):
         fit(members, data, Recorder(), resume=saved)

@@ -170,6 +170,16 @@ def test_what_another_version_wrote_is_refused_with_the_way_out(trained):
             Predictor(bad)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "float64", "float16", "bool"])
+def test_weights_of_another_type_are_refused(trained, dtype):
+    """torch would convert them without a word: whole numbers are another model."""
+    snapshot = trained["mlp"].snapshot
+    name = next(n for n in snapshot.tensors if n.startswith("model/") and n.endswith("weight"))
+    tensors = {**snapshot.tensors, name: snapshot.tensors[name].astype(dtype)}
+    with pytest.raises(CheckpointError, match=f"`{name}` must be float32 .*, but is {dtype}"):
+        Predictor(replace(snapshot, tensors=tensors))
+
+
 def test_weights_that_do_not_fit_the_configuration_are_refused(trained):
     good = trained["mlp"].snapshot
     wider = {**good.documents["config"]["model"], "hidden_dim": 32}

@@ -166,8 +166,8 @@ def test_trees_of_a_small_table_are_grown_and_scored_by_one_thread(data, monkeyp
     torch.set_num_threads(4)
     try:
         (outcome,) = fit([member(0, PLAIN)], data, Recorder())
-        text = outcome.checkpoint.blobs["model.txt"].decode()
-        Trees(text)(data.val.x_num, data.val.x_cat)
+        text = outcome.checkpoint.blobs["model.txt"]
+        Trees(text, data.schema.input_dim)(data.val.x_num, data.val.x_cat)
     finally:
         torch.set_num_threads(before)
     assert seen == [1, 1, 1]
