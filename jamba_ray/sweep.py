@@ -14,7 +14,7 @@ from jamba_ray.cli import summary
 from jamba_ray.cli.budget_forecast import BudgetForecast
 from jamba_ray.cli.composition import to_yaml
 from jamba_ray.cli.display import Display
-from jamba_ray.cli.entry import Command
+from jamba_ray.cli.entry import Command, show_error
 from jamba_ray.cli.importance import importance
 from jamba_ray.cli.plan import print_plan
 from jamba_ray.cli.summary_text import print_summary
@@ -27,6 +27,7 @@ from jamba_ray.data import changed_files, prepare, source_files
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.driver import bucket_store, verdict
 from jamba_ray.driver.preload import preload
+from jamba_ray.driver.signals import interruptible
 from jamba_ray.driver.sweep import run_sweep
 from jamba_ray.errors import (
     ConfigError,
@@ -106,13 +107,28 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
 
     budget_forecast = BudgetForecast(config, space, data, tell)
     shape = [p.path for p in space.parameters if not p.stackable]
-    with (
-        bucket_store.stored(folder, log),
-        Following(folder, config.tracking, shape) as follower,
-    ):
+    display = Display(console, config, budget_rows, log)
+    with contextlib.ExitStack() as leaving:
+        leaving.enter_context(bucket_store.stored(folder, log))
+        follower = leaving.enter_context(Following(folder, config.tracking, shape))
+
+        def ended_early(error: JambaError) -> None:
+            log.write(error.message)
+            wall_s = time.monotonic() - begun
+            with contextlib.suppress(StorageError):
+                write_json(folder.summary, _ended_early(frame, folder, error, wall_s))
+                write_trials(folder, read_study(folder.study).trials)
+
+        def abandoned(error: JambaError) -> None:
+            """Does from another thread what is done where this one leaves: it hangs."""
+            display.close()
+            ended_early(error)
+            show_error(Console(stderr=True), error)
+            leaving.__exit__(type(error), error, None)
+
         try:
             budget_forecast.before()
-            with Display(console, config, budget_rows, log) as display:
+            with display:
                 result = run_sweep(
                     config,
                     space,
@@ -121,22 +137,20 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
                     budget_forecast.around(display),
                     accepted=accepted,
                     changed=partial(changed_files, files),
+                    abandoned=abandoned,
                 )
+            with interruptible(
+                f"stopped the sweep before its winner was judged. Judge it with `resume=true "
+                f"run={name}`.",
+                abandoned,
+            ):
+                report = _judged(config, space, data, folder, result, begun, frame, earlier)
         except (RunExistsError, ConfigError, LeaseLostError):
             # Not, or no longer, ours to write.
             raise
         except JambaError as error:
-            log.write(error.message)
-            wall_s = time.monotonic() - begun
-            with contextlib.suppress(StorageError):
-                write_json(folder.summary, _ended_early(frame, folder, error, wall_s))
-                write_trials(folder, read_study(folder.study).trials)
+            ended_early(error)
             raise
-        if not result.runners and folder.best.exists() and summary.is_of(earlier, frame, result):
-            # The test rows are scored once: what was said then is said again.
-            report = {**earlier, "notes": list(dict.fromkeys([*earlier["notes"], *result.notes]))}
-        else:
-            report = _summary(config, space, data, folder, result, begun)
         report["budget"] = budget_forecast.summary() or report.get("budget")
         write_json(folder.summary, report)
         log.write(f"ended: {result.ended}; status {report['status']}")
@@ -144,6 +158,23 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
     notes += follower.verdict()
     print_summary(console, {**report, "notes": [*report["notes"], *notes]})
     return summary.exit_code(result)
+
+
+def _judged(
+    config: SweepConfig,
+    space: SearchSpace,
+    data: PreparedData,
+    folder: RunFolder,
+    result: SweepResult,
+    begun: float,
+    frame: dict[str, Any],
+    earlier: dict[str, Any],
+) -> dict[str, Any]:
+    """The summary of a sweep that ended: its winner judged on the test rows, once."""
+    if not result.runners and folder.best.exists() and summary.is_of(earlier, frame, result):
+        # What was said then is said again.
+        return {**earlier, "notes": list(dict.fromkeys([*earlier["notes"], *result.notes]))}
+    return _summary(config, space, data, folder, result, begun)
 
 
 def _summary(

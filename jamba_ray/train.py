@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from jamba_ray.checkpoints import Snapshot
 from jamba_ray.cli import summary
 from jamba_ray.cli.composition import to_yaml
-from jamba_ray.cli.entry import Command
+from jamba_ray.cli.entry import Command, show_error
 from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.run import TrainConfig
@@ -23,8 +24,9 @@ from jamba_ray.data import prepare
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.driver import bucket_store, verdict
 from jamba_ray.driver.open_runner import open_runner
-from jamba_ray.driver.signals import Signalled, Signals
-from jamba_ray.errors import ExitCode, InterruptedRunError
+from jamba_ray.driver.ray_session import end_at_once
+from jamba_ray.driver.signals import Signalled, Signals, interruptible
+from jamba_ray.errors import ExitCode, JambaError
 from jamba_ray.reports.words import LABELS
 from jamba_ray.runners.runner import Job
 from jamba_ray.runs.replicator import copied
@@ -44,6 +46,9 @@ EXAMPLES = """\
   python -m jamba_ray.train data=nsl_kdd model.n_heads=8 training.epochs=3
   python -m jamba_ray.train model=mlp training.learning_rate=1e-3 run=mlp-1
 """
+
+_SAVE_WITHIN_S = 20.0
+"""A signal is heeded between two steps, and the state is then saved where the store lies."""
 
 
 def run(config: TrainConfig, console: Console) -> ExitCode:
@@ -69,28 +74,40 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
         log.write(sentence)
         say(console, sentence)
     begun = time.monotonic()
-    signals, runner_notes = Signals(), list[str]()
-    with bucket_store.stored(folder, log), Following(folder, config.tracking) as follower:
-        try:
-            with (
-                copied(folder, runner_notes.append),
-                signals,
-                _Curve(console, config, len(data.train), log) as curve,
-            ):
-                outcome = _train(config, data, folder, curve, signals, runner_notes)
-                if signals.name is not None and outcome.state == "failed":
-                    # Ray's compiled code made another exception of it, and the trial bore it.
-                    raise Signalled(signals.name)
-        except BaseException:
-            # Compiled code may turn a signal's exception into another: ask which signal came.
-            if signals.name is None:
-                raise
-            raise InterruptedRunError(
-                f"{signals.name} stopped training. Continue it with `resume=true run={config.run}`."
-            ) from None
+    runner_notes: list[str] = []
+    curve = _Curve(console, config, len(data.train), log)
+    with contextlib.ExitStack() as leaving:
+        leaving.enter_context(bucket_store.stored(folder, log))
+        follower = leaving.enter_context(Following(folder, config.tracking))
+
+        def abandoned(error: JambaError) -> None:
+            """Does from another thread what is done where this one leaves: it hangs."""
+            curve.__exit__()
+            log.write(error.message)
+            show_error(Console(stderr=True), error)
+            leaving.__exit__(type(error), error, None)
+
+        with (
+            interruptible(
+                f"stopped training. Continue it with `resume=true run={config.run}`.",
+                abandoned,
+                first=end_at_once,
+                grace_s=_SAVE_WITHIN_S,
+            ) as signals,
+            copied(folder, runner_notes.append),
+            curve,
+        ):
+            outcome = _train(config, data, folder, curve, signals, runner_notes)
+            if signals.name is not None and outcome.state == "failed":
+                # Ray's compiled code made another exception of it, and the trial bore it.
+                raise Signalled(signals.name)
         record = _record(outcome, curve.points)
         write_trials(folder, [record])
-        report = _summary(config, data, folder, record, begun, runner_notes)
+        with interruptible(
+            f"stopped the judging of the model. Continue it with `resume=true run={config.run}`.",
+            abandoned,
+        ):
+            report = _summary(config, data, folder, record, begun, runner_notes)
         write_json(folder.summary, report)
         notes = follower_process.report(folder, log)
     notes += follower.verdict()

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from jamba_ray.driver.head_watch import descendants, is_alive
+
 _HEARD_S = 0.2
 _AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 """They outlive their raylet by about a minute and touch nothing of a run."""
@@ -90,7 +92,7 @@ def after_kill(
         for process in (pid, *below):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        while any(_is_alive(p) for p in below) and time.monotonic() < deadline:
+        while any(is_alive(p) for p in below) and time.monotonic() < deadline:
             time.sleep(0.05)
         damage(folder, rng)
 
@@ -176,32 +178,3 @@ FAULTS = (
     ),
     Fault("trials that hang", lambda *_: None, driver_survives=True, hangs=True),
 )
-
-
-def descendants(pid: int) -> list[tuple[int, str]]:
-    """(process number, command line) of everything below ``pid``."""
-    parents: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (path / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if fields[0] != "Z":
-            parents.setdefault(int(fields[1]), []).append(int(path.name))
-    found, queue = [], [pid]
-    while queue:
-        for child in parents.get(queue.pop(), []):
-            queue.append(child)
-            try:
-                line = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except (OSError, UnicodeDecodeError):
-                line = ""
-            found.append((child, line))
-    return found
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

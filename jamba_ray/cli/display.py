@@ -53,6 +53,10 @@ class Display:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the terminal back; the second call does nothing."""
         if self._live is not None:
             self._live.stop()
 

@@ -85,7 +85,7 @@ def guarded(command: Callable[[Console], int]) -> int:
         show_error(err, error)
         return error.exit_code
     except KeyboardInterrupt:
-        err.print("Interrupted before anything was started.")
+        err.print("Interrupted.")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe went away (`| head`): not a fault; keep the interpreter quiet.

@@ -1,4 +1,4 @@
-"""Watches the Ray that this process has started: a sweep whose Ray ended cannot go on.
+"""Watches the Ray that this process has started, and ends it at once where it cannot be asked to.
 
 Ray waits a minute for a head that went away, and ends the process in the middle of it when none
 came. On one machine none ever comes, so the sweep is ended here, at once and in order.
@@ -6,37 +6,31 @@ came. On one machine none ever comes, so the sweep is ended here, at once and in
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Mapping
-
-from jamba_ray.errors import ExitCode
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 
 _LOOK_S = 0.25
-_GRACE_S = 5.0
-"""Who was interrupted and has not left for so long waits in Ray's compiled code, for its head."""
+_DEAD_WITHIN_S = 2.0
 
 
 class HeadWatch:
     """While entered, looks whether ``processes`` live, and calls ``interrupt`` if one does not.
 
-    ``interrupt`` is given what happened, as a sentence's beginning. If that does not end the watch
-    within ``grace_s`` seconds, this process is ended, and with it its Ray: with ``last_words`` and
-    the code of an interruption, as after SIGKILL but for these.
+    ``interrupt`` is given what happened, as a sentence's beginning.
     """
 
     def __init__(
         self,
         processes: Mapping[str, subprocess.Popen[bytes]],
         interrupt: Callable[[str], object],
-        last_words: str,
-        *,
-        grace_s: float = _GRACE_S,
     ) -> None:
         self._processes, self._interrupt = processes, interrupt
-        self._last_words, self._grace_s = last_words, grace_s
         self.lost: str | None = None
         """What happened, once a process has ended."""
         self._stop = threading.Event()
@@ -63,12 +57,55 @@ class HeadWatch:
 
     def _loop(self) -> None:
         while not self._stop.wait(_LOOK_S):
-            if (why := self._look()) is None:
-                continue
-            self._interrupt(why)
-            if not self._stop.wait(self._grace_s):
-                print(f"error: {why} {self._last_words}", file=sys.stderr, flush=True)
-                for process in self._processes.values():
-                    process.kill()  # runners end with their raylet
-                os._exit(ExitCode.INTERRUPTED)
-            return
+            if (why := self._look()) is not None:
+                self._interrupt(why)
+                return
+
+
+def kill_sessions(leaders: Iterable[int]) -> None:
+    """Sends SIGKILL to every process of some sessions, whoever its parent is by now, and waits for
+    a moment until they are gone."""
+    wanted = set(leaders)
+    pids = [pid for pid, fields in processes() if int(fields[3]) in wanted]
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + _DEAD_WITHIN_S
+    while any(is_alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def descendants(pid: int) -> list[tuple[int, str]]:
+    """(process number, command line) of everything below ``pid``."""
+    parents: dict[int, list[int]] = {}
+    for process, fields in processes():
+        parents.setdefault(int(fields[1]), []).append(process)
+    found, queue = [], [pid]
+    while queue:
+        for child in parents.get(queue.pop(), []):
+            queue.append(child)
+            try:
+                line = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except (OSError, UnicodeDecodeError):
+                line = ""
+            found.append((child, line))
+    return found
+
+
+def processes() -> Iterator[tuple[int, list[str]]]:
+    """(process number, what its ``stat`` says from the state on) of everything that runs."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (path / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] != "Z":
+            yield int(path.name), fields
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -8,14 +8,18 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from jamba_ray.cluster.nodes import cluster_machine
 from jamba_ray.cluster.resources import Machine, this_machine
+from jamba_ray.driver.head_watch import kill_sessions
 from jamba_ray.errors import UnavailableError
 from jamba_ray.runs.scratch import scratch_folder
 
@@ -135,7 +139,7 @@ def _start(machine: Machine, scratch: Path, verbose: bool, ahead: Sequence[str])
     options: dict[str, Any] = {}
     if len(str(scratch / "ray")) <= _LONGEST_TEMP:
         options["_temp_dir"] = str(scratch / "ray")
-    with _few_processes(verbose):
+    with _few_processes(verbose), _in_sessions_of_their_own():
         ray.init(
             address="local",
             num_cpus=machine.cpus,
@@ -173,9 +177,24 @@ def _few_processes(verbose: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replaced(owner: type, methods: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
-    """Methods of a class of Ray's replaced for a while: what no option of Ray offers. Those that it
-    does not have are left out, so that another Ray does what it does."""
+def _in_sessions_of_their_own() -> Iterator[None]:
+    """Let ``ray.init`` start each process in a session of its own.
+
+    A signal for this process's group (Ctrl-C, ``timeout``) would end Ray under a sweep that is
+    still saving its state; and the session's number, which workers inherit, finds them all. No
+    option does it (Ray 2.60).
+    """
+    from ray._private import services
+
+    apart = partial(services.ConsolePopen, start_new_session=True)
+    with replaced(services, {"ConsolePopen": apart}):
+        yield
+
+
+@contextlib.contextmanager
+def replaced(owner: type | ModuleType, methods: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+    """Replaces methods of a class or module of Ray's for a while: what no option of Ray offers.
+    Those that it does not have are left out, so that another Ray does what it does."""
     kept = {name: getattr(owner, name) for name in methods if hasattr(owner, name)}
     for name in kept:
         setattr(owner, name, methods[name])
@@ -191,6 +210,14 @@ def _processes() -> dict[str, subprocess.Popen[bytes]]:
 
     started: Any = worker._global_node.all_processes  # type: ignore[attr-defined]
     return {name: started[name][0].process for name in ("gcs_server", "raylet")}
+
+
+def end_at_once() -> None:
+    """Kills the Ray that this process has started, and all its workers, without a word to it: it
+    may be what hangs. Does nothing to a cluster, nor where there is no Ray."""
+    if "ray" in sys.modules:
+        with contextlib.suppress(Exception):
+            kill_sessions(process.pid for process in _processes().values())
 
 
 def _end() -> None:

@@ -21,9 +21,9 @@ from jamba_ray.driver.capacity import MachineWatch
 from jamba_ray.driver.head_watch import HeadWatch
 from jamba_ray.driver.monitor import CLOSE_S, Monitor, Watch
 from jamba_ray.driver.preload import is_installed
-from jamba_ray.driver.ray_session import RaySession, ray_session
+from jamba_ray.driver.ray_session import RaySession, end_at_once, ray_session
 from jamba_ray.driver.server import start_server
-from jamba_ray.driver.signals import Signalled, Signals
+from jamba_ray.driver.signals import Signalled, interruptible, say_on_stderr
 from jamba_ray.errors import InterruptedRunError
 from jamba_ray.runners.runner import Fit
 from jamba_ray.runners.study_client import aside, call
@@ -59,6 +59,7 @@ def run_sweep(
     fit: Fit | None = None,
     accepted: Callable[[], None] = lambda: None,
     changed: Callable[[], Sequence[str]] = lambda: (),
+    abandoned: Callable[[InterruptedRunError], object] = say_on_stderr,
 ) -> SweepResult:
     """Run the sweep, or what is left of it where ``folder`` holds a study; prints nothing.
 
@@ -74,6 +75,9 @@ def run_sweep(
         accepted: Called once the run is known to be this driver's to write and to continue.
         changed: Asked every few seconds; a sentence for each data file that is no longer what was
             read. The trials that run then fail with it, and no more are begun.
+        abandoned: Called from another thread, with what would have been raised, where the sweep was
+            interrupted and Ray does not let go of this thread. Its processes are gone by then, the
+            study is what there is. The process ends afterwards.
 
     Raises:
         RunExistsError: Another driver writes this run.
@@ -83,62 +87,56 @@ def run_sweep(
         StorageError: The study cannot be opened or written.
     """
     begun = time.monotonic()
-    signals = Signals()
     settings = study_settings(config, space, data, runners=1, first=tuple(first))
     opened = open_for_writing(folder.study, settings.direction)
-    try:
-        with (
-            contextlib.ExitStack() as stack,
-            Lease(folder.study, opened.epoch) as lease,
-            signals,
-            _accepted(opened, settings, accepted),
-        ):
-            if (over := _over(opened, settings, folder, begun)) is not None:
-                return over
-            session = stack.enter_context(
-                ray_session(address=address, verbose=config.verbose, ahead=partial(_ahead, config))
-            )
-            signals.install()
-            resume = f"Continue it with `resume=true run={folder.name}`."
-            head = HeadWatch(session.processes, signals.stop, f"stopped the sweep. {resume}")
-            stack.enter_context(head)
-            plan = plan_runners(
-                session.machine,
-                max_concurrent=config.max_concurrent,
-                workers_per_trial=config.workers_per_trial,
-                n_trials=config.n_trials,
-            )
-            running = _Running(
-                config,
-                data,
-                folder,
-                session,
-                plan,
-                dataclasses.replace(
-                    settings,
-                    runners=plan.runners,
-                    # What stands in for training need not know of stacks, unless it is asked to.
-                    stack=1
-                    if fit is not None and config.trials_per_runner == "auto"
-                    else stack_size(config, space, plan.runners),
-                    begin_with=begin_with(config, plan.device),
-                ),
-                watch,
-                fit,
-                lambda: bool(signals.name) or lease.lost,
-                head,
-                lease,
-                opened,
-                changed,
-            )
-            return running.run(begun)
-    except BaseException:
-        if signals.name is None:
-            raise
-        raise InterruptedRunError(
-            f"{signals.name} stopped the sweep with its state saved. "
-            f"Continue it with `resume=true run={folder.name}`."
-        ) from None
+    with (
+        interruptible(
+            "stopped the sweep with its state saved. "
+            f"Continue it with `resume=true run={folder.name}`.",
+            abandoned,
+            first=end_at_once,
+        ) as signals,
+        contextlib.ExitStack() as stack,
+        Lease(folder.study, opened.epoch) as lease,
+        _accepted(opened, settings, accepted),
+    ):
+        if (over := _over(opened, settings, folder, begun)) is not None:
+            return over
+        session = stack.enter_context(
+            ray_session(address=address, verbose=config.verbose, ahead=partial(_ahead, config))
+        )
+        signals.install()
+        head = stack.enter_context(HeadWatch(session.processes, signals.stop))
+        plan = plan_runners(
+            session.machine,
+            max_concurrent=config.max_concurrent,
+            workers_per_trial=config.workers_per_trial,
+            n_trials=config.n_trials,
+        )
+        running = _Running(
+            config,
+            data,
+            folder,
+            session,
+            plan,
+            dataclasses.replace(
+                settings,
+                runners=plan.runners,
+                # What stands in for training need not know of stacks, unless it is asked to.
+                stack=1
+                if fit is not None and config.trials_per_runner == "auto"
+                else stack_size(config, space, plan.runners),
+                begin_with=begin_with(config, plan.device),
+            ),
+            watch,
+            fit,
+            lambda: bool(signals.name) or lease.lost,
+            head,
+            lease,
+            opened,
+            changed,
+        )
+        return running.run(begun)
 
 
 def _ahead(config: SweepConfig, machine: Machine) -> tuple[str, ...]:

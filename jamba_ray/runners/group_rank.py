@@ -34,6 +34,8 @@ _STORE_PATIENCE_S = 25.0
 """Rank 0 asks a store that refuses again for at most so long: the others wait for it meanwhile, and
 must not take it for one that hangs."""
 _EXIT_HUNG = 86
+_TELL_S = 10.0
+"""The queue has so long to note that a rank hangs."""
 
 
 def run_rank(config: dict[str, Any]) -> None:
@@ -235,19 +237,28 @@ class _Watchdog:
             if silent_s < limit_s(pulse):
                 continue
             waits, last = pulse.waiting, pulse.last
-            event = {
-                "kind": "hung",
-                "job": self._job,
-                "rank": self._ranks.rank,
-                "waiting": waits,
-                "silent_s": silent_s,
-                "stack": "".join(traceback.format_stack(sys._current_frames()[self._watched])),
-            }
-            if not waits:
-                ray.get(self._queue.tell.remote(event), timeout=10.0)
-            else:
-                # The answer comes late; by then whom it waited for may have come.
+            told = self._tell(silent_s, waits)
+            # Whoever was to hear of it may take long; by then the rank may have gone on.
+            if (told and not waits) or (pulse.last == last and pulse.waiting == waits):
+                os._exit(_EXIT_HUNG)
+
+    def _tell(self, silent_s: float, waits: bool) -> bool:
+        """Whether the queue took it. A queue that is gone or does not answer must not save a rank
+        that hangs: nothing else would ever end it."""
+        stack = sys._current_frames().get(self._watched)
+        event = {
+            "kind": "hung",
+            "job": self._job,
+            "rank": self._ranks.rank,
+            "waiting": waits,
+            "silent_s": silent_s,
+            "stack": "".join(traceback.format_stack(stack)),
+        }
+        try:
+            if waits:
                 ray.get(self._queue.ask.remote(event))
-                if pulse.last != last or not pulse.waiting:
-                    continue
-            os._exit(_EXIT_HUNG)
+            else:
+                ray.get(self._queue.tell.remote(event), timeout=_TELL_S)
+        except Exception:
+            return False
+        return True
