@@ -65,7 +65,8 @@ def _rows(config: EvaluateConfig, predictor: Predictor, console: Console) -> Row
         data = prepare(section)
         return data.tests.get("test", data.val)
     assert isinstance(section, TableSection)
-    return prepare_for(predictor.preprocessing, section, partial(say, console))
+    tell = partial(say, console)
+    return prepare_for(predictor.preprocessing, section, tell, predictor.label_rule)
 
 
 def _table(y: Labels, p: Probabilities, threshold: float, group: Groups) -> bytes:

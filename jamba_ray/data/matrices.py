@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from jamba_ray.data.cells import Counted
+from jamba_ray.data.column_kinds import check_kinds
 from jamba_ray.data.duplicates import Hashes, RowHashes
 from jamba_ray.data.leaks import telling_features
 from jamba_ray.data.parts import Source
@@ -92,6 +93,8 @@ class _Filling:
     def add(self, frame: pd.DataFrame, group: Sequence[str]) -> None:
         """The next columns of all rows."""
         numbers, codes, some = self._preprocessor.of_columns(group)
+        if self._name not in ("train", "val"):  # from files of their own
+            check_kinds(frame, some, self.part.name)
         x_num, x_cat = some.transform(frame, source=self.part.name)
         self._x_num[:, numbers] = x_num
         self._x_cat[:, codes] = x_cat

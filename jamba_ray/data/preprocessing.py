@@ -216,7 +216,7 @@ class Preprocessor:
             )
         numeric = tuple(
             NumericColumn(
-                name=c["name"],
+                name=c["name"].strip(),
                 low=c["low"],
                 high=c["high"],
                 fill=c["fill"],
@@ -226,7 +226,7 @@ class Preprocessor:
             for c in value["numeric"]
         )
         categorical = tuple(
-            CategoricalColumn(c["name"], tuple(c["categories"]), c["tells_missing"])
+            CategoricalColumn(c["name"].strip(), tuple(c["categories"]), c["tells_missing"])
             for c in value["categorical"]
         )
         formats = value.get("formats", {})

@@ -63,8 +63,8 @@ def test_the_same_file_gives_the_same_matrices_and_any_change_another_fingerprin
     changed = frame.copy()
     changed.loc[599, "bytes"] *= 1.5
     flipped = frame.assign(is_threat=1 - frame["is_threat"])
-    swapped = frame.iloc[[1, 0, *range(2, 600)]]
-    for i, other in enumerate((changed, flipped, swapped)):
+    turned = frame.iloc[::-1]
+    for i, other in enumerate((changed, flipped, turned)):
         fingerprints.add(prepare(table(tmp_path / f"{i}.parquet", other, group="host")).fingerprint)
     for options in ({"seed": 1}, {"val": 0.2}, {"kind": "group"}):
         split = SplitSection(**options)
@@ -164,11 +164,6 @@ class TestRefused:
         section = table(tmp_path / "t.parquet", good_frame().assign(is_threat=label))
         assert "must hold benign rows and threats" in self.refusal(section)
         assert "t.parquet" in self.refusal(section)
-
-    def test_one_class_in_the_test_file(self, tmp_path):
-        good_frame().assign(is_threat=0).to_csv(tmp_path / "x.csv")
-        section = table(tmp_path / "t.parquet", good_frame(), test=str(tmp_path / "x.csv"))
-        assert "x.csv" in self.refusal(section)
 
     @pytest.mark.parametrize(
         ("options", "sentence"),
