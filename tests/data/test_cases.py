@@ -237,7 +237,10 @@ CASES = {
     "10 Excel's separator line": Case("sep=;\n" + text(rows(), delimiter=";")),
     "10 comments": Case("# exported by x, y\n#\n\n" + text(rows())),
     "11 folders of Hive": Case(
-        hive, "flows", features={*FLOWS, "hour"}, says="folder names .*'day', 'hour'.*'day' holds times"
+        hive,
+        "flows",
+        features={*FLOWS, "hour"},
+        says="folder names .*'day', 'hour'.*'day' holds times",
     ),
     "11 folders of Hive, dropped": Case(
         hive, "flows", options={"drop": ["day", "hour"]}, says="folder names"
