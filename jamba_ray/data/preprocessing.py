@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pandas.api import types
 
 from jamba_ray.config.data import PreprocessingSection
 from jamba_ray.config.names import nearest
@@ -175,6 +176,22 @@ class Preprocessor:
             for name in dict.fromkeys(numeric)
         }
         return {name: odd for name, odd in found.items() if odd.cells}
+
+    def misread(self, frame: pd.DataFrame) -> dict[str, float]:
+        """Columns that training read with points between thousands, of which a reader of files took
+        every point for a decimal one; each with such a number."""
+        found = {}
+        for name, form in self.formats.items():
+            if form.thousands != "." or not types.is_float_dtype(frame[name].dtype):
+                continue
+            values = to_numbers(frame[name])
+            parts = values[np.isfinite(values) & (values % 1 != 0)]
+            # '1.234' became 1.234: three digits at most on either side of the point.
+            if len(parts) and (np.abs(parts) < 1000).all():
+                thousands = parts * 1000
+                if np.allclose(thousands, np.round(thousands), rtol=0.0, atol=1e-6):
+                    found[name] = float(parts[0])
+        return found
 
     def _numbers(self, column: pd.Series[Any]) -> Floats:
         return to_numbers(column, self.formats.get(str(column.name), PLAIN))

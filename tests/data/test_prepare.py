@@ -151,6 +151,20 @@ def test_cells_that_are_no_numbers_are_counted_in_every_part_and_when_judged(tmp
         assert sentence in said
 
 
+def test_points_that_may_be_between_thousands_are_said(tmp_path):
+    """A test file of '1.234' alone was read as decimals before anybody knew of the training."""
+    frame = good_frame(400)
+    amounts = np.random.default_rng(0).integers(1000, 5_000_000, 400)
+    frame["bytes"] = [f"{x:,}".replace(",", ".") for x in amounts]
+    frame[:60].assign(bytes=["1.234", "17.500", "7"] * 20).to_csv(tmp_path / "x.csv", index=False)
+    section = table(tmp_path / "t.parquet", frame, test=str(tmp_path / "x.csv"))
+    notes = " ".join(prepare(section).notes)
+    assert "of the test rows, numbers such as 1.234 are taken as decimals" in notes
+    assert "taken as decimals" not in " ".join(
+        prepare(section.model_copy(update={"test": None})).notes
+    )
+
+
 class TestRefused:
     def refusal(self, section: TableSection) -> str:
         with pytest.raises(DataError) as caught:
