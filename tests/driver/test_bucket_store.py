@@ -9,8 +9,8 @@ import pytest
 from jamba_ray.checkpoints import RemoteFolder, Snapshot
 from jamba_ray.config.run import TrainConfig
 from jamba_ray.config.store_uri import StoreUri
+from jamba_ray.driver import bucket_store
 from jamba_ray.errors import ExitCode, RunExistsError
-from jamba_ray.runs import bucket_store
 from tests.checkpoints.s3_server import s3_server
 
 
