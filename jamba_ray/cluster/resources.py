@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from dataclasses import dataclass
 
 from jamba_ray.errors import UnavailableError
@@ -53,6 +54,17 @@ def this_machine(gpus: int = 0) -> Machine:
     cpus = float(len(os.sched_getaffinity(0)))
     quota = _cgroup_quota()
     return Machine(max(1, int(min(cpus, quota or cpus))), gpus)
+
+
+def count_gpus() -> int:
+    """Returns the GPUs that torch can use, which is who trains on them: it knows what
+    CUDA_VISIBLE_DEVICES means (``NoDevFiles``: none), and may be built without CUDA or for a newer
+    driver than there is."""
+    import torch  # a second that machines without it need not pay
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a driver that is too old
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def plan_runners(

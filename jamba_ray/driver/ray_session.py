@@ -6,22 +6,25 @@ import contextlib
 import logging
 import os
 import re
-import shutil
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from jamba_ray.cluster.nodes import cluster_machine
-from jamba_ray.cluster.resources import Machine, this_machine
+from jamba_ray.cluster.resources import Machine, count_gpus, this_machine
+from jamba_ray.cluster.surroundings import (
+    cluster_address,
+    require_surroundings,
+)
 from jamba_ray.driver.head_watch import kill_sessions
+from jamba_ray.driver.local_ray import start
+from jamba_ray.driver.own_token import own_token
 from jamba_ray.errors import UnavailableError
-from jamba_ray.runs.scratch import scratch_folder
+from jamba_ray.runs.scratch import scratch_folder, socket_folder
 
 _QUIET = {
     # Tune's own loggers and display cost more than small trials.
@@ -48,9 +51,6 @@ _ALWAYS = {
     "TUNE_DISABLE_AUTO_INIT": "1",
 }
 _NOISY = ("ray", "ray.tune", "ray.train", "ray.data", "ray._private", "asyncio", "filelock")
-_LONGEST_TEMP = 30
-"""Characters of a temporary folder in which Ray's sockets (``<temp>/session_.../sockets/...``) stay
-below the 107 bytes that a Unix socket's path may have."""
 
 
 @dataclass(frozen=True)
@@ -96,113 +96,48 @@ def ray_session(
 
     # After shutdown no late call may start another Ray (the variable for it is read on import).
     auto_init_hook.enable_auto_connect = False
-    address = address or os.environ.get("RAY_ADDRESS")
-    local = address in (None, "", "local")
+    cluster = cluster_address(address)
+    require_surroundings(address)
     loaded: Sequence[str] = ()
-    with scratch_folder() as scratch, _silence(verbose):
+    with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(scratch_folder())
+        stack.enter_context(_silence(verbose))
+        log = scratch / "ray.log"
         try:
-            if local:
-                machine = machine or this_machine(_count_gpus())
-                loaded = ahead(machine)
-                _start(machine, scratch, verbose, loaded)
-            else:
-                ray.init(
-                    address=address,
-                    log_to_driver=verbose,
-                    logging_level=logging.INFO if verbose else logging.ERROR,
-                    configure_logging=verbose,
-                )
+            with contextlib.nullcontext() if verbose else _errors_to(log):
+                if cluster is None:
+                    machine = machine or this_machine(count_gpus())
+                    loaded = ahead(machine)
+                    sockets = stack.enter_context(_socket_folder(scratch))
+                    stack.enter_context(own_token(sockets))
+                    start(machine, sockets, verbose, loaded)
+                else:
+                    ray.init(
+                        address=cluster,
+                        log_to_driver=verbose,
+                        logging_level=logging.INFO if verbose else logging.ERROR,
+                        configure_logging=verbose,
+                    )
         except Exception as error:
             _end()
-            where = "on this machine" if local else f"at {address!r}"
-            raise UnavailableError(
-                f"Ray must be reachable {where}, but is not "
-                f"({type(error).__name__}: {str(error).strip().splitlines()[0]}). "
-                "Check `ray status`, or unset RAY_ADDRESS to run on this machine."
-            ) from error
+            raise UnavailableError(_why(error, cluster, log)) from error
         try:
             yield RaySession(
-                machine=cluster_machine(local=local),
-                local=local,
+                machine=cluster_machine(local=cluster is None),
+                local=cluster is None,
                 scratch=scratch,
                 node_id=ray.get_runtime_context().get_node_id(),
-                processes=_processes() if local else {},
+                processes=_processes() if cluster is None else {},
                 ahead=tuple(loaded),
             )
         finally:
             _end()
 
 
-def _start(machine: Machine, scratch: Path, verbose: bool, ahead: Sequence[str]) -> None:
-    import ray
-
-    options: dict[str, Any] = {}
-    if len(str(scratch / "ray")) <= _LONGEST_TEMP:
-        options["_temp_dir"] = str(scratch / "ray")
-    with _few_processes(verbose), _in_sessions_of_their_own():
-        ray.init(
-            address="local",
-            num_cpus=machine.cpus,
-            num_gpus=machine.gpus,
-            include_dashboard=False,
-            log_to_driver=verbose,
-            logging_level=logging.INFO if verbose else logging.ERROR,
-            configure_logging=verbose,
-            object_store_memory=_object_store_bytes(),
-            # Ray starts a worker for each CPU and ends idle ones above this number after a second;
-            # one became the study's server, and another would be ended just before a runner needs
-            # it.
-            _system_config={
-                "num_workers_soft_limit": machine.cpus + 2,
-                "preload_python_modules": list(ahead),
-            },
-            **options,
-        )
-
-
-@contextlib.contextmanager
-def _few_processes(verbose: bool) -> Iterator[None]:
-    """Let ``ray.init`` start only what a sweep on one machine has a use for.
-
-    Ray starts an autoscaler's monitor, the dashboard's server (without its dashboard) and a log
-    monitor one after the other, and ends them so: 3.8 s of a sweep on 2 cores, in which nothing
-    else happens. Nothing scales here, nobody looks, and runners write their own logs. No option
-    leaves them out (Ray 2.60).
-    """
-    from ray._private.node import Node
-
-    unused = ["start_monitor", "start_api_server", *([] if verbose else ["start_log_monitor"])]
-    with replaced(Node, dict.fromkeys(unused, lambda *args, **options: None)):
-        yield
-
-
-@contextlib.contextmanager
-def _in_sessions_of_their_own() -> Iterator[None]:
-    """Let ``ray.init`` start each process in a session of its own.
-
-    A signal for this process's group (Ctrl-C, ``timeout``) would end Ray under a sweep that is
-    still saving its state; and the session's number, which workers inherit, finds them all. No
-    option does it (Ray 2.60).
-    """
-    from ray._private import services
-
-    apart = partial(services.ConsolePopen, start_new_session=True)
-    with replaced(services, {"ConsolePopen": apart}):
-        yield
-
-
-@contextlib.contextmanager
-def replaced(owner: type | ModuleType, methods: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
-    """Replaces methods of a class or module of Ray's for a while: what no option of Ray offers.
-    Those that it does not have are left out, so that another Ray does what it does."""
-    kept = {name: getattr(owner, name) for name in methods if hasattr(owner, name)}
-    for name in kept:
-        setattr(owner, name, methods[name])
-    try:
-        yield
-    finally:
-        for name, method in kept.items():
-            setattr(owner, name, method)
+def _socket_folder(scratch: Path) -> contextlib.AbstractContextManager[Path]:
+    """``scratch``, or where its path is too long for sockets another scratch folder."""
+    within = socket_folder()
+    return contextlib.nullcontext(scratch) if within == scratch.parent else scratch_folder(within)
 
 
 def _processes() -> dict[str, subprocess.Popen[bytes]]:
@@ -227,22 +162,42 @@ def _end() -> None:
         ray.shutdown()
 
 
-def _object_store_bytes() -> int:
-    """A fifth of the memory, at most 8 GB and at most 80 % of the shared memory there is."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def _why(error: Exception, cluster: str | None, log: Path) -> str:
+    """What Ray said when it could not be had, without a guess."""
+    if isinstance(error, UnavailableError):
+        return error.message
+    lines = str(error).strip().splitlines()
+    what = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    with contextlib.suppress(OSError):
+        if cluster is not None and "Unauthenticated" in log.read_text(errors="replace"):
+            return (
+                f"Ray at {cluster!r} must take the token that is here, but does not. Put the "
+                "cluster's token into ~/.ray/auth_token (mode 0600), and set RAY_AUTH_MODE=token."
+            )
+    if cluster is not None:
+        return (
+            f"Ray must be reachable at {cluster!r}, but is not ({what}). "
+            "Check `ray status` there, or unset RAY_ADDRESS to run on this machine."
+        )
+    return (
+        f"Ray must start on this machine, but does not ({what}). "
+        "See what it prints with `verbose=true`, or run `python -m jamba_ray.doctor`."
+    )
+
+
+@contextlib.contextmanager
+def _errors_to(log: Path) -> Iterator[None]:
+    """Let what Ray's compiled code prints go to a file: Python's loggers do not rule it."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        shared = shutil.disk_usage("/dev/shm").free
-    except OSError:
-        shared = memory
-    return max(100_000_000, int(min(0.2 * memory, 8e9, 0.8 * shared)))
-
-
-def _count_gpus() -> int:
-    """GPUs visible to this process, without importing torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([d for d in visible.split(",") if d.strip() and d.strip() != "-1"])
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+        os.dup2(file, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(file)
 
 
 def _set_environment(verbose: bool) -> None:

@@ -15,7 +15,7 @@ from ray.tune.execution import class_cache
 from jamba_ray.cluster.resources import RunnerPlan
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.driver.ray_session import replaced
+from jamba_ray.driver.local_ray import replaced
 from jamba_ray.driver.searcher import StudySearcher
 from jamba_ray.driver.tune_scheduler import InOrder
 from jamba_ray.runners.runner import Fit

@@ -6,23 +6,37 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from jamba_ray.errors import UnavailableError
 
 PREFIX = "jr-"
 _OWNER = "owner"
+LONGEST_BELOW = 19
+"""Bytes of a temporary folder in which Ray's sockets stay below the 107 bytes of a Unix socket's
+path: ``<folder>/jr-4194304-abcdefgh/ray/session_2026-11-28_15-10-57_641123_4194304/sockets/``
+``plasma_store`` adds 88."""
 
 
 @contextlib.contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder of this process; what killed processes left behind is deleted first.
+def scratch_folder(within: Path | None = None) -> Iterator[Path]:
+    """A folder of this process, readable by its owner alone; what killed processes left behind is
+    deleted first.
 
     Its file ``owner`` is locked while the process lives. The kernel lets go of a lock however a
     process ends, and a process number that was given anew, or that means another process in another
     container, deceives nobody.
+
+    Args:
+        within: The folder to make it in; None: the system's temporary folder.
+
+    Raises:
+        UnavailableError: There is no temporary folder that can be written.
     """
-    temporary = Path(tempfile.gettempdir())
+    temporary = temporary_folder() if within is None else within
     delete_abandoned(temporary)
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=temporary))
     # Locked before it has its name: nobody finds an owner that looks dead.
@@ -34,6 +48,61 @@ def scratch_folder() -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def temporary_folder() -> Path:
+    """Returns the system's temporary folder (TMPDIR, else ``/tmp`` and others).
+
+    Raises:
+        UnavailableError: None of them can be written.
+    """
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError as error:
+        raise UnavailableError(
+            f"A temporary folder must be writable, but none is ({error.strerror or error}). "
+            "Free some space, or set TMPDIR to a folder that can be written."
+        ) from error
+
+
+def socket_folder(others: Sequence[str] | None = None) -> Path:
+    """Returns a folder with a path that is short enough for sockets below it: the temporary folder,
+    or another of the system's where TMPDIR is long (a job's folder on a cluster).
+
+    Args:
+        others: Folders to choose from where the temporary one is too long; None: the system's.
+
+    Raises:
+        UnavailableError: All are too long, cannot be written or would let others replace what is
+            made there.
+    """
+    temporary = temporary_folder()
+    if len(os.fsencode(temporary)) <= LONGEST_BELOW:
+        return temporary
+    if others is None:
+        others = [os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp", "/dev/shm"]
+    for name in filter(None, others):
+        if len(os.fsencode(name)) <= LONGEST_BELOW and _is_safe(Path(name)):
+            return Path(name)
+    raise UnavailableError(
+        f"A temporary folder must have a path of at most {LONGEST_BELOW} bytes for Ray's sockets, "
+        f"but {temporary} is longer and none of {', '.join(filter(None, others))} can be used. "
+        "Set TMPDIR to a short path that can be written."
+    )
+
+
+def _is_safe(folder: Path) -> bool:
+    """Whether this process can make folders there that nobody else can replace."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return False
+    ours = found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    return (
+        stat.S_ISDIR(found.st_mode)
+        and (ours or bool(found.st_mode & stat.S_ISVTX))
+        and os.access(folder, os.W_OK | os.X_OK)
+    )
 
 
 def delete_abandoned(temporary: Path) -> None:

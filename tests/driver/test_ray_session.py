@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -26,6 +27,9 @@ class Worker:
     def has_torch(self):
         return "torch" in sys.modules
 
+    def variables(self):
+        return dict(os.environ)
+
 def scripts():
     # Of the driver's children: agents of other processes may call themselves anything.
     found = set()
@@ -38,21 +42,80 @@ def scripts():
         if parent == os.getpid():
             found |= {Path(word).name for word in words if word.endswith(".py")}
     return sorted(found)
+
+def listening():
+    # Addresses of the sockets that the driver and what it started listen at, as the kernel says.
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            pass
+    ours, inodes = {os.getpid()}, set()
+    for _ in range(5):
+        ours |= {one for one, parent in parents.items() if parent in ours}
+    for one in ours:
+        for file in Path(f"/proc/{one}/fd").glob("*"):
+            try:
+                inodes.add(os.readlink(file))
+            except OSError:
+                pass
+    found = []
+    for name in ("tcp", "tcp6", "udp", "udp6"):
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] in ("0A", "07") and f"socket:[{words[9]}]" in inodes:
+                found.append(words[1].rpartition(":")[0])
+    return found
 """
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+"""127.0.0.1, the same in IPv6, and ::1 as the kernel writes them."""
 
 
-def look(script: str) -> dict:
+def look(script: str, **environment: str) -> dict:
     done = subprocess.run(
         [sys.executable, "-c", LOOK + textwrap.dedent(script)],
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
+        env={**os.environ, **environment},
     )
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_a_session_starts_what_a_sweep_needs_and_loads_runners_ahead():
+def test_a_session_starts_what_a_sweep_needs_and_keeps_it_to_itself(tmp_path):
+    """In surroundings as a batch system makes them: a long TMPDIR, a home that cannot be written, a
+    token of a cluster in the environment, no device."""
+    long = tmp_path / "a-rather-long-scratch-directory/slurm_jobdir/1355700/tmp.node0016/user"
+    long.mkdir(parents=True)
+    seen = look(
+        """
+        with ray_session(machine=Machine(1)) as session:
+            lane = Worker.remote()
+            theirs = ray.get(lane.variables.remote())
+            token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
+            modes = [oct(path.stat().st_mode & 0o777) for path in (token, token.parent)]
+            addresses = listening()
+        print(json.dumps([modes, addresses, theirs, token.parent.exists(), dict(os.environ)]))
+        """,
+        TMPDIR=str(long),
+        HOME="/proc",
+        RAY_AUTH_TOKEN="of a cluster",
+        CUDA_VISIBLE_DEVICES="NoDevFiles",
+    )
+    modes, addresses, theirs, is_left, after = seen
+    assert modes == ["0o600", "0o700"]
+    assert len(addresses) > 5
+    assert set(addresses) <= LOOPBACK
+    assert "RAY_AUTH_TOKEN" not in theirs
+    assert not is_left
+    assert list(long.iterdir()) == []
+    assert after["RAY_AUTH_TOKEN"] == "of a cluster"
+    assert not after.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"}
+
+
+def test_a_session_loads_runners_ahead():
     seen = look("""
         preload = "jamba_ray.driver.worker_preload"
         with ray_session(machine=Machine(2), ahead=lambda m: [preload]) as session:
@@ -73,13 +136,17 @@ def test_a_session_that_prints_has_what_prints():
     assert seen == [["log_monitor.py"], [], False, False]
 
 
-def test_ray_itself_starts_more():
-    """The twin: ``scripts`` sees them where they are."""
-    seen = look("""
+def test_ray_itself_starts_more_and_listens_to_all(tmp_path):
+    """The twin: ``scripts`` and ``listening`` see them where they are."""
+    seen, addresses = look(
+        """
         ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-        print(json.dumps(scripts()))
-    """)
+        print(json.dumps([scripts(), listening()]))
+        """,
+        HOME=str(tmp_path),
+    )
     assert set(seen) >= UNUSED
+    assert not set(addresses) <= LOOPBACK
 
 
 @pytest.mark.parametrize(

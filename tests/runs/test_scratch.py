@@ -9,7 +9,7 @@ import tempfile
 
 import pytest
 
-from jamba_ray.runs.scratch import delete_abandoned, scratch_folder
+from jamba_ray.runs.scratch import LONGEST_BELOW, delete_abandoned, scratch_folder
 
 HOLDER = """
 from jamba_ray.runs.scratch import scratch_folder
@@ -43,7 +43,9 @@ def test_it_is_deleted_when_its_process_ends(temporary):
         assert folder.parent == temporary
         assert folder.name.startswith(f"jr-{os.getpid()}-")
         # Ray's sockets lie below it, and their paths may have 107 bytes.
-        assert len(f"/tmp/jr-4194304-{folder.name[-8:]}/ray") <= 30
+        session = "session_2026-11-28_15-10-57_641123_4194304"
+        below = f"/jr-4194304-{folder.name[-8:]}/ray/{session}/sockets/plasma_store"
+        assert LONGEST_BELOW + len(below) == 107
     assert list(temporary.iterdir()) == []
 
 

@@ -1,0 +1,171 @@
+"""Starts Ray on this machine: for a sweep alone, on the loopback interface, with patience.
+
+What no option of Ray offers is done by replacing methods of its own, here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from jamba_ray.cluster.resources import Machine
+from jamba_ray.cluster.surroundings import object_store_bytes
+from jamba_ray.errors import UnavailableError
+
+_LOOPBACK = "127.0.0.1"
+_START_S = 300
+"""Seconds that Ray's own processes may take to start: half a minute is not enough on a machine that
+other work loads."""
+_SHORT = {"timeout_ms": 2000}
+
+
+def start(machine: Machine, sockets: Path, verbose: bool, ahead: Sequence[str]) -> None:
+    """Calls ``ray.init`` for a Ray of this process's own, its sockets below ``sockets``.
+
+    Raises:
+        UnavailableError: A process of Ray's ended while it was started.
+    """
+    import ray
+
+    with _few_processes(verbose), _in_sessions_of_their_own(), _on_loopback(), _patient():
+        ray.init(
+            address="local",
+            num_cpus=machine.cpus,
+            num_gpus=machine.gpus,
+            include_dashboard=False,
+            log_to_driver=verbose,
+            logging_level=logging.INFO if verbose else logging.ERROR,
+            configure_logging=verbose,
+            object_store_memory=object_store_bytes(),
+            _temp_dir=str(sockets / "ray"),
+            _node_ip_address=_LOOPBACK,
+            # Ray starts a worker for each CPU and ends idle ones above this number after a second;
+            # one became the study's server, and another would be ended just before a runner needs
+            # it.
+            _system_config={
+                "num_workers_soft_limit": machine.cpus + 2,
+                "preload_python_modules": list(ahead),
+            },
+        )
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let ``ray.init`` take the loopback address for this node's, so that nothing that it starts
+    listens to another machine. No option does it: Ray 2.60 takes 127.0.0.1 for the address that
+    other machines reach."""
+    from ray._private import services
+
+    with replaced(services, {"resolve_ip_for_localhost": lambda host: host}):
+        yield
+
+
+@contextlib.contextmanager
+def _patient() -> Iterator[None]:
+    """Let ``ray.init`` wait for ``_START_S`` for what it starts, and no longer than that lives. It
+    waits for half a minute, alive or dead; no option says otherwise (Ray 2.60)."""
+    from ray._private import node, services
+
+    module: Any = node
+    begin: Any = module.Node.start_head_processes
+    nodes: list[Any] = []
+    deadline = time.monotonic() + _START_S
+
+    def begun(one: Any) -> None:
+        nodes.append(one)
+        begin(one)
+
+    def insisting(ask: Callable[..., Any], most: Mapping[str, int]) -> Callable[..., Any]:
+        def insist(*args: Any, **options: Any) -> Any:
+            while True:
+                try:
+                    return ask(*args, **{**options, **most})
+                except Exception:
+                    if ended := _ended(nodes):
+                        raise UnavailableError(ended) from None
+                    if time.monotonic() > deadline:
+                        raise
+
+        return insist
+
+    asking: dict[str, Callable[..., Any]] = {"get_node": insisting(services.get_node, {})}
+    port = {"wait_for_persisted_port": insisting(module.wait_for_persisted_port, _SHORT)}
+    with (
+        replaced(module.Node, {"start_head_processes": begun}),
+        replaced(module, port),
+        replaced(services, asking),
+    ):
+        yield
+
+
+def _ended(nodes: Sequence[Any]) -> str | None:
+    """A sentence on the process of Ray's that ended, and the last that it wrote."""
+    for node in nodes:
+        for name in ("gcs_server", "raylet"):
+            for one in node.all_processes.get(name, ()):
+                if (code := one.process.poll()) is not None:
+                    return f"Ray's {name} must start, but ended with code {code}{_last(one)}."
+    return None
+
+
+def _last(process: Any) -> str:
+    for path in (process.stderr_file, process.stdout_file):
+        with contextlib.suppress(OSError, TypeError):
+            lines = Path(path).read_text(errors="replace").split("\n")
+            # What follows a fatal message is where in Ray's code it was.
+            said = [line.strip() for line in lines if line.strip()]
+            fatal = [line for line in said if " C " in line or " F " in line or "what():" in line]
+            if said:
+                return f": {(fatal or said[-1:])[0]}"
+    return ""
+
+
+@contextlib.contextmanager
+def _few_processes(verbose: bool) -> Iterator[None]:
+    """Let ``ray.init`` start only what a sweep on one machine has a use for.
+
+    Ray starts an autoscaler's monitor, the dashboard's server (without its dashboard) and a log
+    monitor one after the other, and ends them so: 3.8 s of a sweep on 2 cores, in which nothing
+    else happens. Nothing scales here, nobody looks, and runners write their own logs. No option
+    leaves them out (Ray 2.60).
+    """
+    from ray._private.node import Node
+
+    unused = ["start_monitor", "start_api_server", *([] if verbose else ["start_log_monitor"])]
+    with replaced(Node, dict.fromkeys(unused, lambda *args, **options: None)):
+        yield
+
+
+@contextlib.contextmanager
+def _in_sessions_of_their_own() -> Iterator[None]:
+    """Let ``ray.init`` start each process in a session of its own.
+
+    A signal for this process's group (Ctrl-C, ``timeout``) would end Ray under a sweep that is
+    still saving its state; and the session's number, which workers inherit, finds them all. No
+    option does it (Ray 2.60).
+    """
+    from ray._private import services
+
+    apart = partial(services.ConsolePopen, start_new_session=True)
+    with replaced(services, {"ConsolePopen": apart}):
+        yield
+
+
+@contextlib.contextmanager
+def replaced(owner: type | ModuleType, methods: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+    """Replaces methods of a class or module of Ray's for a while: what no option of Ray offers.
+    Those that it does not have are left out, so that another Ray does what it does."""
+    kept = {name: getattr(owner, name) for name in methods if hasattr(owner, name)}
+    for name in kept:
+        setattr(owner, name, methods[name])
+    try:
+        yield
+    finally:
+        for name, method in kept.items():
+            setattr(owner, name, method)
