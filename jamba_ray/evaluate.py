@@ -25,8 +25,10 @@ from jamba_ray.data import Rows, prepare, prepare_for
 from jamba_ray.errors import ExitCode
 from jamba_ray.evaluation import by_group, intervals
 from jamba_ray.inference import Predictor, score_rows
+from jamba_ray.runs.probe import probe
 from jamba_ray.runs.run_folder import RunFolder, unused_name, write_bytes, write_json
 from jamba_ray.runs.run_log import say
+from jamba_ray.study.lease import check_free
 
 ABOUT = "Judge a checkpoint on labelled rows, and write a score for each row."
 EXAMPLES = """\
@@ -40,6 +42,8 @@ def run(config: EvaluateConfig, console: Console) -> ExitCode:
     config = config.model_copy(update={"run": config.run or unused_name(config.store, "evaluate")})
     folder = RunFolder(Path(config.store) / str(config.run))
     folder.refuse_if_used(overwrite=config.overwrite)
+    check_free(folder.study)
+    probe(folder)
     begun = time.monotonic()
     predictor = jamba_ray.load(config.checkpoint)
     rows = _rows(config, predictor, console)
@@ -65,7 +69,8 @@ def _rows(config: EvaluateConfig, predictor: Predictor, console: Console) -> Row
         data = prepare(section)
         return data.tests.get("test", data.val)
     assert isinstance(section, TableSection)
-    return prepare_for(predictor.preprocessing, section, partial(say, console))
+    tell = partial(say, console)
+    return prepare_for(predictor.preprocessing, section, tell, predictor.label_rule)
 
 
 def _table(y: Labels, p: Probabilities, threshold: float, group: Groups) -> bytes:

@@ -38,9 +38,10 @@ from jamba_ray.errors import (
     RunExistsError,
     StorageError,
 )
+from jamba_ray.runs.probe import probe
 from jamba_ray.runs.run_folder import RunFolder, unused_name, write_bytes, write_json
 from jamba_ray.runs.run_log import RunLog, say
-from jamba_ray.study.lease import LeaseLostError, check_free
+from jamba_ray.study.lease import LeaseLostError
 from jamba_ray.study.reading import read_study
 from jamba_ray.study.records import SweepResult
 from jamba_ray.study.trials_table import write_trials
@@ -71,6 +72,7 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
     name = config.run or unused_name(config.store, config.sweep_name)
     config = config.model_copy(update={"run": name})
     folder = bucket_store.folder_of(config)
+    probe(folder)
     config = config.model_copy(update={"budget": priced(config.budget)})
     limit_of(config.budget)  # dollars without a price are refused before the data are read
     require_surroundings()
@@ -79,8 +81,6 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
         return ExitCode.OK
     follower_process.check_tracking(config.tracking)
     bucket_store.refuse_if_used(folder, config)
-    # Before the data are read, so that a second driver is told at once.
-    check_free(folder.study)
     files = source_files(config.data)
     data = prepare(config.data, partial(say, console))
     if changed := changed_files(files):

@@ -26,9 +26,10 @@ from jamba_ray.driver import bucket_store, verdict
 from jamba_ray.driver.open_runner import open_runner
 from jamba_ray.driver.ray_session import end_at_once
 from jamba_ray.driver.signals import Signalled, Signals, interruptible
-from jamba_ray.errors import ExitCode, JambaError
+from jamba_ray.errors import ExitCode, JambaError, StorageError, UnavailableError
 from jamba_ray.reports.words import LABELS
-from jamba_ray.runners.runner import Job
+from jamba_ray.runners.runner import DetachedError, Job
+from jamba_ray.runs.probe import probe
 from jamba_ray.runs.replicator import copied
 from jamba_ray.runs.run_folder import RunFolder, unused_name, write_bytes, write_json
 from jamba_ray.runs.run_log import RunLog, say
@@ -59,6 +60,7 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
     """
     config = config.model_copy(update={"run": config.run or unused_name(config.store, "train")})
     folder = bucket_store.folder_of(config)
+    probe(folder)
     if config.dry_run:
         console.print(to_yaml(config), highlight=False, markup=False, end="")
         console.print(f"Results would go to {folder.path}. Nothing was started.", highlight=False)
@@ -134,7 +136,12 @@ def _train(
         alone=partial(_fit, signals),
         note=notes.append,
     ) as runner:
-        (outcome,) = runner.train([Job(0, {}, resumed=config.resume)], config.trial(), curve.report)
+        job = Job(0, {}, resumed=config.resume)
+        try:
+            (outcome,) = runner.train([job], config.trial(), curve.report)
+        except DetachedError as error:
+            lost = isinstance(error.__cause__, StorageError)
+            raise (StorageError if lost else UnavailableError)(str(error)) from error
         return outcome
 
 

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import jamba_ray.models  # noqa: F401  (registers the model families)
+from jamba_ray.cli.interpolations import refuse_foreign
 from jamba_ray.config.mistakes import validate
 from jamba_ray.config.names import nearest
 from jamba_ray.config.section import Section
@@ -121,6 +122,7 @@ def compose_tree(primary: str, overrides: Sequence[str]) -> dict[str, Any]:
         OmegaConf.set_struct(composed, False)
         for override in settings:
             _apply(composed, override)
+        refuse_foreign(OmegaConf.to_container(composed, resolve=False))
         tree = OmegaConf.to_container(composed, resolve=True, throw_on_missing=False)
     except (HydraException, OmegaConfBaseException) as error:
         first = str(error).strip().splitlines()[0]
@@ -197,6 +199,7 @@ def _register_sweeps(choices: Sequence[Override]) -> None:
             node = OmegaConf.create(sweep_files()[name].read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
             raise ConfigError([f"`sweeps/{name}.yaml` is no valid YAML: {error}."]) from None
+        refuse_foreign(OmegaConf.to_container(node, resolve=False))  # Hydra resolves its defaults
         ConfigStore.instance().store(name=name, node=node, group="sweep", package="_global_")
         # `sweep=x` and `+sweep=x` mean the same to a user; Hydra wants the plus.
         override.input_line = f"+sweep={name}"

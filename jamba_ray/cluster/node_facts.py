@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 
 from jamba_ray.cluster.resources import this_machine
 from jamba_ray.errors import JambaError
+from jamba_ray.runs.probe import probe
 from jamba_ray.runs.run_folder import RunFolder
 
 PACKAGES = ("ray", "torch", "optuna", "lightgbm", "numpy", "pyarrow")
@@ -88,31 +89,13 @@ def _gpus() -> list[dict[str, Any]]:
 
 
 def _store_mistake(store: str, endpoint: str | None) -> str | None:
-    """Write a file into the store, read it and remove it."""
-    name = f".doctor-{uuid.uuid4().hex}"
     try:
-        folder = RunFolder.of(store, name, endpoint)
-        if folder.remote is not None:
-            return _bucket_mistake(folder)
-        folder.path.parent.mkdir(parents=True, exist_ok=True)
-        folder.path.write_bytes(b"1")
-        folder.path.unlink()
-    except (OSError, ValueError) as error:
+        probe(RunFolder.of(store, f"doctor-{uuid.uuid4().hex}", endpoint))
+    except ValueError as error:
         return f"{store} cannot be written ({error})"
     except JambaError as error:
         return error.message
     return None
-
-
-def _bucket_mistake(folder: RunFolder) -> str | None:
-    from jamba_ray.checkpoints import Patience, RemoteFolder
-
-    assert folder.remote is not None
-    place = RemoteFolder(folder.remote, folder.endpoint, patience=Patience(deadline_s=10.0))
-    place.write("probe", b"1")
-    found = place.read("probe", 10)
-    place.delete("probe")
-    return None if found == b"1" else f"{folder.remote}: what was written is not what is read"
 
 
 def _data_mistake(paths: list[str]) -> str | None:

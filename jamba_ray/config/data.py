@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from jamba_ray.config.names import run_name
 from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section
@@ -12,6 +13,45 @@ from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 RowsIn = Literal["auto", "device", "host", "disk"]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+Column = Annotated[str, AfterValidator(str.strip)]
+"""The name of a column; outer spaces do not count, here as in the table."""
+
+
+def label_name(value: Any) -> str:
+    """The name of a value of a label column: ``1``, ``1.0`` and ``"1"`` are ``"1"``, ``True`` is
+    ``"true"``; outer spaces do not count."""
+    text = value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+    text = text.strip()
+    if re.fullmatch(r"[-+]?\d{1,18}(\.0*)?", text):
+        return str(int(text.partition(".")[0]))
+    return text.lower() if text.lower() in {"true", "false"} else text
+
+
+def _label_names(value: Any) -> Any:
+    if value is None:
+        return ()
+    values = value if isinstance(value, list | tuple) else [value]
+    if any(isinstance(item, dict | list | tuple) for item in values):
+        raise ValueError(
+            f"must be a value of the target or a list of such, but is {value!r}. "
+            "Give for example [BENIGN, Normal]"
+        )
+    return tuple(label_name(item) for item in values)
+
+
+Labels = Annotated[tuple[str, ...], BeforeValidator(_label_names)]
+"""Values of a label column, one or several."""
+
+
+def _columns(value: Any) -> Any:
+    if value is None:
+        return ()
+    if isinstance(value, str) and value != "common":
+        raise ValueError(
+            f"must be `common` or the list of all names, but is {value!r}. "
+            "Give for example [dst_port, proto, label]"
+        )
+    return value
 
 
 class SplitSection(Section):
@@ -101,7 +141,7 @@ class SyntheticSection(DataSection):
 
 
 class TableSection(DataSection):
-    """Labelled rows in CSV or Parquet: a file, a folder or a glob."""
+    """Labelled rows in CSV, JSON lines or Parquet: a file, a folder or a glob."""
 
     name: Literal["table"] = "table"
     path: str
@@ -110,19 +150,30 @@ class TableSection(DataSection):
     """File, folder or glob of the test rows; None: a share of ``path`` (``split.test``)."""
     extra_tests: dict[str, str] = Field(default_factory=dict)
     """Further test sets by name, scored once for the winner."""
-    target: str = "is_threat"
-    timestamp: str | None = None
+    columns: Annotated[Literal["common"] | tuple[Column, ...], BeforeValidator(_columns)] = ()
+    """A list: the names of all columns, for CSV files without a header line. ``common``: of files
+    with different columns, those that all have are read."""
+    target: Column = "is_threat"
+    """Column of labels: 0 and 1, or values of which it is plain which are threats (benign and
+    malicious, no and yes, BENIGN and names of attacks)."""
+    positive: Labels = ()
+    """Values of ``target`` that are threats, one or a list; all others are benign unless
+    ``negative`` is given too."""
+    negative: Labels = ()
+    """Values of ``target`` that are benign, one or a list (such as [BENIGN, Normal]); all others
+    are threats unless ``positive`` is given too."""
+    timestamp: Column | None = None
     """Column that orders rows in time; never a feature."""
     timestamp_format: str | None = None
     """How ``timestamp`` is written, as a format of strptime (``%d/%m/%Y %H:%M``); None: decided
     from all of its cells."""
-    group: str | None = None
+    group: Column | None = None
     """Column of hosts, users or attack classes: never a feature; errors are also told per group."""
-    drop: tuple[str, ...] = ()
+    drop: tuple[Column, ...] = ()
     """Columns that are never features."""
-    numeric: tuple[str, ...] = ()
+    numeric: tuple[Column, ...] = ()
     """Columns to treat as numeric whatever they look like."""
-    categorical: tuple[str, ...] = ()
+    categorical: tuple[Column, ...] = ()
     """Columns to treat as categorical whatever they look like."""
     max_cells: Annotated[int, Field(gt=0)] = Field(
         default=2_000_000_000, json_schema_extra=NOT_IN_FINGERPRINT
@@ -138,6 +189,14 @@ class TableSection(DataSection):
             raise ValueError(
                 f"`numeric` and `categorical` must not share columns, but both name {both}"
             )
+        shared = sorted(set(self.positive) & set(self.negative))
+        if shared:
+            raise ValueError(
+                f"`positive` and `negative` must not share values, but both name {shared}"
+            )
+        twice = sorted({n for n in self.columns if self.columns.count(n) > 1})
+        if self.columns != "common" and twice:
+            raise ValueError(f"`columns` must not name a column twice, but {twice[0]!r} is")
         if self.split.kind == "time" and self.timestamp is None:
             raise ValueError("`split.kind` 'time' needs `timestamp`. Set `data.timestamp=<column>`")
         if self.timestamp_format is not None and self.timestamp is None:

@@ -1,6 +1,6 @@
 """From files or a generator to matrices that models train on; no torch, no Ray."""
 
-from jamba_ray.data.labels import labels
+from jamba_ray.data.labels import LabelRule, labels
 from jamba_ray.data.prepare import prepare, prepare_for
 from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
 from jamba_ray.data.preprocessing import Preprocessor
@@ -10,6 +10,7 @@ from jamba_ray.data.table import read_table
 
 __all__ = [
     "FeatureSchema",
+    "LabelRule",
     "PreparedData",
     "Preprocessor",
     "Rows",

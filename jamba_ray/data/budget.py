@@ -61,6 +61,18 @@ class Budget:
             )
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a pass through a file finds."""
+
+    rows: int
+    """At most so many."""
+    content_bytes: int
+    """Of text, or of uncompressed Parquet."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what was assumed."""
+
+
 def memory_bytes() -> int:
     """Memory of this machine or of the container that holds this process."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -32,7 +32,7 @@ from jamba_ray.data.number_format import (
 )
 from jamba_ray.data.raw_table import RawColumns
 from jamba_ray.data.scaling import Floats
-from jamba_ray.data.time_text import looks_like_time
+from jamba_ray.data.time_fields import looks_like_time
 from jamba_ray.errors import DataError
 
 Kind = Literal["numeric", "categorical"]

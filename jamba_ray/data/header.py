@@ -1,23 +1,71 @@
-"""What the column names of a file must be, whatever its format."""
+"""The column names of a file, and which of its columns are read."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from jamba_ray.errors import DataError
 
+UNNAMED = "Unnamed: 0"
+"""The name of a first column without one."""
+_PANDAS_INDEX = re.compile(rf"__index_level_\d+__|{UNNAMED}")
 
-def check_names(file: Path, names: Sequence[str]) -> None:
-    """Raise DataError, naming ``file``, unless all names differ and none is blank."""
-    twice = [name for name, n in Counter(names).items() if n > 1 and name]
+
+@dataclass(frozen=True)
+class Choice:
+    """Which columns of a file are read, and what they are called where it has no header."""
+
+    drop: frozenset[str] = frozenset()
+    """Columns that are not read."""
+    names: tuple[str, ...] = ()
+    """Names of the columns of a CSV file without a header line."""
+
+
+def tidy_names(names: Sequence[str]) -> list[str]:
+    """The names under which columns are known, however a table arrives.
+
+    Outer spaces do not count, a blank name becomes ``Unnamed: <position>`` and a repeated one
+    ``<name>.1``, which are the names that ``pandas.read_csv`` gives.
+    """
+    stripped = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(names)]
+    taken, tidy = set(stripped), list[str]()
+    given = set[str]()
+    for name in stripped:
+        unused, n = name, 0
+        while unused in given or (n and unused in taken):
+            n += 1
+            unused = f"{name}.{n}"
+        given.add(unused)
+        tidy.append(unused)
+    return tidy
+
+
+def renamed_note(file: Path, names: Sequence[str]) -> str:
+    """A sentence on names that come more than once, or an empty string."""
+    counts = Counter(stripped for name in names if (stripped := name.strip()))
+    twice = [name for name, n in counts.items() if n > 1]
+    if not twice:
+        return ""
+    more = f" and {len(twice) - 1} more" if len(twice) > 1 else ""
+    return (
+        f"{file.name} has the column {twice[0]!r} {counts[twice[0]]} times{more}; the later ones "
+        f"are called '{twice[0]}.1' and so on."
+    )
+
+
+def may_be_index(name: str) -> bool:
+    """Whether pandas gives this name to an index that has none of its own."""
+    return _PANDAS_INDEX.fullmatch(name) is not None
+
+
+def check_distinct(file: Path, names: Sequence[str]) -> None:
+    """Raise DataError, naming ``file``, unless all names differ."""
+    twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
         raise DataError(
             f"column names of {file} must differ, but {twice[0]!r} comes twice or more; rename one."
-        )
-    if sum(not name for name in names) > 1:
-        raise DataError(
-            f"columns of {file} must have names, but {sum(not name for name in names)} have none; "
-            "name them or remove them."
         )

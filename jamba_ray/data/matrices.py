@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from jamba_ray.data.cells import Counted
+from jamba_ray.data.column_kinds import check_kinds
 from jamba_ray.data.duplicates import Hashes, RowHashes
 from jamba_ray.data.leaks import telling_features
 from jamba_ray.data.parts import Source
@@ -35,6 +36,8 @@ class Matrices:
     unreadable: Mapping[str, Counted]
     """By numeric column, its cells that are set but no number; not looked for among the training
     rows, which the notes on columns are about."""
+    misread: Mapping[str, float]
+    """See ``Preprocessor.misread``."""
 
 
 def in_memory(
@@ -64,17 +67,24 @@ def matrices(
 
 
 def unreadable_notes(made: Mapping[str, Matrices]) -> tuple[str, ...]:
-    """A sentence for each numeric column of which cells of other rows than training are no numbers,
-    with how many and one of them."""
+    """Sentences on numeric columns of which cells of other rows than training are no numbers, or
+    may be others than those that were meant, each with one of them."""
     counts: dict[str, list[str]] = {}
     for part, rows in made.items():
         for name, odd in rows.unreadable.items():
             of = f"{odd.cells:,} of {len(rows.x_num):,} {part} rows (such as {odd.shown!r})"
             counts.setdefault(name, []).append(of)
-    return tuple(
+    unread = [
         f"Column {name!r} holds no number in {' and '.join(parts)}, taken as missing there."
         for name, parts in counts.items()
-    )
+    ]
+    misread = [
+        f"Column {name!r} has a point between thousands in training; of the {part} rows, numbers "
+        f"such as {shown:g} are taken as decimals, for none of their cells shows which is meant."
+        for part, rows in made.items()
+        for name, shown in rows.misread.items()
+    ]
+    return (*unread, *misread)
 
 
 class _Filling:
@@ -88,10 +98,13 @@ class _Filling:
         self._hashes = RowHashes(n, len(preprocessor.columns))
         self._telling: set[str] = set()
         self._unreadable: dict[str, Counted] = {}
+        self._misread: dict[str, float] = {}
 
     def add(self, frame: pd.DataFrame, group: Sequence[str]) -> None:
         """The next columns of all rows."""
         numbers, codes, some = self._preprocessor.of_columns(group)
+        if self._name not in ("train", "val"):  # from files of their own
+            check_kinds(frame, some, self.part.name)
         x_num, x_cat = some.transform(frame, source=self.part.name)
         self._x_num[:, numbers] = x_num
         self._x_cat[:, codes] = x_cat
@@ -101,7 +114,15 @@ class _Filling:
             self._telling |= telling_features(some.schema, x_num, x_cat, self.part.y)
         else:
             self._unreadable |= some.unreadable(frame)
+            self._misread |= some.misread(frame)
 
     def done(self) -> Matrices:
         telling = frozenset(self._telling)
-        return Matrices(self._x_num, self._x_cat, self._hashes.done(), telling, self._unreadable)
+        return Matrices(
+            self._x_num,
+            self._x_cat,
+            self._hashes.done(),
+            telling,
+            self._unreadable,
+            self._misread,
+        )

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from jamba_ray.data.budget import Budget
-from jamba_ray.data.header import check_names
+from jamba_ray.data.budget import Budget, Measured
+from jamba_ray.data.header import Choice, check_distinct, renamed_note, tidy_names
 from jamba_ray.errors import DataError
 
 _BATCH_ROWS, _BATCH_CELLS, _BATCH_BYTES = 65_536, 1 << 21, 1 << 26
 
 
-def read_parquet_file(file: Path, budget: Budget, drop: frozenset[str] = frozenset()) -> pa.Table:
+def read_parquet_file(file: Path, budget: Budget, choice: Choice) -> pa.Table:
     """The table, its text columns dictionary-encoded, so that repeated text is held once.
 
     The footer's rows x columns are spent before anything is read; what comes out is counted too,
@@ -26,39 +26,47 @@ def read_parquet_file(file: Path, budget: Budget, drop: frozenset[str] = frozens
         with pq.ParquetFile(file) as opened:
             text = [f.name for f in opened.schema_arrow if _is_text(f.type)]
         with pq.ParquetFile(file, read_dictionary=text) as opened:
-            return _read(opened, file, budget, drop)
+            return _read(opened, file, budget, choice)
 
 
 def parquet_names(file: Path) -> list[str]:
     """The column names, from the footer."""
     with _in_one_sentence(file), pq.ParquetFile(file) as opened:
-        return list(opened.schema_arrow.names)
+        return tidy_names(opened.schema_arrow.names)
 
 
-def parquet_extent(
-    file: Path, budget: Budget, drop: frozenset[str] = frozenset()
-) -> tuple[int, int]:
-    """Rows, and bytes of uncompressed content, as the footer tells them; spends their cells."""
+def measure_parquet_file(file: Path, budget: Budget, choice: Choice) -> Measured:
+    """Rows and bytes of uncompressed content as the footer gives them; spends their cells."""
     with _in_one_sentence(file), pq.ParquetFile(file) as opened:
         rows, row_bytes = _promised(opened)
-        kept = sum(field.name not in drop for field in opened.schema_arrow)
-        budget.spend(file, cells=rows * kept)
-        return rows, rows * row_bytes
+        names = opened.schema_arrow.names
+        budget.spend(file, cells=rows * len(_kept(opened, choice)))
+        note = renamed_note(file, names)
+        return Measured(rows, rows * row_bytes, (note,) if note else ())
 
 
-def _read(opened: pq.ParquetFile, file: Path, budget: Budget, drop: frozenset[str]) -> pa.Table:
-    fields = [field for field in opened.schema_arrow if field.name not in drop]
-    check_names(file, [field.name for field in fields])
-    _check_plain(file, fields)
+def _kept(opened: pq.ParquetFile, choice: Choice) -> dict[str, pa.Field]:
+    """The columns to read, by the name they get."""
+    fields = list(opened.schema_arrow)
+    names = tidy_names([field.name for field in fields])
+    return {
+        name: field for name, field in zip(names, fields, strict=True) if name not in choice.drop
+    }
+
+
+def _read(opened: pq.ParquetFile, file: Path, budget: Budget, choice: Choice) -> pa.Table:
+    check_distinct(file, opened.schema_arrow.names)
+    kept = _kept(opened, choice)
+    _check_plain(file, kept)
     promised, row_bytes = _promised(opened)
     if promised == 0:
         raise DataError(f"{file} must hold rows, but has none.")
-    width = max(len(fields), 1)
+    width = max(len(kept), 1)
     budget.spend(file, cells=promised * width)
     size = max(1, min(_BATCH_ROWS, _BATCH_CELLS // width, _BATCH_BYTES // max(row_bytes, 1)))
     batches, rows = [], 0
     for batch in opened.iter_batches(
-        batch_size=size, columns=[field.name for field in fields], use_threads=False
+        batch_size=size, columns=[field.name for field in kept.values()], use_threads=False
     ):
         unpromised = max(rows + batch.num_rows - promised, 0) - max(rows - promised, 0)
         budget.spend(file, cells=unpromised * width, text_bytes=_text_bytes(batch))
@@ -69,7 +77,7 @@ def _read(opened: pq.ParquetFile, file: Path, budget: Budget, drop: frozenset[st
             f"{file} must hold the {promised:,} rows that its footer promises, but holds {rows:,}; "
             "write or copy it again."
         )
-    return pa.Table.from_batches(batches)
+    return pa.Table.from_batches(batches).rename_columns(list(kept))
 
 
 def _promised(opened: pq.ParquetFile) -> tuple[int, int]:
@@ -80,14 +88,14 @@ def _promised(opened: pq.ParquetFile) -> tuple[int, int]:
     return rows, sum(group.total_byte_size for group in groups) // max(rows, 1)
 
 
-def _check_plain(file: Path, fields: list[pa.Field]) -> None:
+def _check_plain(file: Path, kept: Mapping[str, pa.Field]) -> None:
     """Refuse lists and structs before they are read: they can unfold without limit."""
-    nested = [field for field in fields if pa.types.is_nested(field.type)]
-    if nested:
-        raise DataError(
-            f"columns of {file} must hold plain values, but {nested[0].name!r} holds "
-            f"{str(nested[0].type)[:60]}; spread it over columns or name it in data.drop."
-        )
+    for name, field in kept.items():
+        if pa.types.is_nested(field.type):
+            raise DataError(
+                f"columns of {file} must hold plain values, but {name!r} holds "
+                f"{str(field.type)[:60]}; spread it over columns or name it in data.drop."
+            )
 
 
 def _is_text(kind: pa.DataType) -> bool:

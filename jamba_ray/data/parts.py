@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from jamba_ray.config.data import SplitSection
 from jamba_ray.data import splits
+from jamba_ray.data.labels import LabelRule
 from jamba_ray.data.raw_table import RawColumns, RawTable
 from jamba_ray.data.splits import Indices, Labels
 from jamba_ray.data.times import Times, TimeValues
@@ -29,6 +30,10 @@ class Source:
     bayes: npt.NDArray[np.float64] | None = None
     times: Times | None = None
     """How ``time`` was read; None where it is no column of files."""
+    rule: LabelRule | None = None
+    """How ``y`` was read, where the labels were not 0 and 1."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what was assumed of the table."""
 
     def __len__(self) -> int:
         return len(self.y)
@@ -40,15 +45,13 @@ class Source:
 
     def take(self, rows: Indices) -> Source:
         """The rows at these positions."""
-        return Source(
-            self.name,
-            self.table,
-            self.rows[rows],
-            self.y[rows],
-            None if self.group is None else self.group[rows],
-            None if self.time is None else self.time[rows],
-            None if self.bayes is None else self.bayes[rows],
-            self.times,
+        return replace(
+            self,
+            rows=self.rows[rows],
+            y=self.y[rows],
+            group=None if self.group is None else self.group[rows],
+            time=None if self.time is None else self.time[rows],
+            bayes=None if self.bayes is None else self.bayes[rows],
         )
 
 

@@ -22,7 +22,7 @@ from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.fingerprint import fingerprint, fingerprint_json
 from jamba_ray.data import duplicates, raw_sources
 from jamba_ray.data.columns import detect
-from jamba_ray.data.labels import check_both_labels
+from jamba_ray.data.labels import IN_DOCUMENT, LabelRule, asked_rule, check_both_labels, rule_note
 from jamba_ray.data.leaks import leak_notes
 from jamba_ray.data.mapped_rows import MappedRows, files_of, write_rest
 from jamba_ray.data.matrices import Make, Matrices, in_memory, matrices, unreadable_notes
@@ -34,7 +34,6 @@ from jamba_ray.data.row_cache import cached
 from jamba_ray.data.row_location import Place, free_bytes, where_rows_live
 from jamba_ray.data.source import source_fingerprint
 from jamba_ray.data.synthetic import BAYES, GROUP, TARGET, TIMESTAMP
-from jamba_ray.data.table import table_extent
 from jamba_ray.data.times import span_note
 from jamba_ray.errors import DataError
 
@@ -61,19 +60,28 @@ def prepare_for(
     preprocessor: Preprocessor,
     section: TableSection,
     tell: Callable[[str], object] = lambda sentence: None,
+    rule: LabelRule | None = None,
 ) -> Rows:
     """The rows that a trained model is to be judged on (``test`` if there is one, else ``path``) as
-    its own preprocessing makes them. Raises DataError; ``tell`` as in ``prepare``, and a sentence
+    its own preprocessing makes them, their labels read by ``rule`` unless the section says how.
+
+    Raises DataError. ``tell`` is given a sentence on each thing that is assumed of the rows, and
     for each column with cells that are no numbers."""
     path = section.test or section.path
     section = section.model_copy(update={"path": path, "test": None, "extra_tests": {}})
-    extents = {path: table_extent(path, max_cells=section.max_cells, drop=section.drop)}
+    keep = preprocessor.columns
+    extents = {path: raw_sources.extent_of(section, path, keep)}
     place = where_rows_live(extents[path].reading_bytes, free_bytes(), section.rows_in)
+    asked = asked_rule(section.positive, section.negative)
 
     def transformed(make: Make) -> tuple[Rows, tuple[str, ...]]:
-        source = raw_sources.table(section, path, place, extents, is_test=True)
+        source = raw_sources.table(
+            section, path, place, extents, is_test=True, rule=asked or rule, keep=keep
+        )
         made = matrices({_JUDGED: source}, preprocessor, make)
-        return _rows(source, made[_JUDGED]), unreadable_notes(made)
+        labelled = rule_note(source.rule, section.target)
+        notes = dict.fromkeys((*source.notes, labelled, *unreadable_notes(made)))
+        return _rows(source, made[_JUDGED]), tuple(note for note in notes if note)
 
     def write(folder: Path) -> Mapping[str, Any]:
         rows, notes = transformed(files_of(folder))
@@ -86,7 +94,8 @@ def prepare_for(
             tell(note)
         return rows
     _tell(tell, section, place)
-    made_from = [preprocessor.to_json(), __version__, fingerprint(section)]
+    read_by = None if rule is None else rule.to_json()
+    made_from = [preprocessor.to_json(), read_by, __version__, fingerprint(section)]
     key = fingerprint_json([*made_from, source_fingerprint(section)])
     folder, index = cached(section.cache, key, write)
     for note in index["notes"]:
@@ -97,7 +106,8 @@ def prepare_for(
 def _prepared(section: DataSection, place: Place, extents: Extents, make: Make) -> PreparedData:
     parts, exclude = _parts(section, place, extents)
     for name, part in parts.named().items():
-        check_both_labels(part.y, f"the {name} part of {part.name}")
+        if name in ("train", "val"):
+            check_both_labels(part.y, f"the {name} part of {part.name}")
     train = parts.train.columns
     typed = section if isinstance(section, TableSection) else None
     roles = detect(
@@ -110,16 +120,20 @@ def _prepared(section: DataSection, place: Place, extents: Extents, make: Make) 
     preprocessor, notes = Preprocessor.fit(train, roles, section.preprocessing)
     del train
     made = matrices(parts.named(), preprocessor, make)
+    rule = parts.train.rule
+    labelling = {} if rule is None else {IN_DOCUMENT: rule.to_json()}
+    preprocessing = {**preprocessor.to_json(), **labelling}
     rows = {name: _rows(part, made[name]) for name, part in parts.named().items()}
     hashes = {name: part.hashes for name, part in made.items()}
     targets = {name: part.y for name, part in rows.items()}
     return PreparedData(
         schema=preprocessor.schema,
-        preprocessing=preprocessor.to_json(),
+        preprocessing=preprocessing,
         train=rows["train"],
         val=rows["val"],
-        fingerprint=_fingerprint(section, preprocessor, hashes, targets),
+        fingerprint=_fingerprint(section, preprocessing, hashes, targets),
         notes=(
+            *dict.fromkeys(note for part in parts.named().values() for note in part.notes),
             *roles.notes,
             *notes,
             *unreadable_notes(made),
@@ -139,8 +153,7 @@ def _parts(section: DataSection, place: Place, extents: Extents) -> tuple[Parts,
         return parts, {TARGET, TIMESTAMP, GROUP, BAYES}
     if isinstance(section, TableSection):
         source = raw_sources.table(section, section.path, place, extents)
-        order = source.times.order if source.times else ""
-        tests = raw_sources.tests(section, place, extents, order)
+        tests = raw_sources.tests(section, place, extents, source)
         parts = divide(source, tests, section.split)
         return parts, no_features(section)
     raise DataError(f"data must be synthetic or a table, but is {section.name!r}.")
@@ -198,13 +211,13 @@ def _on_disk(section: DataSection, place: Place, extents: Extents) -> PreparedDa
 
 def _fingerprint(
     section: DataSection,
-    preprocessor: Preprocessor,
+    preprocessing: Mapping[str, Any],
     hashes: Mapping[str, duplicates.Hashes],
     targets: Mapping[str, npt.NDArray[np.float32]],
 ) -> str:
     """Over what was fitted, how rows were divided, and every row of every part in its order."""
     digest = hashlib.sha256(fingerprint(section.split).encode())
-    digest.update(json.dumps(preprocessor.to_json(), sort_keys=True, allow_nan=False).encode())
+    digest.update(json.dumps(preprocessing, sort_keys=True, allow_nan=False).encode())
     for name, rows in hashes.items():
         digest.update(f"{name}:{len(rows)}".encode())
         digest.update(rows.tobytes())

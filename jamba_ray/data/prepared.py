@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jamba_ray.config.data import RowsIn
+from jamba_ray.data.labels import IN_DOCUMENT, LabelRule
 
 
 @dataclass(frozen=True)
@@ -89,3 +90,9 @@ class PreparedData:
     """Test sets by name, 'test' first; scored once, for the winner."""
     rows_in: RowsIn = "auto"
     """Where the user wants the rows to lie."""
+
+    @property
+    def label_rule(self) -> LabelRule | None:
+        """How labels were read; None where they were 0 and 1."""
+        found = self.preprocessing.get(IN_DOCUMENT)
+        return None if found is None else LabelRule.from_json(found)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pandas.api import types
 
 from jamba_ray.config.data import PreprocessingSection
 from jamba_ray.config.names import nearest
@@ -176,6 +177,22 @@ class Preprocessor:
         }
         return {name: odd for name, odd in found.items() if odd.cells}
 
+    def misread(self, frame: pd.DataFrame) -> dict[str, float]:
+        """Columns that training read with points between thousands, of which a reader of files took
+        every point for a decimal one; each with such a number."""
+        found = {}
+        for name, form in self.formats.items():
+            if form.thousands != "." or not types.is_float_dtype(frame[name].dtype):
+                continue
+            values = to_numbers(frame[name])
+            parts = values[np.isfinite(values) & (values % 1 != 0)]
+            # '1.234' became 1.234: three digits at most on either side of the point.
+            if len(parts) and (np.abs(parts) < 1000).all():
+                thousands = parts * 1000
+                if np.allclose(thousands, np.round(thousands), rtol=0.0, atol=1e-6):
+                    found[name] = float(parts[0])
+        return found
+
     def _numbers(self, column: pd.Series[Any]) -> Floats:
         return to_numbers(column, self.formats.get(str(column.name), PLAIN))
 
@@ -216,7 +233,7 @@ class Preprocessor:
             )
         numeric = tuple(
             NumericColumn(
-                name=c["name"],
+                name=c["name"].strip(),
                 low=c["low"],
                 high=c["high"],
                 fill=c["fill"],
@@ -226,7 +243,7 @@ class Preprocessor:
             for c in value["numeric"]
         )
         categorical = tuple(
-            CategoricalColumn(c["name"], tuple(c["categories"]), c["tells_missing"])
+            CategoricalColumn(c["name"].strip(), tuple(c["categories"]), c["tells_missing"])
             for c in value["categorical"]
         )
         formats = value.get("formats", {})

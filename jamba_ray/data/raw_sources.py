@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api import types
 
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.names import nearest
 from jamba_ray.data.cells import to_names
-from jamba_ray.data.labels import labels
+from jamba_ray.data.header import UNNAMED, may_be_index
+from jamba_ray.data.labels import LabelRule, asked_rule, labels, labels_and_rule, rule_note
 from jamba_ray.data.parts import Source
 from jamba_ray.data.raw_table import RawTable
 from jamba_ray.data.row_location import Place, free_bytes, where_rows_live
+from jamba_ray.data.source import table_files
 from jamba_ray.data.synthetic import BAYES, GROUP, TARGET, generate
-from jamba_ray.data.table import Extent, column_names, read_columns, read_table, table_extent
+from jamba_ray.data.table import (
+    Extent,
+    column_names,
+    file_columns,
+    read_columns,
+    read_table,
+    table_extent,
+)
 from jamba_ray.data.times import Times, read_column
 from jamba_ray.errors import DataError
 
@@ -38,8 +50,7 @@ def place_of(section: DataSection) -> tuple[Place, Extents]:
         return where_rows_live(0, 0, asked), {}
     _check_names(section)
     extents = {
-        path: table_extent(path, max_cells=section.max_cells, drop=section.drop)
-        for path in (section.path, *_test_paths(section).values())
+        path: extent_of(section, path) for path in (section.path, *_test_paths(section).values())
     }
     needed = sum(extent.reading_bytes for extent in extents.values())
     return where_rows_live(needed, free_bytes(), section.rows_in), extents
@@ -59,10 +70,20 @@ def synthetic(section: SyntheticSection) -> Source:
     )
 
 
-def tests(section: TableSection, place: Place, extents: Extents, order: str) -> dict[str, Source]:
-    """The test sets of files, by name; ``order`` is that of day, month and year in ``path``."""
+def extent_of(section: TableSection, path: str, keep: Collection[str] = ()) -> Extent:
+    """How large a table is; ``keep`` as for ``table``. Raises DataError past ``max_cells``."""
+    drop, notes = _left_out(section, path, keep)
+    extent = table_extent(path, max_cells=section.max_cells, drop=drop, names=_given(section))
+    return replace(extent, notes=(*extent.notes, *notes))
+
+
+def tests(
+    section: TableSection, place: Place, extents: Extents, train: Source
+) -> dict[str, Source]:
+    """The test sets of files, by name; labels and times are read as those of ``train`` were."""
+    order = train.times.order if train.times else ""
     return {
-        name: table(section, path, place, extents, is_test=True, order=order)
+        name: table(section, path, place, extents, is_test=True, rule=train.rule, order=order)
         for name, path in _test_paths(section).items()
     }
 
@@ -74,18 +95,40 @@ def table(
     extents: Extents,
     *,
     is_test: bool = False,
+    rule: LabelRule | None = None,
     order: str = "",
+    keep: Collection[str] = (),
 ) -> Source:
-    """The rows of files; where they shall lie on disk, only the special columns are read yet."""
+    """The rows of files; where they shall lie on disk, only the special columns are read yet.
+
+    ``rule`` says how the training labels were read and ``order`` is that of day, month and year in
+    its times, where they are known; ``keep`` names columns that are read although they look like
+    an index.
+    """
+    given = _given(section)
+    drop, _ = _left_out(section, path, keep)
+    notes = list(extents[path].notes)
     if place.kind == "disk":
-        names = tuple(name for name in column_names(path) if name not in section.drop)
+        names = [name for name in column_names(path, given) if name not in drop]
         special = {section.target, section.timestamp, section.group}
-        frame = read_columns(path, [n for n in names if n in special], extents[path])
-        raw = by_columns(path, names, extents[path])
+        wanted = [n for n in names if n in special or may_be_index(n)]
+        frame = read_columns(path, wanted, extents[path], given)
     else:
-        frame = read_table(path, max_cells=section.max_cells, drop=section.drop)
+        frame = read_table(path, max_cells=section.max_cells, drop=drop, names=given)
+        names = list(frame.columns)
+    for name in [n for n in frame.columns if may_be_index(n) and n not in _named(section, keep)]:
+        if is_pandas_index(frame[name], n_files=len(table_files(path))):
+            names.remove(name)
+            notes.append(f"Column {name!r} is the index that pandas wrote; it is no feature.")
+    if place.kind == "disk":
+        raw = by_columns(path, names, extents[path], given)
+    else:
+        frame = frame[names]
         raw = RawTable.of(frame)
-    y = labels(frame, section.target, source=path)
+    known = rule or asked_rule(section.positive, section.negative)
+    y, used = labels_and_rule(frame, section.target, known, source=path, is_test=is_test)
+    if used != rule:
+        notes.append(rule_note(used, section.target))
     group = times = None
     # A test file may lack the group and the time: they are told, not learnt from.
     if section.group is not None and section.group in frame.columns:
@@ -93,8 +136,17 @@ def table(
         group = np.array([*group_names, NO_GROUP])[codes]
     if section.split.kind == "time" and section.timestamp is not None:
         times = _times(frame, section, path, order, is_test=is_test)
-    time = None if times is None else times.values
-    return Source(path, raw, np.arange(len(frame)), y, group, time, times=times)
+    return Source(
+        path,
+        raw,
+        np.arange(len(frame)),
+        y,
+        group=group,
+        time=None if times is None else times.values,
+        times=times,
+        rule=used,
+        notes=tuple(note for note in notes if note),
+    )
 
 
 def _times(
@@ -110,15 +162,55 @@ def _times(
         raise
 
 
-def by_columns(path: str, names: Sequence[str], extent: Extent) -> RawTable:
+def is_pandas_index(column: pd.Series[Any], n_files: int) -> bool:
+    """Whether a column with the name of an index is one: by a name that only pandas gives, or by
+    whole numbers from 0 on of which none comes twice in a file, in any order."""
+    if column.name != UNNAMED:
+        return True
+    if not types.is_integer_dtype(column.dtype) or column.isna().any() or column.min() < 0:
+        return False
+    return int(column.value_counts().max()) <= n_files
+
+
+def by_columns(
+    path: str, names: Sequence[str], extent: Extent, given: Sequence[str] = ()
+) -> RawTable:
     """A table of files of which as many columns are held as fit the memory that is free now."""
     column_bytes = extent.reading_bytes // max(len(names), 1)
     at_once = max(int(_GROUP_SHARE * free_bytes()) // max(column_bytes, 1), 1)
 
     def read(columns: Sequence[str]) -> pd.DataFrame:
-        return read_columns(path, columns, extent)
+        return read_columns(path, columns, extent, given)
 
     return RawTable(tuple(names), read, at_once)
+
+
+def _given(section: TableSection) -> tuple[str, ...]:
+    """The names for files without a header."""
+    return () if section.columns == "common" else section.columns
+
+
+def _named(section: TableSection, keep: Collection[str]) -> set[str]:
+    """Columns that someone wants, whatever they look like."""
+    special = (section.target, section.timestamp, section.group)
+    named = {name for name in special if name is not None}
+    return {*named, *section.numeric, *section.categorical, *keep}
+
+
+def _left_out(
+    section: TableSection, path: str, keep: Collection[str] = ()
+) -> tuple[set[str], tuple[str, ...]]:
+    """The columns of a table that are not read, and sentences on those that nobody named."""
+    drop, notes = set(section.drop), list[str]()
+    files = file_columns(path, _given(section)) if section.columns == "common" else ()
+    present = [set(names) - drop for _, names in files]
+    missing = {name for names in present for name in names if any(name not in p for p in present)}
+    if missing:
+        notes.append(
+            f"{len(missing)} columns that not all {len(files)} files of {path} have are left out: "
+            f"{_listed(sorted(missing))}."
+        )
+    return drop | missing, tuple(notes)
 
 
 def no_features(section: TableSection) -> set[str]:
@@ -139,7 +231,8 @@ def _test_paths(section: TableSection) -> dict[str, str]:
 
 def _check_names(section: TableSection) -> None:
     """Refuse misspelt column names before the rows are read: a misspelt ``drop`` would leak."""
-    present = column_names(section.path)
+    files = file_columns(section.path, _given(section))
+    present = list(dict.fromkeys(name for _, names in files for name in names))
     named = {
         "data.target": (section.target,),
         "data.timestamp": (section.timestamp,) if section.timestamp else (),

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from jamba_ray.config.data import DataSection, TableSection
 from jamba_ray.config.fingerprint import fingerprint, fingerprint_json
 from jamba_ray.errors import DataError
 
-SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
+_PACKED = ("", ".gz", ".bz2", ".xz", ".zst", ".zip")
+SUFFIXES = (
+    ".parquet",
+    ".pq",
+    *(
+        kind + packed
+        for kind in (".csv", ".tsv", ".txt", ".jsonl", ".ndjson")
+        for packed in _PACKED
+    ),
+)
 _GLOB = set("*?[")
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
 def table_files(path: str) -> tuple[Path, ...]:
@@ -27,8 +39,8 @@ def table_files(path: str) -> tuple[Path, ...]:
         found = sorted(f for f in root.rglob("*") if f.is_file() and _is_table(f, root))
         if not found:
             raise DataError(
-                f"the folder {path} must hold CSV or Parquet files, but holds none; expected names "
-                f"end in {', '.join(SUFFIXES)}."
+                f"the folder {path} must hold CSV, JSON lines or Parquet files, but holds none; "
+                "expected names end in .parquet, .csv, .tsv, .txt or .jsonl, packed or not."
             )
         return tuple(found)
     if root.exists():
@@ -40,6 +52,43 @@ def table_files(path: str) -> tuple[Path, ...]:
         raise DataError(f"the pattern {path} must match files, but matches none; check data.path.")
     parent = next((p for p in root.absolute().parents if p.exists()), Path("/"))
     raise DataError(f"{path} does not exist (the nearest folder that does is {parent}).")
+
+
+def folder_columns(path: str, files: Sequence[Path]) -> dict[str, list[int | str | None]]:
+    """The columns in folder names such as ``day=2026-11-01`` below ``path``, as Spark and Hive
+    write them: name -> one value for each file, whole numbers where all values are.
+
+    Folders count where every file has the same names in its path.
+    """
+    root = _searched_from(path)
+    found = [_pairs(file, root) for file in files]
+    if not found[0] or any(list(pairs) != list(found[0]) for pairs in found):
+        return {}
+    columns: dict[str, list[int | str | None]] = {}
+    for name in found[0]:
+        values = [pairs[name] for pairs in found]
+        whole = all(value is None or re.fullmatch(r"0|-?[1-9]\d{0,17}", value) for value in values)
+        columns[name] = [int(v) if whole and v is not None else v for v in values]
+    return columns
+
+
+def _searched_from(path: str) -> Path:
+    """The folder itself, or what of a glob comes before its first pattern."""
+    root = Path(path).expanduser()
+    if root.exists():
+        return root
+    parts = root.parts
+    first = next((i for i, part in enumerate(parts) if _GLOB & set(part)), len(parts))
+    return Path(*parts[:first])
+
+
+def _pairs(file: Path, root: Path) -> dict[str, str | None]:
+    folders = file.parent.relative_to(root).parts if file != root else ()
+    pairs = (folder.split("=", 1) for folder in folders if folder.partition("=")[0].strip())
+    return {
+        name.strip(): None if value == _NO_VALUE else unquote(value)
+        for name, value in (pair for pair in pairs if len(pair) == 2)
+    }
 
 
 @dataclass(frozen=True)
@@ -60,11 +109,14 @@ def source_files(section: DataSection) -> tuple[SourceFile, ...]:
 def source_fingerprint(section: DataSection) -> str:
     """16 hex digits over the contents of all source files in order, or over a generator's options.
 
-    Names and times do not count: a moved or touched file is the same data.
+    Names and times do not count: a moved or touched file is the same data; what folder names say
+    of its rows does.
     """
     if not isinstance(section, TableSection):
         return fingerprint(section)
-    return fingerprint_json([file.sha256 for file in source_files(section)])
+    folders = [folder_columns(path, table_files(path)) for path in _paths(section)]
+    hashes: list[object] = [file.sha256 for file in source_files(section)]
+    return fingerprint_json([*hashes, *(columns for columns in folders if columns)])
 
 
 def changed_files(before: Iterable[SourceFile]) -> Sequence[str]:

@@ -1,20 +1,25 @@
-"""Labelled rows from CSV or Parquet: a file, a folder or a glob, read with pyarrow."""
+"""Labelled rows from CSV, JSON lines or Parquet: a file, a folder or a glob, read with pyarrow."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 
-from jamba_ray.data.budget import Budget
-from jamba_ray.data.csv_file import csv_extent, csv_names, read_csv_file
-from jamba_ray.data.parquet_file import parquet_extent, parquet_names, read_parquet_file
-from jamba_ray.data.source import table_files
+from jamba_ray.data.budget import Budget, Measured
+from jamba_ray.data.csv_file import csv_names, measure_csv_file, read_csv_file
+from jamba_ray.data.csv_layout import decoded
+from jamba_ray.data.header import Choice
+from jamba_ray.data.json_file import json_names, measure_json_file, read_json_file
+from jamba_ray.data.parquet_file import measure_parquet_file, parquet_names, read_parquet_file
+from jamba_ray.data.source import folder_columns, table_files
+from jamba_ray.data.text_stream import text_chunks
 from jamba_ray.errors import DataError
 
 MAX_CELLS = 2_000_000_000
@@ -30,6 +35,8 @@ class Extent:
     rows: int
     cells: int
     content_bytes: int
+    notes: tuple[str, ...] = ()
+    """Sentences on what was assumed of its files."""
 
     @property
     def reading_bytes(self) -> int:
@@ -37,48 +44,97 @@ class Extent:
         return max(_READING_BYTES * self.cells, _READING_COPIES * self.content_bytes)
 
 
+@dataclass(frozen=True)
+class _Format:
+    """What reads files of one kind."""
+
+    read: Callable[[Path, Budget, Choice], pa.Table]
+    measure: Callable[[Path, Budget, Choice], Measured]
+    names: Callable[[Path, Choice], list[str]]
+
+
+_PARQUET = _Format(read_parquet_file, measure_parquet_file, lambda file, _: parquet_names(file))
+_JSON = _Format(read_json_file, measure_json_file, json_names)
+_CSV = _Format(read_csv_file, measure_csv_file, csv_names)
+
+FileColumns: TypeAlias = Sequence[tuple[Path, list[str]]]
+"""The files of a table in their order, with the columns that each has."""
+
+
 def read_table(
-    path: str | Path, *, max_cells: int = MAX_CELLS, drop: Collection[str] = ()
+    path: str | Path,
+    *,
+    max_cells: int = MAX_CELLS,
+    drop: Collection[str] = (),
+    names: Sequence[str] = (),
 ) -> pd.DataFrame:
     """All rows of a file, folder or glob (files in the order of their names).
 
     Text columns come as pandas categories, integers with gaps as ``Int64`` (so that none is
-    rounded), decimals as floats. ``max_cells`` bounds rows x columns over all files before and
-    while reading; ``drop`` names columns that are not read. Raises DataError, one sentence that
-    names the file, for anything that is not such a table.
+    rounded), decimals as floats; folders named ``key=value`` in all paths are a column.
+    ``max_cells`` bounds rows x columns over all files before and while reading; ``drop`` names
+    columns that are not read, ``names`` those of CSV files without a header. Raises DataError, one
+    sentence that names the file, for anything that is not such a table.
     """
-    return _read_files(path, Budget.of(max_cells), drop)
+    return _read_files(path, Budget.of(max_cells), Choice(frozenset(drop), tuple(names)))
 
 
-def read_columns(path: str | Path, columns: Collection[str], extent: Extent) -> pd.DataFrame:
+def read_columns(
+    path: str | Path, columns: Collection[str], extent: Extent, names: Sequence[str] = ()
+) -> pd.DataFrame:
     """Some columns of a table, as ``read_table`` gives them; ``extent`` is the table's.
 
     Raises DataError also where the table has grown.
     """
-    # A column that the first file lacks is not known here: it is read, and told of below.
-    drop = set(column_names(path)) - set(columns)
+    present = {name for _, found in file_columns(path, names) for name in found}
     why = "what the table held when it was first read; start again"
     budget = Budget(extent.rows * len(columns), 64 * extent.cells + 65_536, why)
-    return _read_files(path, budget, drop)
+    return _read_files(path, budget, Choice(frozenset(present - set(columns)), tuple(names)))
 
 
-def table_extent(path: str | Path, *, max_cells: int, drop: Collection[str] = ()) -> Extent:
-    """How large a table is; Parquet tells it, CSV text is passed through once.
+def table_extent(
+    path: str | Path, *, max_cells: int, drop: Collection[str] = (), names: Sequence[str] = ()
+) -> Extent:
+    """How large a table is; Parquet says it, text is passed through once.
 
     Raises DataError for more than ``max_cells``.
     """
     budget = Budget.apart_from_memory(max_cells)
-    rows = content = 0
-    for file in table_files(str(path)):
-        measure = parquet_extent if _is_parquet(file) else csv_extent
-        more_rows, more_content = measure(file, budget, frozenset(drop))
-        rows, content = rows + more_rows, content + more_content
-    return Extent(rows, max_cells - budget.cells, content)
-
-
-def _read_files(path: str | Path, budget: Budget, drop: Collection[str]) -> pd.DataFrame:
+    choice = Choice(frozenset(drop), tuple(names))
     files = table_files(str(path))
-    tables = [_read_file(file, budget, frozenset(drop)) for file in files]
+    found = [_format(file).measure(file, budget, choice) for file in files]
+    rows = sum(measured.rows for measured in found)
+    folders = folder_columns(str(path), files)
+    budget.spend(files[0], cells=rows * len(folders.keys() - choice.drop))
+    notes = [note for measured in found for note in measured.notes]
+    if folders:
+        listed = ", ".join(map(repr, folders))
+        notes.insert(0, f"The folder names of {path} are read as columns: {listed}.")
+    return Extent(
+        rows,
+        max_cells - budget.cells,
+        sum(measured.content_bytes for measured in found),
+        _few(notes),
+    )
+
+
+def _few(notes: Sequence[str], at_most: int = 6) -> tuple[str, ...]:
+    if len(notes) <= at_most:
+        return tuple(notes)
+    return (*notes[:at_most], f"{len(notes) - at_most} more notes of this kind on other files.")
+
+
+def _read_files(path: str | Path, budget: Budget, choice: Choice) -> pd.DataFrame:
+    files = table_files(str(path))
+    folders = folder_columns(str(path), files)
+    tables = []
+    for i, file in enumerate(files):
+        table = _format(file).read(file, budget, choice)
+        for name, values in folders.items():
+            if name not in choice.drop and name not in table.column_names:
+                budget.spend(file, cells=len(table))
+                table = table.append_column(name, _repeated(values[i], len(table)))
+        tables.append(table)
     names = tables[0].column_names
     for file, table in zip(files[1:], tables[1:], strict=True):
         _check_same_columns(files[0], names, file, table.column_names)
@@ -92,27 +148,45 @@ def _read_files(path: str | Path, budget: Budget, drop: Collection[str]) -> pd.D
     return pd.DataFrame(columns, columns=names)
 
 
-def column_names(path: str | Path) -> list[str]:
+def _repeated(value: int | str | None, rows: int) -> pa.Array:
+    if value is None or isinstance(value, int):
+        return pa.repeat(pa.scalar(value), rows)
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), [value])
+
+
+def column_names(path: str | Path, names: Sequence[str] = ()) -> list[str]:
     """The column names of a table, from its first file's header or footer alone."""
-    file = table_files(str(path))[0]
-    return parquet_names(file) if _is_parquet(file) else csv_names(file)
+    return next(iter(file_columns(path, names, at_most=1)))[1]
 
 
-def _read_file(file: Path, budget: Budget, drop: frozenset[str]) -> pa.Table:
-    read = read_parquet_file if _is_parquet(file) else read_csv_file
-    return read(file, budget, drop)
+def file_columns(
+    path: str | Path, names: Sequence[str] = (), at_most: int | None = None
+) -> FileColumns:
+    """The column names of each file, from headers and footers, those of folders included."""
+    files = table_files(str(path))
+    folders = folder_columns(str(path), files)
+    choice = Choice(names=tuple(names))
+    found = []
+    for file in files[:at_most]:
+        own = _format(file).names(file, choice)
+        found.append((file, [*own, *(name for name in folders if name not in own)]))
+    return found
 
 
-def _is_parquet(file: Path) -> bool:
+def _format(file: Path) -> _Format:
     """By content, or by name where the content is torn. Raises DataError for an empty file."""
     try:
         with file.open("rb") as stream:
             magic = stream.read(4)
+        if not magic:
+            raise DataError(f"{file} must hold a header and rows, but is empty.")
+        if magic == b"PAR1" or file.suffix.lower() in {".parquet", ".pq"}:
+            return _PARQUET
+        start = next(text_chunks(file), b"").lstrip()[:1]
     except OSError as error:
         raise DataError(f"{file} must be readable, but is not: {error.strerror}.") from error
-    if not magic:
-        raise DataError(f"{file} must hold a header and rows, but is empty.")
-    return magic == b"PAR1" or file.suffix.lower() in {".parquet", ".pq"}
+    is_array = start == b"[" and ".json" in file.name.lower()
+    return _JSON if start == b"{" or is_array else _CSV
 
 
 def _check_same_columns(first: Path, names: list[str], file: Path, others: list[str]) -> None:
@@ -122,7 +196,8 @@ def _check_same_columns(first: Path, names: list[str], file: Path, others: list[
         parts += [f"has {extra[0]!r} besides"] if extra else []
         raise DataError(
             f"files of one table must have the same columns, but {file} {' and '.join(parts)} "
-            f"(compared with {first}); read them apart or make them agree."
+            f"(compared with {first}); name such columns in data.drop, or set data.columns=common "
+            "to read those that all files have."
         )
 
 
@@ -167,11 +242,8 @@ def _encoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Bytes that are no UTF-8 (an old code page) are kept apart, each odd byte as U+FFFD."""
-    texts = [
-        None if cell is None else cell.decode("utf-8", errors="replace")
-        for cell in column.to_pylist()
-    ]
+    """Cells that are not UTF-8 are read as Windows-1252."""
+    texts = [None if cell is None else decoded(cell) for cell in column.to_pylist()]
     return pa.chunked_array([pa.array(texts, type=pa.string())])
 
 

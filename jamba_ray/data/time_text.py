@@ -13,61 +13,28 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from jamba_ray.data.time_fields import (
+    BETWEEN,
+    CLOCK,
+    FLAGS,
+    NUMERIC,
+    ZONE,
+    TimeFields,
+    fields_of,
+    match,
+)
 from jamba_ray.errors import DataError
 
 Instants = npt.NDArray[np.datetime64]
 """In nanoseconds, UTC; NaT for what is no time."""
 
-_CLOCK = (
-    r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,:](?P<part>\d{1,9})\d*)?)?"
-    r"(?:\s*(?P<half>[ap])\.?m\.?)?"
-)
-_ZONE = (
-    r"(?P<zone>z|(?:utc|gmt)?\s?[-+]\d{2}:?(?:\d{2})?|[a-z]{3,4})?(?:\s*\([a-z ]+\)|\[[a-z/_]+\])?"
-)
-_DAY, _MONTH, _YEAR = (
-    r"(?P<day>\d{1,2})(?:st|nd|rd|th)?",
-    r"(?P<word>[a-z]{3,9})\.?",
-    r"(?P<year>\d{4})",
-)
-_BETWEEN = r"(?:[-t:,_ ]\s*)"
-_DATES = (
-    r"(?P<a>\d{1,4})(?P<sign>[-/. ])(?P<b>\d{1,2})(?P=sign)(?P<c>\d{1,4})",
-    rf"{_DAY}[-/. ]?{_MONTH}[-/., ]*(?P<year>\d{{4}}|\d{{2}})",
-    rf"{_MONTH}[-/ ]{_DAY},?[-/ ]{_YEAR}",
-    rf"{_YEAR}[-/ ]?{_MONTH}[-/ ]?{_DAY}",
-    r"(?P<year>\d{4})-?w(?P<week>\d{2})(?:-?(?P<weekday>[1-7]))?",
-    r"(?P<year>\d{4})-(?P<ordinal>\d{3})",
-)
-_FLAGS = re.IGNORECASE | re.ASCII
-_PATTERNS = tuple(
-    re.compile(text, _FLAGS)
-    for text in (
-        *(rf"{date}(?:{_BETWEEN}{_CLOCK}\s*{_ZONE})?" for date in _DATES),
-        # 20180214T103000Z, and what date(1) and ctime write, with the year at the end
-        r"(?P<a>\d{4})(?P<b>\d{2})(?P<c>\d{2})(?:[t ](?P<hour>\d{2}):?(?P<minute>\d{2})"
-        rf"(?::?(?P<second>\d{{2}})(?:[.,](?P<part>\d{{1,9}})\d*)?)?\s*{_ZONE})?",
-        rf"{_MONTH} {_DAY} {_CLOCK}\s*{_ZONE}\s+{_YEAR}",
-    )
-)
 _NO_YEAR = re.compile(
-    rf"(?:[a-z]{{3,9}} \d{{1,2}}|\d{{1,2}}[- /](?:[a-z]{{3}}|\d\d?)){_BETWEEN}{_CLOCK}.*",
-    _FLAGS,
+    rf"(?:[a-z]{{3,9}} \d{{1,2}}|\d{{1,2}}[- /](?:[a-z]{{3}}|\d\d?)){BETWEEN}{CLOCK}.*",
+    FLAGS,
 )
-_NO_DATE = re.compile(_CLOCK + r"\s*" + _ZONE, _FLAGS)
+_NO_DATE = re.compile(CLOCK + r"\s*" + ZONE, FLAGS)
 _ENDS_WITH_ZONE = re.compile(r"(?:[zZ]|[-+]\d\d:?(?:\d\d)?)$")
 _NO_ZONE = ("those without a zone taken as UTC",)
-_WEEKDAY = re.compile(r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,?\s+", re.IGNORECASE)
-_MONTHS = {
-    name: i + 1
-    for i, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split())  # noqa: SIM905
-}
-_ZONES = {
-    "z": 0, "utc": 0, "gmt": 0, "est": -300, "edt": -240, "cst": -360, "cdt": -300, "mst": -420,
-    "mdt": -360, "pst": -480, "pdt": -420, "wet": 0, "cet": 60, "cest": 120,
-    "eet": 120, "eest": 180, "jst": 540,
-}  # fmt: skip
-"""Minutes east of UTC, as RFC 2822 and Europe use the names."""
 _ORDERS = {
     "ymd": "year-month-day",
     "ydm": "year-day-month",
@@ -95,26 +62,6 @@ class TextTimes:
         )
 
 
-@dataclass
-class _Cells:
-    """The numbers of all texts, field by field: [D] each; -1 where there is none."""
-
-    kind: npt.NDArray[np.int64]
-    """Which pattern fits; -1: none."""
-    fields: dict[str, npt.NDArray[np.int64]]
-    zoned: npt.NDArray[np.bool_]
-
-
-def looks_like_time(text: str) -> bool:
-    """Whether a text is a date with a time of day or a year of four digits."""
-    found = _match(text)
-    if found is None or "a" not in found.re.groupindex:
-        return found is not None
-    if "sign" not in found.re.groupindex:  # 12345678 is a number
-        return found["hour"] is not None
-    return found["hour"] is not None or 4 in (len(found["a"]), len(found["c"]))
-
-
 def read_times(
     texts: Sequence[str], counts: npt.NDArray[np.int64], where: str, order: str = ""
 ) -> TextTimes:
@@ -127,9 +74,9 @@ def read_times(
     if iso is not None and order in ("", "ymd"):
         zoned = [_ENDS_WITH_ZONE.search(text, 10) is not None for text in texts]
         return TextTimes(iso, "ymd", _NO_ZONE if any(zoned) and not all(zoned) else ())
-    cells = _fields(texts)
+    cells = fields_of(texts)
     _check_dates(texts, counts, cells, where)
-    numeric = np.isin(cells.kind, _NUMERIC)
+    numeric = np.isin(cells.kind, NUMERIC)
     rivals = _orders(cells, numeric, counts) if not order and numeric.any() else [order]
     readings = {o: _instants(cells, numeric, o) for o in rivals}
     first = rivals[0]
@@ -157,7 +104,7 @@ def read_as(texts: Sequence[str], form: str) -> Instants:
 
 def format_of(text: str, order: str) -> str:
     """The strptime format of one text, its day, month and year in ``order``."""
-    found = _match(text)
+    found = match(text)
     if found is None or "sign" not in found.re.groupindex:
         return "%d/%m/%Y %H:%M:%S"
     fields, text = found.groupdict(), found.string
@@ -175,24 +122,6 @@ def format_of(text: str, order: str) -> str:
     return form + (f"{gap}%z" if fields["zone"] else "")
 
 
-# --- from texts to numbers --------------------------------------------------------------------
-
-_NUMERIC = [i for i, p in enumerate(_PATTERNS) if "a" in p.groupindex]
-_NAMES = ("a", "b", "c", "day", "month", "year", "week", "weekday", "ordinal", "hour", "minute",
-          "second", "nanosecond", "offset", "digits_a", "digits_c", "half")  # fmt: skip
-
-
-def _match(text: str) -> re.Match[str] | None:
-    text = " ".join(text.split())
-    text = text.strip("[]") if text.startswith("[") else text
-    text = _WEEKDAY.sub("", text, count=1) if text[:1].isalpha() else text
-    for pattern in _PATTERNS:
-        found = pattern.fullmatch(text)
-        if found is not None:
-            return found
-    return None
-
-
 def _iso(texts: Sequence[str]) -> Instants | None:
     """The instants where all texts are ISO 8601 with a four-digit year first; else None."""
     if not all(t[:4].isdigit() and t[4:5] in ("-", "/") for t in texts):
@@ -203,63 +132,8 @@ def _iso(texts: Sequence[str]) -> Instants | None:
     return None if read.isna().any() else read.dt.tz_localize(None).to_numpy().astype("M8[ns]")
 
 
-def _fields(texts: Sequence[str]) -> _Cells:
-    kind = np.full(len(texts), -1, dtype=np.int64)
-    zoned = np.zeros(len(texts), dtype=bool)
-    table = np.full((len(texts), len(_NAMES)), -1, dtype=np.int64)
-    number = {pattern: i for i, pattern in enumerate(_PATTERNS)}
-    for i, text in enumerate(texts):
-        found = _match(text)
-        values = None if found is None else _numbers(found)
-        if found is not None and values is not None:
-            kind[i] = number[found.re]
-            zoned[i] = bool(found["zone"])
-            table[i] = [values.get(name, -1) for name in _NAMES]
-    return _Cells(kind, dict(zip(_NAMES, table.T, strict=True)), zoned)
-
-
-def _numbers(found: re.Match[str]) -> dict[str, int] | None:
-    """The fields of one text as numbers; None where a month or a zone has no known name."""
-    fields = {name: text for name, text in found.groupdict().items() if text is not None}
-    words = {name: fields.pop(name, "") for name in ("word", "zone", "half", "part", "sign")}
-    values = {name: int(text) for name, text in fields.items()}
-    if "word" in found.re.groupindex:
-        month = _MONTHS.get(words["word"][:3].lower())
-        if month is None:
-            return None
-        values["month"] = month
-    offset = _offset(words["zone"])
-    if offset is None:
-        return None
-    half = {"": 0, "a": 1, "p": 2}[words["half"].lower()]
-    if half and not 1 <= values["hour"] <= 12:
-        return None
-    if half:
-        values["hour"] = values["hour"] % 12 + 12 * (half == 2)
-    return values | {
-        "offset": offset,
-        "half": half,
-        "nanosecond": int(words["part"].ljust(9, "0")) if words["part"] else 0,
-        "digits_a": len(fields.get("a", "")),
-        "digits_c": len(fields.get("c", "")),
-    }
-
-
-def _offset(zone: str) -> int | None:
-    """Minutes east of UTC; 0 for no zone, None for a name that is not known."""
-    zone = zone.lower().replace(" ", "")
-    if zone.lstrip("utcgm")[:1] in ("+", "-"):
-        zone = zone.lstrip("utcgm")
-        digits = zone[1:].replace(":", "").ljust(4, "0")
-        return (60 * int(digits[:2]) + int(digits[2:])) * (-1 if zone[0] == "-" else 1)
-    return _ZONES.get(zone or "z")
-
-
-# --- from numbers to instants -----------------------------------------------------------------
-
-
 def _check_dates(
-    texts: Sequence[str], counts: npt.NDArray[np.int64], cells: _Cells, where: str
+    texts: Sequence[str], counts: npt.NDArray[np.int64], cells: TimeFields, where: str
 ) -> None:
     """Raise DataError where most cells have no year, or no date at all."""
     unknown = np.flatnonzero(cells.kind < 0)
@@ -284,7 +158,7 @@ def _check_dates(
 
 
 def _orders(
-    cells: _Cells, numeric: npt.NDArray[np.bool_], counts: npt.NDArray[np.int64]
+    cells: TimeFields, numeric: npt.NDArray[np.bool_], counts: npt.NDArray[np.int64]
 ) -> list[str]:
     """The orders of day, month and year that fit the most cells; several: nothing tells which."""
     fitting = {
@@ -304,7 +178,7 @@ def _orders(
     return rivals
 
 
-def _instants(cells: _Cells, numeric: npt.NDArray[np.bool_], order: str) -> Instants:
+def _instants(cells: TimeFields, numeric: npt.NDArray[np.bool_], order: str) -> Instants:
     fields = cells.fields
     year, month, day = (fields[name].copy() for name in ("year", "month", "day"))
     digits = np.where(year >= 100, 4, 2)
@@ -364,7 +238,7 @@ def _check_same(
     )
 
 
-def _remarks(cells: _Cells, instants: Instants) -> tuple[str, ...]:
+def _remarks(cells: TimeFields, instants: Instants) -> tuple[str, ...]:
     known = ~np.isnat(instants)
     remarks = [*_NO_ZONE] if cells.zoned[known].any() and not cells.zoned[known].all() else []
     hours = np.unique(cells.fields["hour"][known & (cells.fields["hour"] >= 0)])

@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import Iterator
 
 from jamba_ray.config.run import ExperimentConfig
-from jamba_ray.errors import RunExistsError, StorageError
+from jamba_ray.errors import StorageError
 from jamba_ray.runs.bucket_replica import replica_of
-from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.runs.run_contents import why_no_run_in_bucket
+from jamba_ray.runs.run_folder import RunFolder, not_replaceable, used_name
 from jamba_ray.runs.run_log import RunLog
 from jamba_ray.study import recovery
+from jamba_ray.study.lease import check_free
 
 
 def folder_of(config: ExperimentConfig) -> RunFolder:
@@ -19,15 +21,18 @@ def folder_of(config: ExperimentConfig) -> RunFolder:
 
 
 def refuse_if_used(folder: RunFolder, config: ExperimentConfig) -> None:
-    """Raise ``RunExistsError`` if the name is used, here or in the bucket; writes nothing."""
+    """Raise ``RunExistsError`` if the name is used, here or in the bucket, or if a driver writes
+    the run, or if ``overwrite`` would delete what is not wholly a run; writes nothing."""
     folder.refuse_if_used(resume=config.resume, overwrite=config.overwrite)
+    check_free(folder.study)
     replica = replica_of(folder)
-    if replica is not None and not (config.resume or config.overwrite) and replica.exists():
-        raise RunExistsError(
-            f"the run name must be unused, but {folder.remote} exists. "
-            "Continue it with `resume=true`, replace it with `overwrite=true`, "
-            "or choose another `run=`."
-        )
+    if replica is None or config.resume:
+        return
+    names = replica.names()
+    if names and not config.overwrite:
+        raise used_name(str(folder.remote))
+    if (why := why_no_run_in_bucket(names)) is not None:
+        raise not_replaceable(str(folder.remote), why)
 
 
 def create(folder: RunFolder, config: ExperimentConfig) -> str | None:
@@ -35,12 +40,16 @@ def create(folder: RunFolder, config: ExperimentConfig) -> str | None:
     restored and fetched, as sentences.
 
     Raises:
+        RunExistsError: See ``refuse_if_used``.
         StorageError: The folder cannot be written, or the bucket does not answer.
     """
     replica = replica_of(folder)
-    if replica is not None and config.overwrite and not config.resume:
-        replica.delete()
+    refuse_if_used(folder, config)  # reading the data took time
     folder.create(resume=config.resume, overwrite=config.overwrite)
+    replaced = config.overwrite and not config.resume
+    # Second: a study here without its checkpoints there would go on from less than it has.
+    if replica is not None and (replaced or replica.is_being_deleted()):
+        replica.delete()
     if replica is None or not config.resume:
         return None
     # Made good first: what lies here in pieces may still be newer than what the bucket has.
@@ -61,6 +70,9 @@ def stored(folder: RunFolder, log: RunLog) -> Iterator[None]:
         return
     try:
         yield
+    except StorageError:
+        # It was waited for, or another driver writes there now.
+        raise
     except BaseException:
         try:
             replica.push_results()

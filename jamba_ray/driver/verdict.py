@@ -23,6 +23,8 @@ from jamba_ray.study.records import TrialRecord
 from jamba_ray.training import Member, fit
 
 Probabilities = npt.NDArray[np.float64]
+_RANKING = "average_precision"
+"""A metric that rows of one class leave undefined."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,17 @@ class Judged:
     """Part -> metric -> {"value", "low", "high"}."""
 
     def to_json(self) -> dict[str, Any]:
-        """The shape of ``best`` and ``rival`` in ``summary.json``."""
-        extra = {k: v for k, v in self.metrics.items() if k not in {"val", "test"}}
+        """The shape of ``best`` and ``rival`` in ``summary.json``.
+
+        A test of one class stands among ``extra_tests``: it decides nothing between models.
+        """
+        decides = _RANKING in self.metrics.get("test", {})
+        usual = {"val", "test"} if decides else {"val"}
+        extra = {k: v for k, v in self.metrics.items() if k not in usual}
         return {
             "threshold": self.threshold,
             "val": self.metrics["val"],
-            **({"test": self.metrics["test"]} if "test" in self.metrics else {}),
+            **({"test": self.metrics["test"]} if decides else {}),
             **({"extra_tests": extra} if extra else {}),
         }
 
@@ -126,14 +133,15 @@ def train_rival(config: TrialConfig, data: PreparedData) -> Snapshot | None:
 
 
 def decisive_part(data: PreparedData) -> str:
-    """Where the winner and its rival are compared: the test if there is one."""
-    return "test" if "test" in data.tests else "val"
+    """Where the winner and its rival are compared: the test, if there is one of both classes."""
+    test = data.tests.get("test")
+    return "val" if test is None or len(np.unique(test.y)) < 2 else "test"
 
 
 def difference(winner: Judged, rival: Judged, data: PreparedData) -> dict[str, Any]:
     """Metric -> paired 95 % interval of (winner - rival) on the decisive part."""
     part = decisive_part(data)
-    rows = data.tests.get(part, data.val)
+    rows = data.tests[part] if part != "val" else data.val
     return dict(compare(rows.y, winner.probabilities[part], rival.probabilities[part]))
 
 
@@ -153,7 +161,7 @@ def bayes(data: PreparedData) -> dict[str, dict[str, float]] | None:
 def recall_by_group(judged: Judged, data: PreparedData) -> list[Any] | None:
     """Recall per group (attack class, host) at the threshold, and whether training saw it."""
     part = decisive_part(data)
-    rows = data.tests.get(part, data.val)
+    rows = data.tests[part] if part != "val" else data.val
     if rows.group is None:
         return None
     seen = None if data.train.group is None else set(data.train.group.tolist())

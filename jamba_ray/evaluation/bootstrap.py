@@ -12,6 +12,7 @@ from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import beta  # type: ignore[import-untyped]
 
 from jamba_ray.errors import DataError
 from jamba_ray.evaluation.counts import Counts, Floats, Ints, blocks, checked
@@ -55,7 +56,9 @@ def intervals(
     We differ in one thing: where the percentiles miss the value itself, as they do for ``ece``
     (resampling makes any model look worse calibrated), the interval is stretched to hold it.
 
-    Metrics that these rows do not define are left out (``undefined``). Raises as ``count`` does.
+    Metrics that these rows do not define are left out (``undefined``); rows of one class have what
+    the threshold does to them instead: ``fpr`` of benign rows, ``recall`` of threats. Raises as
+    ``count`` does.
     """
     labels, scores = checked(y, p)
     cut = DEFAULT_THRESHOLD if threshold is None else threshold
@@ -67,10 +70,24 @@ def intervals(
         resampled = _recount(counts, block, threats, benign)
         draws[i] = [METRICS[name].compute(resampled, cut) for name in values]
     low, high = np.percentile(draws, _PERCENTILES, axis=0)
-    return {
+    found = {
         name: Interval(value=value, low=min(float(lo), value), high=max(float(hi), value))
         for (name, value), lo, hi in zip(values.items(), low, high, strict=True)
     }
+    n_threats = int(np.count_nonzero(labels))
+    if n_threats in (0, len(labels)):
+        found["recall" if n_threats else "fpr"] = share(int((scores >= cut).sum()), len(labels))
+    return found
+
+
+def share(k: int, n: int) -> Interval:
+    """``k`` of ``n`` rows with its exact 95 % interval (Clopper & Pearson 1934)."""
+    low, high = (level / 100.0 for level in _PERCENTILES)
+    return Interval(
+        value=k / n,
+        low=float(beta.ppf(low, k, n - k + 1)) if k else 0.0,
+        high=float(beta.ppf(high, k + 1, n - k)) if k < n else 1.0,
+    )
 
 
 def compare(

@@ -15,12 +15,15 @@ from jamba_ray.checkpoints import RemoteFolder, Snapshot, read_checkpoint, read_
 from jamba_ray.checkpoints.manifest import MANIFEST
 from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.data import Rows
-from jamba_ray.errors import CheckpointError
+from jamba_ray.data.column_kinds import check_kinds
+from jamba_ray.data.header import tidy_names
+from jamba_ray.errors import CheckpointError, DataError
 from jamba_ray.inference.scorer import (
     Probabilities,
     checked,
     config_of,
     document,
+    label_rule_of,
     preprocessing_of,
     scorer_of,
 )
@@ -39,6 +42,8 @@ class Predictor:
         """The trial's configuration."""
         self.preprocessing = preprocessing_of(snapshot)
         """What turns the user's columns into the model's; ``.columns`` names those needed."""
+        self.label_rule = label_rule_of(snapshot)
+        """How the labels of training were read; None where they were 0 and 1."""
         metrics = document(snapshot, "metrics")
         self.metrics: Mapping[str, float] = {
             k: float(v) for k, v in metrics.items() if k != "threshold" and v is not None
@@ -55,18 +60,38 @@ class Predictor:
     def predict_proba(self, frame: pd.DataFrame) -> Probabilities:
         """Probability of a threat for each row: float64 [N] in [0, 1], never NaN.
 
-        The columns of training must be there, in any order; others, the target too, are ignored.
-        Cells may be anything (see ``Preprocessor.transform``).
+        The columns of training must be there, in any order and with or without outer spaces in
+        their names; others, the target too, are ignored. Single cells may be anything (see
+        ``Preprocessor.transform``).
 
         Raises:
-            DataError: Naming the columns that are missing or come twice.
+            DataError: It is no DataFrame, or it names the columns that are missing, come twice or
+                hold text where training had numbers.
             TrialError: If the model gives something not finite.
         """
+        frame = self._checked(frame)
         parts = [
             self._score(*self.preprocessing.transform(frame.iloc[i : i + _CHUNK_ROWS]))
             for i in range(0, max(len(frame), 1), _CHUNK_ROWS)
         ]
         return checked(np.concatenate(parts))
+
+    def _checked(self, rows: Any) -> pd.DataFrame:
+        """``rows``, whatever they are, as a table under the names that files are read with."""
+        columns = self.preprocessing.columns
+        if not isinstance(rows, pd.DataFrame):
+            listed = ", ".join(map(repr, columns[:3])) + (", ..." if len(columns) > 3 else "")
+            raise DataError(
+                "rows to score must be a pandas DataFrame with the columns of training, but are "
+                f"of the type {type(rows).__name__}; give pandas.DataFrame(rows, "
+                f"columns=[{listed}])."
+            )
+        frame: pd.DataFrame = rows
+        names = [str(name) for name in frame.columns]
+        if len(set(names)) == len(names):
+            frame = frame.set_axis(tidy_names(names), axis=1)
+        check_kinds(frame, self.preprocessing, "the rows")
+        return frame
 
     def predict(self, frame: pd.DataFrame) -> npt.NDArray[np.int64]:
         """1 where the probability is at least ``threshold``, else 0: [N]; raises likewise."""

@@ -17,7 +17,8 @@ from torch import nn
 from jamba_ray.checkpoints import Snapshot
 from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.run import TrialConfig
-from jamba_ray.data import FeatureSchema, Preprocessor
+from jamba_ray.data import FeatureSchema, LabelRule, Preprocessor
+from jamba_ray.data.labels import IN_DOCUMENT
 from jamba_ray.errors import CheckpointError, ConfigError, DataError, TrialError
 from jamba_ray.models import build
 from jamba_ray.models.lightgbm import threads_for
@@ -141,6 +142,22 @@ def preprocessing_of(snapshot: Snapshot) -> Preprocessor:
     except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"The checkpoint's preprocessing is not understood ({error}). "
+            "Load it with the version of jamba_ray that wrote it."
+        ) from error
+
+
+def label_rule_of(snapshot: Snapshot) -> LabelRule | None:
+    """How the labels of training were read; None where they were 0 and 1.
+
+    Raises:
+        CheckpointError: If the rule is of a version that this one does not understand.
+    """
+    found = document(snapshot, "preprocessing").get(IN_DOCUMENT)
+    try:
+        return None if found is None else LabelRule.from_json(found)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"The checkpoint's rule for labels is not understood ({error}). "
             "Load it with the version of jamba_ray that wrote it."
         ) from error
 

@@ -36,8 +36,11 @@ def headline(run: Run) -> str:
     judged = run.summary.get("best")
     if judged:
         part = "test" if judged.get("test") else "val"
-        if run.objective not in judged[part]:  # a run that was logged without it
+        if run.objective not in judged[part] and "val" in judged:  # logged without it
             part = "val"
+        for key, kind in (("fpr", "benign rows"), ("recall", "threats")):
+            if key in judged[part]:  # rows of one class, which say nothing of the objective
+                return f"This model flags {judged[part][key]['value']:.2%} of the {kind}."
         interval = judged[part].get(run.objective) or judged[part]["average_precision"]
         where = "test rows" if part == "test" else "validation rows"
         who = f"Trial {judged['trial']} wins" if run.study else "This model reaches"

@@ -42,10 +42,10 @@ def quality_figures(run: Run) -> dict[str, Figure]:
 
 
 def decisive(scores: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    """(part, its rows): the test where there is one, else the validation rows."""
+    """(part, its rows): the test where there is one of both classes, else the validation rows."""
     if "part" not in scores.columns:
         return "rows", scores
-    part = "test" if (scores["part"] == "test").any() else "val"
+    part = "test" if scores.loc[scores["part"] == "test", "label"].nunique() == 2 else "val"
     return part, scores[scores["part"] == part]
 
 

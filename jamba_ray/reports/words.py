@@ -14,13 +14,15 @@ LABELS = {
     "accuracy": "accuracy",
     "ece": "calibr. error",
     "log_loss": "log loss",
+    "fpr": "false positives",
+    "recall": "recall",
 }
 
 
 def lower_is_better(metric: str) -> bool:
     """Which way is better, also for metrics that only their owner knows."""
     if metric in LABELS:
-        return metric in {"ece", "log_loss"}
+        return metric in {"ece", "log_loss", "fpr"}
     return metric.endswith(("loss", "error"))
 
 

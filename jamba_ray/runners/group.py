@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from jamba_ray.checkpoints import Snapshot
 from jamba_ray.config.family import TRAINERS
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.errors import TrialError
+from jamba_ray.errors import StorageError, TrialError
 from jamba_ray.runners.group_faults import Faults
 from jamba_ray.runners.group_queue import GroupQueue
 from jamba_ray.runners.group_trainer import PLACE_TIMEOUT_S, found_no_place, run_trainer
@@ -159,7 +159,7 @@ class Group:
             elif event["kind"] == "saved":
                 self._newest.saved(event["trial"], event["step"])
             elif event["kind"] == "store_lost":
-                raise DetachedError(event["reason"])
+                raise DetachedError(event["reason"]) from StorageError(event["reason"])
             elif event["kind"] == "fault":
                 faults.fault(event)
             elif event["kind"] == "hung":

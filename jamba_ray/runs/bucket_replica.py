@@ -19,6 +19,7 @@ from jamba_ray.checkpoints.manifest import MANIFEST
 from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.errors import StorageError
 from jamba_ray.runs.bucket_rows import BucketRows
+from jamba_ray.runs.run_contents import BEING_DELETED
 from jamba_ray.runs.run_folder import RunFolder, write_bytes
 
 _RESULTS = (
@@ -159,15 +160,23 @@ class BucketReplica:
         for file in files:
             self._remote.write(file.name, file.read_bytes())
 
-    def exists(self) -> bool:
-        """Whether the store holds something of this run."""
-        return bool(self._remote.names())
+    def names(self) -> list[str]:
+        """The objects that the store holds of this run."""
+        return self._remote.names()
+
+    def is_being_deleted(self) -> bool:
+        """Whether a process that deleted the run was killed before it came to the end."""
+        return self._remote.read(BEING_DELETED, 1) is not None
 
     def delete(self) -> None:
-        """Remove the run from the store: manifests first, so that no checkpoint is left half."""
-        names = self._remote.names()
+        """Remove the run from the store. A bucket cannot rename: a mark, written first and deleted
+        last, says that what is left is no run, should this process be killed meanwhile."""
+        names = set(self.names()) - {BEING_DELETED}
+        if names:
+            self._remote.write(BEING_DELETED, b"1")
         for name in sorted(names, key=lambda n: not n.endswith(MANIFEST)):
             self._remote.delete(name)
+        self._remote.delete(BEING_DELETED)
 
     def _push_config(self) -> None:
         """With it the copy can be read as a run, while it goes on and after a crash."""

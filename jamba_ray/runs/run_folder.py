@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from jamba_ray.checkpoints import (
 )
 from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.errors import RunExistsError, StorageError
+from jamba_ray.runs.run_contents import why_no_copy, why_no_run
 
 LOGS = "logs"
 SCRATCH = "runs"
@@ -122,37 +124,72 @@ class RunFolder:
         return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
 
     def refuse_if_used(self, *, resume: bool = False, overwrite: bool = False) -> None:
-        """Raise RunExistsError if the name is used and neither was asked for; writes nothing."""
-        if self.exists() and not (resume or overwrite):
-            raise RunExistsError(
-                f"the run name must be unused, but {str(self.path)!r} exists. "
-                "Continue it with `resume=true`, replace it with `overwrite=true`, "
-                "or choose another `run=`."
-            )
+        """Raise RunExistsError if the name is used and neither was asked for, or if ``overwrite``
+        would delete what is not wholly a run; writes nothing."""
+        if not self.exists() or resume:
+            return
+        if not overwrite:
+            raise used_name(str(self.path))
+        if (why := self._why_no_run()) is not None:
+            raise not_replaceable(str(self.path), why)
 
     def create(self, *, resume: bool = False, overwrite: bool = False) -> RunFolder:
         """Make the folder, or accept a used one where ``resume`` or ``overwrite`` says so.
 
-        With ``overwrite`` what lies there is deleted. With ``resume`` and nothing to resume the
-        run starts afresh.
+        With ``overwrite`` the run that lies there is deleted: first renamed, so that a crash leaves
+        the old run whole under a hidden name or the new one alone. With ``resume`` and nothing to
+        resume the run starts afresh.
 
         Raises:
-            RunExistsError: The name is used and neither was asked for.
+            RunExistsError: See ``refuse_if_used``.
             StorageError: The folder cannot be made or written.
         """
         self.refuse_if_used(resume=resume, overwrite=overwrite)
         try:
-            if self.exists() and overwrite and not resume:
-                _delete(self.path)
-            for folder in (self.path, self.checkpoints, self.logs):
-                folder.mkdir(parents=True, exist_ok=True)
-            _try_to_write(self.path)
+            if overwrite and not resume:
+                if self.exists():
+                    _rename_aside(self.path)
+                self._make()
+                _delete_aside(self.path)
+            else:
+                self._make()
         except OSError as error:
             raise StorageError(
                 f"the run folder must be writable, but {str(self.path)!r} is not "
                 f"({error.strerror or error}). Choose another `store=`."
             ) from error
         return self
+
+    def _make(self) -> None:
+        for folder in (self.path, self.checkpoints, self.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        _try_to_write(self.path)
+
+    def _why_no_run(self) -> str | None:
+        if self.path.is_symlink() or not self.path.is_dir():
+            return f"it is a {'link' if self.path.is_symlink() else 'file'}"
+        files: list[str] = []
+        folders: list[str] = []
+        for entry in self.path.rglob("*"):
+            is_folder = entry.is_dir() and not entry.is_symlink()
+            (folders if is_folder else files).append(entry.relative_to(self.path).as_posix())
+        return (why_no_run if self.remote is None else why_no_copy)(files, folders)
+
+
+def used_name(place: str) -> RunExistsError:
+    """The error of a run whose name is used at ``place``."""
+    return RunExistsError(
+        f"the run name must be unused, but {place!r} exists. Continue it with `resume=true`, "
+        "replace it with `overwrite=true`, or choose another `run=`."
+    )
+
+
+def not_replaceable(place: str, why: str) -> RunExistsError:
+    """The error of ``overwrite`` where something else than a run lies at ``place``."""
+    return RunExistsError(
+        f"`overwrite=true` must replace a run and nothing else, but {place!r} is not wholly a run: "
+        f"{why}. Choose another `run=`, or move it away."
+    )
 
 
 def unused_name(store: str, what: str) -> str:
@@ -238,9 +275,12 @@ def _try_to_write(folder: Path) -> None:
         file.write(b"1")
 
 
-def _delete(path: Path) -> None:
-    # A link is removed, never what it points to.
-    if path.is_symlink() or not path.is_dir():
-        path.unlink()
-    else:
-        shutil.rmtree(path)
+def _rename_aside(path: Path) -> None:
+    os.rename(path, path.with_name(f".{path.name}.replaced-{uuid.uuid4().hex[:8]}"))
+    sync_folder(path.parent)
+
+
+def _delete_aside(path: Path) -> None:
+    """Delete what was renamed, also by a process that was killed before it came to this."""
+    for old in path.parent.glob(f".{path.name}.replaced-????????"):
+        shutil.rmtree(old, ignore_errors=True)

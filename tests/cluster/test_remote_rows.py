@@ -6,7 +6,6 @@ The nodes are Ray nodes of this machine, each in a mount namespace where ``runs`
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -141,10 +140,8 @@ def test_the_driver_has_the_rows_and_logs_of_all_nodes(tmp_path, monkeypatch):
     assert rows == reported
     assert len(reported) == 4 * trials.N_REPORTS + 3
     lines = [line for f in row_files(folder.path) for line in f.read_text().splitlines()]
-    # The trial that went on elsewhere repeats what came after its checkpoint, and no other row is
-    # there twice.
-    again = [(row["trial"], row["step"]) for row in map(json.loads, lines)]
-    assert len({trial for trial, _ in again if again.count((trial, _)) > 1}) <= 1
+    # Also of the trial that went on elsewhere, from its checkpoint.
+    assert len(lines) == len(rows), "a row is there twice"
     logs = "".join(log.read_text() for log in folder.logs.glob("runner-*.log"))
     assert "ValueError: bad batch on another machine" in logs
 

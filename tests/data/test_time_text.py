@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jamba_ray.data.time_text import format_of, looks_like_time, read_as, read_times
+from jamba_ray.data.time_fields import looks_like_time
+from jamba_ray.data.time_text import format_of, read_as, read_times
 from jamba_ray.errors import DataError
 
 
@@ -141,7 +142,20 @@ def test_any_text_is_read_or_refused(texts):
 
 
 @pytest.mark.parametrize(
-    "text", ["1.10.0", "10.0.0.1", "tcp", "12", "0x12", "1.5", "22/80", "20180214"]
+    "text",
+    [
+        "1.10.0",
+        "10.0.0.1",
+        "tcp",
+        "12",
+        "0x12",
+        "1.5",
+        "22/80",
+        "20180214",
+        "12abc34",
+        "2018-123",
+        "abc 12 2018",
+    ],
 )
 def test_what_does_not_look_like_a_time(text):
     assert not looks_like_time(text)

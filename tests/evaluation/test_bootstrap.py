@@ -108,7 +108,12 @@ def test_beyond_200_000_rows_resamples_grow_fewer_but_never_below_200():
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_leaves_out_what_has_no_meaning(label):
     found = intervals([label] * 20, np.linspace(0, 1, 20), n=20)
-    assert set(found) == set(score([label] * 20, np.linspace(0, 1, 20)))
+    rate = "recall" if label else "fpr"
+    assert set(found) == {*score([label] * 20, np.linspace(0, 1, 20)), rate}
+    assert found[rate]["value"] == 0.5
+    # Clopper and Pearson's interval of 10 in 20, from their tables.
+    assert found[rate]["low"] == pytest.approx(0.2720, abs=1e-4)
+    assert found[rate]["high"] == pytest.approx(0.7280, abs=1e-4)
     json.dumps(found, allow_nan=False)
 
 

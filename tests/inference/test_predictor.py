@@ -64,6 +64,45 @@ def test_missing_columns_are_named(model):
         load(model.run).predict_proba(model.test.drop(columns="rate"))
 
 
+@pytest.mark.parametrize("name", ["rate", "bytes"])
+def test_text_where_training_had_numbers_is_refused(model, name):
+    predictor = load(model.run)
+    text = model.test.assign(**{name: "fast"})
+    match = f"column '{name}' of the rows must hold numbers, as in training, .* such as 'fast'"
+    for frame in (text, text.iloc[:1], text.astype({name: "category"})):
+        with pytest.raises(DataError, match=match):
+            predictor.predict_proba(frame)
+    # Sabotage: one number, or no value at all, is a column with odd cells.
+    text.loc[text.index[-1], name] = "7.0"
+    assert np.isfinite(predictor.predict_proba(text)).all()
+    for unset in ("", "-", None, np.nan):
+        assert np.isfinite(predictor.predict_proba(model.test.assign(**{name: unset}))).all()
+
+
+def test_numbers_where_training_had_names_are_refused(model):
+    predictor = load(model.run)
+    with pytest.raises(DataError, match="column 'service' of the rows must hold names such as"):
+        predictor.predict_proba(model.test.assign(service=range(len(model.test))))
+    swapped = model.test.rename(columns={"service": "rate", "rate": "service"})
+    with pytest.raises(DataError, match=r"'rate' .* must hold numbers"):
+        predictor.predict_proba(swapped)
+
+
+def test_spaces_around_names_do_not_matter(model):
+    predictor = load(model.run)
+    spaced = model.test.rename(columns=lambda name: f" {name} ")
+    expected = predictor.predict_proba(model.test)
+    np.testing.assert_array_equal(predictor.predict_proba(spaced), expected)
+    assert next(iter(spaced.columns)) == " bytes "
+
+
+@pytest.mark.parametrize("rows", [[[1.0, 2.0, "dns"]], np.zeros((2, 3)), {"rate": [1.0]}, None])
+def test_what_is_no_frame_is_refused_with_the_way_out(trained, rows):
+    predictor = load(trained["mlp"].run)
+    with pytest.raises(DataError, match=r"of the type (list|ndarray|dict|NoneType); give pandas."):
+        predictor.predict_proba(rows)
+
+
 def test_dirty_rows_still_get_a_probability(model):
     dirty = pd.DataFrame(
         {

@@ -9,6 +9,7 @@ import jamba_ray
 import jamba_ray.models
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.data import generate
+from jamba_ray.runs.run_folder import RunFolder
 from tests.integration.conftest import SMALL, summary_of
 
 METRICS = {
@@ -119,6 +120,7 @@ def test_a_used_name_is_refused_and_nothing_is_touched(command, swept):
     done = command("sweep", "+sweep=attention_heads", *SMALL, "run=swept", expect=73)
     assert "resume=true" in done.stderr
     assert "overwrite=true" in done.stderr
+    RunFolder(folder).refuse_if_used(overwrite=True)  # all that it holds is known to be a run's
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
 
 

@@ -71,6 +71,8 @@ def test_a_signal_stops_and_the_same_command_goes_on(workplace, command):
     assert a["best"]["test"] == b["best"]["test"]
     assert b["curve"] == a["curve"][-len(b["curve"]) :]
     assert len(b["curve"]) < len(a["curve"])
+    rows = (workplace / "runs" / "stopped" / "rows" / "trial-0000.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows] == [step for step, _ in a["curve"]]
 
 
 @pytest.mark.slow

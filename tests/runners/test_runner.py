@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from jamba_ray.checkpoints import CheckpointStore, Snapshot
 from jamba_ray.config.run import TrialConfig
+from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.errors import ConfigError, StorageError, TrialError
 from jamba_ray.runners import runner as runner_file
 from jamba_ray.runners.runner import (
@@ -23,6 +25,7 @@ from jamba_ray.runners.runner import (
 )
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.training import Outcome, Report
+from tests.checkpoints.s3_server import s3_server
 from tests.study.trials import data
 
 METRICS = {"val/average_precision": 0.5}
@@ -193,6 +196,33 @@ def test_a_store_that_refuses_for_long_is_no_fault_of_the_trial(folder, base, mo
     with pytest.raises(DetachedError, match="Disk full"):
         unlucky.train([Job(0, {})], base, carry_on)
     assert len(refused) > 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "patience_s", "least_s"),
+    [((503, "SlowDown"), 1.0, 1.0), ((403, "AccessDenied"), 60.0, 0.0)],
+    ids=["throttles", "refuses for good"],
+)
+def test_a_bucket_is_asked_again_for_the_patience_and_no_longer(
+    tmp_path, base, monkeypatch, refusal, patience_s, least_s
+):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    told = []
+
+    def fit(members, *_, **__):
+        return [outcome(members[0])]
+
+    with s3_server() as (endpoint, faults):
+        folder = RunFolder(tmp_path / "run", StoreUri("s3", "bucket/run"), endpoint).create()
+        there = Runner(folder, data(), fit=fit, patience_s=patience_s, waiting=told.append)
+        faults.plan = lambda method, path: refusal
+        begun = time.monotonic()
+        with pytest.raises(DetachedError) as caught:
+            there.train([Job(0, {})], base, carry_on)
+    assert least_s <= time.monotonic() - begun < least_s + 2.0
+    assert bool(told) == bool(least_s), "what is waited for is said, and only then"
+    assert ("times in 1 s)" in str(caught.value)) == bool(least_s)
 
 
 def test_a_run_folder_that_is_gone_is_a_lost_store_and_is_not_made_anew(folder, base):

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from jamba_ray.errors import RunExistsError, StorageError
+from jamba_ray.runs import run_folder
 from jamba_ray.runs.run_folder import RunFolder, unused_name, write_json
 
 
@@ -39,15 +40,115 @@ def test_an_empty_folder_is_no_run(tmp_path):
     RunFolder(tmp_path / "run").create()
 
 
-def test_overwriting_a_link_leaves_its_target(tmp_path):
-    target = tmp_path / "precious"
-    target.mkdir()
-    (target / "file").write_text("x")
+def test_overwriting_a_link_is_refused_and_leaves_its_target(tmp_path):
+    target = RunFolder(tmp_path / "precious").create()
+    target.summary.write_text("x")
     link = tmp_path / "run"
-    link.symlink_to(target)
-    RunFolder(link).create(overwrite=True)
-    assert (target / "file").read_text() == "x"
-    assert not link.is_symlink()
+    link.symlink_to(target.path)
+    with pytest.raises(RunExistsError, match="not wholly a run: it is a link"):
+        RunFolder(link).create(overwrite=True)
+    assert link.is_symlink()
+    assert target.summary.read_text() == "x"
+
+
+WHOLE = [
+    *("config.yaml", "study.db", "study.db-wal", "study.copy.db", "study.redo", "log.txt"),
+    *("study.db.damaged-20261128-120000", "study.db.replaced-20261128-120000"),
+    *(".study.db.restored", ".study.db.4711.new", ".study.db.4711.new-journal", ".study.copy.db"),
+    *("trials.parquet", "summary.json", ".summary.json.a8_bcd9z", "scores.parquet"),
+    *("report.html", "report.md", "tracking.json", "dashboard.json", "rows/trial-0007.jsonl"),
+    *("logs/runner-host.example.org-12.log", "logs/tracking.log", "best/manifest.json"),
+    *("best/model.safetensors", "best/preprocessing.json", "best/current.txt"),
+    *("checkpoints/trial-0000/step-000012/state.json", "checkpoints/trial-12345/best-000001/x.y"),
+    *("checkpoints/trial-0000/.scratch.ab.1.cd/state.json", ".scratch.ab.1.cd/config.json"),
+    *("wandb/offline-run-1/files/a b/c.json", "wandb/.partial-x/y", "tensorboard/t/events.out.1"),
+]
+
+
+def filled(folder, names):
+    for name in names:
+        (folder.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder.path / name).write_text("x")
+
+
+def content(path):
+    return {p.relative_to(path).as_posix(): p.is_file() and p.read_text() for p in path.rglob("*")}
+
+
+def test_whatever_a_run_holds_may_be_replaced_and_nothing_of_it_stays(tmp_path):
+    folder = RunFolder(tmp_path / "run").create()
+    filled(folder, WHOLE)
+    folder.create(overwrite=True)
+    assert set(content(folder.path)) == {"checkpoints", "logs"}
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("stranger", "made"),
+    [
+        ("thesis.tex", True),
+        ("notes/a.txt", True),
+        (".git/config", True),
+        ("logs/a/b.log", True),
+        ("logs/thesis.tex", True),
+        ("best/thesis.doc", True),
+        ("rows/mine.csv", True),
+        ("checkpoints/last.ckpt", True),
+        ("checkpoints/trial-0000/mine/x", True),
+        ("config.yaml.bak", True),
+        ("report.md", False),  # a project of somebody's own
+        ("config.yaml", False),
+        ("study.db", False),
+        ("wandb/run-1/x", False),
+        ("best/model.txt", False),
+    ],
+)
+def test_what_is_not_wholly_a_run_is_never_replaced(tmp_path, stranger, made):
+    folder = RunFolder(tmp_path / "run")
+    if made:
+        filled(folder.create(), WHOLE)
+    filled(folder, [stranger])
+    before = content(tmp_path)
+    for refuse in (folder.refuse_if_used, folder.create):
+        with pytest.raises(RunExistsError, match="must replace a run and nothing else") as caught:
+            refuse(overwrite=True)
+        assert "\n" not in caught.value.message
+        assert not made or stranger.partition("/")[0] in caught.value.message
+    assert content(tmp_path) == before
+
+
+def test_a_link_inside_is_not_a_runs(tmp_path):
+    folder = RunFolder(tmp_path / "run").create()
+    (tmp_path / "elsewhere").mkdir()
+    (folder.path / "best").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunExistsError, match="'best'"):
+        folder.create(overwrite=True)
+
+
+def test_a_file_of_that_name_is_not_replaced(tmp_path):
+    (tmp_path / "run").write_text("x")
+    with pytest.raises(RunExistsError, match="it is a file"):
+        RunFolder(tmp_path / "run").create(overwrite=True)
+    assert (tmp_path / "run").read_text() == "x"
+
+
+def test_a_process_that_is_killed_while_it_overwrites_leaves_no_half_run(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "run").create()
+    filled(folder, WHOLE)
+    before = content(folder.path)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_folder.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        folder.create(overwrite=True)
+    monkeypatch.undo()
+    assert set(content(folder.path)) == {"checkpoints", "logs"}
+    (aside,) = [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert content(aside) == before
+    folder.create(overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):

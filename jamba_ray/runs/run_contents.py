@@ -1,0 +1,67 @@
+"""What a run folder holds: decides whether a folder may be replaced. Touches no disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+BEING_DELETED = ".being-deleted"
+"""An object that a run in a bucket has while it is deleted: what is left of it is no run."""
+_ANY = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
+_CHECKPOINT = r"checkpoints/trial-\d{4,}/(step|best)-\d{6,}"
+_SCRATCH = r"(checkpoints/(trial-\d{4,}/)?)?\.scratch\.[^/]+"
+"""A checkpoint that is being written, or was when its process was killed."""
+_TOP = (
+    r"config\.yaml|trials\.parquet|summary\.json|scores\.parquet|report\.(html|md)|log\.txt|"
+    r"tracking\.json|dashboard\.json|rows\.jsonl\.gz"
+)
+_FILES = re.compile(
+    # With what a killed process leaves of a file that it was writing.
+    rf"{_TOP}|\.({_TOP})\.[a-z0-9_]{{8}}"
+    # With SQLite's own files, the copy, the commits since, and what was damaged.
+    rf"|\.?study\.{_ANY}"
+    rf"|rows/trial-\d{{4,}}\.jsonl|rows/part-\d+\.jsonl\.gz|logs/{_ANY}\.log|(wandb|tensorboard)/.+"
+    r"|best/([a-z0-9_]+\.json|(model|current)\.txt|model\.safetensors)"
+    rf"|({_CHECKPOINT}|{_SCRATCH})/{_ANY}|{re.escape(BEING_DELETED)}"
+)
+_FOLDERS = re.compile(
+    rf"logs|rows|best|(wandb|tensorboard)(/.+)?|checkpoints(/trial-\d{{4,}})?|{_CHECKPOINT}|{_SCRATCH}"
+)
+_ALWAYS = {"checkpoints", "logs"}
+_MARKS = re.compile(rf"config\.yaml|study\.db|checkpoints/.+|{re.escape(BEING_DELETED)}")
+
+
+def why_no_run(files: Collection[str], folders: Collection[str]) -> str | None:
+    """Why a folder with this content is not wholly a run, None if it is.
+
+    Args:
+        files: What is no folder, links too: paths relative to the folder.
+        folders: Folders in it, likewise.
+    """
+    if (stranger := _stranger(files, folders)) is not None:
+        return f"it holds {stranger!r}, which no run has"
+    if files and (missing := _ALWAYS.difference(folders)):
+        return f"it has no folder {min(missing)!r}, which each run has"
+    return None
+
+
+def why_no_run_in_bucket(names: Collection[str]) -> str | None:
+    """``why_no_run`` for the objects below a prefix."""
+    if (stranger := _stranger(names, ())) is not None:
+        return f"it holds {stranger!r}, which no run has"
+    if names and not any(map(_MARKS.fullmatch, names)):
+        return "it has no 'config.yaml', no 'study.db' and no checkpoint"
+    return None
+
+
+def why_no_copy(files: Collection[str], folders: Collection[str]) -> str | None:
+    """``why_no_run`` for what a machine keeps of a run in a bucket: a report alone, for example."""
+    if (stranger := _stranger(files, folders)) is not None:
+        return f"it holds {stranger!r}, which no run has"
+    return None
+
+
+def _stranger(files: Collection[str], folders: Collection[str]) -> str | None:
+    strange = [name for name in files if not _FILES.fullmatch(name)]
+    strange += [name for name in folders if not _FOLDERS.fullmatch(name)]
+    return min(strange, default=None)
