@@ -19,6 +19,7 @@ from jamba_ray.config.sync import SyncConfig
 from jamba_ray.config.tracking import TrackingSection
 from jamba_ray.errors import ExitCode, InterruptedRunError, UnavailableError
 from jamba_ray.reports.run import Run, find_run
+from jamba_ray.runs.run_folder import open_log
 from jamba_ray.tracking.cursor import Cursor
 from jamba_ray.tracking.follower_process import check_tracking, command
 from jamba_ray.tracking.run_reader import tracked_runs
@@ -110,7 +111,7 @@ def sentence(name: str, before: Delivery, after: Delivery) -> str:
 def _send(line: Sequence[str], log: Path, timeout_s: float) -> tuple[str | None, int]:
     """Run the process that sends; (why it was stopped before its end or None, its exit code)."""
     log.parent.mkdir(exist_ok=True)
-    with open(log, "ab") as out:
+    with open_log(log) as out:
         process = subprocess.Popen(
             line, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )

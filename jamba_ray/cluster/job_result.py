@@ -46,7 +46,7 @@ def pack(exit_code: int, folder: Path | None) -> list[str]:
     left_out = []
     for name in FILES:
         path = folder / name if folder is not None else Path(name)
-        if folder is None or not path.is_file():
+        if folder is None or not path.is_file() or path.is_symlink():
             continue
         if path.stat().st_size > MAX_FILE_BYTES:
             left_out.append(name)

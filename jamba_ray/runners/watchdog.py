@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
+from jamba_ray.runs.run_folder import open_to_append
 from jamba_ray.training import Decision, Report
 
 Reporter = Callable[[Sequence[Report]], Sequence[Decision]]
@@ -28,7 +29,7 @@ class Watchdog:
     def __enter__(self) -> Watchdog:
         if self._limit_s is not None:
             try:
-                self._file = open(self._log, "a", encoding="utf-8")
+                self._file = open_to_append(self._log)
             except OSError:
                 self._file = None
             self._wind_up()

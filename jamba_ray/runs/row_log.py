@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from jamba_ray.errors import StorageError
+from jamba_ray.runs.run_folder import open_to_append, write_bytes
 
 FOLDER = "rows"
 
@@ -84,7 +85,7 @@ class RowLog:
                 return
             # Opened for each row: a runner trains many trials, and a row takes well under a
             # millisecond.
-            with open(path, "a", encoding="utf-8") as file:
+            with open_to_append(path) as file:
                 # The process that wrote a torn row was killed in the middle of it.
                 file.write(("\n" if known.torn else "") + json.dumps(row, allow_nan=False) + "\n")
             known.steps.add(step)
@@ -150,7 +151,7 @@ def take_rows(run_folder: Path, lines: Iterable[bytes]) -> None:
     for trial, own in found.items():
         path = row_file(run_folder, trial)
         if not path.exists():
-            path.write_bytes(b"\n".join(own) + b"\n")
+            write_bytes(path, b"\n".join(own) + b"\n")
 
 
 def fill_rows(run_folder: Path, trial: int, curve: Iterable[tuple[int, float]], key: str) -> int:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import itertools
 import json
 import os
 import shutil
+import stat
 import tempfile
 import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from jamba_ray.checkpoints import (
     CheckpointStore,
@@ -236,9 +238,34 @@ def write_bytes(path: Path, content: bytes) -> None:
         ) from error
 
 
+def open_to_append(path: Path) -> IO[str]:
+    """Opens a file of the run to add lines; raises OSError where the disk refuses, and where the
+    name is a link, a pipe or a device, which somebody else may have put there."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    handle = os.open(path, flags, 0o666)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        return open(handle, "a", encoding="utf-8")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def open_log(path: Path) -> IO[str]:
+    """``open_to_append`` for what cannot go on without; raises StorageError where it refuses."""
+    try:
+        return open_to_append(path)
+    except OSError as error:
+        raise StorageError(
+            f"{str(path)!r} must be a plain file that can be written, but is not "
+            f"({error.strerror or error}). Move it away."
+        ) from error
+
+
 def append_log(path: Path, text: str) -> None:
-    """Add lines to a log; raises OSError where the disk refuses."""
-    with open(path, "a", encoding="utf-8") as log:
+    """Add lines to a log; raises OSError as ``open_to_append`` does."""
+    with open_to_append(path) as log:
         log.write(text)
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from jamba_ray.runs.run_folder import append_log
+
 
 class RunLog:
     """Appends lines; a resumed run goes on in the same file."""
@@ -18,8 +20,8 @@ class RunLog:
     def write(self, line: str) -> None:
         """Append one line with the local time. A disk that refuses must not end a run."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as log:
-            log.write(f"{stamp} {line}\n")
+        with contextlib.suppress(OSError):
+            append_log(self._path, f"{stamp} {line}\n")
 
 
 def say(console: Console, sentence: str) -> None:

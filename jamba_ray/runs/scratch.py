@@ -108,10 +108,26 @@ def _is_safe(folder: Path) -> bool:
 def delete_abandoned(temporary: Path) -> None:
     """Delete the scratch folders of processes that are gone; those of other users stay."""
     for owner in temporary.glob(f"{PREFIX}*/{_OWNER}"):
-        with contextlib.suppress(OSError), open(owner, "r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for path in owner.parent.iterdir():
-                if path != owner:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-            # Last: where something could not be deleted, the next process tries again.
-            shutil.rmtree(owner.parent)
+        with contextlib.suppress(OSError):
+            _delete_if_abandoned(owner.parent)
+
+
+def _delete_if_abandoned(folder: Path) -> None:
+    """Everything is done through the folder's descriptor: whoever may write in the temporary folder
+    may put another one, or a link, in its place at any moment."""
+    plain = os.O_NOFOLLOW | os.O_CLOEXEC
+    with contextlib.ExitStack() as stack:
+        inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | plain)
+        stack.callback(os.close, inside)
+        lock = os.open(_OWNER, os.O_RDWR | os.O_NONBLOCK | plain, dir_fd=inside)
+        stack.callback(os.close, lock)
+        if any(os.fstat(handle).st_uid != os.geteuid() for handle in (inside, lock)):
+            return
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Last: where something could not be deleted, the next process tries again.
+        for name in sorted(os.listdir(inside), key=_OWNER.__eq__):
+            if stat.S_ISDIR(os.stat(name, dir_fd=inside, follow_symlinks=False).st_mode):
+                shutil.rmtree(name, dir_fd=inside)
+            else:
+                os.unlink(name, dir_fd=inside)
+        os.rmdir(folder)  # empty by now, or another one that is not ours to delete

@@ -17,7 +17,7 @@ from jamba_ray.config.tracking import TrackingSection
 from jamba_ray.errors import ConfigError
 from jamba_ray.reports.files import write_report
 from jamba_ray.reports.run import Run
-from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.runs.run_folder import RunFolder, open_log
 from jamba_ray.runs.run_log import RunLog
 from jamba_ray.tracking.cursor import Cursor
 
@@ -65,7 +65,7 @@ class Following:
             self._events = self._started([sys.executable, "-m", module, str(folder.path)])
 
     def _started(self, line: Sequence[str]) -> subprocess.Popen[bytes]:
-        with open(self._folder.logs / "tracking.log", "ab") as log:
+        with open_log(self._folder.logs / "tracking.log") as log:
             return subprocess.Popen(
                 line,
                 stdin=subprocess.PIPE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import pytest
 
 from jamba_ray.errors import RunExistsError, StorageError
 from jamba_ray.runs import run_folder
-from jamba_ray.runs.run_folder import RunFolder, unused_name, write_json
+from jamba_ray.runs.row_log import RowLog, row_file, take_rows
+from jamba_ray.runs.run_folder import RunFolder, append_log, open_log, unused_name, write_json
+from jamba_ray.runs.run_log import RunLog
 
 
 def test_a_used_name_is_refused_with_both_ways_out(tmp_path):
@@ -202,3 +205,41 @@ def test_a_store_that_cannot_be_written_is_said_when_it_is(tmp_path):
     name = unused_name(str(tmp_path / "file"), "x")
     with pytest.raises(StorageError, match="must be writable"):
         RunFolder(tmp_path / "file" / name).create()
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
+def test_lines_are_never_added_through_a_link_or_a_pipe(tmp_path, kind):
+    victim, name = tmp_path / "victim", tmp_path / "log.txt"
+    if kind == "pipe":
+        os.mkfifo(name)
+    else:
+        name.symlink_to(victim)
+    if kind == "link":
+        victim.write_text("keep")
+    RunLog(name).write("a line")  # a log must not end a run
+    with pytest.raises(OSError):
+        append_log(name, "x")
+    with pytest.raises(StorageError, match="must be a plain file"):
+        open_log(name)
+    assert victim.read_text() == "keep" if kind == "link" else not victim.exists()
+
+
+def test_rows_of_a_trial_are_never_added_through_a_link(tmp_path):
+    rows = RowLog(tmp_path)
+    victim = tmp_path / "victim"
+    for write in (
+        lambda: rows.append({"trial": 0, "step": 1}),
+        lambda: take_rows(tmp_path, [b'{"trial": 0, "step": 1}']),
+    ):
+        path = row_file(tmp_path, 0)
+        path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.symlink_to(victim)
+        write()
+        assert not victim.exists()
+
+
+def test_lines_are_added_to_a_plain_log(tmp_path):
+    for _ in range(2):
+        RunLog(tmp_path / "log.txt").write("a line")
+    assert (tmp_path / "log.txt").read_text().count("a line\n") == 2

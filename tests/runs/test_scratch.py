@@ -82,3 +82,44 @@ def test_what_cannot_be_deleted_yet_is_deleted_later(temporary, monkeypatch):
     monkeypatch.setattr(shutil, "rmtree", rmtree)
     delete_abandoned(temporary)
     assert not os.path.exists(left)
+
+
+def test_what_a_link_leads_to_stays(temporary):
+    """A folder or an owner that is a link, and links inside of an abandoned one."""
+    outside = temporary / "outside"
+    (outside / "sub").mkdir(parents=True)
+    for name in ("owner", "sub/precious"):
+        (outside / name).write_text("x")
+    (temporary / "jr-1-link").symlink_to(outside)
+    linked = temporary / "jr-2-owner"
+    linked.mkdir()
+    (linked / "owner").symlink_to(outside / "owner")
+    (linked / "mine").write_text("x")
+    left = temporary / "jr-3-left"
+    left.mkdir()
+    (left / "owner").write_text("")
+    (left / "ray").symlink_to(outside / "sub")
+    delete_abandoned(temporary)
+    assert (outside / "owner").exists()
+    assert (outside / "sub" / "precious").exists()
+    assert (linked / "mine").exists()
+    assert not left.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
+@pytest.mark.parametrize("whose", ["", "owner"])
+def test_what_another_user_owns_stays(temporary, whose):
+    folder = temporary / "jr-4-theirs"
+    folder.mkdir()
+    for name in ("owner", "precious"):
+        (folder / name).write_text("x")
+    os.chown(folder / whose, 12345, 12345)
+    delete_abandoned(temporary)
+    assert (folder / "precious").exists()
+
+
+def test_a_pipe_as_owner_holds_nobody_up(temporary):
+    folder = temporary / "jr-5-pipe"
+    folder.mkdir()
+    os.mkfifo(folder / "owner")
+    delete_abandoned(temporary)
