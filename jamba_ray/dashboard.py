@@ -7,6 +7,7 @@ import sys
 from rich.console import Console
 
 from jamba_ray.cli.entry import Command
+from jamba_ray.config.command_line import command, override
 from jamba_ray.config.dashboard import DashboardConfig
 from jamba_ray.errors import ConfigError, ExitCode, UnavailableError
 from jamba_ray.reports.answer import headline
@@ -57,10 +58,11 @@ def run(config: DashboardConfig, console: Console) -> ExitCode:
         console.print(address, markup=False, highlight=False, soft_wrap=True)
     console.print(f"Written to {path}", markup=False, highlight=False, soft_wrap=True)
     if not config.publish:
+        given = {"run": str(found.folder.path), "project": config.project, "entity": config.entity}
+        words = [override(name, value) for name, value in given.items() if value is not None]
         console.print(
-            "Publish it: python -m jamba_ray.sync "
-            f"run={found.folder.path} && python -m jamba_ray.dashboard run={found.folder.path} "
-            "publish=true",
+            f"Publish it: {command('sync', *words)} && "
+            f"{command('dashboard', *words, 'publish=true')}",
             markup=False,
             highlight=False,
             soft_wrap=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 import time
 from functools import partial
@@ -38,6 +39,7 @@ from jamba_ray.errors import (
     RunExistsError,
     StorageError,
 )
+from jamba_ray.reports.answer import dashboard_command, evaluate_command
 from jamba_ray.runs.probe import probe
 from jamba_ray.runs.run_folder import RunFolder, unused_name, write_bytes, write_json
 from jamba_ray.runs.run_log import RunLog, say
@@ -228,11 +230,12 @@ def _ended_early(
 
 def _next_commands(folder: RunFolder, result: SweepResult) -> list[str]:
     if result.best is None:
-        return [f"less {folder.logs}/*"]
+        return [f"less {shlex.quote(str(folder.logs))}/*"]
+    script = f"import jamba_ray; print(jamba_ray.load({str(folder.path)!r}))"
     return [
-        f"python -m jamba_ray.evaluate checkpoint={folder.path} data.path=<labelled rows>",
-        f"python -c \"import jamba_ray; print(jamba_ray.load('{folder.path}'))\"",
-        f"optuna-dashboard --host 127.0.0.1 sqlite:///{folder.study}",
+        evaluate_command(str(folder.path)),
+        shlex.join(["python", "-c", script]),
+        dashboard_command(folder),
     ]
 
 

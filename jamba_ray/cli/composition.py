@@ -15,7 +15,6 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -23,9 +22,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 import jamba_ray.models  # noqa: F401  (registers the model families)
 from jamba_ray.cli.interpolations import refuse_foreign
+from jamba_ray.cli.overrides import parsed, read_text
 from jamba_ray.config.mistakes import validate
 from jamba_ray.config.names import nearest
 from jamba_ray.config.section import Section
+from jamba_ray.config.settings import TextSetting
 from jamba_ray.errors import ConfigError
 
 S = TypeVar("S", bound=Section)
@@ -104,24 +105,27 @@ def compose_section(section: type[S], primary: str, overrides: Sequence[str]) ->
     Raises:
         ConfigError: With every mistake in it.
     """
-    return validate(section, compose_tree(primary, overrides))
+    return validate(section, compose_tree(section, primary, overrides))
 
 
-def compose_tree(primary: str, overrides: Sequence[str]) -> dict[str, Any]:
+def compose_tree(section: type[Section], primary: str, overrides: Sequence[str]) -> dict[str, Any]:
     """The composed configuration as plain values, missing ones (``???``) left out.
 
     Raises:
         ConfigError: For overrides that do not parse, unknown options, and what could run code.
     """
-    choices, settings = _parse(overrides)
+    choices, settings = _parse(section, overrides)
     _register_sweeps(choices)
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(folder("conf").resolve()), version_base="1.3"):
             composed = compose(primary, overrides=[o.input_line or "" for o in choices])
         OmegaConf.set_struct(composed, False)
-        for override in settings:
-            _apply(composed, override)
+        for found in settings:
+            if isinstance(found, Override):
+                _apply(composed, found)
+            else:
+                _put(composed, *found)
         refuse_foreign(OmegaConf.to_container(composed, resolve=False))
         tree = OmegaConf.to_container(composed, resolve=True, throw_on_missing=False)
     except (HydraException, OmegaConfBaseException) as error:
@@ -141,22 +145,24 @@ def to_yaml(section: Section) -> str:
     return text
 
 
-def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[Override]]:
+def _parse(
+    section: type[Section], overrides: Sequence[str]
+) -> tuple[list[Override], list[Override | tuple[TextSetting, Any]]]:
     """(choices of group options, settings); ``+`` and ``++`` before a setting are accepted."""
-    parser = OverridesParser.create()
     known = groups()
     choices: dict[str, Override] = {}  # the last of a group wins, as it does for settings
-    settings: list[Override] = []
+    settings: list[Override | tuple[TextSetting, Any]] = []
     mistakes: list[str] = []
     for text in overrides:
-        try:
-            override = parser.parse_override(text)
-            if not override.key_or_group:
-                raise HydraException("no name")
-        except HydraException:
+        if (found := read_text(section, text)) is not None:
+            settings.append(found)
+            continue
+        override = parsed(text)
+        if override is None:
             mistakes.append(
                 f"`{text}` cannot be read as `name=value`. Quote it for the shell, as in "
-                "'search_space.model.n_heads={type: categorical, choices: [2, 4]}'."
+                "'search_space.model.n_heads={type: categorical, choices: [2, 4]}', and a text "
+                "inside it too, as in 'data.extra_tests={march: \"run=3/march.csv\"}'."
             )
             continue
         key = override.key_or_group
@@ -216,6 +222,16 @@ def _apply(composed: DictConfig, override: Override) -> None:
         return
     # merge=False: a new search-space leaf replaces the old one instead of mixing with it.
     OmegaConf.update(composed, key, override.value(), merge=False, force_add=True)
+
+
+def _put(composed: DictConfig, found: TextSetting, value: Any) -> None:
+    """Set a text part by part: the last part may hold dots, which ``OmegaConf.update`` splits."""
+    node: Any = composed
+    for part in found.path[:-1]:
+        if not isinstance(node.get(part), DictConfig):
+            node[part] = {}
+        node = node[part]
+    node[found.path[-1]] = value
 
 
 def _refuse_instantiation(node: Any, path: str) -> None:

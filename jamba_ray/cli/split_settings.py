@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from jamba_ray.cli.overrides import parsed, read_text
 from jamba_ray.config.mistakes import validate
 from jamba_ray.config.section import Section
 from jamba_ray.errors import ConfigError
@@ -23,16 +25,13 @@ def split_settings(section: type[S], prefix: str, argv: Sequence[str]) -> tuple[
     own: dict[str, Any] = {}
     others = []
     for text in argv:
-        name, equals, value = text.partition("=")
+        name, equals, _ = text.partition("=")
         if not name.startswith(f"{prefix}."):
             others.append(text)
             continue
         if not equals:
             raise ConfigError([f"`{text}` must be written `{text}=<value>`."])
-        try:
-            own[name.removeprefix(f"{prefix}.")] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            own[name.removeprefix(f"{prefix}.")] = value
+        own[name.removeprefix(f"{prefix}.")] = _value(section, text.removeprefix(f"{prefix}."))
     try:
         return validate(section, own), others
     except ConfigError as error:
@@ -41,3 +40,19 @@ def split_settings(section: type[S], prefix: str, argv: Sequence[str]) -> tuple[
             for mistake in error.mistakes
         ]
         raise ConfigError(known) from None
+
+
+def _value(section: type[Section], text: str) -> Any:
+    """What ``text`` sets; the validation refuses what Hydra cannot read, and names it."""
+    if (found := read_text(section, text)) is not None:
+        value = found[1]
+    else:
+        override = parsed(text)
+        if override is None or override.is_sweep_override():
+            return text.partition("=")[2]
+        value = override.value()
+    try:
+        return OmegaConf.create({"value": value})["value"]
+    except OmegaConfBaseException as error:
+        first = str(error).strip().splitlines()[0]
+        raise ConfigError([f"`{text}` cannot be read: {first}."]) from None

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from jamba_ray.config.names import LocalPath
 from jamba_ray.config.section import Section
 from jamba_ray.errors import ConfigError
 
@@ -22,7 +23,7 @@ class BudgetSection(Section):
     have, so that no more is spent however fast it grows."""
     usd_per_hour: Annotated[float, Field(gt=0.0)] | None = None
     """Price of the whole cluster; None: from `prices` and the file of the cluster's `ray up`."""
-    prices: str = "cluster/prices.yaml"
+    prices: LocalPath = "cluster/prices.yaml"
     """File with the price of each instance type."""
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from jamba_ray.config.names import LocalPath
 from jamba_ray.config.section import Section
 
 
 class DashboardConfig(Section):
     """``python -m jamba_ray.dashboard``."""
 
-    run: str
+    run: LocalPath
     """A run's name, or its folder."""
-    store: str = "runs"
+    store: LocalPath = "runs"
     """Folder that holds the run folders."""
     publish: bool = False
     """Save the dashboards in W&B; otherwise they are only written to ``dashboard.json``."""

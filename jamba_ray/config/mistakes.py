@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from jamba_ray.config.command_line import setting
 from jamba_ray.config.names import nearest
 from jamba_ray.config.section import Section
 from jamba_ray.errors import ConfigError
@@ -31,6 +32,7 @@ _TYPES = {
     "bool_parsing": "true or false",
     "string_type": "a text",
     "tuple_type": "a list",
+    "list_type": "a list",
     "dict_type": "a mapping",
     "model_type": "a mapping",
 }
@@ -129,6 +131,8 @@ def _sentence(path: str, problem: ErrorDetails, known: list[str]) -> str:
     if kind == "literal_error":
         close = nearest(str(given), _choices(str(context["expected"])))
         return f"`{path}` must be {context['expected']}, but is {given!r}{close or '.'}"
+    if kind in {"tuple_type", "list_type"} and isinstance(given, str):
+        return f"`{path}` must be a list, but is {given!r}. Write {setting(path, [given])}."
     if kind in _TYPES:
         return f"`{path}` must be {_TYPES[kind]}, but is {given!r}."
     return f"`{path}`: {problem['msg']}, but is {given!r}."

@@ -5,7 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from os.path import expanduser
+from typing import Annotated
 
+from pydantic import AfterValidator
+
+LocalPath = Annotated[str, AfterValidator(expanduser)]
+"""A path of this machine, or something else that does not begin with ``~``: a name, a bucket."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 

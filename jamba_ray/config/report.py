@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from jamba_ray.config.names import LocalPath
 from jamba_ray.config.search import Objective
 from jamba_ray.config.section import Section
 from jamba_ray.config.store_uri import checked_endpoint, parse_store
@@ -14,15 +15,15 @@ from jamba_ray.config.store_uri import checked_endpoint, parse_store
 class ReportConfig(Section):
     """``python -m jamba_ray.report``: one of ``run``, ``runs`` and ``top_n``."""
 
-    run: str | None = None
+    run: LocalPath | None = None
     """A run's name, its folder, or its URI in a bucket."""
-    runs: list[str] = Field(default_factory=list)
+    runs: list[LocalPath] = Field(default_factory=list)
     """Runs to compare, by name, folder or URI."""
     top_n: Annotated[int, Field(ge=1)] | None = None
     """Compare the best so many runs of the store."""
     metric: Objective | Literal["accuracy", "ece"] = "average_precision"
     """The validation metric that ranks runs for ``top_n``."""
-    store: str = "runs"
+    store: LocalPath = "runs"
     """Folder that holds the run folders, or a bucket: s3://bucket/prefix, gs://..."""
     store_endpoint: str | None = None
     """Address of an S3 store that is not Amazon's; None: AWS_ENDPOINT_URL, else Amazon's."""

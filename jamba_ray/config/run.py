@@ -20,7 +20,7 @@ from jamba_ray.config.budget import BudgetSection
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.family import FAMILIES, TRAINERS, ModelSection
 from jamba_ray.config.mistakes import NestedMistakes
-from jamba_ray.config.names import nearest, run_name
+from jamba_ray.config.names import LocalPath, nearest, run_name
 from jamba_ray.config.search import Objective, PrunerSection, SamplerSection
 from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section
 from jamba_ray.config.store_uri import checked_endpoint, parse_store
@@ -90,7 +90,7 @@ class ExperimentConfig(TrialConfig):
     tracking: TrackingSection = Field(
         default=TrackingSection(), json_schema_extra=NOT_IN_FINGERPRINT
     )
-    store: str = Field(default="runs", json_schema_extra=NOT_IN_FINGERPRINT)
+    store: LocalPath = Field(default="runs", json_schema_extra=NOT_IN_FINGERPRINT)
     """Folder that holds the run folders, or a bucket: s3://bucket/prefix, gs://..."""
     store_endpoint: str | None = Field(default=None, json_schema_extra=NOT_IN_FINGERPRINT)
     """Address of an S3 store that is not Amazon's; None: AWS_ENDPOINT_URL, else Amazon's."""
@@ -216,12 +216,12 @@ class SweepConfig(ExperimentConfig):
 class EvaluateConfig(Section):
     """``python -m jamba_ray.evaluate``."""
 
-    checkpoint: str
+    checkpoint: LocalPath
     """A run folder, its ``best/``, or any checkpoint folder."""
     data: AnyData
     """Labelled rows: of a table, its ``test`` if there is one, else ``path``; of ``synthetic``, the
     test share."""
-    store: str = "runs"
+    store: LocalPath = "runs"
     """Folder that holds the run folders."""
     run: RunName | None = None
     """Name of the folder for the result; None: made from the time."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from jamba_ray.config.names import run_name
+from jamba_ray.config.names import LocalPath, run_name
 from jamba_ray.config.section import Section
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
@@ -31,11 +31,11 @@ class SubmitSection(Section):
 
     address: str = DEFAULT_ADDRESS
     """The head's dashboard, through an SSH tunnel (``ray dashboard cluster/<file>.yaml``)."""
-    results: str = "results"
+    results: LocalPath = "results"
     """Local folder that gets ``<job>/summary.json`` and the rest of the result."""
     key: str | None = None
     """Jobs with the same key are one sweep; None: made from the commit and the configuration."""
-    champion: str | None = None
+    champion: LocalPath | None = None
     """A ``summary.json`` that the winner is held against; None: no gate."""
     margin: Annotated[float, Field(ge=0.0)] = 0.005
     """How much worse than the champion, in the objective's units, the winner may be."""

@@ -6,15 +6,16 @@ from typing import Annotated
 
 from pydantic import Field
 
+from jamba_ray.config.names import LocalPath
 from jamba_ray.config.section import Section
 
 
 class SyncConfig(Section):
     """``python -m jamba_ray.sync``."""
 
-    run: str
+    run: LocalPath
     """A run's name, or its folder."""
-    store: str = "runs"
+    store: LocalPath = "runs"
     """Folder that holds the run folders."""
     project: str | None = None
     """W&B project; None: that of the run's ``tracking``."""

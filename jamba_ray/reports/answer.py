@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import shlex
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from jamba_ray.config.params import flatten
+from jamba_ray.config.command_line import command, override
+from jamba_ray.config.params import put
+from jamba_ray.config.run import SweepConfig, TrainConfig
+from jamba_ray.config.settings import settings_of
 from jamba_ray.reports.run import FINAL, Run
 from jamba_ray.reports.words import LABELS, difference_in_words, duration, short
+from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.reading import is_being_written
 
+_OF_ONE_START = ("resume", "overwrite", "dry_run", "verbose")
+_NOT_AGAIN = ("tracking", "run", *_OF_ONE_START)
 Table = list[list[str]]
 """Rows of cells, the heading first."""
 
@@ -223,41 +232,44 @@ def reproduce_command(run: Run) -> str | None:
     best = run.best
     if best is None or run.study is None:
         return None
-    config, choices = run.config, []
-    given = {**best.params}
-    seed = given.pop("seed", (int(config.get("seed", 0)) + best.number) % 2**31)
-    given["seed"] = seed
-    family = given.pop("model.name", config["model"]["name"])
-    same_family = family == config["model"]["name"]
-    choices.append(f"model={family}")
-    data = config.get("data", {})
-    choices.append(f"data={data.get('name', 'synthetic')}")
-    settings: dict[str, Any] = {}
-    for section, tree in (("data", data), ("training", config.get("training", {}))):
-        settings |= flatten({k: v for k, v in tree.items() if k != "name"}, f"{section}.")
-    if same_family:
-        own = {k: v for k, v in config["model"].items() if k != "name"}
-        settings |= flatten(own, "model.")
+    tree = {key: run.config[key] for key in TrainConfig.model_fields if key in run.config}
+    tree = copy.deepcopy({key: value for key, value in tree.items() if key not in _NOT_AGAIN})
+    tree["seed"] = (int(tree.get("seed", 0)) + best.number) % 2**31
+    family = best.params.get("model.name", tree["model"]["name"])
+    if family != tree["model"]["name"]:
+        tree["model"] = {"name": family}
+    for path, value in best.params.items():
+        put(tree, path, value)
     if (report_rows := _report_rows(run)) is not None:
-        settings["training.report_rows"] = report_rows
-    for key in ("precision", "objective"):
-        settings[key] = config.get(key)
-    settings |= given
-    words = [f"{key}={_quoted(value)}" for key, value in settings.items() if value is not None]
-    return " ".join(
-        ["python -m jamba_ray.train", *choices, *words, f"run={run.name}-trial-{best.number}"]
-    )
+        put(tree, "training.report_rows", report_rows)
+    words = settings_of(TrainConfig, tree)
+    return command("train", *words, override("run", f"{run.name}-trial-{best.number}"))
 
 
 def resume_command(run: Run) -> str:
-    """The settings to repeat so that the run goes on."""
-    kind = "sweep" if run.study is not None or "sweep_name" in run.config else "train"
-    return f"python -m jamba_ray.{kind} <as before> resume=true run={run.name}"
+    """The command that continues the run: its settings, written out, and ``resume=true``."""
+    is_sweep = run.study is not None or "sweep_name" in run.config
+    section = SweepConfig if is_sweep else TrainConfig
+    tree = {key: value for key, value in run.config.items() if key not in _OF_ONE_START}
+    if "://" not in str(tree.get("store")):
+        tree["store"] = str(_store(run.folder.path))
+    words = settings_of(section, {**tree, "run": run.name})
+    return command("sweep" if is_sweep else "train", *words, "resume=true")
 
 
-def dashboard_command(run: Run) -> str:
+def _store(path: Path) -> Path:
+    """The folder that holds the run folder ``path``, which may be given as ``.``."""
+    return path.parent if path.name not in ("", "..") else path.resolve().parent
+
+
+def evaluate_command(checkpoint: str) -> str:
+    """The command that judges a checkpoint on rows that the reader has yet to name."""
+    return command("evaluate", override("checkpoint", checkpoint), "data.path=NEW_ROWS.csv")
+
+
+def dashboard_command(folder: RunFolder) -> str:
     """How to look at the study live."""
-    return f"optuna-dashboard --host 127.0.0.1 sqlite:///{run.folder.study}"
+    return shlex.join(["optuna-dashboard", "--host", "127.0.0.1", f"sqlite:///{folder.study}"])
 
 
 def _report_rows(run: Run) -> int | None:
@@ -268,18 +280,6 @@ def _report_rows(run: Run) -> int | None:
     found: Any = (run.summary.get("best") or {}).get("config", {})
     settled = found.get("training", {}).get("report_rows")
     return None if settled is None else int(settled)
-
-
-def _quoted(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, list):
-        return f"'[{','.join(map(str, value))}]'"
-    text = str(value)
-    plain = all(c.isalnum() or c in "._-/:" for c in text)
-    return text if plain and text else f"'\"{text}\"'"
 
 
 def _matters(difference: Mapping[str, float]) -> str:

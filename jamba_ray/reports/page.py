@@ -8,6 +8,7 @@ from html import escape
 
 import yaml
 
+from jamba_ray.config.command_line import command, override
 from jamba_ray.reports import answer
 from jamba_ray.reports.compare import (
     analyze_parameter_impact,
@@ -221,15 +222,10 @@ def _commands(run: Run) -> str:
     if (again := answer.reproduce_command(run)) is not None:
         found.append(("Train the best trial again, alone:", again))
     if run.folder.best.exists() or (run.copy_of is not None and run.summary.get("best")):
-        found.append(
-            (
-                "Judge it on new rows:",
-                f"python -m jamba_ray.evaluate checkpoint={run.place} data.path=<labelled rows>",
-            )
-        )
+        found.append(("Judge it on new rows:", answer.evaluate_command(run.place)))
     if run.study is not None and run.copy_of is None:
-        found.append(("Look at the study live:", answer.dashboard_command(run)))
-    found.append(("Make this report again:", f"python -m jamba_ray.report run={run.place}"))
+        found.append(("Look at the study live:", answer.dashboard_command(run.folder)))
+    found.append(("Make this report again:", command("report", override("run", run.place))))
     return "".join(
         f'<div class="step">{escape(words)}<pre>{escape(line)}</pre></div>' for words, line in found
     )

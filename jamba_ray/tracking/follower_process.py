@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from jamba_ray.config import command_line
 from jamba_ray.config.tracking import TrackingSection
 from jamba_ray.errors import ConfigError
 from jamba_ray.reports.files import write_report
@@ -117,9 +118,10 @@ class Following:
         if not cursor.pending and cursor.problem is None and cursor.complete:
             return None
         why = f" ({cursor.problem})" if cursor.problem else ""
+        run = command_line.override("run", str(self._folder.path))
         return (
             f"not everything was {'sent to' if self._section.mode == 'online' else 'written for'} "
-            f"W&B{why}. Finish it with `python -m jamba_ray.sync run={self._folder.path}`."
+            f"W&B{why}. Finish it with `{command_line.command('sync', run)}`."
         )
 
 

@@ -125,7 +125,7 @@ def test_a_sweep_file_of_the_users_own(tmp_path, monkeypatch):
 
 def test_composition_leaves_the_folder_as_it_was(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    compose_tree("config", ["n_trials=3"])
+    compose_tree(SweepConfig, "config", ["n_trials=3"])
     assert list(tmp_path.iterdir()) == []
 
 

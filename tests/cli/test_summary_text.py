@@ -1,15 +1,24 @@
 """The summary says the answer in words that match its numbers."""
 
+import ast
 import io
+import re
+import shlex
+import subprocess
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from jamba_ray.cli.composition import compose_section
 from jamba_ray.cli.display import eta_s, trial_line
 from jamba_ray.cli.summary import count_states, exit_code, failures, finite
 from jamba_ray.cli.summary_text import difference_in_words, duration, print_summary
+from jamba_ray.config.run import EvaluateConfig
 from jamba_ray.errors import ExitCode
+from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import SweepProgress, SweepResult, TrialRecord
+from jamba_ray.sweep import _next_commands
 
 
 def trial(number, state="complete", reason=None, value=0.9):
@@ -171,3 +180,19 @@ def test_a_sweep_with_a_winner():
 
 def test_a_sweep_without_one():
     assert "No winner: 4 trials: 2 complete" in printed({**BASE, "best": None})
+
+
+def test_the_next_commands_name_a_folder_of_any_name_through_a_shell(tmp_path):
+    folder = RunFolder(tmp_path / "my 'runs'=3 $x" / "night-1")
+    result = SimpleNamespace(best=object())
+    evaluated, loaded, shown = map(shlex.split, _next_commands(folder, result))
+    config = compose_section(EvaluateConfig, "evaluate", evaluated[3:])
+    assert config.checkpoint == str(folder.path)
+    (literal,) = re.findall(r"load\((.*)\)\)$", loaded[2])
+    assert ast.literal_eval(literal) == str(folder.path)
+    assert shown[-1] == f"sqlite:///{folder.study}"
+    (logs,) = _next_commands(folder, SimpleNamespace(best=None))
+    folder.logs.mkdir(parents=True)
+    (folder.logs / "a.log").touch()
+    listed = subprocess.run(logs.replace("less", "ls"), shell=True, capture_output=True, text=True)
+    assert listed.stdout.strip() == str(folder.logs / "a.log")

@@ -11,7 +11,6 @@ import urllib.request
 import pytest
 
 from jamba_ray.reports.answer import dashboard_command
-from jamba_ray.reports.run import Run
 from jamba_ray.study.reading import read_study
 from jamba_ray.study.records import TrialSpec
 from tests.study.studies import open_study, train
@@ -47,7 +46,7 @@ def eventually(look, expected, seconds=120):
 def test_it_shows_a_running_sweep_and_leaves_the_study_alone(tmp_path):
     folder, study = make_run(tmp_path / "night-1", n_trials=4, ended=False)
     port = free_port()
-    line = [*shlex.split(dashboard_command(Run(folder.path))), "--port", str(port)]
+    line = [*shlex.split(dashboard_command(folder)), "--port", str(port)]
     with open(tmp_path / "dashboard.log", "wb") as log:
         server = subprocess.Popen(line, stdout=log, stderr=log)
 

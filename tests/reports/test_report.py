@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 from functools import partial
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -13,7 +14,8 @@ import jamba_ray
 from jamba_ray import report
 from jamba_ray.cli.composition import compose_section
 from jamba_ray.config.params import with_params
-from jamba_ray.config.run import SweepConfig, TrainConfig
+from jamba_ray.config.report import ReportConfig
+from jamba_ray.config.run import EvaluateConfig, SweepConfig, TrainConfig
 from jamba_ray.errors import StorageError
 from jamba_ray.reports import answer, markdown, page
 from jamba_ray.reports.compare import analyze_parameter_impact, get_best_runs
@@ -201,6 +203,33 @@ def test_the_command_that_trains_the_best_trial_again_means_that_very_trial(tmp_
     expected = with_params(config.trial(), run.best.params)
     assert again.trial() == expected.model_copy(update={"seed": 5 + run.best.number})
     assert again.data == config.data
+
+
+def test_the_command_that_continues_a_run_composes_its_configuration_again(tmp_path, monkeypatch):
+    store = tmp_path / "my runs=3 $x"
+    words = ["+sweep=rivals", f"store={store}", "run=night-1", "verbose=true"]
+    words += ["data=table", "data.path=/d/run=3/é", "data.drop=[proto=name]"]
+    config = compose_section(SweepConfig, "config", words)
+    monkeypatch.setattr(folders, "CONFIG", config.model_dump(mode="json"))
+    folder, book = make_run(store / "night-1", n_trials=3, ended=False)
+    book.close()
+    write_json(folder.summary, {"status": "interrupted"})
+    (line,) = re.findall(r"Continue it with `(.*)`", "\n".join(answer.sentences(Run(folder.path))))
+    words = shlex.split(line)
+    assert words[:3] == ["python", "-m", "jamba_ray.sweep"]
+    again = compose_section(SweepConfig, "config", words[3:])
+    assert again == config.model_copy(update={"resume": True, "verbose": False})
+
+
+def test_the_commands_of_a_report_name_the_run_through_a_shell(tmp_path):
+    place = tmp_path / "my runs=3 $x" / "a<b>&c"
+    page_text = page.render(Run(make_run(place, n_trials=3)[0].path))
+    lines = map(unescape, re.findall(r'<div class="step">.*?<pre>(.*?)</pre>', page_text))
+    words = [shlex.split(line)[2:] for line in lines if line.startswith("python")]
+    told = {module: rest for module, *rest in words}
+    evaluated = compose_section(EvaluateConfig, "evaluate", told["jamba_ray.evaluate"])
+    reported = compose_section(ReportConfig, "report", told["jamba_ray.report"])
+    assert evaluated.checkpoint == reported.run == str(place)
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
