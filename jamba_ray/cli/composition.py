@@ -6,6 +6,7 @@ is instantiated, and no callback or launcher of a user's config can run code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,13 @@ from jamba_ray.config.mistakes import validate
 from jamba_ray.config.names import nearest
 from jamba_ray.config.section import Section
 from jamba_ray.config.settings import TextSetting
+from jamba_ray.config.yaml_text import YamlTextError, read_yaml_text
 from jamba_ray.errors import ConfigError
 
 S = TypeVar("S", bound=Section)
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+_MAX_UNFOLDED = 100_000_000
 _FORBIDDEN_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 
 
@@ -202,13 +205,26 @@ def _register_sweeps(choices: Sequence[Override]) -> None:
             continue
         name = str(override.value())
         try:
-            node = OmegaConf.create(sweep_files()[name].read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ConfigError([f"`sweeps/{name}.yaml` is no valid YAML: {error}."]) from None
+            text = read_yaml_text(sweep_files()[name])
+            _refuse_unfolding(text)
+            node = OmegaConf.create(text)
+        except OSError as error:
+            raise ConfigError([f"`sweeps/{name}.yaml` cannot be read: {error.strerror}."]) from None
+        except (yaml.YAMLError, OmegaConfBaseException) as error:
+            why = " ".join(str(error).split()).rstrip(".")
+            raise ConfigError([f"`sweeps/{name}.yaml` is no valid YAML: {why}."]) from None
         refuse_foreign(OmegaConf.to_container(node, resolve=False))  # Hydra resolves its defaults
         ConfigStore.instance().store(name=name, node=node, group="sweep", package="_global_")
         # `sweep=x` and `+sweep=x` mean the same to a user; Hydra wants the plus.
         override.input_line = f"+sweep={name}"
+
+
+def _refuse_unfolding(text: str) -> None:
+    """Refuse ``${...}`` of ``${...}`` that could unfold without limit, as YAML's aliases can: n of
+    them repeat a text at most 3^(n/3) times (each level three times the one below)."""
+    n = text.count("${")
+    if n / 3 * math.log(3) + math.log(len(text) + 1) > math.log(_MAX_UNFOLDED):
+        raise YamlTextError(f"its {n} `${{...}}` could unfold to too much; write values out")
 
 
 def _apply(composed: DictConfig, override: Override) -> None:

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from jamba_ray.cluster.resources import Machine
+from jamba_ray.config.yaml_text import YamlTextError, read_yaml
 
 BOOTSTRAP = "ray_bootstrap_config.yaml"
 """What `ray up` leaves in the head's home folder."""
@@ -41,13 +40,13 @@ def most_resources(bootstrap: Path, environment: Mapping[str, str]) -> dict[str,
     try:
         if said := environment.get(MAX_RESOURCES):
             return {str(name): float(n) for name, n in json.loads(said).items()}
-        kinds = yaml.safe_load(bootstrap.read_text(encoding="utf-8"))["available_node_types"]
+        kinds = read_yaml(bootstrap)["available_node_types"]
         most: dict[str, float] = {}
         for kind in kinds.values():
             for name, n in kind.get("resources", {}).items():
                 most[name] = most.get(name, 0.0) + float(n) * float(kind.get("max_workers", 0))
         return most
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, YamlTextError):
         return {}
 
 

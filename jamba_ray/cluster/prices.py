@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError
 
 from jamba_ray.cluster.nodes import BOOTSTRAP
 from jamba_ray.config.budget import BudgetSection
 from jamba_ray.config.section import Section
+from jamba_ray.config.yaml_text import YamlTextError, read_yaml
 from jamba_ray.errors import ConfigError
 
 Usd = Annotated[float, Field(ge=0.0)]
@@ -43,9 +43,8 @@ def priced(budget: BudgetSection, home: Path | None = None) -> BudgetSection:
     if budget.usd is None or budget.usd_per_hour is not None:
         return budget
     try:
-        text = ((home or Path.home()) / BOOTSTRAP).read_text(encoding="utf-8")
-        kinds = yaml.safe_load(text)["available_node_types"]
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        kinds = read_yaml((home or Path.home()) / BOOTSTRAP)["available_node_types"]
+    except (OSError, TypeError, KeyError, YamlTextError):
         return budget
     rate = cluster_usd_per_hour(kinds, read_prices(Path(budget.prices)), budget.prices)
     return budget.model_copy(update={"usd_per_hour": rate})
@@ -58,8 +57,8 @@ def read_prices(path: Path) -> PriceTable:
         ConfigError: It cannot be read, or is no such table.
     """
     try:
-        return PriceTable.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError, yaml.YAMLError) as error:
+        return PriceTable.model_validate(read_yaml(path))
+    except (OSError, ValidationError, YamlTextError) as error:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(
             [

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import yaml
 
 from jamba_ray.errors import StorageError
 from jamba_ray.reports.words import lower_is_better
@@ -56,8 +55,7 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
-        tree = yaml.safe_load(self.folder.config.read_text(encoding="utf-8"))
-        return tree if isinstance(tree, dict) else {}
+        return self.folder.read_config()
 
     @cached_property
     def summary(self) -> dict[str, Any]:

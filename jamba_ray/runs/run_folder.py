@@ -24,6 +24,7 @@ from jamba_ray.checkpoints import (
     RemoteFolder,
 )
 from jamba_ray.config.store_uri import StoreUri, parse_store
+from jamba_ray.config.yaml_text import YamlTextError, read_yaml
 from jamba_ray.errors import RunExistsError, StorageError
 from jamba_ray.runs.run_contents import why_no_copy, why_no_run
 
@@ -75,6 +76,22 @@ class RunFolder:
     def config(self) -> Path:
         """The resolved configuration."""
         return self.path / "config.yaml"
+
+    def read_config(self) -> dict[str, Any]:
+        """The resolved configuration as plain values.
+
+        Raises:
+            StorageError: It cannot be read, or is no YAML.
+        """
+        try:
+            tree = read_yaml(self.config)
+        except (OSError, YamlTextError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise StorageError(
+                f"{str(self.config)!r} must be a run's configuration, but is not ({why}); restore "
+                "it from a copy of the run."
+            ) from error
+        return tree if isinstance(tree, dict) else {}
 
     @property
     def study(self) -> Path:

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from jamba_ray.config.params import put
 from jamba_ray.errors import StorageError
 from jamba_ray.reports.run import FINAL
@@ -36,7 +34,7 @@ def tracked_runs(path: Path, birth: str, shape: Sequence[str] = ()) -> list[Trac
         StorageError: The study cannot be read (yet).
     """
     folder = RunFolder(path)
-    config = _config(folder)
+    config = folder.read_config()
     summary = _summary(folder)
     study = read_study(folder.study) if folder.study.exists() else None
     if study is None and "search_space" in config:
@@ -238,16 +236,6 @@ def _own_config(config: Mapping[str, Any], trial: TrialRecord) -> dict[str, Any]
 
 def _shared(config: Mapping[str, Any]) -> Iterable[str]:
     return [k for k in ("model", "training", "precision", "objective", "data") if k in config]
-
-
-def _config(folder: RunFolder) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StorageError(
-            f"{str(folder.config)!r} must be readable, but is not ({error.strerror})."
-        ) from error
-    return tree if isinstance(tree, dict) else {}
 
 
 def _summary(folder: RunFolder) -> dict[str, Any]:

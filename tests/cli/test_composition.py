@@ -123,6 +123,45 @@ def test_a_sweep_file_of_the_users_own(tmp_path, monkeypatch):
     assert "no valid YAML" in mistakes_of("+sweep=broken")[0]
 
 
+def unfolding(text):
+    """Nine levels, each ten times the one below."""
+    return "\n".join(["a0: &a0 [x]", *(text.format(i, i - 1) for i in range(1, 9))]) + "\n"
+
+
+BOMBS = {
+    "aliases": unfolding("a{0}: &a{0} [" + "*a{1}," * 10 + "]"),
+    "texts": unfolding("a{0}: '" + "${{a{1}}}" * 10 + "'"),
+    "nodes": unfolding("a{0}: [" + "'${{a{1}}}'," * 10 + "]"),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_sweep_file_cannot_unfold_without_limit(kind, tmp_path, monkeypatch):
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "bomb.yaml").write_text(f"sweep_name: bomb\n{BOMBS[kind]}")
+    monkeypatch.chdir(tmp_path)
+    (sentence,) = mistakes_of("+sweep=bomb")
+    assert "unfold" in sentence
+
+
+def test_a_sweep_file_may_refer_to_its_own_values(tmp_path, monkeypatch):
+    (tmp_path / "sweeps").mkdir()
+    lines = [
+        "sweep_name: mine",
+        "n_trials: 8",
+        "seed: ${n_trials}",
+        """training: {epochs: "${seed}"}""",
+    ]
+    (tmp_path / "sweeps" / "mine.yaml").write_text("\n".join(lines))
+    (tmp_path / "sweeps" / "list.yaml").write_text("- a\n")
+    (tmp_path / "sweeps" / "bytes.yaml").write_bytes(b"a: \xff\n")
+    (tmp_path / "sweeps" / "folder.yaml").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert compose("+sweep=mine").training.epochs == 8.0
+    for name in ("list", "bytes", "folder"):
+        assert len(mistakes_of(f"+sweep={name}")) == 1
+
+
 def test_composition_leaves_the_folder_as_it_was(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     compose_tree(SweepConfig, "config", ["n_trials=3"])
