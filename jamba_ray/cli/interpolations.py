@@ -11,8 +11,6 @@ from jamba_ray.errors import ConfigError
 
 _VARIABLES = ("NSL_KDD", "HOME", "USER", "TMPDIR")
 _PREFIX = "JAMBA_RAY_"
-_ESCAPED = re.compile(r"(?<!\\)(?:\\\\)*\\\$\{")
-"""A ``${`` that means itself, as OmegaConf has it: an odd number of backslashes before it."""
 _SETTING = re.compile(r"\$\{[A-Za-z0-9_.]+\}")
 _VARIABLE = re.compile(r"\$\{oc\.env:([A-Za-z0-9_]+)(?:,[^${}]*)?\}")
 
@@ -29,9 +27,7 @@ def refuse_foreign(node: Any, path: str = "") -> None:
     elif isinstance(node, list):
         for i, value in enumerate(node):
             refuse_foreign(value, f"{path}.{i}")
-    elif isinstance(node, str) and "${" in _VARIABLE.sub(
-        _dropped, _SETTING.sub("", _ESCAPED.sub("", node))
-    ):
+    elif isinstance(node, str) and "${" in _VARIABLE.sub(_dropped, _SETTING.sub("", node)):
         raise ConfigError(
             [
                 f"`{path}` must hold no `${{...}}` but `${{<setting>}}` and "
