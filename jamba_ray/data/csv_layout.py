@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jamba_ray.data.header import renamed_note, tidy_names
+from jamba_ray.data.header import check_width, renamed_note, tidy_names
 from jamba_ray.errors import DataError
 
 MAX_HEADER_BYTES = 16 << 20
@@ -48,6 +48,8 @@ def layout_of(file: Path, head: bytes, names: Sequence[str] = ()) -> CsvLayout:
         DataError: The first lines are those of no table, or no header is among them.
     """
     lines = head.splitlines()[: LOOKED_AT + 8]
+    # Before anything is made of a header that may be a million names long.
+    check_width(file, _cells(next((line for line in lines if line.strip()), b"")))
     if lines and b"\0" in lines[0]:
         raise DataError(f"{file} must be text, but its first line holds zero bytes.")
     zeek = _zeek(file, lines)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from jamba_ray.errors import DataError
 
+MAX_COLUMNS = 30_000
+"""Preparing takes minutes at 20,000 columns; a million would take hours before the first line."""
 UNNAMED = "Unnamed: 0"
 """The name of a first column without one."""
 _PANDAS_INDEX = re.compile(rf"__index_level_\d+__|{UNNAMED}")
@@ -60,6 +62,15 @@ def renamed_note(file: Path, names: Sequence[str]) -> str:
 def may_be_index(name: str) -> bool:
     """Whether pandas gives this name to an index that has none of its own."""
     return _PANDAS_INDEX.fullmatch(name) is not None
+
+
+def check_width(file: Path, columns: int) -> None:
+    """Raise DataError, naming ``file``, where it has more columns than can be trained on."""
+    if columns > MAX_COLUMNS:
+        raise DataError(
+            f"{file} must have at most {MAX_COLUMNS:,} columns, but has {columns:,}; keep those "
+            "that matter in a copy of it, or turn it if its rows are written as columns."
+        )
 
 
 def check_distinct(file: Path, names: Sequence[str]) -> None:

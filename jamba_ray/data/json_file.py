@@ -12,7 +12,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 
 from jamba_ray.data.budget import Budget, Measured
 from jamba_ray.data.csv_file import in_one_sentence, whole_lines
-from jamba_ray.data.header import Choice, check_distinct
+from jamba_ray.data.header import Choice, check_distinct, check_width
 from jamba_ray.data.text_stream import text_chunks
 from jamba_ray.errors import DataError
 
@@ -63,6 +63,7 @@ def _blocks(file: Path, budget: Budget, choice: Choice) -> Iterator[list[dict[st
                 if line.strip():
                     row = _row(file, number, line, choice)
                     names.update(row)
+                    check_width(file, len(names))
                     block.append(row)
                 if len(block) == _BLOCK_ROWS:
                     budget.spend(file, cells=len(block) * len(names))

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from jamba_ray.config.command_line import setting
 from jamba_ray.config.data import label_name
 from jamba_ray.config.names import nearest
 from jamba_ray.errors import DataError
@@ -225,7 +226,7 @@ def _unknown(
         return (
             f"each value of the target {target!r} must be known to be benign or a threat, but "
             f"{rows} of {n_rows} rows of {source} hold {_listed(unknown)}; add such values to "
-            f"data.negative or data.positive, for example data.positive=[{example}]."
+            f"data.negative or data.positive, for example {setting('data.positive', [example])}."
         )
     if len(present) > 100:
         return (
@@ -237,7 +238,7 @@ def _unknown(
     return (
         f"the target {target!r} must be 0 or 1 in every row, but {rows} of {n_rows} rows of "
         f"{source} hold other values; it has {_listed(present)}; say which are benign, for example "
-        f"data.negative=[{most}], or which are threats with data.positive=[...]."
+        f"{setting('data.negative', [most])}, or which are threats with data.positive=[...]."
     )
 
 

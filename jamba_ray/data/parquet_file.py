@@ -10,7 +10,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from jamba_ray.data.budget import Budget, Measured
-from jamba_ray.data.header import Choice, check_distinct, renamed_note, tidy_names
+from jamba_ray.data.header import Choice, check_distinct, check_width, renamed_note, tidy_names
 from jamba_ray.errors import DataError
 
 _BATCH_ROWS, _BATCH_CELLS, _BATCH_BYTES = 65_536, 1 << 21, 1 << 26
@@ -32,6 +32,7 @@ def read_parquet_file(file: Path, budget: Budget, choice: Choice) -> pa.Table:
 def parquet_names(file: Path) -> list[str]:
     """The column names, from the footer."""
     with _in_one_sentence(file), pq.ParquetFile(file) as opened:
+        check_width(file, len(opened.schema_arrow.names))
         return tidy_names(opened.schema_arrow.names)
 
 

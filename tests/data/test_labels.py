@@ -34,11 +34,11 @@ def test_spellings(cells):
 @pytest.mark.parametrize(
     ("cells", "sentence"),
     [
-        ([0, 1, 2], r"1 of 3 rows of f.csv hold other .*'2' \(1 rows\).* data.negative=\[0\]"),
+        ([0, 1, 2], r"1 of 3 rows of f.csv hold .*'2' \(1 rows\).* 'data.negative=\[\"0\"\]'"),
         ([0, 1, -1], "'-1'"),
         ([0.5, 1, 0], "'0.5'"),
         ([0, 1, float("inf")], "'inf'"),
-        (["left", "right", "right"], r"3 of 3 rows .*'right' \(2 rows\).* data.negative=\[right\]"),
+        (["left", "right", "right"], r"3 of 3 .*'right' \(2 rows\).* 'data.negative=\[right\]'"),
         (["0", "DDoS", "Bot"], r"data.negative=\["),
         (["yes", "maybe", "no"], r"data.negative=\["),
         ([0, 1, 2, 3], r"data.positive=\["),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import time
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jamba_ray.data import read_table
+from jamba_ray.config.data import TableSection
+from jamba_ray.data import prepare, read_table
 from jamba_ray.data.table import column_names
 from jamba_ray.errors import DataError
 from tests.data.bad_tables import (
@@ -254,3 +257,30 @@ def test_gzip_of_several_members_is_read_whole(tmp_path):
     parts = [gzip.compress(b"a,b\n1,2\n"), gzip.compress(b"3,4\n")]
     (tmp_path / "t.csv.gz").write_bytes(b"".join(parts))
     assert read_table(tmp_path / "t.csv.gz")["a"].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet", "jsonl"])
+def test_a_million_columns_are_refused_before_any_work(kind, tmp_path):
+    width = 1_000_000 if kind in {"csv", "tsv"} else 30_001
+    names = [*(f"c{i}" for i in range(width - 1)), "is_threat"]
+    path = tmp_path / f"wide.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.table({name: [0, 1] for name in names}), path)
+    elif kind == "jsonl":
+        path.write_text(json.dumps(dict.fromkeys(names, 1)) + "\n")
+    else:
+        mark = "," if kind == "csv" else "\t"
+        path.write_text("\n".join([mark.join(names), *[mark.join(["1"] * width)] * 4]))
+    begun = time.process_time()
+    with pytest.raises(DataError) as caught:
+        prepare(TableSection(path=str(path)))
+    assert time.process_time() - begun < 5
+    assert f"at most 30,000 columns, but has {width:,}" in str(caught.value)
+    assert "keep those that matter" in str(caught.value)
+
+
+def test_a_wide_table_is_read(tmp_path):
+    path = tmp_path / "wide.csv"
+    names = [f"c{i}" for i in range(20_000)]
+    path.write_text("\n".join([",".join(names), *[",".join(["1.5"] * 20_000)] * 3]))
+    assert read_table(path).shape == (3, 20_000)
