@@ -3,6 +3,7 @@ end."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import random
@@ -16,6 +17,7 @@ from pathlib import Path
 from jamba_ray.chaos.checker import Verdict, check
 from jamba_ray.chaos.faults import Fault
 from jamba_ray.chaos.history import History
+from jamba_ray.chaos.s3_server import CREDENTIALS, make_bucket, s3_server
 from jamba_ray.chaos.subject import STEP_S
 from jamba_ray.runners.runner import SAVE_EVERY_S
 from jamba_ray.study.lease import STALE_S
@@ -52,8 +54,12 @@ class Wait:
 class Sweep:
     """A sweep in ``folder`` that can be started again and again."""
 
-    def __init__(self, folder: Path, n_trials: int, seed: int, fault: Fault) -> None:
+    def __init__(
+        self, folder: Path, n_trials: int, seed: int, fault: Fault, endpoint: str | None
+    ) -> None:
         self._folder, self._n, self._seed, self._fault = folder, n_trials, seed, fault
+        self._endpoint = endpoint
+        self._started: list[subprocess.Popen[bytes]] = []
         self.history = History(folder.parent / "history.jsonl")
         self.output = folder.parent / "output.txt"
 
@@ -62,17 +68,58 @@ class Sweep:
         command = [sys.executable, "-m", "jamba_ray.chaos.subject", str(self._folder)]
         command += ["--trials", str(self._n), "--seed", str(self._seed)]
         command += ["--hangs"] if self._fault.hangs else []
+        command += [f"--bucket={self._endpoint}"] if self._endpoint else []
+        environment = {**os.environ, **(CREDENTIALS if self._endpoint else {})}
+        if self._fault.temporary:
+            temporary = self._folder.parent.absolute() / self._fault.temporary
+            temporary.mkdir(exist_ok=True)
+            environment["TMPDIR"] = str(temporary)
         with open(self.output, "ab") as output:
-            return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                # A fault may be meant for its whole group, which is not to be ours.
+                process_group=0,
+            )
+        self._started.append(process)
+        return process
+
+    def end(self) -> None:
+        """End what still runs, as where the round is interrupted."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
 
 
 def run_round(folder: Path, fault: Fault, *, times: int, n_trials: int, seed: int) -> Round:
     """A whole sweep with ``times`` injections of one fault; judged at its end."""
-    rng = random.Random(f"{seed} {fault.name}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    sweep = Sweep(folder, n_trials, seed, fault)
-    waits: list[Wait] = []
     broken: list[str] = []
+    with contextlib.ExitStack() as stack:
+        endpoint = None if fault.store == "folder" else stack.enter_context(s3_server())
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        sweep = Sweep(folder, n_trials, seed, fault, endpoint)
+        stack.callback(sweep.end)
+        if fault.store == "missing bucket":
+            broken = _refused(sweep, fault)
+        if endpoint is not None:
+            make_bucket(endpoint)
+        return _run_round(folder, fault, sweep, broken, times=times, n_trials=n_trials, seed=seed)
+
+
+def _run_round(
+    folder: Path,
+    fault: Fault,
+    sweep: Sweep,
+    broken: list[str],
+    *,
+    times: int,
+    n_trials: int,
+    seed: int,
+) -> Round:
+    rng = random.Random(f"{seed} {fault.name}")
+    waits: list[Wait] = []
     running = sweep.start()
     injected = recovered = 0
     for _ in range(times):
@@ -88,7 +135,8 @@ def run_round(folder: Path, fault: Fault, *, times: int, n_trials: int, seed: in
             broken.append(str(error))
             break
         broken += problem
-        if (wait := _next_step(sweep, running, since, survived=fault.driver_survives)) is not None:
+        survived = fault.driver_survives or fault.store == "missing bucket"
+        if (wait := _next_step(sweep, running, since, survived=survived)) is not None:
             recovered += 1
             waits.append(wait)
     broken += _to_the_end(sweep, running, folder)
@@ -105,6 +153,15 @@ def run_round(folder: Path, fault: Fault, *, times: int, n_trials: int, seed: in
         max((w.since_ray for w in waits if w.since_ray is not None), default=None),
         verdict,
     )
+
+
+def _refused(sweep: Sweep, fault: Fault) -> list[str]:
+    """A store that cannot be written is noticed before anything is trained."""
+    code = sweep.start().wait(timeout=_PATIENCE_S)
+    wrong = [] if code in fault.exit_codes else [f"without its store the driver ended with {code}"]
+    if any(event.name == "begin" for event in sweep.history.events()):
+        wrong.append("a trial was begun without a store")
+    return wrong
 
 
 def _wait_for_work(
@@ -126,11 +183,11 @@ def _go_on(
     sweep: Sweep, running: subprocess.Popen[bytes], fault: Fault
 ) -> tuple[subprocess.Popen[bytes], list[str]]:
     """The process that carries the sweep after the fault, and what went wrong on the way."""
-    if fault.driver_survives:
+    if fault.driver_survives or fault.store == "missing bucket":
         return running, []
     if fault.name.startswith("driver paused"):
         return _taken_over(sweep, running, fault)
-    code = running.wait(timeout=_PATIENCE_S)
+    code = running.wait(timeout=fault.ends_within_s)
     wrong = [] if code in fault.exit_codes else [f"the driver ended with {code}"]
     return sweep.start(), wrong
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from jamba_ray.driver.head_watch import descendants, is_alive
 
@@ -35,6 +36,17 @@ class Fault:
     """Whether some trials hang by themselves."""
     said: str | None = None
     """What the run that recovers has to say."""
+    ends_within_s: float = 300.0
+    """How soon the driver ends, where it does not survive."""
+    store: Literal["folder", "bucket", "missing bucket"] = "folder"
+    """Where the sweep keeps its results; what is missing at first must be noticed before a trial
+    is begun, and is there when the sweep is started again."""
+    temporary: str = ""
+    """A folder, below that of the round, for ``TMPDIR``; empty: the usual one."""
+
+
+def nothing(pid: int, folder: Path, rng: random.Random) -> None:
+    """What is wrong was wrong from the start."""
 
 
 def kill_driver(pid: int, folder: Path, rng: random.Random) -> None:
@@ -67,6 +79,19 @@ def kill_runner(pid: int, folder: Path, rng: random.Random) -> None:
 def terminate(pid: int, folder: Path, rng: random.Random) -> None:
     """SIGTERM, as spot drains and ``ray job stop`` do."""
     os.kill(pid, signal.SIGTERM)
+
+
+def terminate_group(pid: int, folder: Path, rng: random.Random) -> None:
+    """SIGTERM to the driver's process group, as ``timeout`` does: twice, to the driver first."""
+    os.kill(pid, signal.SIGTERM)
+    os.killpg(pid, signal.SIGTERM)
+
+
+def terminate_all(pid: int, folder: Path, rng: random.Random) -> None:
+    """SIGTERM to the driver and all below it, Ray included, as systemd and Slurm do."""
+    for process in (pid, *(process for process, _ in descendants(pid))):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGTERM)
 
 
 def pause_driver(pid: int, folder: Path, rng: random.Random) -> None:
@@ -105,6 +130,12 @@ def truncate_study(folder: Path, rng: random.Random) -> None:
     os.truncate(study, study.stat().st_size // 2)
     for suffix in ("-wal", "-shm"):
         Path(f"{study}{suffix}").unlink(missing_ok=True)
+
+
+def delete_study(folder: Path, rng: random.Random) -> None:
+    """The study's file is gone; what lies beside it is whole."""
+    for suffix in ("", "-wal", "-shm"):
+        (folder / f"study.db{suffix}").unlink(missing_ok=True)
 
 
 def flip_study(folder: Path, rng: random.Random) -> None:
@@ -153,6 +184,8 @@ def newest_checkpoints(folder: Path) -> list[Path]:
     return [found[-1] for found in steps if found]
 
 
+STOPPED_S = 20.0
+"""A stop takes 4 s on two idle cores; 10 s are promised, and a busy machine gets twice that."""
 _RAY_GONE = (0, 3, 75)
 """A driver whose Ray ends can be resumed, unless it reaches its end before."""
 
@@ -161,8 +194,28 @@ FAULTS = (
     Fault("StudyServer SIGKILL", kill_child("ray::StudyServer"), driver_survives=True),
     Fault("runner SIGKILL", kill_runner, driver_survives=True),
     Fault("raylet SIGKILL", kill_child("/raylet/raylet"), exit_codes=_RAY_GONE),
-    Fault("head SIGKILL", kill_child("gcs_server"), exit_codes=_RAY_GONE),
-    Fault("driver SIGTERM", terminate, exit_codes=(75,)),
+    Fault(
+        "head SIGKILL",
+        kill_child("gcs_server"),
+        exit_codes=_RAY_GONE,
+        ends_within_s=STOPPED_S,
+        said="Ray's gcs_server on this machine stopped the sweep",
+    ),
+    Fault("driver SIGTERM", terminate, exit_codes=(75,), ends_within_s=STOPPED_S),
+    Fault(
+        "process group SIGTERM",
+        terminate_group,
+        exit_codes=(75,),
+        ends_within_s=STOPPED_S,
+        said="SIGTERM stopped the sweep with its state saved",
+    ),
+    Fault(
+        "every process SIGTERM",
+        terminate_all,
+        exit_codes=(75,),
+        ends_within_s=STOPPED_S,
+        said="SIGTERM stopped the sweep with its state saved",
+    ),
     Fault("driver paused while another takes over", pause_driver, exit_codes=(74,)),
     Fault("study.db torn in half", after_kill(truncate_study), said="was restored from"),
     Fault("study.db with one bit flipped", after_kill(flip_study), said="was restored from"),
@@ -176,5 +229,13 @@ FAULTS = (
         after_kill(flip_newest_checkpoint, can_walk_back),
         said="Passed over a damaged checkpoint",
     ),
-    Fault("trials that hang", lambda *_: None, driver_survives=True, hangs=True),
+    Fault(
+        "study deleted, with a bucket",
+        after_kill(delete_study),
+        store="bucket",
+        said="was restored from",
+    ),
+    Fault("missing bucket", nothing, exit_codes=(74,), store="missing bucket"),
+    Fault("long TMPDIR", nothing, driver_survives=True, temporary="a" * 60),
+    Fault("trials that hang", nothing, driver_survives=True, hangs=True),
 )

@@ -21,14 +21,18 @@ import ray
 
 import jamba_ray.models  # noqa: F401  (registers the families)
 from jamba_ray.chaos.history import History
+from jamba_ray.chaos.s3_server import BUCKET
 from jamba_ray.checkpoints import Snapshot
 from jamba_ray.config.run import SweepConfig
+from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.data import prepare
 from jamba_ray.data.prepared import PreparedData
+from jamba_ray.driver import bucket_store
 from jamba_ray.driver.sweep import run_sweep
 from jamba_ray.errors import JambaError
 from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.runs.run_log import RunLog
 from jamba_ray.study.records import SweepProgress
 from jamba_ray.training import Decision, Member, Outcome, Report
 
@@ -126,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--trials", type=int, default=8)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--hangs", action="store_true")
+    options.add_argument("--bucket", help="address of an S3 server whose bucket is the store")
     given = options.parse_args(argv)
     history = History(given.folder.parent / "history.jsonl")
     config = sweep_config(given.trials, given.seed)
@@ -141,15 +146,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             history.note("finished", record.number, state=record.state, value=record.value)
 
     try:
-        folder = RunFolder(given.folder).create(resume=True)
-        result = run_sweep(
-            config,
-            parse_space(config),
-            prepare(config.data),
-            folder,
-            watch,
-            fit=partial(fit, history=str(history.path.absolute()), hangs=given.hangs),
-        )
+        folder = RunFolder(given.folder)
+        if given.bucket:
+            uri = StoreUri("s3", BUCKET).child(given.folder.name)
+            folder = RunFolder(given.folder, uri, given.bucket)
+        if said := bucket_store.create(folder, config):
+            print(f"note: {said}", flush=True)
+        with bucket_store.stored(folder, RunLog(folder.log)):
+            result = run_sweep(
+                config,
+                parse_space(config),
+                prepare(config.data),
+                folder,
+                watch,
+                fit=partial(fit, history=str(history.path.absolute()), hangs=given.hangs),
+            )
     except JambaError as error:
         print(f"error: {error}", flush=True)
         return int(error.exit_code)
