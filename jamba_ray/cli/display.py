@@ -15,7 +15,7 @@ from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import Params
 from jamba_ray.driver.capacity import MACHINES
-from jamba_ray.reports.words import LABELS, duration, short
+from jamba_ray.reports.words import LABELS, duration, params_in_words
 from jamba_ray.runs.run_log import RunLog
 from jamba_ray.study.records import SweepProgress, TrialRecord
 
@@ -183,4 +183,4 @@ def _value(value: float | None) -> str:
 
 
 def _words(params: Params) -> str:
-    return " ".join(f"{path.rpartition('.')[2]}={short(v)}" for path, v in params.items())
+    return params_in_words(params, " ")

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from jamba_ray.reports.words import LABELS, difference_in_words, duration, short
+from jamba_ray.reports.words import LABELS, difference_in_words, duration, params_in_words
 
 
 def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
@@ -61,6 +61,8 @@ def _chosen_on(summary: Mapping[str, Any], best: Mapping[str, Any]) -> str:
     if summary["command"] == "evaluate":
         return f"{best['rows']:,} labelled rows, threshold {best['threshold']:.3f} from training."
     epoch = f"epoch {best['epochs']:.3g}"
+    if (at := best.get("best_epoch")) is not None and at < best["epochs"]:
+        epoch = f"epoch {at:.3g} of {best['epochs']:.3g}"
     tested = "; the test rows were scored once, for this model" if best.get("test") else ""
     return f"Chosen by {label} on validation rows ({epoch}){tested}."
 
@@ -150,7 +152,7 @@ def _budget(budget: Mapping[str, Any]) -> str:
 
 
 def _params(params: Mapping[str, Any]) -> str:
-    return "  ".join(f"{path.rpartition('.')[2]}={short(value)}" for path, value in params.items())
+    return params_in_words(params, "  ")
 
 
 def _counts(trials: Mapping[str, int]) -> str:

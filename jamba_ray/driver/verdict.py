@@ -77,6 +77,7 @@ def of_winner(
             "params": dict(winner.params),
             "step": winner.best_step,
             "epochs": winner.epochs,
+            "best_epoch": best_epoch(winner),
             "rows_seen": winner.rows_seen,
             "checkpoint": folder.best.name,
             "config": trial.model_dump(mode="json"),
@@ -84,12 +85,20 @@ def of_winner(
         },
         "groups": recall_by_group(judged, data),
     }
-    if config.rival and (rival := train_rival(config.trial(), data)) is not None:
+    # LightGBM is the rival of the other families; beside itself it says nothing.
+    has_rival = config.rival and trial.model.name != "lightgbm"
+    if has_rival and (rival := train_rival(config.trial(), data)) is not None:
         rival_judged = judge(rival, data)
         found["rival"] = {"model": "lightgbm", **rival_judged.to_json()}
         found["comparison"] = difference(judged, rival_judged, data)
     write_bytes(folder.scores, score_table(judged, rival_judged, data))
     return found
+
+
+def best_epoch(trial: TrialRecord) -> float | None:
+    """The epoch of the checkpoint that is kept; None where the reports are not known."""
+    last = trial.curve[-1][0] if trial.curve else 0
+    return trial.epochs * trial.best_step / last if last else None
 
 
 def score_table(judged: Judged, rival: Judged | None, data: PreparedData) -> bytes:

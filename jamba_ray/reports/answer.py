@@ -14,7 +14,7 @@ from jamba_ray.config.params import put
 from jamba_ray.config.run import SweepConfig, TrainConfig
 from jamba_ray.config.settings import settings_of
 from jamba_ray.reports.run import FINAL, Run
-from jamba_ray.reports.words import LABELS, difference_in_words, duration, short
+from jamba_ray.reports.words import LABELS, difference_in_words, duration, names_of, short
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.reading import is_being_written
 
@@ -159,22 +159,23 @@ def metrics_table(run: Run) -> Table:
 
 
 def best_trials(run: Run, most: int = 10) -> Table:
-    """The leaderboard."""
-    done = [t for t in run.records if t.state == "complete" and t.value is not None]
+    """The leaderboard; a trial that was stopped early counts with its last value, marked so."""
+    ended = ("complete", "pruned")
+    done = [t for t in run.records if t.state in ended and t.value is not None]
     sign = -1.0 if run.maximize else 1.0
     done.sort(key=lambda t: (sign * (t.value or 0.0), t.number))
     paths = list(dict.fromkeys(path for t in done for path in t.params))[:6]
     head = [
         "trial",
         LABELS.get(run.objective, run.objective),
-        *(p.rpartition(".")[2] for p in paths),
+        *names_of(paths).values(),
         "epochs",
         "time",
     ]
     rows = [
         [
             str(t.number),
-            f"{t.value:.5f}",
+            f"{t.value:.5f}" + (" (pruned)" if t.state == "pruned" else ""),
             *(short(t.params[p]) if p in t.params else "" for p in paths),
             f"{t.epochs:.3g}",
             duration(t.seconds),

@@ -6,6 +6,7 @@ Each function takes folders or ``Run`` objects. The names are those of the user'
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def plot_run_comparison(runs: Runs, metric: str | None = None) -> Figure:
             )
         plot.parts.append(
             f'<circle class="dot s0" cx="{plot.px(interval["value"]):.1f}" cy="{y:.1f}" r="4.5">'
-            f"<title>{tip}</title></circle>"
+            f"<title>{escape(tip)}</title></circle>"
         )
         plot.text(left - 8, y + 4, name if len(name) <= 21 else f"{name[:20]}…", "r")
     for place, words in plot.x.ticks(4):

@@ -14,7 +14,7 @@ from jamba_ray.config.search import PrunerSection
 from jamba_ray.reports.importance import MIN_TRIALS, importance
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import Figure, Plot, Scale, colour_of
-from jamba_ray.reports.words import LABELS, duration, short
+from jamba_ray.reports.words import LABELS, duration, names_of, params_in_words
 from jamba_ray.study.records import TrialRecord
 from jamba_ray.study.sampling import rung_steps
 
@@ -43,17 +43,10 @@ def study_figures(run: Run) -> dict[str, Figure]:
         order = [*shares, *(p for p in distributions if p not in shares)][:_MAX_SLICES]
         for path in order:
             found[f"slice {path}"] = slice_of(run, scored, path, distributions[path])
-        # Conditional parameters may never occur together.
-        pair = next(
-            (
-                (a, b)
-                for a, b in itertools.combinations(order, 2)
-                if sum(1 for t in scored if a in t.params and b in t.params) >= MIN_TRIALS
-            ),
-            None,
-        )
-        if pair is not None:
-            found["contour"] = contour(run, scored, *pair, distributions)
+        # A conditional parameter would hide the trials without it, and with them a family.
+        shared = [p for p in order if all(p in t.params for t in scored)]
+        if len(shared) > 1 and len(scored) >= MIN_TRIALS:
+            found["contour"] = contour(run, scored, shared[0], shared[1], distributions)
     return found
 
 
@@ -171,7 +164,7 @@ def parallel(
         style = colour_of(ranks[trial.number] / max(1, len(scored) - 1))
         width_class = "bold" if ranks[trial.number] == len(scored) - 1 else ""
         plot.line(points, f"{style} {width_class}", _tip(run, trial))
-    names = [p.rpartition(".")[2] for p in paths]
+    names = list(names_of(paths).values())
     for i, (name, scale) in enumerate(zip([*names, label_of(run)], [*scales, value], strict=True)):
         at = plot.px(i)
         plot.parts.append(f'<path class="axis" d="M{at:.1f} {top - 4}V{height - bottom + 4}"/>')
@@ -192,12 +185,13 @@ def parallel(
 
 def importance_bars(shares: dict[str, float]) -> Figure:
     """A bar per parameter."""
-    row, left, width = 26, 128, 440
+    names = names_of(shares)
+    row, left, width = 26, max(128, 7 * max(map(len, names.values()))), 440
     height = row * len(shares) + 14
     plot = Plot(Scale(0, max(shares.values()) * 1.18), Scale(0, 1), width, height, left, 12, 8, 6)
     for i, (path, share) in enumerate(shares.items()):
         y = 8 + row * i
-        plot.text(left - 6, y + 14, path.rpartition(".")[2], "r")
+        plot.text(left - 6, y + 14, names[path], "r")
         plot.box(left, y + 3, plot.px(share), y + row - 7, "bar s0", f"{path}: {share:.1%}")
         plot.text(plot.px(share) + 5, y + 14, f"{share:.0%}", "dim")
     note = "Share of the objective's variation among good trials (PED-ANOVA, complete trials)."
@@ -223,7 +217,7 @@ def slice_of(
             f'<circle class="dot {style}" cx="{at:.1f}" cy="{plot.py(trial.value):.1f}" r="3.4">'
             f"<title>{escape(_tip(run, trial))}</title></circle>"
         )
-    name = path.rpartition(".")[2]
+    name = names_of(run.study.distributions if run.study else [path])[path]
     note = "Stronger colour: later trials; grey: pruned."
     return plot.figure(f"Slice: {name}", path, label_of(run), note)
 
@@ -266,7 +260,8 @@ def contour(
         "Orange: the winner; shading: ranks of the trials near by, the stronger the better, blank "
         "where none is near."
     )
-    a, b = (p.rpartition(".")[2] for p in (first, second))
+    names = names_of(distributions)
+    a, b = names[first], names[second]
     return plot.figure(f"{a} and {b}", first, second, note)
 
 
@@ -291,7 +286,7 @@ def _better(value: float, than: float, run: Run) -> bool:
 
 def _tip(run: Run, trial: TrialRecord) -> str:
     value = "-" if trial.value is None or not math.isfinite(trial.value) else f"{trial.value:.5f}"
-    params = ", ".join(f"{p.rpartition('.')[2]}={short(v)}" for p, v in trial.params.items())
+    params = params_in_words(trial.params, ", ")
     return (
         f"trial {trial.number} {trial.state}: {label_of(run)} {value}, {duration(trial.seconds)}"
         + (f"\n{params}" if params else "")

@@ -19,7 +19,7 @@ from jamba_ray.reports.compare import (
 from jamba_ray.reports.compare import table as runs_table
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import DARK, STYLE, Figure
-from jamba_ray.reports.words import lower_is_better
+from jamba_ray.reports.words import lower_is_better, names_of
 
 _NBSP = "\N{NO-BREAK SPACE}"
 _CSS = """
@@ -177,8 +177,9 @@ def _prose(sentence: str) -> str:
 def _chips(values: dict[str, str]) -> str:
     if not values:
         return ""
+    names = names_of(values)
     inner = "".join(
-        f"<span>{escape(path.rpartition('.')[2])} <b>{escape(value)}</b></span>"
+        f"<span>{escape(names[path])} <b>{escape(value)}</b></span>"
         for path, value in values.items()
     )
     return f'<div class="chips">{inner}</div>'

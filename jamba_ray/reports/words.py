@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 LABELS = {
@@ -45,6 +46,19 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def names_of(paths: Iterable[str]) -> dict[str, str]:
+    """Parameter -> its last part, or the whole path where two parameters end alike."""
+    paths = list(dict.fromkeys(paths))
+    lasts = Counter(path.rpartition(".")[2] for path in paths)
+    return {p: p if lasts[p.rpartition(".")[2]] > 1 else p.rpartition(".")[2] for p in paths}
+
+
+def params_in_words(params: Mapping[str, Any], between: str) -> str:
+    """``n_heads=4, learning_rate=0.001``."""
+    names = names_of(params)
+    return between.join(f"{names[path]}={short(value)}" for path, value in params.items())
 
 
 def short(value: Any) -> str:

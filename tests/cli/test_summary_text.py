@@ -5,6 +5,7 @@ import io
 import re
 import shlex
 import subprocess
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,8 +14,9 @@ from rich.console import Console
 from jamba_ray.cli.composition import compose_section
 from jamba_ray.cli.display import eta_s, trial_line
 from jamba_ray.cli.summary import count_states, exit_code, failures, finite
-from jamba_ray.cli.summary_text import difference_in_words, duration, print_summary
+from jamba_ray.cli.summary_text import _chosen_on, difference_in_words, duration, print_summary
 from jamba_ray.config.run import EvaluateConfig
+from jamba_ray.driver.verdict import best_epoch
 from jamba_ray.errors import ExitCode
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import SweepProgress, SweepResult, TrialRecord
@@ -180,6 +182,17 @@ def test_a_sweep_with_a_winner():
 
 def test_a_sweep_without_one():
     assert "No winner: 4 trials: 2 complete" in printed({**BASE, "best": None})
+
+
+def test_the_epoch_is_that_of_the_checkpoint_that_is_kept():
+    curve = tuple((step, 0.9 - 0.01 * step) for step in range(1, 21))
+    ended = replace(trial(3), epochs=10.0, best_step=8, curve=curve)
+    assert best_epoch(ended) == 4.0
+    assert best_epoch(replace(ended, curve=())) is None
+    best = {"epochs": 10.0, "best_epoch": 4.0}
+    summary = {"objective": "average_precision", "command": "sweep"}
+    assert "(epoch 4 of 10)" in _chosen_on(summary, best)
+    assert "(epoch 10)" in _chosen_on(summary, {**best, "best_epoch": 10.0})
 
 
 def test_the_next_commands_name_a_folder_of_any_name_through_a_shell(tmp_path):

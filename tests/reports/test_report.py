@@ -7,6 +7,7 @@ import subprocess
 from functools import partial
 from html import unescape
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pytest
 
@@ -21,6 +22,7 @@ from jamba_ray.reports import answer, markdown, page
 from jamba_ray.reports.compare import analyze_parameter_impact, get_best_runs
 from jamba_ray.reports.files import write_comparison, write_report
 from jamba_ray.reports.run import Run
+from jamba_ray.reports.words import names_of
 from jamba_ray.runs.run_folder import write_json
 from tests.study.studies import open_study
 from tests.tracking import folders
@@ -230,6 +232,53 @@ def test_the_commands_of_a_report_name_the_run_through_a_shell(tmp_path):
     evaluated = compose_section(EvaluateConfig, "evaluate", told["jamba_ray.evaluate"])
     reported = compose_section(ReportConfig, "report", told["jamba_ray.report"])
     assert evaluated.checkpoint == reported.run == str(place)
+
+
+def test_the_table_of_the_best_trials_holds_better_ones_that_were_stopped_early(finished):
+    run = Run(finished.path)
+    rows = answer.best_trials(run, most=30)[1:]
+    marked = {int(row[0]) for row in rows if row[1].endswith("(pruned)")}
+    assert marked == {t.number for t in run.records if t.state == "pruned"} != set()
+    values = [float(row[1].split()[0]) for row in rows]
+    assert values == sorted(values, reverse=True)
+
+
+def test_parameters_that_end_alike_are_told_apart():
+    paths = ["model.learning_rate", "training.learning_rate", "model.n_heads"]
+    assert list(names_of(paths).values()) == [*paths[:2], "n_heads"]
+
+
+def test_a_contour_is_drawn_only_of_what_all_trials_have(tmp_path, monkeypatch):
+    tree = {
+        "model": {
+            "name": {"type": "categorical", "choices": ["attention", "lightgbm"]},
+            "learning_rate": {
+                "type": "float",
+                "low": 0.1,
+                "high": 0.3,
+                "when": {"model.name": "lightgbm"},
+            },
+            "num_leaves": {"type": "int", "low": 7, "high": 63, "when": {"model.name": "lightgbm"}},
+        },
+        "training": {"learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}},
+    }
+    config = compose_section(SweepConfig, "config", ["+sweep=rivals"]).model_dump(mode="json")
+    monkeypatch.setattr(folders, "CONFIG", config)
+    monkeypatch.setattr(folders, "open_study", partial(open_study, tree=tree))
+    monkeypatch.setattr(folders, "curve", lambda params, seed: [0.1 * i for i in range(1, 10)])
+    run = Run(make_run(tmp_path / "night-1", n_trials=30)[0].path)
+    shown = run.figures()
+    assert {"slice model.learning_rate", "slice training.learning_rate"} <= set(shown)
+    assert shown["slice model.learning_rate"].title == "Slice: model.learning_rate"
+    assert set(shown["contour"].title.split(" and ")) == {"name", "training.learning_rate"}
+
+
+def test_a_comparison_of_runs_of_any_name_is_well_formed(tmp_path):
+    runs = [Run(make_run(tmp_path / name, n_trials=3)[0].path) for name in ("a<b>&c", 'x"y')]
+    text = write_comparison(runs, tmp_path / "c.html").read_text()
+    for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
+        ElementTree.fromstring(svg)
+    assert "<b>&c" not in text
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
