@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import netrc
 import os
 import secrets
 import shlex
+import stat
 import sys
 import time
 import uuid
@@ -24,6 +26,7 @@ from jamba_ray.cluster.diagnosis import Line
 from jamba_ray.cluster.doctor_job import MARK
 from jamba_ray.cluster.job_client import Jobs, is_loopback, require_access, token_path
 from jamba_ray.cluster.node_facts import Facts, facts
+from jamba_ray.cluster.surroundings import cluster_address, surroundings_mistake
 from jamba_ray.config.data import TableSection
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.submit import DoctorSection
@@ -76,11 +79,20 @@ def _local_lines(config: SweepConfig, own: DoctorSection) -> list[Line]:
     here = facts(config.store, config.store_endpoint, data_paths(config))
     return [
         *diagnosis.versions(here, []),
+        _ray_line(),
         *diagnosis.hardware([here]),
         *diagnosis.disks([here], own.free_gb),
         *diagnosis.store([here], config.store),
         *diagnosis.data([here], data_paths(config)),
     ]
+
+
+def _ray_line() -> Line:
+    """Whether a sweep that is started here gets its Ray: asked as the sweep asks."""
+    if mistake := surroundings_mistake():
+        return Line("fix", "Ray", mistake)
+    address = cluster_address()
+    return Line("ok", "Ray", "starts here" if address is None else f"answers at {address}")
 
 
 def _cluster_lines(
@@ -171,16 +183,27 @@ def _has_netrc_login() -> bool:
 
 
 def _make_token(path: Path) -> str:
-    """A new token file, readable by its owner alone; one that exists is kept."""
+    """Makes a token file that its owner alone can read; keeps one that nobody else could."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        path.chmod(0o600)
-        return f"{path} exists and is kept (0600)."
-    with os.fdopen(handle, "w") as file:
+    said = f"{path} holds a new token (0600): `ray up` copies it to every node."
+    with contextlib.suppress(FileNotFoundError):
+        found = path.lstat()
+        mode = stat.S_IMODE(found.st_mode)
+        is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+        if is_ours and not mode & 0o077 and found.st_size:
+            return f"{path} exists and is kept (0600)."
+        said = (
+            f"{path} held a token that others could read or change ({mode:04o}): a new one (0600) "
+            "replaces it. Copy it to the nodes of clusters that run (`ray up` does) and start them "
+            "anew: until then they take the old one."
+        )
+        if is_ours and not found.st_size:
+            said = f"{path} was empty and holds a new token (0600)."
+    new = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_hex(32))
-    return f"{path} holds a new token (0600): `ray up` copies it to every node."
+    os.replace(new, path)
+    return said
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from jamba_ray.cli import summary
 from jamba_ray.cli.composition import to_yaml
 from jamba_ray.cli.entry import Command, show_error
 from jamba_ray.cli.summary_text import print_summary
+from jamba_ray.cluster.resources import count_gpus
 from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.run import TrainConfig
 from jamba_ray.data import prepare
@@ -130,7 +131,7 @@ def _train(
         folder,
         data,
         workers=config.workers,
-        gpus=torch.cuda.device_count(),
+        gpus=count_gpus(),
         rows=config.tracking.name != "none",
         verbose=config.verbose,
         started=signals.install,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jamba_ray.cli.plan import course, first_forecast, forecast_in_words, n_trials
-from jamba_ray.cluster.resources import plan_runners, this_machine
+from jamba_ray.cluster.resources import count_gpus, plan_runners, this_machine
 from jamba_ray.config.budget import limit_of
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
@@ -45,7 +45,7 @@ class BudgetForecast:
             self._say(f"Ends when {self._limit.words} is used up; forecast after the first rung.")
             return
         plan = plan_runners(
-            this_machine(),
+            this_machine(count_gpus()),
             max_concurrent=self._config.max_concurrent,
             workers_per_trial=self._config.workers_per_trial,
             n_trials=self._config.n_trials,

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jamba_ray.cluster.resources import plan_runners, this_machine
+from jamba_ray.cluster.resources import count_gpus, plan_runners, this_machine
 from jamba_ray.config.budget import limit_of
 from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.params import with_params
@@ -55,7 +55,7 @@ def print_plan(
         )
     console.print(table)
     runners = plan_runners(
-        this_machine(),
+        this_machine(count_gpus()),
         max_concurrent=config.max_concurrent,
         workers_per_trial=config.workers_per_trial,
         n_trials=config.n_trials,

@@ -58,7 +58,16 @@ def hardware(nodes: Sequence[Facts]) -> list[Line]:
     lines = []
     for node in nodes:
         gpus = ", ".join(f"{g['name']} {g['memory_gb']:g} GB" for g in node["gpus"]) or "no GPU"
-        lines.append(Line("ok", f"{node['host']} hardware", f"{node['cpus']} CPUs, {gpus}"))
+        text = f"{node['cpus']} CPUs, {gpus}"
+        level: Level = "ok"
+        if node["torch_gpus"] < len(node["gpus"]):
+            # CUDA_VISIBLE_DEVICES may hide them, which is nobody's mistake.
+            level = "warn"
+            text += (
+                f": torch {node['versions'].get('torch', '')} can use {node['torch_gpus']} of "
+                f"{len(node['gpus'])} GPUs ({node['gpu_mistake'] or 'no reason given'})"
+            )
+        lines.append(Line(level, f"{node['host']} hardware", text))
     return lines
 
 

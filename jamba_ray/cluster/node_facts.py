@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypedDict
 
-from jamba_ray.cluster.resources import this_machine
+from jamba_ray.cluster.resources import count_gpus, gpu_mistake, this_machine
 from jamba_ray.errors import JambaError
 from jamba_ray.runs.probe import probe
 from jamba_ray.runs.run_folder import RunFolder
@@ -30,6 +30,10 @@ class Facts(TypedDict):
     cpus: int
     gpus: list[dict[str, Any]]
     """'name' and 'memory_gb' of each."""
+    torch_gpus: int
+    """Those that torch can use."""
+    gpu_mistake: str | None
+    """Why torch uses none; None: it does, or there are none."""
     free_gb: float
     clock_s: float
     """Seconds since 1970."""
@@ -55,6 +59,8 @@ def facts(
         versions={"python": platform.python_version(), **_versions()},
         cpus=this_machine().cpus,
         gpus=_gpus(),
+        torch_gpus=count_gpus(),
+        gpu_mistake=gpu_mistake(),
         free_gb=shutil.disk_usage(_existing(Path(store) if "://" not in store else Path())).free
         / 1e9,
         clock_s=time.time(),

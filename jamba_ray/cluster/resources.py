@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import os
 import warnings
@@ -65,6 +66,23 @@ def count_gpus() -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a driver that is too old
         return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def gpu_mistake() -> str | None:
+    """Returns why torch can use no GPU where the driver of one is loaded; None: it can, or there is
+    none, or CUDA_VISIBLE_DEVICES hides it."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not glob.glob("/proc/driver/nvidia/gpus/*") or hidden is not None or count_gpus():
+        return None
+    import torch
+
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA"
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except Exception as error:
+        return str(error).strip().splitlines()[0]
+    return None
 
 
 def plan_runners(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jamba_ray.cluster.nodes import NodeWatch
-from jamba_ray.cluster.resources import Machine, RunnerPlan, plan_runners
+from jamba_ray.cluster.resources import Machine, RunnerPlan, gpu_mistake, plan_runners
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import Params, SearchSpace
 from jamba_ray.data.prepared import PreparedData
@@ -146,6 +146,11 @@ def _ahead(config: SweepConfig, machine: Machine) -> tuple[str, ...]:
         return ()
     plan = plan_runners(machine, max_concurrent=config.max_concurrent, n_trials=config.n_trials)
     return ("jamba_ray.driver.worker_preload",) if plan.runners == machine.cpus else ()
+
+
+def _gpu_notes(local: bool) -> tuple[str, ...]:
+    why = gpu_mistake() if local else None
+    return () if why is None else (f"The GPU of this machine was not used: {why}.",)
 
 
 @contextlib.contextmanager
@@ -321,7 +326,13 @@ class _Running:
             wall_s=time.monotonic() - begun,
             goodput=last.goodput,
             runners=self._plan.runners,
-            notes=(*self._plan.notes, *self._opened.notes, *notes, *monitor.notes),
+            notes=(
+                *self._plan.notes,
+                *_gpu_notes(self._session.local),
+                *self._opened.notes,
+                *notes,
+                *monitor.notes,
+            ),
         )
 
 

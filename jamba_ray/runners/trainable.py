@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import JambaError, StorageError
 from jamba_ray.runners.preemption import PreemptedError, PreemptionNotice
-from jamba_ray.runners.runner import DetachedError, Fit, Job, counts
+from jamba_ray.runners.runner import DetachedError, Fit, Job, counts, root_cause
 from jamba_ray.runners.stack_probe import n_batches, what_pays
 from jamba_ray.runners.stack_runner import StackRunner
 from jamba_ray.runners.study_client import aside, call, server_of
@@ -69,8 +70,21 @@ class RunnerTrainable(tune.Trainable):
     def setup(  # type: ignore[override]
         self, config: dict[str, Any], settings: RunnerSettings, data: PreparedData
     ) -> None:
-        """Start the runner: data and modules are loaded once, for all stacks to come."""
+        """Start the runner: data and modules are loaded once, for all stacks to come. An error here
+        goes to the study and to a log: Tune would only say that the process ended."""
         self._server = server_of(settings.server)
+        try:
+            self._begin(config, settings, data)
+        except JambaError:
+            raise
+        except Exception as error:
+            why = f"the runner could not start on {os.uname().nodename}: {root_cause(error)}"
+            text = f"{why}\n{traceback.format_exc()}"
+            call(self._server.log, f"runner-{os.uname().nodename}-{os.getpid()}.log", text)
+            call(self._server.lost, str(config["ticket"]), why)
+            raise
+
+    def _begin(self, config: dict[str, Any], settings: RunnerSettings, data: PreparedData) -> None:
         self._base, self._settings = settings.base, settings
         # Kept: what a process put is gone when nothing there refers to it.
         self._handle = ray.put(ray.get_runtime_context().current_actor)

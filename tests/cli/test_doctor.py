@@ -41,10 +41,34 @@ def test_the_token_file_is_private_and_made_once(tmp_path, capsys):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     first = path.read_text()
     assert len(first) == 64
-    path.chmod(0o644)
     assert doctor.main(["doctor.make_token=true"]) == ExitCode.OK
+    assert "is kept" in capsys.readouterr().out
     assert path.read_text() == first
+
+
+@pytest.mark.parametrize("how", [0o644, 0o620, "link", "empty"])
+def test_a_token_that_others_could_read_is_replaced(how, tmp_path, capsys):
+    path = tmp_path / ".ray" / "auth_token"
+    path.parent.mkdir()
+    path.write_text("" if how == "empty" else "known")
+    path.chmod(0o600)
+    if how == "link":
+        path.rename(tmp_path / "elsewhere")
+        path.symlink_to(tmp_path / "elsewhere")
+    elif how != "empty":
+        path.chmod(how)
+    assert doctor.main(["doctor.make_token=true"]) == ExitCode.OK
+    assert ("was empty" if how == "empty" else "others could read") in capsys.readouterr().out
+    assert not path.is_symlink()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert len(path.read_text()) == 64
+    assert [one.name for one in path.parent.iterdir()] == ["auth_token"]
+
+
+def test_a_cluster_in_the_environment_that_is_gone(capsys, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    assert doctor.main(["doctor.free_gb=0.001"]) == ExitCode.UNAVAILABLE
+    assert "Ray must answer at 127.0.0.1:9" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ def _node(host="a", **changes) -> Facts:
         versions=versions,
         cpus=4,
         gpus=[{"name": "L4", "memory_gb": 24.0}],
+        torch_gpus=1,
+        gpu_mistake=None,
         free_gb=50.0,
         clock_s=0.0,
         store_mistake=None,
@@ -75,7 +77,15 @@ def test_this_machine_says_what_it_is(tmp_path):
     assert here["store_mistake"] is None
     assert here["data_mistake"] is None
     assert here["versions"]["ray"] != "none"
-    assert list((tmp_path / "runs").iterdir()) == []
+    assert list((tmp_path / "runs").glob("*")) == []
     gone = facts("/proc/none/runs", None, [str(tmp_path / "*.csv")], None)
     assert gone["store_mistake"] is not None
     assert gone["data_mistake"] is not None
+
+
+def test_a_gpu_that_torch_cannot_use_is_a_warning():
+    node = _node(torch_gpus=0, gpu_mistake="torch 2.13.0+cpu is built without CUDA")
+    (line,) = diagnosis.hardware([node])
+    assert line.level == "warn"
+    assert "can use 0 of 1 GPUs (torch 2.13.0+cpu is built without CUDA)" in line.text
+    assert _levels(diagnosis.hardware([_node()])) == ["ok"]

@@ -263,3 +263,16 @@ def test_a_real_model_is_trained(tmp_path):
     assert result.best.metrics["val/roc_auc"] > 0.8
     snapshot = CheckpointStore(folder.checkpoints).load(result.best.checkpoint)
     assert any(name.startswith("model/") for name in snapshot.tensors)
+
+
+def test_a_runner_that_cannot_start_says_why(tmp_path, monkeypatch):
+    """A GPU that Ray counts and torch cannot use: not "killed" with an empty log."""
+    monkeypatch.setattr("jamba_ray.driver.ray_session.count_gpus", lambda: 1)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    folder = RunFolder(tmp_path / "run").create()
+    result = trials.sweep(folder, trials.fit, n_trials=1)
+    (trial,) = result.trials
+    assert trial.state == "failed"
+    assert "the runner could not start on" in trial.reason
+    assert "CUDA" in trial.reason
+    assert any("Traceback" in path.read_text() for path in folder.logs.glob("runner-*.log"))
