@@ -76,6 +76,10 @@ def lines_with(position: int, *inserted: str) -> str:
     return "\n".join([*lines[:position], *inserted, *lines[position:]]) + "\n"
 
 
+def with_unit(value: float) -> str:
+    return f"{value / 1e6:6.1f} M" if value > 2e6 else f"{value:8.0f}"
+
+
 @dataclass(frozen=True)
 class Case:
     """A file, and what it must give: the features or, with ``refused``, one sentence."""
@@ -216,6 +220,14 @@ CASES = {
     "05 names are numbers": Case(
         text(rows(), ["0", "1", "2", "3", "4", "label"]), features=set("01234")
     ),
+    "06 a decimal comma": Case(
+        text([{**r, "dur": str(r["dur"]).replace(".", ",")} for r in rows()], delimiter=";"),
+        says="'dur' is read with ',' as decimal sign",
+    ),
+    "07 thousands": Case(
+        text([{**r, "bytes_s": f"{int(r['bytes_s'] * 1000):,}"} for r in rows()]),
+        says="'bytes_s' is read with ',' between thousands",
+    ),
     "08 the header again": Case(
         lines_with(90, REPEATED).replace("\n53,", f"\n{REPEATED}\n53,", 2),
         says="3 lines of t.csv repeat its header",
@@ -253,6 +265,12 @@ CASES = {
         text([{**r, "cat": " Fuzzers" if r["label"] else ""} for r in rows()]),
         features={*FLOWS, "cat"},
         says="'cat' alone tells the label",
+    ),
+    "14 hex and dashes": Case(
+        text([{**r, "sport": "0x000b" if i % 61 == 0 else "-" if i % 11 == 0 else 1024 + 97 * i}
+              for i, r in enumerate(rows())]),
+        features={*FLOWS, "sport", "sport (missing)"},
+        says="'sport' is read with '0x' as hexadecimal.*cells that are unset",
     ),
     "15 odd names": Case(text(rows(), ODD), features=set(ODD[:-1]), options={"target": ODD[-1]}),
     "15 odd names, dropped": Case(
@@ -322,6 +340,10 @@ CASES = {
     "26 codes with a point": Case(
         text([{**r, "dst_port": f" {r['dst_port']}.0"} for r in rows()]),
         options={"categorical": ["dst_port"]},
+    ),
+    "29 a unit": Case(
+        text([{**r, "bytes_s": with_unit(300 * r["bytes_s"])} for r in rows()]),
+        says="'bytes_s' is read with units of bytes",
     ),
     "30 spaces in Parquet": Case(
         lambda path: pd.read_csv(io.StringIO(text(rows(), CICIDS))).to_parquet(path),
