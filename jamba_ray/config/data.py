@@ -43,10 +43,16 @@ Labels = Annotated[tuple[str, ...], BeforeValidator(_label_names)]
 """Values of a label column, one or several."""
 
 
+COMMON = "common"
+"""What ``data.columns`` is where the columns that all files have are read."""
+
+
 def _columns(value: Any) -> Any:
     if value is None:
         return ()
-    if isinstance(value, str) and value != "common":
+    if value in ("common", ["common"]):
+        return (COMMON,)
+    if isinstance(value, str):
         raise ValueError(
             f"must be `common` or the list of all names, but is {value!r}. "
             "Give for example [dst_port, proto, label]"
@@ -150,7 +156,7 @@ class TableSection(DataSection):
     """File, folder or glob of the test rows; None: a share of ``path`` (``split.test``)."""
     extra_tests: dict[str, str] = Field(default_factory=dict)
     """Further test sets by name, scored once for the winner."""
-    columns: Annotated[Literal["common"] | tuple[Column, ...], BeforeValidator(_columns)] = ()
+    columns: Annotated[tuple[Column, ...], BeforeValidator(_columns)] = ()
     """A list: the names of all columns, for CSV files without a header line. ``common``: of files
     with different columns, those that all have are read."""
     target: Column = "is_threat"
@@ -195,7 +201,7 @@ class TableSection(DataSection):
                 f"`positive` and `negative` must not share values, but both name {shared}"
             )
         twice = sorted({n for n in self.columns if self.columns.count(n) > 1})
-        if self.columns != "common" and twice:
+        if twice:
             raise ValueError(f"`columns` must not name a column twice, but {twice[0]!r} is")
         if self.split.kind == "time" and self.timestamp is None:
             raise ValueError("`split.kind` 'time' needs `timestamp`. Set `data.timestamp=<column>`")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
+from jamba_ray.config.data import COMMON, DataSection, SyntheticSection, TableSection
 from jamba_ray.config.names import nearest
 from jamba_ray.data.cells import to_names
 from jamba_ray.data.header import UNNAMED, may_be_index
@@ -187,7 +187,7 @@ def by_columns(
 
 def _given(section: TableSection) -> tuple[str, ...]:
     """The names for files without a header."""
-    return () if section.columns == "common" else section.columns
+    return () if section.columns == (COMMON,) else section.columns
 
 
 def _named(section: TableSection, keep: Collection[str]) -> set[str]:
@@ -202,7 +202,7 @@ def _left_out(
 ) -> tuple[set[str], tuple[str, ...]]:
     """The columns of a table that are not read, and sentences on those that nobody named."""
     drop, notes = set(section.drop), list[str]()
-    files = file_columns(path, _given(section)) if section.columns == "common" else ()
+    files = file_columns(path, _given(section)) if section.columns == (COMMON,) else ()
     present = [set(names) - drop for _, names in files]
     missing = {name for names in present for name in names if any(name not in p for p in present)}
     if missing:

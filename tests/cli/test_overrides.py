@@ -103,6 +103,13 @@ def test_a_list_without_brackets_is_refused_with_the_way_out():
     assert """Write 'data.drop=["a=b"]'.""" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["columns", "positive", "negative"])
+def test_names_and_label_values_are_texts_too(name):
+    given = f"data.{name}=[a=b,dst port[tcp],0]"
+    config = compose_section(TrainConfig, "config", ["data=table", "data.path=x", given])
+    assert getattr(config.data, name) == ("a=b", "dst port[tcp]", "0")
+
+
 def test_a_home_folder_is_found_though_the_shell_did_not_expand_it(monkeypatch):
     monkeypatch.setenv("HOME", "/home/ann")
     assert compose_section(TrainConfig, "config", ["store=~/runs"]).store == "/home/ann/runs"
