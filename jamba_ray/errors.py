@@ -20,21 +20,25 @@ class ExitCode(IntEnum):
     NONE_SUCCEEDED = 4
     """No trial succeeded, so there is no winner."""
     WORSE = 5
-    """There is a winner, but it is worse than the champion by more than the margin."""
+    """``submit``: there is a winner, but it is worse than the champion by more than the margin."""
     CONFIG = 64
-    """The configuration is wrong; nothing was started."""
+    """The configuration is wrong (all mistakes are named at once); nothing was started."""
     DATA = 65
     """The data cannot be used; nothing was started."""
     UNAVAILABLE = 69
-    """The machine or the cluster lacks what was asked for."""
+    """The machine or the cluster lacks what was asked for. ``submit``: the cluster has not answered
+    for ``submit.patience_s``, or lost the job."""
     INTERNAL = 70
     """A defect of jamba_ray itself; the log has the traceback."""
     RUN_EXISTS = 73
-    """The run name is taken; nothing was overwritten."""
+    """The run name is taken, or another process writes the run; nothing was overwritten. Choose
+    ``resume=true``, ``overwrite=true`` or another ``run=``."""
     STORAGE = 74
     """The store was lost or is damaged; what was acknowledged is intact."""
     INTERRUPTED = 75
-    """Stopped by a signal with its state saved; ``resume=true`` continues."""
+    """Stopped by a signal, or by the end of the Ray that it had started, with its state saved:
+    ``resume=true`` continues. ``submit``: the sweep was stopped or killed on the cluster, and the
+    same command continues it."""
 
 
 class JambaError(Exception):

@@ -121,10 +121,13 @@ class SyntheticSection(DataSection):
 
     name: Literal["synthetic"] = "synthetic"
     n_samples: Annotated[int, Field(ge=200, le=50_000_000)] = 35_000
+    """Rows to make, before they are split."""
     n_features: Annotated[int, Field(ge=6, le=512)] = 20
+    """Feature columns to make."""
     threat_ratio: Share = 0.5
     """Share of threats among all rows."""
     random_state: int = 42
+    """Seed of the generator: the same seed makes the same rows."""
     label_noise: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.02
     """Share of the rarer class whose labels are flipped, and as many of the other class."""
     noise: Annotated[float, Field(ge=0.0)] = 0.5

@@ -97,7 +97,9 @@ class ExperimentConfig(TrialConfig):
     run: RunName | None = Field(default=None, json_schema_extra=NOT_IN_FINGERPRINT)
     """Name of the run folder; None: made from the sweep's name and the time."""
     resume: bool = Field(default=False, json_schema_extra=NOT_IN_FINGERPRINT)
+    """Continue the run of this name from what is stored; where there is none, start it."""
     overwrite: bool = Field(default=False, json_schema_extra=NOT_IN_FINGERPRINT)
+    """Replace the run of this name."""
     dry_run: bool = Field(default=False, json_schema_extra=NOT_IN_FINGERPRINT)
     """Print what would happen and start nothing."""
     verbose: bool = Field(default=False, json_schema_extra=NOT_IN_FINGERPRINT)
@@ -156,11 +158,13 @@ class SweepConfig(ExperimentConfig):
     """``python -m jamba_ray.sweep``."""
 
     sweep_name: RunName = Field(default="sweep", json_schema_extra=NOT_IN_FINGERPRINT)
+    """Name of the sweep: the run folder's name begins with it."""
     search_space: dict[str, Any] = Field(default_factory=dict)
     """Shadow tree of the configuration (see ``jamba_ray.config.space``)."""
     n_trials: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=16, json_schema_extra=NOT_IN_FINGERPRINT
     )
+    """Trials to run, counted over all sessions of the run."""
     budget: BudgetSection = Field(default=BudgetSection(), json_schema_extra=NOT_IN_FINGERPRINT)
     """What the sweep may use; it then ends as ever, with what it found."""
     max_concurrent: Annotated[int, Field(ge=1)] | None = Field(
@@ -226,4 +230,6 @@ class EvaluateConfig(Section):
     run: RunName | None = None
     """Name of the folder for the result; None: made from the time."""
     overwrite: bool = False
+    """Replace the run of this name."""
     verbose: bool = False
+    """Let Ray and the libraries print what they like."""

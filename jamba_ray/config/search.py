@@ -31,6 +31,7 @@ class SamplerSection(Section):
     """Optuna's samplers by name."""
 
     name: Literal["tpe", "random", "grid", "qmc", "gp"] = "tpe"
+    """How the next trial's parameters are proposed."""
     n_startup_trials: Annotated[int, Field(ge=1)] = 8
     """Random trials before ``tpe`` or ``gp`` begin to model."""
     multivariate: bool = True
@@ -42,6 +43,7 @@ class PrunerSection(Section):
     ``SuccessiveHalvingPruner``, so that rungs live in the study and survive any crash."""
 
     name: Literal["asha", "none"] = "asha"
+    """``asha`` stops poor trials early; ``none`` trains each trial to its end."""
     min_rows: Annotated[int, Field(ge=1)] | None = None
     """Rows a trial sees before the first rung; None: three reports."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3

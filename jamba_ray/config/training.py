@@ -21,6 +21,7 @@ class TrainingSection(Section):
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         default=2e-3, json_schema_extra=FUSIBLE
     )
+    """Peak learning rate of AdamW: reached after ``warmup``, then lowered along a cosine."""
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
         default=1e-4, json_schema_extra=FUSIBLE
     )
@@ -36,6 +37,7 @@ class TrainingSection(Section):
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(
         default=0.0, json_schema_extra=FUSIBLE
     )
+    """How far the labels 0 and 1 are moved towards each other in the loss; 0: not at all."""
     batch_size: Annotated[int, Field(ge=1, le=1_048_576)] = 256
     """Rows per optimizer step (the global batch, whatever the number of workers)."""
     accumulate: Annotated[int, Field(ge=1, le=1024)] = 1

@@ -28,6 +28,7 @@ class LightgbmSection(ModelSection):
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
     """Shrinkage of each tree (``training.learning_rate`` is for networks)."""
     num_leaves: Annotated[int, Field(ge=2, le=131_072)] = 31
+    """Leaves of a tree at most."""
     max_depth: Annotated[int, Field(ge=-1, le=1024)] = -1
     """Largest depth of a tree; -1: no limit but ``num_leaves``."""
     min_child_samples: Annotated[int, Field(ge=0)] = 20

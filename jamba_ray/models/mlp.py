@@ -36,6 +36,7 @@ class MlpSection(ModelSection):
     dropout_rate: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
         default=0.1, json_schema_extra=FUSIBLE
     )
+    """Dropout after each layer."""
     feature_masking: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
         default=0.1, json_schema_extra=FUSIBLE
     )
@@ -44,6 +45,7 @@ class MlpSection(ModelSection):
     embedding: Embedding = "ple"
     """How a number becomes a vector: piecewise-linear, periodic or linear."""
     norm: Norm = "layer"
+    """Normalisation of the layers."""
 
 
 class Mlp(nn.Module):

@@ -1,0 +1,71 @@
+"""Says what lies in a run folder; ``test_reference.py`` holds it against a real sweep."""
+
+FILES = {
+    "summary": "the result as strict JSON, see below",
+    "trials": "one row a trial, see below",
+    "study": "the Optuna study: every trial with its curve and its state; the truth of the run",
+    "best": "the winner: safetensors (or LightGBM's text) and JSON, its preprocessing included; "
+    "`jamba_ray.load` reads it",
+    "report": "the report for people: one file, no script, no outside request",
+    "report.md": "the same as Markdown",
+    "scores": "the winner's score (and the baseline's) of every validation and test row",
+    "checkpoints": "the best trials' checkpoints and the newest one of each running trial",
+    "config": "the resolved configuration",
+    "log": "what the command did",
+    "logs": "what runners and ranks wrote, with the traceback of each failed trial",
+    "rows": "`rows/trial-0007.jsonl`: every report of every trial, a line of JSON each; in a "
+    "bucket `rows.jsonl.gz` (while the run goes on, what is new is in `rows/part-*.jsonl.gz`)",
+    "wandb": "with `tracking=wandb`: the runs that W&B's client wrote",
+    "tensorboard": "with `tracking.tensorboard=true`: event files, a folder a trial",
+    "tracking.json": "how far each follower came",
+    "dashboard.json": "with `python -m jamba_ray.dashboard`: the W&B workspace and report as code",
+}
+"""An attribute of ``RunFolder``, or a name -> what lies there. Other files there are our own."""
+
+SUMMARY = {
+    "command": "`sweep`, `train` or `evaluate`",
+    "run": "the run's name",
+    "status": "`running` (also after `kill -9`), `ok`, `some_failed`, `none_succeeded`, "
+    "`interrupted`, `storage_lost` or `failed`",
+    "exit_code": "the exit code of the command; null while it runs",
+    "ended": "why the sweep ended, in a sentence",
+    "objective": "the validation metric that decides",
+    "trials": "number of trials by state: `complete`, `pruned`, `failed`, `running`",
+    "best": "the winner: `trial`, `params`, `step`, `epochs`, `best_epoch`, `rows_seen`, "
+    "`checkpoint`, `config`, `threshold`, `val`, `test` and `extra_tests` (each metric with "
+    "`value`, `low`, `high`); null without one",
+    "rival": "the baseline, LightGBM with its defaults: `model`, `threshold`, `val`, `test`; null "
+    "where there is none",
+    "comparison": "metric -> paired 95 % interval of winner minus baseline on the test rows",
+    "bayes": "the scores of the true probabilities, where they are known (synthetic data), or null",
+    "groups": "recall by group (`data.group`), and whether training saw the group; null "
+    "without one",
+    "importance": "parameter -> its share of what decides the objective",
+    "failures": "failed trials by root cause: `reason`, `count`, `trials`",
+    "notes": "what was found or assumed on the way, in sentences",
+    "wall_s": "seconds from the start to the verdict",
+    "goodput": "share of runner time that went into training steps",
+    "budget": "limit, what was spent, forecasts; null without one",
+    "config_fingerprint": "digest of all settings that make the experiment",
+    "data_fingerprint": "digest of the rows and how they were prepared",
+    "versions": "of Python, jamba_ray and the packages that matter",
+    "folder": "path of the run folder",
+    "report": "path of the report",
+    "next": "commands that may follow, ready to paste",
+}
+"""Key of ``summary.json`` of a sweep -> what it holds."""
+
+TRIALS = {
+    "number": "the trial",
+    "state": "`complete`, `pruned`, `failed` or `running`",
+    "value": "the objective of its best report",
+    "params.*": "a column for each parameter, such as `params.training.learning_rate`",
+    "val/*": "a column for each validation metric",
+    "epochs": "passes over the training rows, a fraction too",
+    "rows_seen": "training rows that it saw",
+    "seconds": "wall time from start to end",
+    "goodput_s": "seconds of it in training steps",
+    "reason": "why it failed or was pruned",
+    "checkpoint": "name of its best checkpoint, where it is kept",
+}
+"""Column of ``trials.parquet`` -> what it holds."""
