@@ -1,4 +1,5 @@
-"""Says what lies in a run folder; ``test_reference.py`` holds it against a real sweep."""
+"""Says what lies in a run folder; ``tests/integration/test_readme.py`` holds it
+against a real sweep."""
 
 FILES = {
     "summary": "the result as strict JSON, see below",

@@ -1,34 +1,32 @@
-"""Every command of the README runs: a README that has drifted fails here.
+"""Every command of the README, the tutorials and the how-to pages runs.
 
-A block that sets up an environment or runs the tests themselves is run by the slow test below, in a
-fresh virtual environment, as a newcomer would.
+Each command is composed in the default run, so that a setting that has gone fails at once. The
+README's are also run, in its order and on fewer rows; those of the other pages, which take minutes,
+are `slow`. Commands that set up an environment or run the tests themselves are run by the last test
+in a fresh virtual environment, as a newcomer would.
 """
 
+import importlib
 import os
 import re
 import shlex
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from jamba_ray.data import generate
-from tests.integration.conftest import SMALL
+from jamba_ray.runs.run_folder import RunFolder
+from tests.docs.pages import PAGES, ROOT, blocks, name_of
+from tests.docs.run_contract import FILES, SUMMARY, TRIALS
+from tests.integration.conftest import SMALL, summary_of
 
-ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
-
-
-def commands(language="bash"):
-    lines = "".join(blocks(language)).splitlines()
-    return [line.partition("   #")[0].strip() for line in lines if line.strip()]
-
+README = ROOT / "README.md"
+RUN = [page for page in PAGES if page != ROOT / "cluster" / "README.md"]
+"""The pages whose commands run; ``tests/cluster/`` sees to those of ``cluster/README.md``."""
 
 ELSEWHERE = {
     "python -m jamba_ray.doctor": "cluster/test_ray_up.py",
@@ -38,34 +36,49 @@ ELSEWHERE = {
     "RAY_UP_enable_autoscaler_v2=0 ray up": "cluster/test_ray_up.py",
     "export RAY_AUTH_MODE=token": "cluster/test_submit.py",
     "ray dashboard": "cluster/test_ray_up.py",
+    "ray down": "cluster/test_ray_up.py",
 }
 """Commands that need a cluster, a W&B server or minutes: where they are run instead."""
-SETUP = ("python -m venv", "pip install", "pytest", "ruff format")
+SETUP = ("python3 -m venv", "pip install", "pytest", "ruff format")
 """Commands that set up an environment or run these very tests: see the slow test below."""
 
 
+def commands(page):
+    return [line for b in blocks(page) if b.language == "bash" for line in b.commands]
+
+
 def is_ours(line):
-    return line.startswith("python -m jamba_ray.") and not line.startswith(tuple(ELSEWHERE))
+    """Whether the line is a command of jamba_ray."""
+    return line.startswith(("python -m jamba_ray.", "jamba-ray "))
 
 
-OURS = [line for line in commands() if is_ours(line)]
+def runs_here(line):
+    return is_ours(line) and not line.startswith(tuple(ELSEWHERE))
 
 
-def test_nothing_in_the_readme_escapes_these_tests():
+def split(line):
+    """(name, arguments) of a command of ours."""
+    words = shlex.split(line)
+    if words[0] == "jamba-ray":
+        return words[1], words[2:]
+    return words[2].removeprefix("jamba_ray."), words[3:]
+
+
+def test_nothing_escapes_these_tests():
+    lines = [line for page in RUN for line in commands(page)]
     known = (*SETUP, *ELSEWHERE)
-    assert [line for line in commands() if not is_ours(line) and not line.startswith(known)] == []
-    assert len(OURS) >= 12
+    assert [x for x in lines if not runs_here(x) and not x.startswith(known)] == []
+    assert sum(map(runs_here, lines)) >= 25
+    assert sum(map(runs_here, commands(README))) >= 4
     for start, place in ELSEWHERE.items():
-        assert any(line.startswith(start) for line in commands()), f"{start}: no longer there"
+        assert any(line.startswith(start) for line in lines), f"{start}: no longer there"
         assert (ROOT / "tests" / place).exists(), place
 
 
-@pytest.fixture(scope="module")
-def newcomer(tmp_path_factory):
-    """A folder with the files that the README's examples name."""
+def user_files(folder):
+    """The files that the examples name."""
     from jamba_ray.config.data import SyntheticSection
 
-    folder = tmp_path_factory.mktemp("newcomer")
     frame = generate(SyntheticSection(n_samples=1200, n_features=6))
     frame = frame.drop(columns=["bayes", "family"])
     frame.to_csv(folder / "flows.csv", index=False)
@@ -73,96 +86,123 @@ def newcomer(tmp_path_factory):
     return folder
 
 
+def write_sweep(folder, text):
+    """Writes a block of YAML under the name in its first line."""
+    name = re.match(r"# (sweeps/\w+\.yaml)\n", text)
+    assert name, "the first line of a block of YAML names its file: # sweeps/mine.yaml"
+    (folder / "sweeps").mkdir(exist_ok=True)
+    (folder / name.group(1)).write_text(text)
+
+
 def smaller(line):
-    """The same command on fewer rows, so that all of them take a minute; the first keeps its
-    promise of time in the slow test."""
-    words = shlex.split(line)
-    small = list(SMALL)
-    if "data=table" in words:
+    """The same command on fewer rows and trials; the README's first one keeps its promise of time
+    in the slow test."""
+    name, words = split(line)
+    small = list(SMALL) if name in {"sweep", "train", "evaluate"} and "--help" not in words else []
+    if any(word.startswith("data.path=") for word in words):
         small = [s for s in small if not s.startswith("data.")]
-    name = words[2].removeprefix("jamba_ray.")
     if name == "evaluate":
         small = [s for s in small if s.startswith("data.")]
     if "model=mlp" in words:
         small = [s for s in small if s != "model.hidden_dim=8"]
-    if name == "sweep":
+    if name == "sweep" and small:
         small.append("n_trials=2")
-    if name not in {"sweep", "train", "evaluate"} or "--help" in words:
-        small = []
-    given = {w.partition("=")[0] for w in words}
-    return [sys.executable, *words[1:], *(s for s in small if s.partition("=")[0] not in given)]
+        words = [word for word in words if not word.startswith("n_trials=")]
+    given = {word.partition("=")[0] for word in words}
+    small = [s for s in small if s.partition("=")[0] not in given]
+    return [sys.executable, "-m", f"jamba_ray.{name}", *words, *small]
 
 
-def runs_named(line):
-    return set(re.findall(r"[\w-]+", " ".join(re.findall(r"runs?[=/]\[?([\w,-]+)", line))))
+def test_a_command_is_made_smaller_and_stays_itself():
+    line = "python -m jamba_ray.sweep +sweep=rivals n_trials=12 data=table data.path=flows.csv"
+    module, *words = smaller(line)[2:]
+    assert module == "jamba_ray.sweep"
+    assert {"+sweep=rivals", "data.path=flows.csv", "n_trials=2", "training.epochs=1"} <= set(words)
+    assert not any(w.startswith("data.n_") or w == "n_trials=12" for w in words)
+    assert split("jamba-ray train model=mlp") == ("train", ["model=mlp"])
 
 
-def needs(line, earlier):
-    """Which of ``earlier`` must have ended: those of its runs; all, where it looks for runs."""
-    if line.split()[2] == "jamba_ray.report" and not runs_named(line):
-        return list(earlier)
-    return [e for e in earlier if runs_named(e) & runs_named(line)]
-
-
-def test_what_a_command_needs_is_found_in_the_readme():
-    (both,) = [line for line in OURS if "runs=[" in line]
-    assert runs_named(both) == {"rivals-1", "one"}
-    assert needs(both, ["sweep run=rivals-1 seed=1", "train run=one", "train run=other"]) == [
-        "sweep run=rivals-1 seed=1",
-        "train run=one",
-    ]
-
-
-@pytest.mark.timeout(600)
-def test_every_command_of_ours_runs_in_the_order_of_the_readme(newcomer):
-    """Two at a time, where the second needs nothing of the first: most of each is waiting."""
-    running = {}
-
-    def run(line, awaited):
-        wait(awaited)
-        return subprocess.run(
-            smaller(line), cwd=newcomer, capture_output=True, text=True, timeout=300
-        )
-
-    with ThreadPoolExecutor(2) as pool:
-        for line in OURS:
-            awaited = [running[e] for e in needs(line, running)]
-            running[line] = pool.submit(run, line, awaited)
-    for line, future in running.items():
-        done = future.result()
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-
-
-def test_the_python_of_the_readme_runs(newcomer):
-    if not (newcomer / "runs" / "rivals-1").exists():
-        for line in OURS:
-            if "run=one" in line.split() or "run=rivals-1" in line.split():
-                subprocess.run(smaller(line), cwd=newcomer, capture_output=True, timeout=300)
-    for code in blocks("python"):
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=newcomer, capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == 0, done.stderr
-
-
-def test_the_yaml_of_the_readme_is_a_sweep(newcomer, monkeypatch):
-    from jamba_ray.cli.composition import compose_section
+@pytest.mark.parametrize("page", RUN, ids=name_of)
+def test_each_command_composes(page, tmp_path, monkeypatch):
+    """Settings and options that a page names exist and take the values that it gives."""
+    from jamba_ray.cli.composition import compose_section, split_flags
+    from jamba_ray.cli.split_settings import split_settings
     from jamba_ray.config.run import SweepConfig
+    from jamba_ray.config.submit import DoctorSection, SubmitSection
     from jamba_ray.config.sweep_space import parse_space
 
-    (text,) = blocks("yaml")
-    (newcomer / "sweeps").mkdir(exist_ok=True)
-    (newcomer / "sweeps" / "mine.yaml").write_text(text)
-    monkeypatch.chdir(newcomer)
-    config = compose_section(SweepConfig, "config", ["+sweep=mine"])
-    assert len(parse_space(config).parameters) == 4
+    monkeypatch.chdir(user_files(tmp_path))
+    of_sweep = {"submit": SubmitSection, "doctor": DoctorSection}
+    for block in blocks(page):
+        if block.language == "yaml":
+            write_sweep(tmp_path, block.text)
+        for line in filter(is_ours, block.commands if block.language == "bash" else []):
+            name, words = split(line)
+            if name == "chaos":
+                continue
+            overrides = split_flags(words)[1]
+            if name in of_sweep:
+                _, overrides = split_settings(of_sweep[name], name, overrides)
+                config = compose_section(SweepConfig, "config", overrides)
+            else:
+                command = importlib.import_module(f"jamba_ray.{name}").COMMAND
+                config = compose_section(command.section, command.primary, overrides)
+            if isinstance(config, SweepConfig) and config.search_space:
+                assert parse_space(config).parameters
 
 
-def test_exit_codes_are_those_of_the_code():
-    from jamba_ray.errors import ExitCode
+def run_page(page, folder):
+    """Runs what a page says, from top to bottom."""
+    user_files(folder)
+    environment = {**os.environ, "COLUMNS": "120", "MPLBACKEND": "agg"}
+    for block in blocks(page):
+        lines = []
+        if block.language == "yaml":
+            write_sweep(folder, block.text)
+        elif block.language == "python":
+            lines = [[sys.executable, "-c", block.text]]
+        elif block.language == "bash":
+            lines = [smaller(line) for line in block.commands if runs_here(line)]
+        for words in lines:
+            done = subprocess.run(
+                words, cwd=folder, capture_output=True, text=True, timeout=600, env=environment
+            )
+            assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
 
-    documented = {int(n) for n in re.findall(r"^\| (\d+) \| ", README, flags=re.M)}
-    assert documented == {int(code) for code in ExitCode}
+
+@pytest.mark.timeout(900)
+def test_the_readme_runs_from_top_to_bottom(tmp_path):
+    run_page(README, tmp_path)
+    assert "rivals" in (tmp_path / "runs" / "flows-1" / "config.yaml").read_text()
+
+
+def has_something_to_run(page):
+    return any(b.language == "python" for b in blocks(page)) or any(map(runs_here, commands(page)))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    "page", [p for p in RUN if p != README and has_something_to_run(p)], ids=name_of
+)
+def test_a_page_runs_from_top_to_bottom(page, tmp_path):
+    run_page(page, tmp_path)
+    if page.name == "analyst.md":
+        scored = pd.read_csv(tmp_path / "scored.csv")
+        assert len(scored) == 200
+        assert scored["score"].is_monotonic_decreasing
+        assert scored["score"].between(0, 1).all()
+
+
+def test_a_run_holds_what_the_reference_says(swept):
+    folder = RunFolder(swept[1])
+    assert set(summary_of(folder.path)) == set(SUMMARY)
+    names = pq.read_schema(folder.trials).names
+    kinds = [re.sub(r"^(params\.|val/).*", r"\1*", name) for name in names]
+    assert set(kinds) == set(TRIALS)
+    for name in set(FILES) - {"wandb", "tensorboard", "tracking.json", "dashboard.json"}:
+        path = getattr(folder, name) if hasattr(RunFolder, name) else folder.path / name
+        assert Path(path).exists(), name
 
 
 @pytest.mark.slow
@@ -171,7 +211,9 @@ def test_the_two_commands_in_a_fresh_environment(tmp_path):
     """The first block as a stranger runs it, from a copy of the checkout."""
     copy = tmp_path / "checkout"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(copy)], check=True)
-    first = blocks("bash")[0]
+    first, second = (b.text for b in blocks(README)[:2])
+    assert second.split(" && ")[:-1] == first.split(" && ")[:-1]
+    assert second.split(" && ")[-1].strip() == "pytest"
     environment = {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", first],
