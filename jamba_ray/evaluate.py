@@ -22,6 +22,7 @@ from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.config.data import SyntheticSection, TableSection
 from jamba_ray.config.run import EvaluateConfig
 from jamba_ray.data import Rows, prepare, prepare_for
+from jamba_ray.driver.verdict import few_rows
 from jamba_ray.errors import ExitCode
 from jamba_ray.evaluation import by_group, intervals
 from jamba_ray.inference import Predictor, score_rows
@@ -116,6 +117,7 @@ def _summary(
         "rival": None,
         "bayes": None,
         "groups": groups,
+        "notes": few_rows({"test": y}),
         "versions": summary.versions(),
         "folder": str(folder.path),
     }

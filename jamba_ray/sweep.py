@@ -198,7 +198,7 @@ def _summary(
         "failures": summary.failures(result.trials),
         "bayes": verdict.bayes(data),
         "importance": importance(result.trials, space, config.objective),
-        "notes": [*data.notes, *result.notes],
+        "notes": [*data.notes, *result.notes, *verdict.few_rows(verdict.labels_of(data))],
         "goodput": result.goodput if result.runners else None,
         "folder": str(folder.path),
         "report": str(folder.report),

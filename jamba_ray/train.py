@@ -199,7 +199,7 @@ def _summary(
         "failures": summary.failures([record]),
         "bayes": verdict.bayes(data),
         "curve": [list(point) for point in record.curve],
-        "notes": [*data.notes, *runner_notes],
+        "notes": [*data.notes, *runner_notes, *verdict.few_rows(verdict.labels_of(data))],
         "goodput": record.goodput_s / max(1e-9, record.seconds),
         "folder": str(folder.path),
         "report": str(folder.report),

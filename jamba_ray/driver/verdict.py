@@ -15,7 +15,14 @@ from jamba_ray.checkpoints import Snapshot
 from jamba_ray.config.params import with_params
 from jamba_ray.config.run import ExperimentConfig, TrialConfig
 from jamba_ray.data.prepared import PreparedData, Rows
-from jamba_ray.evaluation import bayes_limit, by_group, choose_threshold, compare, intervals
+from jamba_ray.evaluation import (
+    bayes_limit,
+    by_group,
+    choose_threshold,
+    compare,
+    intervals,
+    too_few,
+)
 from jamba_ray.inference import Predictor, score_rows
 from jamba_ray.models.lightgbm import LightgbmSection
 from jamba_ray.runs.run_folder import RunFolder, write_bytes
@@ -152,6 +159,21 @@ def difference(winner: Judged, rival: Judged, data: PreparedData) -> dict[str, A
     part = decisive_part(data)
     rows = data.tests[part] if part != "val" else data.val
     return dict(compare(rows.y, winner.probabilities[part], rival.probabilities[part]))
+
+
+def few_rows(parts: Mapping[str, npt.ArrayLike]) -> list[str]:
+    """A note for each part (name -> labels [N]) of both classes that has too few rows of one."""
+    names = {"val": "the validation part", "test": "the test"}
+    return [
+        f"{names.get(part, part)} has {why}. Its intervals are as wide as that makes them."
+        for part, y in parts.items()
+        if len(np.unique(y)) == 2 and (why := too_few(y)) is not None
+    ]
+
+
+def labels_of(data: PreparedData) -> dict[str, npt.ArrayLike]:
+    """Part -> the labels [N] that a model is judged on."""
+    return {"val": data.val.y, **{name: rows.y for name, rows in data.tests.items()}}
 
 
 def bayes(data: PreparedData) -> dict[str, dict[str, float]] | None:

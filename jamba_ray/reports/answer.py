@@ -58,7 +58,8 @@ def headline(run: Run) -> str:
         if "low" in interval:
             reached += f" (95 % interval {interval['low']:.4f} to {interval['high']:.4f})"
         difference = summary_difference(run)
-        if difference is not None and difference[1]["high"] < 0:
+        decided = difference is not None and not difference[1].get("too_few")
+        if difference is not None and decided and difference[1]["high"] < 0:
             return f"{reached}, but LightGBM with its defaults is better."
         return f"{reached}."
     if best is None:
@@ -69,7 +70,7 @@ def headline(run: Run) -> str:
     return f"Trial {best.number} leads {so_far} with {label} {best.value:.4f} on validation rows."
 
 
-def summary_difference(run: Run) -> tuple[str, dict[str, float]] | None:
+def summary_difference(run: Run) -> tuple[str, dict[str, Any]] | None:
     """(metric, interval of winner minus rival) that decides; None where there is no rival."""
     comparison = run.summary.get("comparison")
     if not comparison:
@@ -86,7 +87,7 @@ def sentences(run: Run) -> list[str]:
         key, interval = difference
         where = "test" if judged.get("test") else "validation"
         words = difference_in_words(interval, "LightGBM with its defaults")
-        found.append(f"{LABELS[key]} on {where}: {words}. {_matters(interval)}")
+        found.append(f"{LABELS[key]} on {where}: {words}. {_matters(interval)}".rstrip())
     if judged and (bayes := summary.get("bayes")):
         part = "test" if judged.get("test") and "test" in bayes else "val"
         limit = bayes[part]["average_precision"]
@@ -283,7 +284,9 @@ def _report_rows(run: Run) -> int | None:
     return None if settled is None else int(settled)
 
 
-def _matters(difference: Mapping[str, float]) -> str:
+def _matters(difference: Mapping[str, Any]) -> str:
+    if difference.get("too_few"):
+        return ""
     if difference["low"] > 0 or difference["high"] < 0:
         return "The difference is larger than the chance of these rows explains."
     return "The difference does not matter: chance alone explains it."

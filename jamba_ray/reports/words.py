@@ -27,8 +27,10 @@ def lower_is_better(metric: str) -> bool:
     return metric.endswith(("loss", "error"))
 
 
-def difference_in_words(difference: Mapping[str, float], other: str) -> str:
+def difference_in_words(difference: Mapping[str, Any], other: str) -> str:
     """What an interval of (winner - other) says: better, worse, or not to be told apart."""
+    if difference.get("too_few"):
+        return f"no verdict beside {other} ({difference['value']:+.4f}): {difference['too_few']}"
     low, high = difference["low"], difference["high"]
     interval = f"{difference['value']:+.4f} [{low:+.4f}, {high:+.4f}]"
     if low > 0:

@@ -53,6 +53,12 @@ def test_a_difference_is_claimed_only_where_the_interval_excludes_zero(low, high
     assert words in difference_in_words({"value": (low + high) / 2, "low": low, "high": high}, "X")
 
 
+def test_no_difference_is_claimed_on_one_threat():
+    difference = {"value": 0.166, "low": 0.09, "high": 0.5, "too_few": "only 1 threat"}
+    words = difference_in_words(difference, "LightGBM")
+    assert words == "no verdict beside LightGBM (+0.1660): only 1 threat"
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(0.4, "0 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],

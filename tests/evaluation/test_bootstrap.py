@@ -9,7 +9,7 @@ from scipy.stats import norm
 from sklearn import metrics as sk
 
 from jamba_ray.errors import DataError, TrialError
-from jamba_ray.evaluation import METRICS, bootstrap, compare, intervals, n_resamples, score
+from jamba_ray.evaluation import METRICS, bootstrap, compare, intervals, n_resamples, score, too_few
 
 
 def _rows(n, shift=0.2, seed=0, threats=0.3):
@@ -117,8 +117,8 @@ def test_one_class_leaves_out_what_has_no_meaning(label):
     json.dumps(found, allow_nan=False)
 
 
-def test_a_perfect_model_has_an_interval_without_width():
-    found = intervals([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], n=20)
+def test_a_perfect_model_on_enough_rows_has_an_interval_without_width():
+    found = intervals(np.repeat([0, 1], 20), np.linspace(0.0, 1.0, 40), n=20)
     assert found["roc_auc"] == {"value": 1.0, "low": 1.0, "high": 1.0}
 
 
@@ -126,7 +126,7 @@ def test_a_model_does_not_differ_from_itself_and_differs_from_a_worse_one():
     y, p = _rows(2000)
     worse = np.clip(p + np.random.default_rng(1).normal(0, 0.2, len(p)), 0, 1)
     same = compare(y, p, p, n=50)["roc_auc"]
-    assert same == {"value": 0.0, "low": 0.0, "high": 0.0, "excludes_zero": False}
+    assert same == {"value": 0.0, "low": 0.0, "high": 0.0, "excludes_zero": False, "too_few": None}
     for name, other in compare(y, p, worse, n=200).items():
         assert other["low"] > 0.0
         assert other["excludes_zero"]
@@ -171,3 +171,42 @@ def test_comparisons_check_their_input():
         compare([0, 1], [0.1, 0.2], [0.2, float("nan")])
     with pytest.raises(ValueError, match="shapes"):
         compare([0, 1], [0.1, 0.2], [0.2])
+
+
+def few(n_threats, seed, shift=1.5, n_benign=100):
+    """Labels and scores of the normal shift model with few threats."""
+    rng = np.random.default_rng(seed)
+    y = np.repeat([0.0, 1.0], [n_benign, n_threats])
+    return y, norm.cdf(rng.normal(shift * y, 1.0))
+
+
+@pytest.mark.parametrize("n_threats", [1, 2, 5, 10])
+def test_intervals_of_few_threats_hold_the_truth_and_nothing_is_claimed(n_threats):
+    """Of 100 intervals at least 88 must hold the truth; resampling alone holds it in 13 to 86 %."""
+    truth = norm.cdf(1.5 / np.sqrt(2))
+    held = claimed = 0
+    for seed in range(100):
+        y, p = few(n_threats, seed)
+        auc = intervals(y, p, n=50, seed=seed)["roc_auc"]
+        held += auc["low"] <= truth <= auc["high"]
+        claimed += compare(y, p, few(n_threats, seed + 1000)[1], n=50)["roc_auc"]["excludes_zero"]
+    assert (held >= 88, claimed) == (True, 0)
+
+
+def test_a_perfect_score_on_one_threat_is_no_certainty():
+    y, p = np.array([0.0] * 50 + [1.0]), np.linspace(0.0, 1.0, 51)
+    found = intervals(y, p)
+    for name in ("roc_auc", "average_precision", "recall_at_fpr_1e-2"):
+        assert found[name]["value"] == 1.0
+        assert found[name]["low"] == pytest.approx(0.025)
+    assert found["accuracy"]["high"] - found["accuracy"]["low"] < 0.3  # it rests on all 51 rows
+
+
+def test_what_would_be_needed_is_said():
+    y = np.repeat([0.0, 1.0], [999, 1])
+    why = compare(y, np.linspace(0, 1, 1000), np.linspace(0, 1, 1000))["roc_auc"]["too_few"]
+    assert why is not None
+    assert "only 1 threat, which" in why
+    assert "at least 20 are needed, some 20,000 rows" in why
+    assert too_few(np.repeat([0.0, 1.0], [20, 20])) is None
+    assert "19 benign rows" in (too_few(np.repeat([0.0, 1.0], [19, 20])) or "")
