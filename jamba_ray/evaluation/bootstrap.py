@@ -71,7 +71,8 @@ def intervals(
     We differ in two things. Where the percentiles miss the value itself, as they do for ``ece``
     (resampling makes any model look worse calibrated), the interval is stretched to hold it. With
     fewer than ``ENOUGH`` rows of a class, metrics in [0, 1] that rest on it have at least the
-    interval of a share of that many rows (``share``): a mean of values in [0, 1] varies at most as much as a share.
+    interval of a share of that many rows (``share``): a mean of values in [0, 1] varies at most as
+    much as a share.
 
     Metrics that these rows do not define are left out (``undefined``); rows of one class have what
     the threshold does to them instead: ``fpr`` of benign rows, ``recall`` of threats. Raises as
