@@ -41,7 +41,7 @@ def run(config: DashboardConfig, console: Console) -> ExitCode:
         project=config.project or tracking.get("project") or "jamba_ray",
         entity=config.entity or tracking.get("entity"),
         objective=found.objective,
-        maximize=found.maximize,
+        maximize=found.direction == "maximize",
         parameters=[
             (path, bool(getattr(distribution, "log", False)))
             for path, distribution in found.study.distributions.items()

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from jamba_ray.cluster.job_result import JobResult
-from jamba_ray.config.search import DIRECTIONS
+from jamba_ray.config.direction import direction_of, lead
+from jamba_ray.config.search import OBJECTIVES
 from jamba_ray.errors import ConfigError, UnavailableError
 
 
@@ -55,7 +56,7 @@ def read_winner(found: JobResult | None, job: str) -> dict[str, Any]:
         if content is None:
             raise ValueError("it was not sent")
         summary: dict[str, Any] = json.loads(content)
-        if not isinstance(summary["best"]["val"], dict) or summary["objective"] not in DIRECTIONS:
+        if not isinstance(summary["best"]["val"], dict) or summary["objective"] not in OBJECTIVES:
             raise TypeError("it names no winner")
     except (ValueError, KeyError, TypeError) as error:
         raise UnavailableError(
@@ -79,17 +80,17 @@ def judge(winner: Mapping[str, Any], champion: Mapping[str, Any], margin: float)
     if ours is None or theirs is None:
         whose = "winner" if ours is None else "champion"
         return Verdict(False, f"{name} must be known of both, but the {whose} has none.")
-    lead = ours - theirs if DIRECTIONS[objective] == "maximize" else theirs - ours
+    ahead = lead(ours, theirs, direction_of(objective))
     sentence = f"{name}: winner {ours:.5f}, champion {theirs:.5f}, margin {margin:g}: "
-    if lead < -margin:
-        sentence += f"worse by {-lead:.5f}, which is more than the margin."
-    elif lead < 0:
-        sentence += f"worse by {-lead:.5f}, which is within the margin."
+    if ahead < -margin:
+        sentence += f"worse by {-ahead:.5f}, which is more than the margin."
+    elif ahead < 0:
+        sentence += f"worse by {-ahead:.5f}, which is within the margin."
     else:
-        sentence += f"not worse (ahead by {lead:.5f})."
+        sentence += f"not worse (ahead by {ahead:.5f})."
     if winner.get("data_fingerprint") != champion.get("data_fingerprint"):
         sentence += " The two were measured on different data."
-    return Verdict(lead >= -margin, sentence)
+    return Verdict(ahead >= -margin, sentence)
 
 
 def _value(summary: Mapping[str, Any], part: str, metric: str) -> float | None:

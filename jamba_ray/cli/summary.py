@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from jamba_ray import __version__
+from jamba_ray.config.direction import badness
 from jamba_ray.config.fingerprint import fingerprint
 from jamba_ray.config.run import ExperimentConfig
 from jamba_ray.data.prepared import PreparedData
@@ -82,9 +83,9 @@ def so_far(folder: RunFolder) -> dict[str, Any]:
     except StorageError:
         return {"trials": None, "failures": [], "best_so_far": None}
     trials = reading.trials
-    sign = 1.0 if reading.identity.get("direction") == "minimize" else -1.0
+    direction = str(reading.identity.get("direction", "maximize"))
     done = [t for t in trials if t.state == "complete" and t.value is not None]
-    best = min(done, key=lambda t: (sign * (t.value or 0.0), t.number), default=None)
+    best = min(done, key=lambda t: (badness(t.value or 0.0, direction), t.number), default=None)
     return {
         "trials": count_states(Counter(t.state for t in trials)),
         "failures": failures(trials),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -17,14 +17,7 @@ Objective = Literal[
     "log_loss",
 ]
 
-DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
-    "average_precision": "maximize",
-    "roc_auc": "maximize",
-    "f1": "maximize",
-    "recall_at_fpr_1e-2": "maximize",
-    "recall_at_fpr_1e-3": "maximize",
-    "log_loss": "minimize",
-}
+OBJECTIVES = frozenset(get_args(Objective))
 
 
 class SamplerSection(Section):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jamba_ray.config.command_line import command, override
+from jamba_ray.config.direction import badness
 from jamba_ray.config.params import put
 from jamba_ray.config.run import SweepConfig, TrainConfig
 from jamba_ray.config.settings import settings_of
@@ -163,8 +164,7 @@ def best_trials(run: Run, most: int = 10) -> Table:
     """The leaderboard; a trial that was stopped early counts with its last value, marked so."""
     ended = ("complete", "pruned")
     done = [t for t in run.records if t.state in ended and t.value is not None]
-    sign = -1.0 if run.maximize else 1.0
-    done.sort(key=lambda t: (sign * (t.value or 0.0), t.number))
+    done.sort(key=lambda t: (badness(t.value or 0.0, run.direction), t.number))
     paths = list(dict.fromkeys(path for t in done for path in t.params))[:6]
     head = [
         "trial",

@@ -12,10 +12,11 @@ from typing import Any
 
 import pandas as pd
 
+from jamba_ray.config.direction import direction_of
 from jamba_ray.config.params import flatten
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import Figure, Plot, Scale
-from jamba_ray.reports.words import LABELS, lower_is_better
+from jamba_ray.reports.words import LABELS
 
 _SERIES = 6
 Runs = Sequence[Run | str | Path]
@@ -69,7 +70,8 @@ def get_best_runs(runs: Runs | str | Path, metric: str = "roc_auc", top_n: int =
     found = table(chosen, metric)
     if found.empty:
         return found
-    ranked = found.dropna(subset=["value"]).sort_values("value", ascending=lower_is_better(metric))
+    least_first = direction_of(metric) == "minimize"
+    ranked = found.dropna(subset=["value"]).sort_values("value", ascending=least_first)
     return ranked.head(top_n).reset_index(drop=True)
 
 
@@ -135,14 +137,17 @@ def plot_run_comparison(runs: Runs, metric: str | None = None) -> Figure:
 
 def analyze_parameter_impact(runs: Runs, metric: str | None = None) -> pd.DataFrame:
     """One row a parameter that differs: parameter, n_values, best and worst (mean ``metric`` of its
-    best and worst value), spread (their difference), rank_correlation (Spearman's, numbers only).
+    best and worst value, by the metric's direction), spread (their distance), rank_correlation
+    (Spearman's, numbers only).
 
     All complete trials of all runs count. It describes what was tried; other parameters may have
     varied along with it, so read it as a hint and the sweep's importance as the answer.
     """
     tried: list[dict[str, Any]] = []
+    measured = metric
     for run in opened(runs):
-        key = f"val/{metric or run.objective}"
+        measured = measured or run.objective
+        key = f"val/{measured}"
         base = {
             path: leaf
             for section in ("model", "training")
@@ -154,6 +159,7 @@ def analyze_parameter_impact(runs: Runs, metric: str | None = None) -> pd.DataFr
             if t.state == "complete" and t.metrics.get(key) is not None
         ]
     found = pd.DataFrame(tried)
+    least_is_best = direction_of(measured or "") == "minimize"
     rows: list[dict[str, Any]] = []
     for path in [c for c in found.columns if c != "__value"]:
         column = found[path]
@@ -168,8 +174,8 @@ def analyze_parameter_impact(runs: Runs, metric: str | None = None) -> pd.DataFr
             {
                 "parameter": path,
                 "n_values": int(means.size),
-                "best": float(means.max()),
-                "worst": float(means.min()),
+                "best": float(means.min() if least_is_best else means.max()),
+                "worst": float(means.max() if least_is_best else means.min()),
                 "spread": float(means.max() - means.min()),
                 "rank_correlation": rank,
             }

@@ -10,6 +10,7 @@ from html import escape
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from jamba_ray.config.direction import badness, better
 from jamba_ray.config.search import PrunerSection
 from jamba_ray.reports.importance import MIN_TRIALS, importance
 from jamba_ray.reports.run import Run
@@ -71,7 +72,7 @@ def history(run: Run, scored: Sequence[TrialRecord]) -> Figure:
     best: list[tuple[object, object]] = []
     for trial in scored:
         if trial.state == "complete" and trial.value is not None:
-            ahead = best and not _better(trial.value, float(best[-1][1]), run)  # type: ignore[arg-type]
+            ahead = best and not better(trial.value, float(best[-1][1]), run.direction)  # type: ignore[arg-type]
             best.append((trial.number, best[-1][1] if ahead else trial.value))
     if best:
         plot.line([*best, (run.records[-1].number, best[-1][1])], "s0 bold", steps=True)
@@ -110,8 +111,10 @@ def curves(run: Run) -> Figure:
     every = run.epochs_per_report
     unit = every or 1.0
     drawn = [t for t in run.records if t.curve]
-    sign = -1.0 if run.maximize else 1.0
-    done = sorted((t for t in drawn if t.state == "complete"), key=lambda t: sign * (t.value or 0))
+    done = sorted(
+        (t for t in drawn if t.state == "complete"),
+        key=lambda t: badness(t.value or 0.0, run.direction),
+    )
     shown = drawn if len(drawn) <= _MAX_CURVES else [*done[:10], *drawn[-_MAX_CURVES + 10 :]]
     plot = Plot(
         Scale.of([0.0, *(t.curve[-1][0] * unit for t in shown)], margin=0.02),
@@ -135,7 +138,7 @@ def curves(run: Run) -> Figure:
         note += f" {len(shown)} of {len(drawn)} trials are drawn."
     if len(top) > 1:
         entries = [(f"s{i}", f"trial {n}") for n, i in top.items()]
-        low = run.maximize
+        low = run.direction == "maximize"
         y = plot.height - plot.bottom - 8 - 15 * (len(entries) - 1) if low else plot.top + 12
         plot.legend(entries, x=plot.width - plot.right - 74, y=y)
     x_label = "epoch" if every else "report"
@@ -152,8 +155,8 @@ def parallel(
     width = max(440, 110 * (len(paths) + 1))
     height, top, bottom, left, right = 290, 34, 14, 34, 46
     plot = Plot(Scale(0, len(paths)), Scale(0, 1), width, height, left, right, top, bottom)
-    sign = 1 if run.maximize else -1
-    ranks = {t.number: i for i, t in enumerate(sorted(scored, key=lambda t: sign * (t.value or 0)))}
+    worst_first = sorted(scored, key=lambda t: -badness(t.value or 0.0, run.direction))
+    ranks = {t.number: i for i, t in enumerate(worst_first)}
     for trial in sorted(scored, key=lambda t: ranks[t.number]):
         points: list[tuple[object, object]] = [
             (i, scale.at(trial.params[path]))
@@ -235,8 +238,8 @@ def contour(
     plot = Plot(x, y, height=280)
     places = np.array([[x.at(t.params[first]), y.at(t.params[second])] for t in having])
     values = np.array([t.value for t in having], dtype=float)
-    sign = 1.0 if run.maximize else -1.0
-    ranks = np.argsort(np.argsort(sign * values)) / max(1, len(values) - 1)
+    worst_first = np.argsort([-badness(float(value), run.direction) for value in values])
+    ranks = np.argsort(worst_first) / max(1, len(values) - 1)
     n_x, n_y = (len(s.categories) or _CELLS for s in (x, y))
     for i, j in itertools.product(range(n_x), range(n_y)):
         centre = np.array([(i + 0.5) / n_x, (j + 0.5) / n_y])
@@ -278,10 +281,6 @@ def _scale(distribution: BaseDistribution, trials: Sequence[TrialRecord], path: 
         return Scale.naming(distribution.choices)
     values = [float(t.params[path] or 0) for t in trials if path in t.params]
     return Scale.of(values, log=bool(getattr(distribution, "log", False)))
-
-
-def _better(value: float, than: float, run: Run) -> bool:
-    return value > than if run.maximize else value < than
 
 
 def _tip(run: Run, trial: TrialRecord) -> str:

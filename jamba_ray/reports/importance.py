@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import optuna
 from optuna.distributions import BaseDistribution
 
-from jamba_ray.config.search import DIRECTIONS
+from jamba_ray.config.direction import direction_of
 from jamba_ray.study.records import TrialRecord
 
 MIN_TRIALS = 8
@@ -32,7 +32,7 @@ def importance(
     # With it come scikit-learn and scipy.stats, a second that a command need not begin with.
     from optuna.importance import PedAnovaImportanceEvaluator
 
-    study = optuna.create_study(direction=DIRECTIONS[objective])
+    study = optuna.create_study(direction=direction_of(objective))
     for trial in complete:
         study.add_trial(
             optuna.trial.create_trial(

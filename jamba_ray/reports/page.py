@@ -9,6 +9,7 @@ from html import escape
 import yaml
 
 from jamba_ray.config.command_line import command, override
+from jamba_ray.config.direction import direction_of
 from jamba_ray.reports import answer
 from jamba_ray.reports.compare import (
     analyze_parameter_impact,
@@ -19,7 +20,7 @@ from jamba_ray.reports.compare import (
 from jamba_ray.reports.compare import table as runs_table
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import DARK, STYLE, Figure
-from jamba_ray.reports.words import lower_is_better, names_of
+from jamba_ray.reports.words import names_of
 
 _NBSP = "\N{NO-BREAK SPACE}"
 _CSS = """
@@ -132,7 +133,7 @@ def get_ranked(runs: Sequence[Run], metric: str | None = None) -> str:
         return "None of these runs has a result yet."
     if len(metrics) > 1:
         return f"These runs were chosen by different metrics ({', '.join(metrics)})."
-    ranked = found.sort_values("value", ascending=lower_is_better(metrics[0]))
+    ranked = found.sort_values("value", ascending=direction_of(metrics[0]) == "minimize")
     first = ranked.iloc[0]
     return f"{first['run']} is ahead with {metrics[0]} {first['value']:.4f} on its validation rows."
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from jamba_ray.config.direction import Direction, badness, direction_of
 from jamba_ray.errors import StorageError
-from jamba_ray.reports.words import lower_is_better
 from jamba_ray.runs.row_log import read_rows
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.reading import StudyReading, read_study
@@ -77,9 +77,9 @@ class Run:
         return str(self.summary.get("objective") or self.config.get("objective"))
 
     @property
-    def maximize(self) -> bool:
-        """Whether more of the objective is better."""
-        return not lower_is_better(self.objective)
+    def direction(self) -> Direction:
+        """Whether more or less of the objective is better."""
+        return direction_of(self.objective)
 
     @cached_property
     def records(self) -> tuple[TrialRecord, ...]:
@@ -94,8 +94,7 @@ class Run:
         done = [t for t in self.records if t.state == "complete" and t.value is not None]
         if not done:
             return None
-        sign = -1.0 if self.maximize else 1.0
-        return min(done, key=lambda t: (sign * (t.value or 0.0), t.number))
+        return min(done, key=lambda t: (badness(t.value or 0.0, self.direction), t.number))
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -178,7 +177,7 @@ class Run:
         best = self.best
         words = "no complete trial yet" if best is None else f"best: trial {best.number}"
         table: str = (
-            self.trials.sort_values("value", ascending=not self.maximize)
+            self.trials.sort_values("value", ascending=self.direction == "minimize")
             .head(10)
             .to_html(index=False)
         )

@@ -20,13 +20,6 @@ LABELS = {
 }
 
 
-def lower_is_better(metric: str) -> bool:
-    """Which way is better, also for metrics that only their owner knows."""
-    if metric in LABELS:
-        return metric in {"ece", "log_loss", "fpr"}
-    return metric.endswith(("loss", "error"))
-
-
 def difference_in_words(difference: Mapping[str, Any], other: str) -> str:
     """What an interval of (winner - other) says: better, worse, or not to be told apart."""
     if difference.get("too_few"):

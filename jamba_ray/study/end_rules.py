@@ -41,8 +41,3 @@ def out_of_time(elapsed_s: float, limit: Limit | None) -> str | None:
 def is_score(value: float | None) -> TypeGuard[float]:
     """Whether ``value`` may be compared: NaN and infinities are never best."""
     return value is not None and math.isfinite(value)
-
-
-def better(a: float, b: float, direction: str) -> bool:
-    """Whether ``a`` beats ``b``; a tie leaves ``b`` in place."""
-    return a > b if direction == "maximize" else a < b

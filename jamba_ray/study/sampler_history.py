@@ -22,6 +22,7 @@ from typing import Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
+from jamba_ray.config.direction import badness
 from jamba_ray.study.rungs import came_to_a_rung
 
 NEWEST = {"tpe": 1000, "gp": 250}
@@ -49,7 +50,7 @@ class SamplerHistory:
     ) -> None:
         self._newest = max(NEWEST[sampler], startup) if sampler in NEWEST else None
         self._states = _LEARNT_FROM.get(sampler, ())
-        self._sign = -1.0 if direction == "maximize" else 1.0
+        self._direction = direction
         self._running: set[int] = set()
         self._finished: list[int] = []
         self._ranked: list[tuple[int, int, float, int]] = []
@@ -84,11 +85,11 @@ class SamplerHistory:
     def _rank(self, trial: FrozenTrial) -> tuple[int, int, float, int]:
         """Complete trials by value, then pruned ones by how far they came and their last value."""
         if trial.state == TrialState.COMPLETE:
-            return (0, 0, self._sign * (trial.value or 0.0), trial.number)
+            return (0, 0, badness(trial.value or 0.0, self._direction), trial.number)
         step = trial.last_step
         if step is None:
             return (1, 1, 0.0, trial.number)
-        return (1, -step, self._sign * trial.intermediate_values[step], trial.number)
+        return (1, -step, badness(trial.intermediate_values[step], self._direction), trial.number)
 
 
 def as_pruned(trial: FrozenTrial) -> FrozenTrial:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from jamba_ray.config.budget import Limit, limit_of
+from jamba_ray.config.direction import direction_of
 from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.fingerprint import fingerprint, fingerprinted
 from jamba_ray.config.params import flatten
 from jamba_ray.config.run import SweepConfig, TrialConfig
-from jamba_ray.config.search import DIRECTIONS, PrunerSection, SamplerSection
+from jamba_ray.config.search import PrunerSection, SamplerSection
 from jamba_ray.config.space import Params, SearchSpace, values
 from jamba_ray.study.stacks import most_at_a_time
 
@@ -90,7 +91,7 @@ def study_settings(
     return StudySettings(
         space=space,
         objective=config.objective,
-        direction=DIRECTIONS[config.objective],
+        direction=direction_of(config.objective),
         sampler=config.sampler,
         pruner=config.pruner,
         seed=config.seed,

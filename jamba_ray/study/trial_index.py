@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
+from jamba_ray.config.direction import badness, better
 from jamba_ray.config.space import Params
 from jamba_ray.study import end_rules
 from jamba_ray.study.records import ReportLine, RunningTrial, State, TrialRecord
@@ -121,10 +122,9 @@ class TrialIndex:
             self._reasons[done.reason or "unknown"] += 1
         if done.state != "complete" or not end_rules.is_score(done.value):
             return
-        sign = -1.0 if self.direction == "maximize" else 1.0
-        insort(self._ranking, (sign * done.value, done.number))
+        insort(self._ranking, (badness(done.value, self.direction), done.number))
         best = self.best.value if self.best is not None else None
-        if not end_rules.is_score(best) or end_rules.better(done.value, best, self.direction):
+        if not end_rules.is_score(best) or better(done.value, best, self.direction):
             self.best = done
 
     def too_many_failed(self, max_failed: int | None) -> str | None:

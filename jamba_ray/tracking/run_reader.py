@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jamba_ray.config.direction import badness, better
 from jamba_ray.config.params import put
 from jamba_ray.errors import StorageError
 from jamba_ray.reports.run import FINAL
@@ -171,12 +172,13 @@ def _progress(study: StudyReading) -> list[Row]:
         (t for t in study.trials if t.state in _DONE),
         key=lambda t: (study.ended[t.number], t.number),
     )
-    better = max if study.identity.get("direction") == "maximize" else min
+    direction = str(study.identity.get("direction", "minimize"))
     best: float | None = None
     rows: list[Row] = []
     for i, trial in enumerate(order):
-        if trial.state == "complete" and trial.value is not None:
-            best = trial.value if best is None else better(best, trial.value)
+        value = trial.value if trial.state == "complete" else None
+        if value is not None and (best is None or better(value, best, direction)):
+            best = value
         values = {"trial": trial.number, "value": trial.value, "best": best}
         rows.append(Row(i, _plain(values)))
     return rows
@@ -184,10 +186,8 @@ def _progress(study: StudyReading) -> list[Row]:
 
 def _leaderboard(study: StudyReading, direction: str) -> list[list[Any]]:
     paths = list(study.distributions)
-    sign = -1.0 if direction == "maximize" else 1.0
     ranked = sorted(
-        study.trials,
-        key=lambda t: (t.state != "complete", sign * (t.value or 0.0) if t.value else 0.0),
+        study.trials, key=lambda t: (t.state != "complete", badness(t.value or 0.0, direction))
     )
     return [
         ["trial", "state", "value", *paths, "epochs", "seconds"],

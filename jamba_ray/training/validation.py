@@ -14,7 +14,8 @@ import torch
 from scipy.special import expit  # type: ignore[import-untyped]
 from torch import Tensor
 
-from jamba_ray.config.search import DIRECTIONS, Objective
+from jamba_ray.config.direction import better, direction_of
+from jamba_ray.config.search import Objective
 from jamba_ray.data.prepared import Rows
 from jamba_ray.data.row_location import Place
 from jamba_ray.evaluation import choose_threshold, score, value_of
@@ -162,6 +163,4 @@ def probabilities(logits: Floats) -> Floats:
 
 def is_better(objective: Objective, value: float, than: float | None) -> bool:
     """Whether ``value`` improves on the best so far (None: there is none)."""
-    if than is None:
-        return True
-    return value > than if DIRECTIONS[objective] == "maximize" else value < than
+    return than is None or better(value, than, direction_of(objective))

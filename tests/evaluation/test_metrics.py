@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from jamba_ray.config.search import DIRECTIONS
+from jamba_ray.config.direction import direction_of
 from jamba_ray.errors import DataError, TrialError
 from jamba_ray.evaluation import METRICS, bayes_limit, score, undefined, value_of
 
@@ -161,7 +161,7 @@ def test_value_of_and_score_agree_and_the_threshold_defaults_to_a_half():
 
 
 def test_every_objective_is_a_metric_of_the_same_direction():
-    assert {n: METRICS[n].direction for n in DIRECTIONS} == DIRECTIONS
+    assert {n: m.direction for n, m in METRICS.items()} == {n: direction_of(n) for n in METRICS}
 
 
 def test_the_bayes_limit_is_beaten_by_no_distortion_of_the_truth():

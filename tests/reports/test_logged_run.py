@@ -5,7 +5,9 @@ import pytest
 
 import jamba_ray
 from jamba_ray import report
+from jamba_ray.config.direction import badness, better, direction_of, lead
 from jamba_ray.errors import ConfigError, RunExistsError
+from jamba_ray.evaluation import METRICS
 from jamba_ray.reports.run import Run
 from jamba_ray.tracking.run_reader import tracked_runs
 from tests.tracking.folders import make_run
@@ -103,3 +105,25 @@ def test_what_cannot_be_logged_is_refused_in_a_sentence(tmp_path, changes, said)
 def test_a_run_is_never_written_over(store):
     with pytest.raises(RunExistsError):
         logged(store, name="night-1")
+
+
+@pytest.mark.parametrize("metric", [*METRICS, "my_loss"])
+def test_best_means_best_whichever_way_the_metric_runs(tmp_path, metric):
+    """Each metric through every public function that ranks; ``log_loss`` and ``ece`` had best and
+    worst swapped in one of them."""
+    values = {"deep": 0.2, "flat": 0.7}
+    good = "deep" if metric in {"log_loss", "ece", "my_loss"} else "flat"
+    bad = "flat" if good == "deep" else "deep"
+    runs = [
+        jamba_ray.log_run({"depth": name}, {metric: value}, name=name, store=tmp_path)
+        for name, value in values.items()
+    ]
+    assert list(jamba_ray.get_best_runs(runs, metric=metric)["run"]) == [good, bad]
+    (impact,) = jamba_ray.analyze_parameter_impact(runs, metric).to_dict("records")
+    assert (impact["best"], impact["worst"]) == (values[good], values[bad])
+    assert impact["spread"] == pytest.approx(0.5)
+    direction = direction_of(metric)
+    assert better(values[good], values[bad], direction)
+    assert not better(values[good], values[good], direction)
+    assert lead(values[good], values[bad], direction) == pytest.approx(0.5)
+    assert min(values.values(), key=lambda v: badness(v, direction)) == values[good]

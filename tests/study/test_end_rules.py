@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jamba_ray.config.budget import BudgetSection, limit_of
-from jamba_ray.study.end_rules import better, is_score, out_of_time, too_many_failed
+from jamba_ray.study.end_rules import is_score, out_of_time, too_many_failed
 
 
 def test_more_than_half_of_the_first_twenty():
@@ -31,6 +31,3 @@ def test_only_finite_values_compare():
     assert not is_score(float("nan"))
     assert not is_score(float("-inf"))
     assert is_score(0)
-    assert better(1, 0, "maximize")
-    assert better(0, 1, "minimize")
-    assert not better(1, 1, "maximize")

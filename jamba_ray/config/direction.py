@@ -1,0 +1,45 @@
+"""Says which of two values of a metric is better: the one place that knows directions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Direction = Literal["maximize", "minimize"]
+
+_LOWER_IS_BETTER = frozenset({"ece", "log_loss", "fpr"})
+_HIGHER_IS_BETTER = frozenset(
+    {
+        "average_precision",
+        "roc_auc",
+        "f1",
+        "accuracy",
+        "recall",
+        "recall_at_fpr_1e-2",
+        "recall_at_fpr_1e-3",
+    }
+)
+
+
+def direction_of(metric: str) -> Direction:
+    """Returns the direction of a metric; of one that only its owner knows, by its name: what ends
+    in "loss" or "error" is to be small."""
+    if metric in _LOWER_IS_BETTER:
+        return "minimize"
+    if metric not in _HIGHER_IS_BETTER and metric.endswith(("loss", "error")):
+        return "minimize"
+    return "maximize"
+
+
+def better(a: float, b: float, direction: str) -> bool:
+    """Returns whether ``a`` beats ``b``; equal values do not."""
+    return lead(a, b, direction) > 0
+
+
+def lead(a: float, b: float, direction: str) -> float:
+    """Returns by how much ``a`` is better than ``b``; negative where it is worse."""
+    return a - b if direction == "maximize" else b - a
+
+
+def badness(value: float, direction: str) -> float:
+    """Returns a key that sorts the best value first."""
+    return -value if direction == "maximize" else value
