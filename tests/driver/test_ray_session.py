@@ -178,3 +178,37 @@ def test_whether_workers_import_what_the_driver_did(origin, package, same, tmp_p
 
 def test_nothing_is_loaded_ahead_where_nothing_is_installed(tmp_path):
     assert not is_installed("a-package-of-no-name", tmp_path)
+
+
+STOP = """
+import signal, threading, time
+
+def stop_raylet(seconds):
+    # Stands in for a machine that is too loaded to run it.
+    while True:
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                words = stat.read_text().rsplit(")", 1)[1].split()
+                command = (stat.parent / "cmdline").read_text()
+            except OSError:
+                continue
+            if int(words[1]) == os.getpid() and "raylet/raylet" in command.split("\\0")[0]:
+                os.kill(int(stat.parent.name), signal.SIGSTOP)
+                time.sleep(seconds)
+                os.kill(int(stat.parent.name), signal.SIGCONT)
+                return
+        time.sleep(0.01)
+"""
+
+
+@pytest.mark.slow
+def test_a_slow_start_is_waited_for():
+    """Ray itself gives up after half a minute."""
+    script = """
+threading.Thread(target=stop_raylet, args=(40.0,), daemon=True).start()
+begun = time.monotonic()
+with ray_session(machine=Machine(1)):
+    runner = ray.get(Worker.remote().has_torch.remote())
+    print(json.dumps([runner, time.monotonic() - begun > 35]))
+"""
+    assert look(STOP + script) == [False, True]
