@@ -9,6 +9,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 STARTS_RAY = (
     "tests/benchmarks/",
@@ -30,16 +31,24 @@ STARTS_RAY = (
     "tests/integration/",
     "tests/reports/test_optuna_dashboard.py",
     "tests/runners/test_group",
-    "tests/tracking/",
+    "tests/tracking/test_secrets.py",
+    "tests/tracking/test_sweep_outage.py",
 )
 """Where a name begins like this, tests start a Ray, commands or a clock: one after the other."""
 
 
-@pytest.hookimpl(tryfirst=True)
+class OneRay(LoadFileScheduling):
+    """Gives a file to one process, and all files that start a Ray to the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        name = super()._split_scope(nodeid)
+        return "ray" if name.startswith(STARTS_RAY) else name
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return OneRay(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Names each test's group and puts the longest group first."""
-    for item in items:
-        name = item.nodeid.partition("::")[0]
-        group = "ray" if name.startswith(STARTS_RAY) else name
-        item.add_marker(pytest.mark.xdist_group(group))
+    """The longest group is begun first."""
     items.sort(key=lambda item: not item.nodeid.startswith(STARTS_RAY))
