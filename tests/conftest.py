@@ -49,6 +49,12 @@ def pytest_xdist_make_scheduler(config, log):
     return OneRay(config, log)
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes for a whole run; one where files are named: a second would only import torch
+    and Ray again."""
+    return 2 if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest group is begun first."""
     items.sort(key=lambda item: not item.nodeid.startswith(STARTS_RAY))

@@ -11,6 +11,7 @@ from jamba_ray.cli.composition import compose_section, compose_tree, groups, spl
 from jamba_ray.config.run import RenamedSettingWarning, SweepConfig, TrainConfig
 from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.errors import ConfigError
+from tests.commands import run_here
 
 ALL_OPTIONS = [(g, o) for g, options in groups().items() for o in options if g != "sweep"]
 
@@ -175,7 +176,7 @@ def command(*args, cwd: Path):
 
 
 def test_cfg_job_prints_yaml_that_composes_again(tmp_path):
-    done = command("jamba_ray.sweep", "+sweep=rivals", "--cfg", "job", cwd=tmp_path)
+    done = run_here("sweep", "+sweep=rivals", "--cfg", "job", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     tree = yaml.safe_load(done.stdout)
     assert SweepConfig.model_validate(tree).sweep_name == "rivals"
@@ -183,7 +184,7 @@ def test_cfg_job_prints_yaml_that_composes_again(tmp_path):
 
 
 def test_help_names_every_setting(tmp_path):
-    done = command("jamba_ray.sweep", "--help", cwd=tmp_path)
+    done = run_here("sweep", "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for words in ("n_trials", "model.n_heads", "data.random_state", "+sweep=", "Exit codes"):
         assert words in done.stdout

@@ -77,7 +77,7 @@ def look(script: str, **environment: str) -> dict:
         [sys.executable, "-c", LOOK + textwrap.dedent(script)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=True,
         env={**os.environ, **environment},
     )
@@ -115,36 +115,39 @@ def test_a_session_starts_what_a_sweep_needs_and_keeps_it_to_itself(tmp_path):
     assert not after.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"}
 
 
-def test_a_session_loads_runners_ahead():
-    seen = look("""
-        preload = "jamba_ray.driver.worker_preload"
+@pytest.fixture(scope="module")
+def sessions(tmp_path_factory) -> dict:
+    """What is seen in three sessions of one process: loading ahead, printing, and Ray by itself."""
+    return look(
+        f"""
+        preload, home = "jamba_ray.driver.worker_preload", {str(tmp_path_factory.mktemp("home"))!r}
         with ray_session(machine=Machine(2), ahead=lambda m: [preload]) as session:
             runner = ray.get(Worker.remote().has_torch.remote())
-            study = Worker.options(runtime_env={"env_vars": {PRELOAD: "0"}}).remote()
+            study = Worker.options(runtime_env={{"env_vars": {{PRELOAD: "0"}}}}).remote()
             study = ray.get(study.has_torch.remote())
-            print(json.dumps([scripts(), session.ahead, runner, study]))
-    """)
-    assert seen == [[], ["jamba_ray.driver.worker_preload"], True, False]
-
-
-def test_a_session_that_prints_has_what_prints():
-    seen = look("""
+            ahead = [scripts(), session.ahead, runner, study]
         with ray_session(machine=Machine(1), verbose=True) as session:
             runner = ray.get(Worker.remote().has_torch.remote())
-            print(json.dumps([scripts(), session.ahead, runner, False]))
-    """)
-    assert seen == [["log_monitor.py"], [], False, False]
-
-
-def test_ray_itself_starts_more_and_listens_to_all(tmp_path):
-    """The twin: ``scripts`` and ``listening`` see them where they are."""
-    seen, addresses = look(
-        """
+            prints = [scripts(), session.ahead, runner]
+        os.environ["HOME"] = home
         ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-        print(json.dumps([scripts(), listening()]))
-        """,
-        HOME=str(tmp_path),
+        bare = [scripts(), listening()]
+        print(json.dumps({{"ahead": ahead, "prints": prints, "bare": bare}}))
+        """
     )
+
+
+def test_a_session_loads_runners_ahead(sessions):
+    assert sessions["ahead"] == [[], ["jamba_ray.driver.worker_preload"], True, False]
+
+
+def test_a_session_that_prints_has_what_prints(sessions):
+    assert sessions["prints"] == [["log_monitor.py"], [], False]
+
+
+def test_ray_itself_starts_more_and_listens_to_all(sessions):
+    """The twin: ``scripts`` and ``listening`` see them where they are."""
+    seen, addresses = sessions["bare"]
     assert set(seen) >= UNUSED
     assert not set(addresses) <= LOOPBACK
 

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.commands import run_here
+
 SMALL = [
     "data.n_samples=1500",
     "data.n_features=6",
@@ -33,6 +35,19 @@ def command(workplace):
             timeout=timeout,
             env={**os.environ, "COLUMNS": "120"},
         )
+        assert done.returncode == expect, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stdout + done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def here(workplace):
+    """As ``command``, without a process of its own: for what ends before anything is started."""
+
+    def run(name, *args, expect=0):
+        done = run_here(name, *args, cwd=workplace)
         assert done.returncode == expect, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stdout + done.stderr
         return done

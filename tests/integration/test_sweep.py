@@ -114,29 +114,29 @@ def test_a_finished_sweep_that_is_resumed_prints_the_same_summary_and_runs_nothi
     assert (folder / "best").stat().st_mtime_ns == begun, "the winner was judged again"
 
 
-def test_a_used_name_is_refused_and_nothing_is_touched(command, swept):
+def test_a_used_name_is_refused_and_nothing_is_touched(here, swept):
     _, folder = swept
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
-    done = command("sweep", "+sweep=attention_heads", *SMALL, "run=swept", expect=73)
+    done = here("sweep", "+sweep=attention_heads", *SMALL, "run=swept", expect=73)
     assert "resume=true" in done.stderr
     assert "overwrite=true" in done.stderr
     RunFolder(folder).refuse_if_used(overwrite=True)  # all that it holds is known to be a run's
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
 
 
-def test_a_dry_run_starts_nothing(command, workplace):
+def test_a_dry_run_starts_nothing(here, workplace):
     before = set((workplace / "runs").iterdir()) if (workplace / "runs").exists() else set()
-    done = command("sweep", "+sweep=attention_heads", *SMALL, "run=dry", "dry_run=true")
+    done = here("sweep", "+sweep=attention_heads", *SMALL, "run=dry", "dry_run=true")
     for words in ("model.n_heads", "of 4 shapes", "forecast", "rungs at", "runs/dry"):
         assert words in done.stdout
     after = set((workplace / "runs").iterdir()) if (workplace / "runs").exists() else set()
     assert after == before
 
 
-def test_bad_data_is_one_sentence_and_no_run(command, workplace):
+def test_bad_data_is_one_sentence_and_no_run(here, workplace):
     path = workplace / "bad.csv"
     path.write_text("a,b,is_threat\n1,2,0\n2,3,2\n")
-    done = command(
+    done = here(
         "sweep", "+sweep=attention_heads", "data=table", f"data.path={path}", "run=bad", expect=65
     )
     assert done.stderr.startswith("error: ")

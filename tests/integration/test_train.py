@@ -39,8 +39,8 @@ def test_the_same_seed_gives_the_same_model(command, workplace):
     assert summary_of(workplace / "runs" / "seed-c")["curve"] != a["curve"]
 
 
-def test_a_missing_checkpoint_is_one_sentence(command):
-    done = command("evaluate", "checkpoint=runs/nothing", "data=synthetic", expect=74)
+def test_a_missing_checkpoint_is_one_sentence(here):
+    done = here("evaluate", "checkpoint=runs/nothing", "data=synthetic", expect=74)
     assert done.stderr.startswith("error: ")
 
 
