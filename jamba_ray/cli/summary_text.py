@@ -14,7 +14,7 @@ from jamba_ray.reports.words import LABELS, difference_in_words, duration, param
 
 
 def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
-    """Print ``summary.json`` (see the README for its shape)."""
+    """Print ``summary.json`` (``docs/reference/run-folder.md`` has its keys)."""
     best = summary.get("best")
     console.print()
     if best is None:

@@ -103,3 +103,11 @@ def test_each_page_of_docs_is_in_its_index():
 
 def test_the_readme_is_one_that_people_finish():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_the_glossary_has_at_most_fifteen_words():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.split("## Words")[1].split("##")[0]
+    words = re.findall(r"^\| ([\w ,]+) \|", table, flags=re.M)[1:]
+    assert 10 <= len(words) <= 15
+    assert not [word for word in words if "," in word]
