@@ -10,14 +10,15 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from rich.console import Console
 
 from jamba_ray.cli.composition import compose_section, split_flags, to_yaml
 from jamba_ray.cli.help import print_help
+from jamba_ray.cli.positional import as_settings
 from jamba_ray.config.run import RenamedSettingWarning
 from jamba_ray.config.section import Section
 from jamba_ray.errors import ConfigError, ExitCode, JambaError
@@ -36,6 +37,10 @@ class Command(Generic[S]):
     primary: str
     """The file of ``conf/`` it starts from."""
     run: Callable[[S, Console], ExitCode]
+    positional: tuple[str, ...] = ()
+    """The settings that words without a name stand for, in their order."""
+    short: Mapping[str, str] = field(default_factory=dict)
+    """Flag -> the setting that the word after it stands for."""
 
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Run the command as ``python -m jamba_ray.<name>`` does; returns the exit code."""
@@ -45,6 +50,8 @@ class Command(Generic[S]):
         return guarded(lambda out: self._main(arguments, out))
 
     def _main(self, arguments: Sequence[str], out: Console) -> int:
+        if self.positional or self.short:
+            arguments = as_settings(arguments, self.positional, self.short)
         flags, overrides = split_flags(arguments)
         if flags.help:
             print_help(out, self.about, self.examples, self.section)

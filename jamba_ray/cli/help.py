@@ -12,6 +12,7 @@ from rich.table import Table
 
 from jamba_ray.cli.composition import groups
 from jamba_ray.config.family import FAMILIES
+from jamba_ray.config.predict import InputSection
 from jamba_ray.config.run import DATA_SECTIONS
 from jamba_ray.config.section import Section
 from jamba_ray.errors import ExitCode
@@ -54,7 +55,7 @@ def print_help(
 def _settings(section: type[Section], prefix: str) -> Iterator[tuple[str, str, str]]:
     for name, field in section.model_fields.items():
         path = f"{prefix}{name}"
-        if path in _OPEN_SECTIONS:
+        if path in _OPEN_SECTIONS and field.annotation is not InputSection:
             for option, chosen in _OPEN_SECTIONS[path].items():
                 yield "", "", ""
                 yield f"{path}={option}", "", _first_line(chosen.__doc__)

@@ -19,7 +19,7 @@ from jamba_ray.data.text_stream import ChunkStream, text_chunks
 from jamba_ray.errors import DataError
 
 _BLOCK_BYTES = 16 << 20
-_MISSING = [
+MISSING = [
     "",
     "NA",
     "N/A",
@@ -43,7 +43,7 @@ def read_csv_file(file: Path, budget: Budget, choice: Choice) -> pa.Table:
     """
     with in_one_sentence(file):
         measure_csv_file(file, budget, choice)
-        layout, chunks = _open(file, choice)
+        layout, chunks = open_csv(file, choice)
         return _read(file, layout, chunks, choice)
 
 
@@ -51,7 +51,7 @@ def measure_csv_file(file: Path, budget: Budget, choice: Choice) -> Measured:
     """What is in the file, found by streaming through it once; spends its bytes, and its cells
     that are not dropped."""
     with in_one_sentence(file):
-        layout, chunks = _open(file, choice)
+        layout, chunks = open_csv(file, choice)
         width = sum(name not in choice.drop for name in layout.names)
         rows = headers = size = line = 0
         has_rows, foreign, ends_line = False, False, True
@@ -93,10 +93,10 @@ def measure_csv_file(file: Path, budget: Budget, choice: Choice) -> Measured:
 def csv_names(file: Path, choice: Choice) -> list[str]:
     """The column names, from the first lines."""
     with in_one_sentence(file):
-        return list(_open(file, choice)[0].names)
+        return list(open_csv(file, choice)[0].names)
 
 
-def _open(file: Path, choice: Choice) -> tuple[CsvLayout, Iterator[bytes]]:
+def open_csv(file: Path, choice: Choice) -> tuple[CsvLayout, Iterator[bytes]]:
     """The layout, and what follows the header in chunks that end with a line."""
     chunks = text_chunks(file)
     head = b""
@@ -136,7 +136,7 @@ def whole_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _read(file: Path, layout: CsvLayout, chunks: Iterator[bytes], choice: Choice) -> pa.Table:
     kept = [name for name in layout.names if name not in choice.drop]
-    stream = io.BufferedReader(ChunkStream(_only_rows(layout, chunks)), _BLOCK_BYTES)
+    stream = io.BufferedReader(ChunkStream(only_rows(layout, chunks)), _BLOCK_BYTES)
     try:
         table = pa_csv.read_csv(
             pa.PythonFile(stream, mode="r"),
@@ -145,7 +145,7 @@ def _read(file: Path, layout: CsvLayout, chunks: Iterator[bytes], choice: Choice
             ),
             parse_options=pa_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=True),
             convert_options=pa_csv.ConvertOptions(
-                null_values=[*_MISSING, "-", "(empty)"] if layout.is_zeek else _MISSING,
+                null_values=[*MISSING, "-", "(empty)"] if layout.is_zeek else MISSING,
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=True,
                 include_columns=kept,
@@ -154,11 +154,11 @@ def _read(file: Path, layout: CsvLayout, chunks: Iterator[bytes], choice: Choice
     except pa.ArrowInvalid as error:
         if "Expected" not in str(error):
             raise
-        raise DataError(_uneven_line(file, layout, choice)) from error
+        raise DataError(uneven_line(file, layout, choice)) from error
     return table.select(kept)
 
 
-def _only_rows(layout: CsvLayout, chunks: Iterator[bytes]) -> Iterator[bytes]:
+def only_rows(layout: CsvLayout, chunks: Iterator[bytes]) -> Iterator[bytes]:
     """``chunks`` without lines that are no rows."""
     for chunk in chunks:
         has_header = layout.header and layout.header in chunk
@@ -174,9 +174,9 @@ def _only_rows(layout: CsvLayout, chunks: Iterator[bytes]) -> Iterator[bytes]:
         )
 
 
-def _uneven_line(file: Path, layout: CsvLayout, choice: Choice) -> str:
+def uneven_line(file: Path, layout: CsvLayout, choice: Choice) -> str:
     """The sentence on the first line with more or fewer cells than there are columns."""
-    _, chunks = _open(file, choice)
+    _, chunks = open_csv(file, choice)
     lines = (line for chunk in chunks for line in chunk.splitlines())
     reader = csv.reader((decoded(line) + "\n" for line in lines), delimiter=layout.delimiter)
     width, begun = len(layout.names), 0

@@ -22,7 +22,7 @@ def read_parquet_file(file: Path, budget: Budget, choice: Choice) -> pa.Table:
     The footer's rows x columns are spent before anything is read; what comes out is counted too,
     because a footer may lie. Raises DataError, one sentence that names the file.
     """
-    with _in_one_sentence(file):
+    with in_parquet_sentence(file):
         with pq.ParquetFile(file) as opened:
             text = [f.name for f in opened.schema_arrow if _is_text(f.type)]
         with pq.ParquetFile(file, read_dictionary=text) as opened:
@@ -31,14 +31,14 @@ def read_parquet_file(file: Path, budget: Budget, choice: Choice) -> pa.Table:
 
 def parquet_names(file: Path) -> list[str]:
     """The column names, from the footer."""
-    with _in_one_sentence(file), pq.ParquetFile(file) as opened:
+    with in_parquet_sentence(file), pq.ParquetFile(file) as opened:
         check_width(file, len(opened.schema_arrow.names))
         return tidy_names(opened.schema_arrow.names)
 
 
 def measure_parquet_file(file: Path, budget: Budget, choice: Choice) -> Measured:
     """Rows and bytes of uncompressed content as the footer gives them; spends their cells."""
-    with _in_one_sentence(file), pq.ParquetFile(file) as opened:
+    with in_parquet_sentence(file), pq.ParquetFile(file) as opened:
         rows, row_bytes = _promised(opened)
         names = opened.schema_arrow.names
         budget.spend(file, cells=rows * len(_kept(opened, choice)))
@@ -114,7 +114,8 @@ def _text_bytes(batch: pa.RecordBatch) -> int:
 
 
 @contextmanager
-def _in_one_sentence(file: Path) -> Iterator[None]:
+def in_parquet_sentence(file: Path) -> Iterator[None]:
+    """Turn what readers raise into a DataError that names the file."""
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:

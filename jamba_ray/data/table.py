@@ -53,8 +53,8 @@ class _Format:
     names: Callable[[Path, Choice], list[str]]
 
 
-_PARQUET = _Format(read_parquet_file, measure_parquet_file, lambda file, _: parquet_names(file))
-_JSON = _Format(read_json_file, measure_json_file, json_names)
+PARQUET = _Format(read_parquet_file, measure_parquet_file, lambda file, _: parquet_names(file))
+JSON = _Format(read_json_file, measure_json_file, json_names)
 _CSV = _Format(read_csv_file, measure_csv_file, csv_names)
 
 FileColumns: TypeAlias = Sequence[tuple[Path, list[str]]]
@@ -102,7 +102,7 @@ def table_extent(
     budget = Budget.apart_from_memory(max_cells)
     choice = Choice(frozenset(drop), tuple(names))
     files = table_files(str(path))
-    found = [_format(file).measure(file, budget, choice) for file in files]
+    found = [format_of(file).measure(file, budget, choice) for file in files]
     rows = sum(measured.rows for measured in found)
     folders = folder_columns(str(path), files)
     budget.spend(files[0], cells=rows * len(folders.keys() - choice.drop))
@@ -129,7 +129,7 @@ def _read_files(path: str | Path, budget: Budget, choice: Choice) -> pd.DataFram
     folders = folder_columns(str(path), files)
     tables = []
     for i, file in enumerate(files):
-        table = _format(file).read(file, budget, choice)
+        table = format_of(file).read(file, budget, choice)
         for name, values in folders.items():
             if name not in choice.drop and name not in table.column_names:
                 budget.spend(file, cells=len(table))
@@ -141,7 +141,7 @@ def _read_files(path: str | Path, budget: Budget, choice: Choice) -> pd.DataFram
     columns = {}
     for name in names:
         try:
-            columns[name] = _to_pandas(_joined([table.column(name) for table in tables]))
+            columns[name] = to_pandas(_joined([table.column(name) for table in tables]))
         except pa.ArrowException as error:
             reason = " ".join(str(error).split())[:160].rstrip(".")
             raise DataError(f"column {name!r} of {path} cannot be read: {reason}.") from error
@@ -168,12 +168,12 @@ def file_columns(
     choice = Choice(names=tuple(names))
     found = []
     for file in files[:at_most]:
-        own = _format(file).names(file, choice)
+        own = format_of(file).names(file, choice)
         found.append((file, [*own, *(name for name in folders if name not in own)]))
     return found
 
 
-def _format(file: Path) -> _Format:
+def format_of(file: Path) -> _Format:
     """By content, or by name where the content is torn. Raises DataError for an empty file."""
     try:
         with file.open("rb") as stream:
@@ -181,12 +181,12 @@ def _format(file: Path) -> _Format:
         if not magic:
             raise DataError(f"{file} must hold a header and rows, but is empty.")
         if magic == b"PAR1" or file.suffix.lower() in {".parquet", ".pq"}:
-            return _PARQUET
+            return PARQUET
         start = next(text_chunks(file), b"").lstrip()[:1]
     except OSError as error:
         raise DataError(f"{file} must be readable, but is not: {error.strerror}.") from error
     is_array = start == b"[" and ".json" in file.name.lower()
-    return _JSON if start == b"{" or is_array else _CSV
+    return JSON if start == b"{" or is_array else _CSV
 
 
 def _check_same_columns(first: Path, names: list[str], file: Path, others: list[str]) -> None:
@@ -251,7 +251,8 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
-def _to_pandas(column: pa.ChunkedArray) -> pd.Series[Any]:
+def to_pandas(column: pa.ChunkedArray) -> pd.Series[Any]:
+    """Turns a column into a series: text into categories, integers with gaps into ``Int64``."""
     if pa.types.is_string(column.type):
         column = pc.dictionary_encode(column)
     if pa.types.is_dictionary(column.type):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from jamba_ray.data import Rows
 from jamba_ray.data.column_kinds import check_kinds
 from jamba_ray.data.header import tidy_names
 from jamba_ray.errors import CheckpointError, DataError
+from jamba_ray.inference.predict_file import Scored, predict_file
 from jamba_ray.inference.scorer import (
     Probabilities,
     checked,
@@ -27,6 +28,7 @@ from jamba_ray.inference.scorer import (
     preprocessing_of,
     scorer_of,
 )
+from jamba_ray.inference.thresholds import beside, beside_remote, chosen, read_thresholds
 
 _CHUNK_ROWS = 65_536
 """Rows prepared at a time: bounds the memory beside the DataFrame itself."""
@@ -36,7 +38,12 @@ _DEFAULT_THRESHOLD = 0.5
 class Predictor:
     """A trained model with its preprocessing and its threshold; for any model family."""
 
-    def __init__(self, snapshot: Snapshot, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        device: str = "cpu",
+        thresholds: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         """Raises CheckpointError if the snapshot is not that of a whole model."""
         self.config = config_of(snapshot)
         """The trial's configuration."""
@@ -50,9 +57,12 @@ class Predictor:
         }
         """'val/<metric>' -> value on the validation rows."""
         threshold: Any = metrics.get("threshold")
-        self.threshold = _DEFAULT_THRESHOLD if threshold is None else float(threshold)
-        """From which probability on a row is a threat: the best F1 on validation rows; 0.5 in
-        checkpoints of unfinished trials."""
+        self._best_f1 = _DEFAULT_THRESHOLD if threshold is None else float(threshold)
+        self.thresholds: Mapping[str, Mapping[str, Any]] = thresholds or {}
+        """What ``jamba_ray.threshold`` saved with the model, by name."""
+        self.threshold, _ = self.threshold_of(None)
+        """From which probability on a row is a threat: the saved threshold ``default``, else the
+        best F1 on validation rows; 0.5 in checkpoints of unfinished trials."""
         self.fingerprints: Mapping[str, str] = dict(snapshot.documents.get("fingerprints", {}))
         """'config', 'data', 'code': what the model was made from."""
         self._score = scorer_of(snapshot, self.config, self.preprocessing.schema, device)
@@ -69,7 +79,10 @@ class Predictor:
                 hold text where training had numbers.
             TrialError: If the model gives something not finite.
         """
-        frame = self._checked(frame)
+        return self.score_frame(self._checked(frame))
+
+    def score_frame(self, frame: pd.DataFrame) -> Probabilities:
+        """``predict_proba`` of rows whose columns have been checked."""
         parts = [
             self._score(*self.preprocessing.transform(frame.iloc[i : i + _CHUNK_ROWS]))
             for i in range(0, max(len(frame), 1), _CHUNK_ROWS)
@@ -97,6 +110,26 @@ class Predictor:
         """1 where the probability is at least ``threshold``, else 0: [N]; raises likewise."""
         return (self.predict_proba(frame) >= self.threshold).astype(np.int64)
 
+    def threshold_of(self, name: str | None) -> tuple[float, str]:
+        """The threshold of a saved name or a number, and what it is in words; None: ``default``,
+        else the best F1. Raises ConfigError where there is none of this name."""
+        return chosen(self.thresholds, name, self._best_f1)
+
+    def predict_file(
+        self,
+        path: str | os.PathLike[str],
+        output: str | os.PathLike[str],
+        *,
+        threshold: str | float | None = None,
+        columns: Sequence[str] = (),
+        overwrite: bool = False,
+    ) -> Scored:
+        """Scores a file, folder or glob into a file, in constant memory: see
+        ``jamba_ray.inference.predict_file``."""
+        return predict_file(
+            self, path, output, threshold=threshold, columns=columns, overwrite=overwrite
+        )
+
     def score_rows(self, rows: Rows) -> Probabilities:
         """``predict_proba`` of rows that are prepared already, by this very preprocessing."""
         return checked(self._score(rows.x_num, rows.x_cat))
@@ -118,9 +151,16 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Predictor:
         except ValueError as error:
             raise CheckpointError(f"The URI of a checkpoint is one of a store: {error}.") from error
         if isinstance(place, StoreUri):
-            return Predictor(read_published(RemoteFolder(place)), device)
+            remote = RemoteFolder(place)
+            snapshot = read_published(remote)
+            raw, digest, prefix = beside_remote(remote)
+            where = f"{place}/{prefix}".rstrip("/")
+            return Predictor(snapshot, device, read_thresholds(raw, digest, where))
         path = place
-    return Predictor(read_checkpoint(find_checkpoint(Path(path)))[1], device)
+    folder = find_checkpoint(Path(path))
+    snapshot = read_checkpoint(folder)[1]
+    raw, digest = beside(folder)
+    return Predictor(snapshot, device, read_thresholds(raw, digest, str(folder)))
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -1,0 +1,53 @@
+"""Words of a command line that stand for settings: ``predict runs/x new.csv -o scored.csv``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from jamba_ray.config.command_line import override
+from jamba_ray.errors import ConfigError
+
+_SETTING = re.compile(r"[+~]{0,2}[A-Za-z_][A-Za-z0-9_.@]*(=.*)?", re.DOTALL)
+
+
+def as_settings(
+    arguments: Sequence[str], positional: Sequence[str], short: Mapping[str, str]
+) -> list[str]:
+    """Rewrites words without a name as ``name=value``: the first word is ``positional[0]`` and so
+    on, and the word after a flag of ``short`` is the setting that it names.
+
+    Raises:
+        ConfigError: There are more words than settings, or a flag has no word after it.
+    """
+    written: list[str] = []
+    free = list(positional)
+    words = iter(arguments)
+    for word in words:
+        if word in short:
+            value = next(words, None)
+            if value is None:
+                raise ConfigError([f"`{word}` must be followed by a value, but ends the line."])
+            written.append(override(short[word], value))
+        elif word == "--cfg":
+            written += [word, *[value for value in [next(words, None)] if value is not None]]
+        elif (word.startswith("-") and word != "-") or _is_setting(word):
+            written.append(word)
+        elif free:
+            written.append(override(free.pop(0), word))
+        else:
+            names = " and ".join(f"`{name}`" for name in positional)
+            raise ConfigError(
+                [
+                    f"`{word}` is one word too many: words without a name are {names}. Write "
+                    f"`name={word}` if it is another setting."
+                    if positional
+                    else f"`{word}` cannot be read as `name=value`."
+                ]
+            )
+    return written
+
+
+def _is_setting(word: str) -> bool:
+    found = _SETTING.fullmatch(word)
+    return found is not None and (found[1] is not None or word.startswith("~"))

@@ -1,0 +1,99 @@
+"""What ``predict`` and ``threshold`` are given."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from jamba_ray.config.data import Column
+from jamba_ray.config.names import LocalPath
+from jamba_ray.config.run import RunName
+from jamba_ray.config.section import Section
+
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+DEFAULT = "default"
+"""The name of the threshold that is used where none is asked for."""
+
+
+class InputSection(Section):
+    """The rows to score."""
+
+    path: LocalPath
+    """File, folder or glob of CSV or Parquet."""
+    columns: tuple[Column, ...] = ()
+    """The names of all columns, for CSV files without a header line."""
+
+
+def _text(value: object) -> object:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+class PredictConfig(Section):
+    """``python -m jamba_ray.predict``."""
+
+    run: LocalPath
+    """A run folder, its ``best/``, any checkpoint folder, or one of these in a bucket."""
+    data: InputSection
+    output: LocalPath
+    """The file to write: the columns as they were, and ``score``, ``alert`` and ``threshold``.
+    ``.parquet`` gives Parquet, all else CSV."""
+    threshold: Annotated[str | None, BeforeValidator(_text)] = None
+    """The name of a threshold that ``threshold`` saved, or a number from 0 to 1; None: the saved
+    one named ``default``, else that with the best F1 on validation rows."""
+    overwrite: bool = False
+    """Replace the output file."""
+    verbose: bool = False
+    """Let the libraries print what they like."""
+
+
+_GOALS = ("max_fpr", "min_recall", "min_precision", "alerts_per_day", "cost_missed")
+
+
+class ThresholdConfig(Section):
+    """``python -m jamba_ray.threshold``."""
+
+    run: LocalPath
+    """The run folder whose model gets the threshold."""
+    name: RunName = DEFAULT
+    """What the threshold is called; one of this name is replaced. Evaluate and predict use
+    ``default`` unless they are given another."""
+    max_fpr: Share | None = None
+    """Flag as many rows as this share of benign rows allows (0.01: 1 %)."""
+    min_recall: Share | None = None
+    """Flag as few rows as it takes to find this share of the threats."""
+    min_precision: Share | None = None
+    """Flag as many rows as leave this share of the alerts threats."""
+    alerts_per_day: Positive | None = None
+    """Flag as many rows as give so many alerts a day; needs ``rows_per_day``."""
+    rows_per_day: Positive | None = None
+    """Rows that are scored in a day."""
+    cost_false_positive: Positive | None = None
+    """What a false alert costs, in the unit of ``cost_missed``: the threshold has least cost."""
+    cost_missed: Positive | None = None
+    """What a missed threat costs."""
+    threat_ratio: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Share of threats among the rows that will be scored; None: as among validation rows."""
+    verbose: bool = False
+    """Let the libraries print what they like."""
+
+    @model_validator(mode="after")
+    def _has_one_goal(self) -> ThresholdConfig:
+        given = [name for name in _GOALS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"exactly one of {', '.join(f'`{name}`' for name in _GOALS)} must be given, but "
+                f"{' and '.join(given) or 'none'} is. Write for example `max_fpr=0.01`"
+            )
+        if (self.alerts_per_day is not None) and self.rows_per_day is None:
+            raise ValueError(
+                "`alerts_per_day` needs the rows that are scored in a day. "
+                "Add `rows_per_day=1000000`"
+            )
+        if (self.cost_missed is None) != (self.cost_false_positive is None):
+            raise ValueError(
+                "`cost_missed` and `cost_false_positive` must be given together. "
+                "Add the one that is missing"
+            )
+        return self

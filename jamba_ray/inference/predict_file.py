@@ -1,0 +1,186 @@
+"""Scores a file of unlabelled rows into another file, some rows at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from jamba_ray.data.cells import Counted
+from jamba_ray.data.column_kinds import check_kinds
+from jamba_ray.data.preprocessing import check_columns
+from jamba_ray.data.row_batches import RowBatch, RowFile, renamed, row_file
+from jamba_ray.data.source import table_files
+from jamba_ray.errors import DataError
+from jamba_ray.inference.model_columns import as_inferred, kinds_of, model_frame
+from jamba_ray.inference.scored_file import ADDED, refuse_used, whole_file, writer_to
+from jamba_ray.inference.scorer import Probabilities
+
+if TYPE_CHECKING:
+    from jamba_ray.inference.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What was written."""
+
+    output: str
+    rows: int
+    alerts: int
+    threshold: float
+    threshold_is: str
+    """Where the threshold comes from, in words."""
+    notes: tuple[str, ...]
+    """One sentence on each thing that was assumed or odd."""
+
+
+def predict_file(
+    predictor: Predictor,
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    threshold: str | float | None = None,
+    columns: Sequence[str] = (),
+    overwrite: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Scored:
+    """Write the rows of ``path`` with ``score``, ``alert`` and ``threshold`` to ``output``.
+
+    ``path`` is a file, folder or glob of CSV or Parquet, of which a few megabytes are held at a
+    time; ``output`` is Parquet if it ends in ``.parquet`` or ``.pq``, else CSV. It is written under
+    another name and renamed when it is whole.
+
+    Args:
+        predictor: The model.
+        path: The rows; columns are matched by name, others than the model's are kept as they are.
+        output: The file to write.
+        threshold: A saved name or a number; None: the saved ``default``, else the best F1.
+        columns: Names for the columns of CSV files without a header line.
+        overwrite: Replace the output.
+        tell: Gets each note as soon as it is known.
+
+    Raises:
+        ConfigError: There is no threshold of this name.
+        DataError: A file is no table, or a column is missing or holds something else.
+        RunExistsError: The output exists.
+        StorageError: The output cannot be written.
+    """
+    cut, what = predictor.threshold_of(None if threshold is None else str(threshold))
+    target = Path(output).expanduser()
+    refuse_used(target, overwrite=overwrite)
+    sources = [row_file(file, columns) for file in table_files(os.fspath(path))]
+    notes: list[str] = []
+
+    def note(text: str) -> None:
+        notes.append(text)
+        tell(text)
+
+    for text in _about_columns(predictor, sources):
+        note(text)
+    scoring = _Scoring(predictor)
+    parquet = target.suffix.lower() in {".parquet", ".pq"}
+    rows = alerts = 0
+    first = sources[0]
+    with (
+        whole_file(target, overwrite=overwrite) as stream,
+        writer_to(stream, first, cut, parquet=parquet) as write,
+        ThreadPoolExecutor(max_workers=1) as ahead,
+    ):
+        for batch, p in scoring.of(_batches(predictor, sources), ahead):
+            write(batch, p)
+            rows, alerts = rows + len(p), alerts + int(np.count_nonzero(p >= cut))
+        for text in scoring.odd_cells():
+            note(text)
+    return Scored(str(target), rows, alerts, cut, what, tuple(notes))
+
+
+def _about_columns(predictor: Predictor, sources: Sequence[RowFile]) -> Iterator[str]:
+    """Checks the columns of all files before the first row; yields a sentence on extra ones."""
+    wanted, first = predictor.preprocessing.columns, sources[0]
+    for source in sources:
+        check_columns(list(source.names), wanted, str(source.path))
+        if set(source.names) != set(first.names):
+            other = sorted(set(source.names) ^ set(first.names))[0]
+            raise DataError(
+                f"files that are scored into one must have the same columns, but only one of "
+                f"{first.path} and {source.path} has {other!r}; score them one by one."
+            )
+        if source.schema != first.schema:
+            raise DataError(
+                f"files that are scored into one must have the same types, but {source.path} "
+                f"differs from {first.path}; score them one by one."
+            )
+    if taken := sorted(set(ADDED) & set(first.names)):
+        raise DataError(
+            f"{first.path} must not have a column {taken[0]!r}, which is the name of one that is "
+            "added; rename it, or score the file that this one was made from."
+        )
+    for source in sources:
+        yield from source.notes
+    extra = [name for name in first.names if name not in wanted]
+    if extra:
+        listed = ", ".join(map(repr, extra[:5])) + (", ..." if len(extra) > 5 else "")
+        how = "column is" if len(extra) == 1 else "columns are"
+        yield f"{len(extra)} {how} kept that the model does not use: {listed}."
+
+
+def _batches(
+    predictor: Predictor, sources: Sequence[RowFile]
+) -> Iterator[tuple[RowFile, RowBatch]]:
+    numbers, texts = kinds_of(predictor.preprocessing)
+    first = sources[0]
+    for source in sources:
+        is_same = source.names == first.names and source.delimiter == first.delimiter
+        for batch in source.batches(numbers, texts):
+            yield source, batch if is_same else renamed(batch, first.names)
+
+
+class _Scoring:
+    """Scores batches, the next one being read meanwhile; counts cells that are no numbers."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self._odd: dict[str, Counted] = {}
+        self._seen: set[Path] = set()
+
+    def of(
+        self, batches: Iterator[tuple[RowFile, RowBatch]], ahead: ThreadPoolExecutor
+    ) -> Iterator[tuple[RowBatch, Probabilities]]:
+        """Each batch with its scores."""
+        preprocessing = self._predictor.preprocessing
+
+        def prepared() -> tuple[RowFile, RowBatch, pd.DataFrame] | None:
+            found = next(batches, None)
+            return None if found is None else (*found, model_frame(found[1].columns, preprocessing))
+
+        coming = ahead.submit(prepared)
+        while (found := coming.result()) is not None:
+            coming = ahead.submit(prepared)
+            source, batch, frame = found
+            if source.path not in self._seen:
+                self._seen.add(source.path)
+                check_kinds(as_inferred(frame, preprocessing), preprocessing, str(source.path))
+            self._count(frame)
+            yield batch, self._predictor.score_frame(frame)
+
+    def _count(self, frame: pd.DataFrame) -> None:
+        for name, odd in self._predictor.preprocessing.unreadable(frame).items():
+            before = self._odd.get(name)
+            self._odd[name] = (
+                odd if before is None else replace(before, cells=before.cells + odd.cells)
+            )
+
+    def odd_cells(self) -> Iterator[str]:
+        """A sentence for each column of numbers with cells that are none."""
+        for name, odd in self._odd.items():
+            one = odd.cells == 1
+            yield (
+                f"{odd.cells:,} cell{'' if one else 's'} of {name!r} {'is' if one else 'are'} no "
+                f"number, such as {odd.shown!r}, and count{'s' if one else ''} as missing."
+            )

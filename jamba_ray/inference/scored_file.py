@@ -1,0 +1,173 @@
+"""The file that ``predict`` writes: the rows as they were, and three columns."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Protocol
+
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
+import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+from jamba_ray.data.row_batches import RowBatch, RowFile
+from jamba_ray.errors import RunExistsError, StorageError
+from jamba_ray.inference.scorer import Probabilities
+
+ADDED = ("score", "alert", "threshold")
+
+
+class Writer(Protocol):
+    """Takes scored rows."""
+
+    def __call__(self, batch: RowBatch, p: Probabilities) -> None:
+        """Write N rows with their scores [N]."""
+        ...
+
+
+@contextmanager
+def whole_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
+    """A file under another name that gets its own when the block ends without an error.
+
+    Raises:
+        RunExistsError: Something has this name and ``overwrite`` is false, or it is no file.
+        StorageError: The disk does not take it.
+    """
+    refuse_used(path, overwrite=overwrite)
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb", buffering=1 << 20) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
+            if overwrite:
+                os.replace(temporary, path)
+            else:
+                _rename_to_unused(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StorageError(
+            f"{str(path)!r} must be writable, but is not ({error.strerror or error}). Free some "
+            "space or choose another `output=`."
+        ) from error
+
+
+def _rename_to_unused(temporary: str, path: Path) -> None:
+    try:
+        os.link(temporary, path)  # unlike a rename, never over what came meanwhile
+    except FileExistsError:
+        refuse_used(path, overwrite=False)
+    except OSError:  # a file system without hard links
+        refuse_used(path, overwrite=False)
+        os.replace(temporary, path)
+        return
+    os.unlink(temporary)
+
+
+def refuse_used(path: Path, *, overwrite: bool) -> None:
+    """Raise RunExistsError where the output would replace what it must not."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise RunExistsError(
+            f"the output must be a file of its own, but {str(path)!r} is something else. Choose "
+            "another `output=`."
+        )
+    if path.exists() and not overwrite:
+        raise RunExistsError(
+            f"the output must not exist yet, but {str(path)!r} does. Replace it with "
+            "`overwrite=true`, or choose another `output=`."
+        )
+
+
+@contextmanager
+def writer_to(
+    stream: IO[bytes], source: RowFile, threshold: float, *, parquet: bool
+) -> Iterator[Writer]:
+    """What writes rows of ``source`` with their scores to ``stream``, as CSV or Parquet."""
+    if parquet:
+        yield from _parquet(stream, source, threshold)
+        return
+    delimiter = source.delimiter
+    header = source.header or _names_line(source.names)
+    stream.write(header + (delimiter + delimiter.join(ADDED)).encode() + b"\n")
+
+    def write(batch: RowBatch, p: Probabilities) -> None:
+        lines = batch.lines
+        if lines is None:
+            lines = _as_lines(batch.table(), delimiter)
+        if lines is None:  # a cell holds a line end: rows are no lines
+            table = _with_scores(batch.table(), p, threshold)
+            pa_csv.write_csv(table, stream, _options(delimiter))
+            return
+        alert = pc.if_else(pa.array(p >= threshold), b"1", b"0").cast(pa.binary())
+        scores = pa.array(p).cast(pa.string()).cast(pa.binary())
+        end = pa.scalar(f"{threshold!r}\n".encode(), pa.binary())
+        joined = pc.binary_join_element_wise(lines, scores, alert, end, delimiter.encode())
+        stream.write(_bytes_of(joined))
+
+    yield write
+
+
+def _bytes_of(cells: pa.Array) -> memoryview:
+    """The cells of binary one after the other."""
+    if isinstance(cells, pa.ChunkedArray):
+        cells = cells.combine_chunks()
+    _, offsets, content = cells.buffers()
+    ends = memoryview(offsets).cast("i")
+    return memoryview(content)[ends[cells.offset] : ends[cells.offset + len(cells)]]
+
+
+def _as_lines(table: pa.Table, delimiter: str) -> pa.Array | None:
+    sink = pa.BufferOutputStream()
+    pa_csv.write_csv(table, sink, _options(delimiter))
+    content = sink.getvalue()
+    lines = pa_csv.read_csv(
+        pa.BufferReader(content),
+        read_options=pa_csv.ReadOptions(column_names=["line"]),
+        parse_options=pa_csv.ParseOptions(
+            delimiter="\x1f", quote_char=False, ignore_empty_lines=False
+        ),
+        convert_options=pa_csv.ConvertOptions(column_types={"line": pa.binary()}),
+    )
+    is_same = lines.num_rows == table.num_rows and lines.num_columns == 1
+    return lines.column(0).combine_chunks() if is_same else None
+
+
+def _options(delimiter: str) -> pa_csv.WriteOptions:
+    return pa_csv.WriteOptions(include_header=False, delimiter=delimiter, quoting_style="needed")
+
+
+def _names_line(names: tuple[str, ...]) -> bytes:
+    sink = pa.BufferOutputStream()
+    table = pa.table({name: pa.array([], pa.string()) for name in names})
+    pa_csv.write_csv(table, sink, pa_csv.WriteOptions(quoting_header="needed"))
+    return bytes(sink.getvalue()).rstrip(b"\n")
+
+
+def _with_scores(table: pa.Table, p: Probabilities, threshold: float) -> pa.Table:
+    n = len(p)
+    cells = (pa.array(p), pa.array(p >= threshold).cast(pa.int8()), pa.repeat(threshold, n))
+    for name, column in zip(ADDED, cells, strict=True):
+        table = table.append_column(name, column)
+    return table
+
+
+def _parquet(stream: IO[bytes], source: RowFile, threshold: float) -> Iterator[Writer]:
+    schema = source.schema or pa.schema([(name, pa.string()) for name in source.names])
+    for name, kind in zip(ADDED, (pa.float64(), pa.int8(), pa.float64()), strict=True):
+        schema = schema.append(pa.field(name, kind))
+    with pq.ParquetWriter(stream, schema) as writer:
+
+        def write(batch: RowBatch, p: Probabilities) -> None:
+            writer.write_table(_with_scores(batch.table(), p, threshold).cast(schema))
+
+        yield write

@@ -1,0 +1,194 @@
+"""``python -m jamba_ray.threshold``: chooses the score from which a row is an alert."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from jamba_ray.checkpoints import RemoteFolder
+from jamba_ray.cli.entry import Command
+from jamba_ray.config.command_line import command, override
+from jamba_ray.config.predict import DEFAULT, ThresholdConfig
+from jamba_ray.config.store_uri import StoreUri, parse_store
+from jamba_ray.errors import ConfigError, DataError, ExitCode
+from jamba_ray.evaluation.goal import Goal, operating_point, threshold_for
+from jamba_ray.inference import find_checkpoint
+from jamba_ray.inference.thresholds import (
+    FILE,
+    beside,
+    beside_remote,
+    read_thresholds,
+    with_threshold,
+)
+from jamba_ray.runs.run_folder import write_bytes
+from jamba_ray.runs.run_log import say
+
+ABOUT = "Choose a threshold on validation rows, show what it costs on test, save it with the model."
+EXAMPLES = """\
+  python -m jamba_ray.threshold runs/night-1 max_fpr=0.01
+  python -m jamba_ray.threshold runs/night-1 name=soc alerts_per_day=50 rows_per_day=2000000
+"""
+_SCORES = "scores.parquet"
+_MAX_SCORES_BYTES = 1 << 34
+
+
+def goal_of(config: ThresholdConfig) -> Goal:
+    """What the settings ask for."""
+    ratio = config.threat_ratio
+    if config.alerts_per_day is not None and config.rows_per_day is not None:
+        return Goal("max_alert_share", config.alerts_per_day / config.rows_per_day, ratio)
+    if config.cost_missed is not None and config.cost_false_positive is not None:
+        return Goal("least_cost", config.cost_missed / config.cost_false_positive, ratio)
+    if config.min_recall is not None:
+        return Goal("min_recall", config.min_recall, ratio)
+    if config.min_precision is not None:
+        return Goal("min_precision", config.min_precision, ratio)
+    assert config.max_fpr is not None
+    return Goal("max_fpr", config.max_fpr, ratio)
+
+
+def run(config: ThresholdConfig, console: Console) -> ExitCode:
+    """Choose, show and save one threshold."""
+    place = _place(config.run)
+    if isinstance(place, StoreUri):
+        remote = RemoteFolder(place)
+        raw, digest, prefix = beside_remote(remote)
+        where, scores = f"{place}/{prefix}".rstrip("/"), remote.read(_SCORES, _MAX_SCORES_BYTES)
+    else:
+        folder = find_checkpoint(Path(place))
+        raw, digest = beside(folder)
+        where, scores = str(folder), _scores_of(folder)
+    saved = read_thresholds(raw, digest, where)
+    parts = _parts(scores, config.run)
+    val = parts["val"]
+    threshold = threshold_for(val["label"], val["probability"], goal_of(config))
+    points = {
+        part: operating_point(rows["label"], rows["probability"], threshold)
+        for part, rows in parts.items()
+    }
+    asked = config.model_dump(mode="json", exclude_none=True, exclude={"run", "name", "verbose"})
+    one = {"threshold": threshold, "asked": asked, "points": points}
+    content = with_threshold(saved, config.name, one, digest)
+    if isinstance(place, StoreUri):
+        remote.write(f"{prefix}{FILE}", content)
+    else:
+        write_bytes(folder / FILE, content)
+    _print(console, config, threshold, points)
+    return ExitCode.OK
+
+
+def _place(run: str) -> StoreUri | str:
+    try:
+        return parse_store(run)
+    except ValueError as error:
+        raise ConfigError([f"`run`: {error}."]) from error
+
+
+def _scores_of(best: Path) -> bytes | None:
+    for folder in (best, best.parent):
+        if (folder / _SCORES).is_file():
+            return (folder / _SCORES).read_bytes()
+    return None
+
+
+def _parts(raw: bytes | None, run: str) -> dict[str, pd.DataFrame]:
+    """Part -> its rows, 'val' first."""
+    frame = None
+    if raw is not None:
+        try:
+            frame = pd.read_parquet(io.BytesIO(raw), columns=["part", "label", "probability"])
+        except Exception as error:  # whatever pyarrow makes of a damaged file
+            raise DataError(
+                f"the {_SCORES} of {run} must hold part, label and probability, but does not "
+                f"({' '.join(str(error).split())[:120]}); give a run that is whole."
+            ) from error
+    if frame is None or not (frame["part"] == "val").any():
+        raise DataError(
+            f"{run} must have a {_SCORES} with the scores of validation rows, on which the "
+            "threshold is chosen, but has none; give the folder of a finished sweep or train."
+        )
+    names = sorted(map(str, frame["part"].unique()), key=lambda part: (part != "val", part))
+    return {part: frame[frame["part"] == part] for part in names}
+
+
+def _print(
+    console: Console,
+    config: ThresholdConfig,
+    threshold: float,
+    points: Mapping[str, Mapping[str, Any]],
+) -> None:
+    table = Table(box=None, padding=(0, 1, 0, 1))
+    table.add_column(f"at {threshold:.6g}", style="dim", no_wrap=True)
+    for part in points:
+        table.add_column({"val": "validation"}.get(part, part), justify="right", no_wrap=True)
+    day = config.rows_per_day or 10_000.0
+    per = "alerts a day" if config.rows_per_day else "alerts per 10,000 rows"
+
+    def row(name: str, cells: list[str]) -> None:
+        table.add_row(name, *cells)
+
+    row(per, [_alerts(point, day, config.threat_ratio) for point in points.values()])
+    row("found", [f"{p['found']:,} of {p['found'] + p['missed']:,}" for p in points.values()])
+    row("missed", [f"{point['missed']:,}" for point in points.values()])
+    row("false alerts", [f"{point['false_alerts']:,}" for point in points.values()])
+    for key, name in (("fpr", "false-positive rate"), ("recall", "recall"), ("precision", "prec.")):
+        row(name.replace("prec.", "precision"), [_rate(point[key]) for point in points.values()])
+    console.print(table)
+    say(console, _promise(config, points["val"]))
+    say(console, f"Saved with the model as {config.name!r}.")
+    words = [config.run, "new.csv", "-o", "scored.csv"]
+    if config.name != DEFAULT:
+        words.append(override("threshold", config.name))
+    say(console, f"next: {command('predict', *words)}")
+
+
+def _alerts(point: Mapping[str, Any], rows: float, threat_ratio: float | None) -> str:
+    if threat_ratio is None or point["fpr"] is None or point["recall"] is None:
+        return f"{point['alerts'] / point['rows'] * rows:,.0f}"
+    found, false = point["recall"]["value"], point["fpr"]["value"]
+    return f"{(threat_ratio * found + (1.0 - threat_ratio) * false) * rows:,.0f}"
+
+
+def _rate(rate: Mapping[str, float] | None) -> str:
+    if rate is None:
+        return "-"
+    return f"{rate['value']:.4f} ({rate['low']:.4f}-{rate['high']:.4f})"
+
+
+def _promise(config: ThresholdConfig, val: Mapping[str, Any]) -> str:
+    """What the choice rests on."""
+    benign, threats = val["rows"] - val["found"] - val["missed"], val["found"] + val["missed"]
+    high = 0.0 if val["fpr"] is None else val["fpr"]["high"]
+    text = f"Chosen on {benign:,} benign rows and {threats:,} threats (intervals: 95 %, exact)."
+    if config.max_fpr is not None and high > config.max_fpr:
+        text += (
+            f" So few benign rows leave a rate of up to {high:.2%} possible, above the "
+            f"{config.max_fpr:.2%} asked for."
+        )
+    if config.threat_ratio is None and config.max_fpr is None and config.min_recall is None:
+        text += (
+            f" It supposes that {threats / (threats + benign):.1%} of the rows to come are threats "
+            "as among these; say otherwise with threat_ratio=."
+        )
+    return text
+
+
+COMMAND = Command(
+    name="threshold",
+    about=ABOUT,
+    examples=EXAMPLES,
+    section=ThresholdConfig,
+    primary="threshold",
+    run=run,
+    positional=("run",),
+)
+
+if __name__ == "__main__":
+    sys.exit(COMMAND.main())

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jamba_ray.data import row_batches
+from jamba_ray.errors import DataError, RunExistsError
+from jamba_ray.inference import load
+from tests.inference.conftest import make_frame
+
+
+@pytest.fixture
+def predictor(trained):
+    return load(trained["lightgbm"].run)
+
+
+@pytest.fixture
+def rows():
+    return make_frame(3000, seed=7).drop(columns="is_threat")
+
+
+def test_files_give_the_scores_of_the_frame_in_chunks_and_whatever_the_format(
+    model, rows, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(row_batches, "_CSV_BYTES", 4096)
+    monkeypatch.setattr(row_batches, "_PARQUET_ROWS", 700)
+    monkeypatch.setattr("jamba_ray.data.text_stream.CHUNK_BYTES", 1000)
+    predictor = load(model.run)
+    expected = predictor.predict_proba(rows)
+    rows.to_csv(tmp_path / "new.csv", index=False)
+    rows.to_parquet(tmp_path / "new.parquet")
+    for source in ("new.csv", "new.parquet"):
+        for name in ("out.csv", "out.parquet"):
+            said = predictor.predict_file(tmp_path / source, tmp_path / name, overwrite=True)
+            read = pd.read_csv if name.endswith("csv") else pd.read_parquet
+            scored = read(tmp_path / name)
+            assert list(scored.columns) == [*rows.columns, "score", "alert", "threshold"]
+            np.testing.assert_allclose(scored["score"], expected, rtol=1e-6)
+            assert (scored["alert"] == (scored["score"] >= predictor.threshold)).all()
+            assert (scored["threshold"] == predictor.threshold).all()
+            assert (said.rows, said.alerts) == (3000, scored["alert"].sum())
+            if source == "new.parquet" and name == "out.parquet":
+                pd.testing.assert_frame_equal(scored[list(rows.columns)], rows)
+
+
+def test_the_columns_of_a_csv_file_are_written_byte_for_byte_as_they_were(
+    predictor, rows, tmp_path
+):
+    odd = [
+        '007,"1,5",http,"say ""hi"""',
+        "  x , 1.50 ,FTP,",
+        'a""b,1e2,,caf\xe9',
+        "-,NaN,ftp,TRUE",
+    ]
+    header = 'id,rate,service,"free, text",bytes'
+    lines = [line + f",{i}" for i, line in enumerate(odd)]
+    content = "\r\n".join([header, *lines * 3, ""]).encode("cp1252")
+    (tmp_path / "odd.csv").write_bytes(content)
+    predictor.predict_file(tmp_path / "odd.csv", tmp_path / "out.csv")
+    written = (tmp_path / "out.csv").read_bytes().splitlines()
+    given = content.splitlines()
+    assert len(written) == len(given)
+    assert all(out.startswith(line + b",") for out, line in zip(written, given, strict=True))
+    # The same rows, however their numbers and names are grouped with others.
+    scores = [line.split(b",")[-3] for line in written[1:]]
+    assert scores[:4] == scores[4:8]
+
+
+def test_line_ends_in_cells_do_not_shift_scores(predictor, rows, tmp_path):
+    rows = rows.head(50).assign(note=lambda f: np.where(f.index % 7 == 3, 'two\n"lines"', "one"))
+    rows.to_csv(tmp_path / "new.csv", index=False)
+    predictor.predict_file(tmp_path / "new.csv", tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        written = list(csv.DictReader(file))
+    assert [row["note"] for row in written] == list(rows["note"])
+    got = np.array([float(row["score"]) for row in written])
+    np.testing.assert_allclose(got, predictor.predict_proba(rows), rtol=1e-6)
+
+
+def test_columns_in_another_order_are_matched_by_name_and_extra_ones_are_said(
+    predictor, rows, tmp_path
+):
+    other = rows[["service", "bytes", "rate"]].assign(host="h", port=1)
+    other.to_csv(tmp_path / "new.csv", index=False)
+    said = predictor.predict_file(tmp_path / "new.csv", tmp_path / "out.csv")
+    scored = pd.read_csv(tmp_path / "out.csv")
+    np.testing.assert_allclose(scored["score"], predictor.predict_proba(rows), rtol=1e-6)
+    assert said.notes == ("2 columns are kept that the model does not use: 'host', 'port'.",)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda f: f.drop(columns="rate"), "lacks 'rate'"),
+        (lambda f: f.assign(rate="fast"), "'rate' of .* must hold numbers"),
+        (lambda f: f.assign(service=range(len(f))), "'service' of .* must hold names"),
+        (lambda f: f.assign(score=1), "must not have a column 'score'"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_what_is_missing_or_of_another_kind_is_one_sentence_and_no_output(
+    predictor, rows, tmp_path, change, sentence, suffix
+):
+    changed = change(rows)
+    source = tmp_path / f"new.{suffix}"
+    changed.to_csv(source, index=False) if suffix == "csv" else changed.to_parquet(source)
+    with pytest.raises(DataError, match=sentence):
+        predictor.predict_file(source, tmp_path / "out.csv")
+    assert [p.name for p in tmp_path.iterdir()] == [source.name]  # nothing half-written is left
+
+
+def test_a_fault_far_down_the_file_leaves_no_output(predictor, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(row_batches, "_CSV_BYTES", 4096)
+    text = rows.to_csv(index=False) + "1,2,3,4,5\n"
+    (tmp_path / "new.csv").write_text(text)
+    with pytest.raises(DataError, match="line 3002 has 5"):
+        predictor.predict_file(tmp_path / "new.csv", tmp_path / "out.csv")
+    assert [p.name for p in tmp_path.iterdir()] == ["new.csv"]
+
+
+def test_cells_that_are_no_number_are_counted_over_all_chunks(
+    predictor, rows, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(row_batches, "_CSV_BYTES", 4096)
+    odd = rows.astype({"rate": object})
+    odd.loc[[5, 1500, 2900], "rate"] = "fast"
+    odd.to_csv(tmp_path / "new.csv", index=False)
+    said = predictor.predict_file(tmp_path / "new.csv", tmp_path / "out.csv")
+    assert said.notes == ("3 cells of 'rate' are no number, such as 'fast', and count as missing.",)
+    scored = pd.read_csv(tmp_path / "out.csv")
+    np.testing.assert_allclose(scored["score"], predictor.predict_proba(odd), rtol=1e-6)
+
+
+def test_an_existing_output_stays_without_overwrite(predictor, rows, tmp_path):
+    rows.to_csv(tmp_path / "new.csv", index=False)
+    (tmp_path / "out.csv").write_text("mine")
+    with pytest.raises(RunExistsError, match="overwrite=true"):
+        predictor.predict_file(tmp_path / "new.csv", tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == "mine"
+
+
+def test_a_folder_is_scored_into_one_file(predictor, rows, tmp_path):
+    (tmp_path / "in").mkdir()
+    rows.head(1000).to_csv(tmp_path / "in" / "a.csv", index=False)
+    rows.tail(2000)[["service", "rate", "bytes"]].to_csv(tmp_path / "in" / "b.csv", index=False)
+    predictor.predict_file(tmp_path / "in", tmp_path / "out.csv")
+    scored = pd.read_csv(tmp_path / "out.csv")
+    np.testing.assert_allclose(scored["score"], predictor.predict_proba(rows), rtol=1e-6)

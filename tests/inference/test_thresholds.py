@@ -1,0 +1,120 @@
+"""The analyst's way through the commands: a threshold, then scored rows."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import jamba_ray
+from jamba_ray.errors import CheckpointError, ConfigError
+from jamba_ray.inference import score_rows
+from tests.inference.conftest import make_frame
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A run folder with a winner and the scores that it was judged by."""
+    one = trained["lightgbm"]
+    shutil.copytree(one.run, tmp_path / "run")
+    predictor = jamba_ray.load(one.run)
+    parts = {"val": one.data.val, **one.data.tests}
+    frames = [
+        pd.DataFrame({"part": part, "label": rows.y, "probability": score_rows(predictor, rows)})
+        for part, rows in parts.items()
+    ]
+    pd.concat(frames).to_parquet(tmp_path / "run" / "scores.parquet", index=False)
+    return tmp_path / "run"
+
+
+def command(cwd, *words):
+    """Through the shell's own interpreter, away from the checkout, as from a wheel."""
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_threshold_is_chosen_saved_and_used_by_predict(run, tmp_path):
+    new = make_frame(500, seed=9).drop(columns="is_threat")
+    new.to_csv(tmp_path / "new.csv", index=False)
+    code, said = command(tmp_path, "jamba_ray.threshold", "run", "max_fpr=0.05", "name=soc")
+    assert code == 0, said
+    assert "next: python -m jamba_ray.predict run new.csv -o scored.csv threshold=soc" in said
+    words = said.rsplit("next: python -m ", 1)[1].split()
+    code, said = command(tmp_path, *words)
+    assert code == 0, said
+    assert "the saved threshold 'soc'" in said
+    scored = pd.read_csv(tmp_path / "scored.csv")
+    scores = pd.read_parquet(run / "scores.parquet").query("part == 'val'")
+    cut = scored["threshold"].iloc[0]
+    assert ((scores.probability >= cut) & (scores.label == 0)).sum() / (
+        scores.label == 0
+    ).sum() <= 0.05
+    assert (scored["alert"] == (scored["score"] >= cut)).all()
+    np.testing.assert_allclose(scored["score"], jamba_ray.load(run).predict_proba(new), rtol=1e-6)
+    code, said = command(tmp_path, *words)
+    assert code == 73
+    assert said.count("\n") == 1
+
+
+def test_named_thresholds_lie_beside_the_checkpoint_and_go_with_a_copy_of_it(run, tmp_path):
+    from jamba_ray.config.predict import ThresholdConfig
+    from jamba_ray.threshold import COMMAND
+
+    before = jamba_ray.load(run)
+    assert before.threshold == before.threshold_of(None)[0]
+    assert COMMAND.main([str(run), "min_recall=0.9"]) == 0
+    assert COMMAND.main([str(run), "max_fpr=0.01", "name=strict"]) == 0
+    shutil.copytree(run / "best", tmp_path / "copy")
+    after = jamba_ray.load(tmp_path / "copy")  # the manifest is as valid as ever
+    assert set(after.thresholds) == {"default", "strict"}
+    assert after.threshold == after.thresholds["default"]["threshold"]
+    assert after.threshold_of("strict")[0] > after.threshold
+    assert after.threshold_of("0.25")[0] == 0.25
+    with pytest.raises(ConfigError, match="Did you mean `strict`"):
+        after.threshold_of("strickt")
+    assert ThresholdConfig(run="x", max_fpr=0.01).name == "default"
+
+
+def test_thresholds_of_another_checkpoint_or_damaged_ones_are_refused(run, trained):
+    from jamba_ray.threshold import COMMAND
+
+    assert COMMAND.main([str(run), "max_fpr=0.05"]) == 0
+    other = run.parent / "other"
+    shutil.copytree(trained["mlp"].run, other)
+    shutil.copy(run / "best" / "thresholds.json", other / "best")
+    with pytest.raises(CheckpointError, match="chosen for another"):
+        jamba_ray.load(other)
+    for damage in (
+        b"",
+        b"{}",
+        b'{"format": 1, "checkpoint": "x", "thresholds": {"a": {}}}',
+        b"[" * 9,
+    ):
+        (run / "best" / "thresholds.json").write_bytes(damage)
+        with pytest.raises(CheckpointError, match="damaged"):
+            jamba_ray.load(run)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ((), 64),
+        (("max_fpr=0.1", "min_recall=0.5"), 64),
+        (("alerts_per_day=5",), 64),
+        (("cost_missed=5",), 64),
+        (("max_fpr=2",), 64),
+        (("alerts_per_day=0.001", "rows_per_day=1000"), 65),
+    ],
+)
+def test_what_cannot_be_chosen_is_a_sentence(run, words, code, capsys):
+    from jamba_ray.threshold import COMMAND
+
+    assert COMMAND.main([str(run), *words]) == code
+    assert not (run / "best" / "thresholds.json").exists()
+    assert "Traceback" not in capsys.readouterr().err
