@@ -1,16 +1,19 @@
-"""The checker: what a chaos run promised, judged by its history and by the raw study file.
+"""The checker: what a chaos run promised, judged by its history and by the study's file.
 
-It reads ``study.db`` with plain SQL and uses none of the code that is under test.
+It reads the journal with Optuna's own file backend and uses none of the code that is under test.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-import sqlite3
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
 
 from jamba_ray.chaos.history import Event
 
@@ -50,32 +53,25 @@ def check(events: list[Event], study: Path, n_trials: int, interval_steps: int) 
 
 
 def read_rows(study: Path) -> dict[int, Row]:
-    """Every trial in the file."""
-    uri = f"{study.absolute().as_uri()}?mode=ro"
-    with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
-        trials = connection.execute("SELECT trial_id, number, state FROM trials").fetchall()
-        found = {}
-        for trial_id, number, state in trials:
-            reports = connection.execute(
-                "SELECT step, intermediate_value FROM trial_intermediate_values "
-                "WHERE trial_id = ? ORDER BY step",
-                (trial_id,),
-            ).fetchall()
-            params = connection.execute(
-                "SELECT param_name, param_value FROM trial_params WHERE trial_id = ? ORDER BY 1",
-                (trial_id,),
-            ).fetchall()
-            value = connection.execute(
-                "SELECT value FROM trial_values WHERE trial_id = ?", (trial_id,)
-            ).fetchone()
-            found[number] = Row(
-                state=state,
-                value=value[0] if value else None,
-                params=tuple(params),
-                steps=tuple(step for step, _ in reports),
-                values=tuple(v for _, v in reports),
-            )
-    return found
+    """Every trial in the file, as plain Optuna reads it."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = JournalStorage(JournalFileBackend(str(study)))
+    (found,) = storage.get_all_studies()
+    return {trial.number: _row(trial) for trial in storage.get_all_trials(found._study_id)}
+
+
+def _row(trial: FrozenTrial) -> Row:
+    reports = sorted(trial.intermediate_values.items())
+    return Row(
+        state=trial.state.name,
+        value=trial.value,
+        params=tuple(
+            (name, trial.distributions[name].to_internal_repr(value))
+            for name, value in sorted(trial.params.items())
+        ),
+        steps=tuple(step for step, _ in reports),
+        values=tuple(value for _, value in reports),
+    )
 
 
 def _all_there(rows: dict[int, Row], n_trials: int) -> list[str]:

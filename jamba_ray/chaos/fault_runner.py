@@ -143,7 +143,7 @@ def _run_round(
     if fault.said and fault.said not in sweep.output.read_text():
         broken.append(f"the run that recovered did not say {fault.said!r}")
     interval = INTERVAL_STEPS * (2 if "newest checkpoint" in fault.name else 1)
-    verdict = check(sweep.history.events(), folder / "study.db", n_trials, interval)
+    verdict = check(sweep.history.events(), folder / "study.journal", n_trials, interval)
     verdict = Verdict((*broken, *verdict.broken), verdict.redone, verdict.most_redone)
     return Round(
         fault.name,

@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import signal
-import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -125,11 +124,9 @@ def after_kill(
 
 
 def truncate_study(folder: Path, rng: random.Random) -> None:
-    """A torn file: half of it is gone, and its log too."""
-    study = folder / "study.db"
+    """A torn file: half of it is gone."""
+    study = folder / "study.journal"
     os.truncate(study, study.stat().st_size // 2)
-    for suffix in ("-wal", "-shm"):
-        Path(f"{study}{suffix}").unlink(missing_ok=True)
 
 
 def delete_study(folder: Path, rng: random.Random) -> None:
@@ -139,13 +136,10 @@ def delete_study(folder: Path, rng: random.Random) -> None:
 
 
 def flip_study(folder: Path, rng: random.Random) -> None:
-    """One flipped bit in the middle of a value that SQLite itself does not check."""
-    study = folder / "study.db"
-    with sqlite3.connect(study) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
+    """One flipped bit in the middle of a value: the line is JSON as before."""
+    study = folder / "study.journal"
     content = bytearray(study.read_bytes())
-    # Attributes are JSON text: the digit after a point is a value, wherever it lies.
+    # The digit after a point is a value, wherever it lies.
     places = [i for i in range(len(content) - 1) if content[i : i + 2] == b"0."]
     content[rng.choice(places) + 2] ^= 1
     study.write_bytes(content)
@@ -217,8 +211,8 @@ FAULTS = (
         said="SIGTERM stopped the sweep with its state saved",
     ),
     Fault("driver paused while another takes over", pause_driver, exit_codes=(74,)),
-    Fault("study.db torn in half", after_kill(truncate_study), said="was restored from"),
-    Fault("study.db with one bit flipped", after_kill(flip_study), said="was restored from"),
+    Fault("study torn in half", after_kill(truncate_study), said="was restored from"),
+    Fault("study with one bit flipped", after_kill(flip_study), said="was restored from"),
     Fault(
         "newest checkpoint deleted",
         after_kill(remove_newest_checkpoint, can_walk_back),

@@ -11,7 +11,6 @@ from jamba_ray.runs.bucket_replica import replica_of
 from jamba_ray.runs.run_contents import why_no_run_in_bucket
 from jamba_ray.runs.run_folder import RunFolder, not_replaceable, used_name
 from jamba_ray.runs.run_log import RunLog
-from jamba_ray.study import recovery
 from jamba_ray.study.lease import check_free
 
 
@@ -37,7 +36,7 @@ def refuse_if_used(folder: RunFolder, config: ExperimentConfig) -> None:
 
 def create(folder: RunFolder, config: ExperimentConfig) -> str | None:
     """Make the folder and, to continue a run of another machine, fetch its study. Returns what was
-    restored and fetched, as sentences.
+    fetched, as a sentence.
 
     Raises:
         RunExistsError: See ``refuse_if_used``.
@@ -50,11 +49,7 @@ def create(folder: RunFolder, config: ExperimentConfig) -> str | None:
     # Second: a study here without its checkpoints there would go on from less than it has.
     if replica is not None and (replaced or replica.is_being_deleted()):
         replica.delete()
-    if replica is None or not config.resume:
-        return None
-    # Made good first: what lies here in pieces may still be newer than what the bucket has.
-    said = [recovery.make_good(folder.study), replica.fetch()]
-    return " ".join(sentence for sentence in said if sentence) or None
+    return replica.fetch() if replica is not None and config.resume else None
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ def status_of(run: Run) -> str:
     """``finished``, ``running``, ``interrupted``, ``ended early`` (the store was lost),
     ``stopped without an end`` (crash, kill -9), or ``without an end yet`` where a ``train`` run may
     be going on."""
-    if run.folder.study.exists() and is_being_written(run.folder.study):
+    if is_being_written(run.folder.study):
         return "running"
     status = run.summary.get("status")
     if status in (None, "running"):
@@ -271,7 +271,7 @@ def evaluate_command(checkpoint: str) -> str:
 
 def dashboard_command(folder: RunFolder) -> str:
     """How to look at the study live."""
-    return shlex.join(["optuna-dashboard", "--host", "127.0.0.1", f"sqlite:///{folder.study}"])
+    return shlex.join(["optuna-dashboard", "--host", "127.0.0.1", str(folder.study)])
 
 
 def _report_rows(run: Run) -> int | None:

@@ -13,7 +13,7 @@ from jamba_ray.config.direction import Direction, badness, direction_of
 from jamba_ray.errors import StorageError
 from jamba_ray.runs.row_log import read_rows
 from jamba_ray.runs.run_folder import RunFolder
-from jamba_ray.study.reading import StudyReading, read_study
+from jamba_ray.study.reading import StudyReading, has_study, read_study
 from jamba_ray.study.records import TrialRecord
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Run:
     @cached_property
     def study(self) -> StudyReading | None:
         """The study; None for runs that have none (``train``, ``evaluate``)."""
-        return read_study(self.folder.study) if self.folder.study.exists() else None
+        return read_study(self.folder.study) if has_study(self.folder.study) else None
 
     @property
     def objective(self) -> str:

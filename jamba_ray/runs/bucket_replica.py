@@ -19,6 +19,8 @@ from jamba_ray.checkpoints.manifest import MANIFEST
 from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.errors import StorageError
 from jamba_ray.runs.bucket_rows import BucketRows
+from jamba_ray.runs.checked_lines import merge
+from jamba_ray.runs.journal_parts import JournalParts
 from jamba_ray.runs.run_contents import BEING_DELETED
 from jamba_ray.runs.run_folder import RunFolder, write_bytes
 
@@ -26,13 +28,16 @@ _RESULTS = (
     *("config.yaml", "trials.parquet", "summary.json", "scores.parquet"),
     *("report.html", "report.md"),
 )
-_READ = ("config.yaml", "study.db", "summary.json", "scores.parquet")
-"""What a report is made of, beside the rows."""
+_OLD_STUDY = "study.db"
+"""Of version 0.1; a whole copy of its local file."""
+_OLD_STUDY_FILES = (_OLD_STUDY, "study.copy.db", "study.db-wal", "study.db-shm", "study.redo")
+_OLD_TABLES = ("trials", "trial_intermediate_values", "trial_user_attributes")
+_READ = ("config.yaml", _OLD_STUDY, "summary.json", "scores.parquet")
+"""What a report is made of, beside the study and the rows."""
+_BEGUN = b'{"op_code":4,'
+"""How Optuna's operation that creates a trial begins."""
 _MAX_BYTES = 2_000_000_000
 _PATIENCE = Patience(deadline_s=30.0)
-_STUDY_FILES = ("study.db", "study.db-wal", "study.db-shm", "study.copy.db", "study.redo")
-_NONE = (-1, -1, -1)
-_TABLES = ("trials", "trial_intermediate_values", "trial_user_attributes")
 
 
 class BucketReplica:
@@ -44,14 +49,14 @@ class BucketReplica:
         self._folder = folder
         self._remote = RemoteFolder(uri, folder.endpoint, patience=_PATIENCE, sleep=sleep)
         self._rows = BucketRows(folder.path, self._remote)
-        self._copied_size = _NONE
-        self._copied_config = False
+        self._journal = JournalParts(folder.study, self._remote)
+        self._copied_config = self._removed_old_study = False
         self._copied_logs: dict[Path, tuple[int, int]] = {}
 
     def fetch(self) -> str | None:
         """Before a resume: take the store's study where it is further than the local one, as after
-        the loss of the machine that wrote it. Returns a sentence for the log. A local study that is
-        damaged counts as none: make it good first. What is replaced is kept under another name.
+        the loss of the machine that wrote it. Returns a sentence for the log. What a damaged local
+        study still has together with its copy counts, and what is replaced is kept.
 
         Rows that are there and not here are taken too, and the log.
 
@@ -62,47 +67,47 @@ class BucketReplica:
         log = None if self._folder.log.exists() else self._remote.read("log.txt", _MAX_BYTES)
         if log is not None:
             write_bytes(self._folder.log, log)  # it goes on there, and is copied whole
-        found = self._remote.read("study.db", _MAX_BYTES)
-        if found is None:
+        if not (n_commits := self._journal.n_commits()):
+            return self._fetch_old_study()
+        local = [_content(self._folder.study), _content(self._folder.study_copy)]
+        ours = merge(*local)
+        if n_commits <= ours.end.commits:
             return None
-        local = self._folder.study
-        with tempfile.TemporaryDirectory() as scratch:
-            copy = Path(scratch) / "study.db"
-            copy.write_bytes(found)
-            theirs = _size(copy)
-        try:
-            ours = _size(local)
-        except StorageError:
-            ours = _NONE
-        if theirs <= ours:
+        theirs = merge(self._journal.read(), b"")
+        lost = n_commits - theirs.end.commits
+        if theirs.end.commits <= ours.end.commits:
+            if not ours.data:
+                raise StorageError(
+                    f"the study in {self._remote.uri} must be intact, but `study/` is damaged. "
+                    "Restore an older version of its objects, or choose another `run=`."
+                )
             return None
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        for name in _STUDY_FILES:
-            with contextlib.suppress(FileNotFoundError):
-                (local.parent / name).rename(local.parent / f"{name}.replaced-{stamp}")
-        write_bytes(local, found)
-        return f"continuing the study in {self._remote.uri} ({theirs[0]} trials begun)"
+        kept = ""
+        if any(local):
+            kept = f".replaced-{time.strftime('%Y%m%d-%H%M%S')}"
+            for file in (self._folder.study, self._folder.study_copy):
+                with contextlib.suppress(FileNotFoundError):
+                    file.rename(file.with_name(file.name + kept))
+            kept = f"; the {ours.data.count(_BEGUN)} trials that were here are kept as *{kept}"
+        write_bytes(self._folder.study, theirs.data)
+        n = theirs.data.count(_BEGUN)
+        if lost > 0:
+            kept += f"; {lost} commits after that are damaged there, and their work is done again"
+        return f"continuing the study in {self._remote.uri} ({n} trials begun{kept})"
 
     def push_study(self) -> None:
-        """Copy the study as of its last commit, if it has changed since the last copy.
+        """Copy what was added to the study since the last copy.
 
         Raises:
             StorageError: The store does not take it; the next call tries again.
         """
-        size = _size(self._folder.study)
-        if size == self._copied_size or size[0] < 0:
+        if not self._folder.study.exists():
             return
         self._push_config()
-        with tempfile.TemporaryDirectory() as scratch:
-            copy = Path(scratch) / "study.db"
-            with (
-                contextlib.closing(sqlite3.connect(self._folder.study, timeout=30.0)) as source,
-                contextlib.closing(sqlite3.connect(copy)) as target,
-            ):
-                source.backup(target)
-                target.execute("PRAGMA journal_mode=DELETE")
-            self._remote.write("study.db", copy.read_bytes())
-        self._copied_size = size
+        self._journal.push()
+        if not self._removed_old_study:
+            self._remote.delete(_OLD_STUDY)
+            self._removed_old_study = True
 
     def push_rows(self) -> None:
         """Copy the rows and logs that were written since the last copy.
@@ -145,6 +150,8 @@ class BucketReplica:
         Raises:
             StorageError: There is no run in the store, or it does not answer.
         """
+        if study := self._journal.read():
+            write_bytes(self._folder.study, study)
         for name in _READ:
             if (found := self._remote.read(name, _MAX_BYTES)) is not None:
                 write_bytes(self._folder.path / name, found)
@@ -178,6 +185,25 @@ class BucketReplica:
             self._remote.delete(name)
         self._remote.delete(BEING_DELETED)
 
+    def _fetch_old_study(self) -> str | None:
+        """Where neither side has a journal: the study of an earlier version, as a file."""
+        if any(map(_content, (self._folder.study, self._folder.study_copy))):
+            return None
+        if (found := self._remote.read(_OLD_STUDY, _MAX_BYTES)) is None:
+            return None
+        local = [self._folder.path / name for name in _OLD_STUDY_FILES]
+        with tempfile.TemporaryDirectory() as scratch:
+            theirs = Path(scratch) / _OLD_STUDY
+            theirs.write_bytes(found)
+            if _old_size(theirs) <= max(_old_size(local[0]), _old_size(local[1])):
+                return None
+        kept = f".replaced-{time.strftime('%Y%m%d-%H%M%S')}"
+        for file in local:
+            with contextlib.suppress(FileNotFoundError):
+                file.rename(file.with_name(file.name + kept))
+        write_bytes(local[0], found)
+        return f"continuing the study in {self._remote.uri}, which an earlier version began"
+
     def _push_config(self) -> None:
         """With it the copy can be read as a run, while it goes on and after a crash."""
         if not self._copied_config and self._folder.config.is_file():
@@ -201,19 +227,19 @@ def replica_of(
     return None if folder.remote is None else BucketReplica(folder, folder.remote, sleep=sleep)
 
 
-def _size(path: Path) -> tuple[int, int, int]:
-    """Rows of a study, (-1, -1, -1) where there is none: a study only grows."""
-    if not path.is_file() or path.stat().st_size == 0:
-        return _NONE
+def _old_size(path: Path) -> tuple[int, ...]:
+    """Rows of a study in SQLite, by which it is further than another; none where it is damaged."""
     try:
-        with contextlib.closing(sqlite3.connect(path, timeout=30.0)) as connection:
-            counts = [
-                int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
-                for table in _TABLES
-            ]
-    except sqlite3.Error as error:
-        raise StorageError(
-            f"the study must be readable, but {str(path)!r} is not ({error}). "
-            "Restore it from a copy, or start a new run."
-        ) from error
-    return counts[0], counts[1], counts[2]
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        ) as c:
+            return tuple(c.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in _OLD_TABLES)
+    except sqlite3.Error:
+        return ()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""

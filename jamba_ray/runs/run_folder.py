@@ -95,8 +95,13 @@ class RunFolder:
 
     @property
     def study(self) -> Path:
-        """Optuna's study (SQLite)."""
-        return self.path / "study.db"
+        """The study: Optuna's operations, one JSON object a line."""
+        return self.path / "study.journal"
+
+    @property
+    def study_copy(self) -> Path:
+        """The same once more, for the day on which one of them is damaged."""
+        return self.path / "study.copy.journal"
 
     @property
     def trials(self) -> Path:

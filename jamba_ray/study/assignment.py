@@ -7,11 +7,11 @@ import math
 from collections.abc import Callable, Mapping
 
 import optuna
+from optuna.storages import JournalStorage
 
 from jamba_ray.config.space import Params, Scalar
 from jamba_ray.study import stacks
 from jamba_ray.study.ending import Ending
-from jamba_ray.study.memory import StudyMemory
 from jamba_ray.study.proposal import whole_trial
 from jamba_ray.study.records import Answer, TrialSpec
 from jamba_ray.study.settings import StudySettings
@@ -25,7 +25,7 @@ class Assignment:
     def __init__(
         self,
         study: optuna.Study,
-        storage: StudyMemory,
+        storage: JournalStorage,
         trial_index: TrialIndex,
         suggestions: Suggestions,
         ending: Ending,

@@ -1,24 +1,43 @@
-"""One writer a run: a lease in the study itself, renewed while its driver lives."""
+"""One writer a run: a lease in ``study.lease``, renewed while its driver lives."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
-import sqlite3
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from jamba_ray.errors import RunExistsError, StorageError
 
 STALE_S = 30.0
 """A lease not renewed for so long may be taken over."""
 RENEW_S = 5.0
+_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+_BYTES = 1024
+"""Size of the file, which is written in place: a rename would leave its lock behind."""
 
 
 class LeaseLostError(StorageError):
     """Another driver writes this run now."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who may write a study."""
+
+    epoch: int
+    """Grows with each driver that takes the lease: every commit is judged by it."""
+    process: dict[str, Any] | None = None
+    """None: nobody, the lease was given back."""
+    renewed: float = 0.0
+    writer: str = ""
+    """The server of that driver which opened the study last; empty: none yet."""
 
 
 def lost_lease(path: Path) -> LeaseLostError:
@@ -29,50 +48,76 @@ def lost_lease(path: Path) -> LeaseLostError:
     )
 
 
-def connect(path: Path, *, timeout_s: float = 30.0) -> sqlite3.Connection:
-    """A connection to a study that exists; never makes a file."""
-    uri = f"{path.absolute().as_uri()}?mode=rw"
-    connection = sqlite3.connect(
-        uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False
-    )
-    # FULL: the log is fsynced at each commit, so an acknowledged trial survives power loss.
-    connection.execute("PRAGMA synchronous=FULL")
-    return connection
+def lease_of(path: Path) -> Path:
+    """Where the lease of a study lies."""
+    return path.with_name(f"{path.stem}.lease")
 
 
-def take(connection: sqlite3.Connection, path: Path) -> int:
+def take(path: Path) -> int:
     """Become the writer; the lease's new epoch, by which every commit is judged.
 
     Raises:
         RunExistsError: Another driver holds the lease.
     """
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        refuse_if_held(connection, path)
-        connection.execute(
-            "UPDATE jamba_ray_lease SET epoch = epoch + 1, holder = ?, renewed = ?, writer = ''",
-            (json.dumps(_myself()), time.time()),
-        )
-        (epoch,) = connection.execute("SELECT epoch FROM jamba_ray_lease").fetchone()
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
-    return int(epoch)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path, create=True, timeout_s=1.5) as file:
+        found = _read(file)
+        if found is not None:
+            refuse_if_held(found, path)
+        # Larger than any that was lost with its file.
+        epoch = max(found.epoch + 1 if found else 0, time.time_ns())
+        _write(file, Holder(epoch, _myself(), time.time()))
+        os.fsync(file)
+    return epoch
 
 
-def refuse_if_held(connection: sqlite3.Connection, path: Path, *, but_me: bool = False) -> None:
+def adopt(path: Path, epoch: int, writer: str) -> None:
+    """Become the writer within an epoch: the newest server of a driver is, should there be two.
+
+    Raises:
+        LeaseLostError: Another driver took over.
+    """
+    with _locked(path) as file:
+        found = _read(file)
+        if found is None or found.epoch != epoch:
+            raise lost_lease(path)
+        _write(file, replace(found, writer=writer))
+
+
+@contextlib.contextmanager
+def held(path: Path, epoch: int, writer: str) -> Iterator[None]:
+    """While this is open nobody else becomes the writer.
+
+    Raises:
+        LeaseLostError: Somebody did before.
+        OSError: The lease cannot be read.
+    """
+    with _locked(path) as file:
+        found = _read(file)
+        if found is None:
+            raise OSError(f"{lease_of(path).name} cannot be read")
+        if found.epoch != epoch or found.writer not in ("", writer):
+            raise lost_lease(path)
+        yield
+
+
+def give_back(path: Path, epoch: int, writer: str | None = None) -> None:
+    """Let the next driver have it at once, unless another one has it."""
+    with contextlib.suppress(OSError), _locked(path) as file:
+        found = _read(file)
+        if found is not None and found.epoch == epoch and writer in (None, found.writer):
+            _write(file, replace(found, process=None, renewed=0.0))
+
+
+def refuse_if_held(holder: Holder, path: Path) -> None:
     """Raise RunExistsError, naming the holder, if a driver that may be alive holds the lease."""
-    holder, renewed = connection.execute("SELECT holder, renewed FROM jamba_ray_lease").fetchone()
-    age = time.time() - renewed
-    if not holder or age > STALE_S:
+    age = time.time() - holder.renewed
+    if holder.process is None or age > STALE_S:
         return
     try:
-        who = json.loads(holder)
-        if _is_dead(who) or (but_me and who == _myself()):
+        if _is_dead(holder.process):
             return
-        name = f"process {int(who['pid'])} on {who['host']}"
+        name = f"process {int(holder.process['pid'])} on {holder.process['host']}"
     except (ValueError, KeyError, TypeError):
         name = "an unknown process"
     raise RunExistsError(
@@ -83,21 +128,24 @@ def refuse_if_held(connection: sqlite3.Connection, path: Path, *, but_me: bool =
 
 
 def check_free(path: Path) -> None:
-    """See ``refuse_if_held``; a study that is missing or cannot be read is nobody's."""
-    if not path.exists():
+    """See ``refuse_if_held``; a lease that is missing or cannot be read is nobody's."""
+    try:
+        file = os.open(lease_of(path), os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
         return
     try:
-        with contextlib.closing(connect(path, timeout_s=1.0)) as connection:
-            refuse_if_held(connection, path)
-    except (sqlite3.Error, TypeError):
-        return
+        found = _read(file)
+    finally:
+        os.close(file)
+    if found is not None:
+        refuse_if_held(found, path)
 
 
 class Lease:
     """Keeps the lease of ``epoch`` alive from a thread of the driver's process.
 
     A driver that is paused or cut off renews nothing, another may take over, and every commit of
-    this one's server is refused from then on, because it checks the epoch in its transaction.
+    this one's server is refused from then on, because it checks the epoch while it writes.
     """
 
     def __init__(self, path: Path, epoch: int) -> None:
@@ -118,22 +166,56 @@ class Lease:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(RENEW_S)
-        with contextlib.suppress(sqlite3.Error):
-            self._write("UPDATE jamba_ray_lease SET holder = '', renewed = 0 WHERE epoch = ?")
+        give_back(self._path, self._epoch)
 
     def _loop(self) -> None:
         while not self._stop.wait(RENEW_S) and not self.lost:
             # A disk that refuses: the commits meet the same trouble and say so.
-            with contextlib.suppress(sqlite3.Error):
-                self._write("UPDATE jamba_ray_lease SET renewed = ? WHERE epoch = ?", time.time())
+            with contextlib.suppress(OSError):
+                self._renew()
 
-    def _write(self, statement: str, *given: float) -> None:
-        with contextlib.closing(connect(self._path)) as connection:
-            if connection.execute(statement, (*given, self._epoch)).rowcount == 0:
-                self.lost = True
+    def _renew(self) -> None:
+        # A file that somebody removed is made anew; a folder that is gone is not.
+        with _locked(self._path, create=True) as file:
+            found = _read(file) or Holder(self._epoch, _myself())
+            self.lost = found.epoch != self._epoch
+            if not self.lost:
+                _write(file, replace(found, renewed=time.time()))
 
 
-def _myself() -> dict[str, str | int]:
+@contextlib.contextmanager
+def _locked(path: Path, *, create: bool = False, timeout_s: float = 30.0) -> Iterator[int]:
+    file = os.open(lease_of(path), _FLAGS | (os.O_CREAT if create else 0), 0o644)
+    try:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{lease_of(path).name} is locked") from None
+                time.sleep(0.002)
+        yield file
+    finally:
+        os.close(file)
+
+
+def _read(file: int) -> Holder | None:
+    """What the lease says; None: nothing, or it is damaged."""
+    try:
+        found = Holder(**json.loads(os.pread(file, _BYTES, 0)))
+    except (ValueError, TypeError):
+        return None
+    sound = isinstance(found.epoch, int) and isinstance(found.renewed, int | float)
+    return found if sound else None
+
+
+def _write(file: int, holder: Holder) -> None:
+    os.pwrite(file, json.dumps(asdict(holder)).encode().ljust(_BYTES - 1) + b"\n", 0)
+
+
+def _myself() -> dict[str, Any]:
     return {
         "pid": os.getpid(),
         "host": os.uname().nodename,
@@ -142,11 +224,11 @@ def _myself() -> dict[str, str | int]:
     }
 
 
-def _is_dead(who: dict[str, str | int]) -> bool:
+def _is_dead(who: dict[str, Any]) -> bool:
     """Whether the holder is of this machine and gone (its number may have been given anew)."""
     if not who["space"] or who["space"] != _space():
         return False
-    return _start_of(int(who["pid"])) != who["start"]
+    return bool(_start_of(int(who["pid"])) != who["start"])
 
 
 def _space() -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,13 +10,13 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.storages import RDBStorage
-from sqlalchemy.pool import NullPool
+from optuna.storages import JournalStorage
 
-from jamba_ray.errors import JambaError, RunExistsError, StorageError
-from jamba_ray.study import lease
+from jamba_ray.errors import RunExistsError, StorageError
+from jamba_ray.study import lease, old_study, recovery
+from jamba_ray.study.backend import JournalBackend
 from jamba_ray.study.records import TrialRecord
-from jamba_ray.study.rows import STUDY_NAME
+from jamba_ray.study.recovery import STUDY_NAME
 from jamba_ray.study.trial_index import record
 
 
@@ -41,25 +39,17 @@ class StudyReading:
 
 
 def read_study(path: Path) -> StudyReading:
-    """Read ``study.db`` without a lock and without leaving a trace beside it.
+    """Read a study (or the ``study.db`` of an earlier version beside it) without a lock and without
+    leaving a trace.
 
     Raises:
         StorageError: There is no study at ``path``, or it is damaged.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        backend = RDBStorage(
-            "sqlite://",
-            engine_kwargs={"creator": lambda: _connect(path), "poolclass": NullPool},
-            skip_table_creation=True,
-        )
-        try:
-            study = optuna.load_study(study_name=STUDY_NAME, storage=backend)
-            trials = study.get_trials(deepcopy=False)
-            attributes = study.user_attrs
-        finally:
-            backend.remove_session()
-            backend.engine.dispose()
+        study = optuna.load_study(study_name=STUDY_NAME, storage=_storage(path))
+        trials = study.get_trials(deepcopy=False)
+        attributes = study.user_attrs
     except Exception as error:
         lines = str(error).strip().splitlines()
         raise StorageError(
@@ -81,28 +71,27 @@ def read_study(path: Path) -> StudyReading:
     )
 
 
+def has_study(path: Path) -> bool:
+    """Whether a study has begun here, by this version or an earlier one."""
+    files = (path, recovery.copy_of(path), old_study.path_beside(path))
+    return any(file.exists() for file in files)
+
+
 def is_being_written(path: Path) -> bool:
     """Whether a driver holds the study's lease."""
     try:
-        with contextlib.closing(_connect(path)) as connection:
-            lease.refuse_if_held(connection, path)
+        lease.check_free(path)
     except RunExistsError:
         return True
-    except (sqlite3.Error, JambaError):
-        return False
     return False
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write.
-
-    A study that was closed has no write-ahead log; 'immutable' then spares SQLite the files that
-    it would make (and a read-only connection could not remove).
-    """
-    closed = not path.with_name(f"{path.name}-wal").exists()
-    mode = "immutable=1" if closed else "mode=ro"
-    uri = f"{path.resolve().as_uri()}?{mode}"
-    connection = sqlite3.connect(uri, uri=True, timeout=30.0, check_same_thread=False)
-    with contextlib.suppress(sqlite3.Error):
-        connection.execute("PRAGMA query_only=1")
-    return connection
+def _storage(path: Path) -> JournalStorage:
+    found = recovery.content(path)
+    storage = JournalStorage(JournalBackend(found.data))
+    old = old_study.path_beside(path)
+    if not found.data and old.exists():
+        old_study.read(storage, old)
+    elif not found.data:
+        raise ValueError("it holds no study")
+    return storage

@@ -1,8 +1,7 @@
 """Opening a study that may be damaged: checked to the last bit, and made good from its copy.
 
-Beside ``study.db`` lie ``study.copy.db`` (whole, verified, a few seconds old) and ``study.redo``
-(each commit since the copy, one checked line each): together they hold every acknowledged commit,
-whatever happens to the one file that is written all the time.
+A commit that was cut off (the process died while it wrote) was not acknowledged and is removed. All
+else that is wrong with the journal is damage: each line that it lost is taken from the copy.
 """
 
 from __future__ import annotations
@@ -10,34 +9,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sqlite3
+import tempfile
 import time
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import optuna
-from optuna.storages import RDBStorage
-from sqlalchemy.pool import NullPool
+from optuna.storages import JournalStorage
 
-from jamba_ray.errors import StorageError
+from jamba_ray.errors import JambaError, StorageError
+from jamba_ray.runs.checked_lines import Merged, Position, encode, merge
 from jamba_ray.runs.run_folder import sync_folder
-from jamba_ray.study import lease, rows
-from jamba_ray.study.rows import STUDY_NAME, Contents, Row
+from jamba_ray.study import lease, old_study
+from jamba_ray.study.backend import JournalBackend
 
-_FILES = ("", "-wal", "-shm")
-_REFUSALS = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_READONLY,
-}
+STUDY_NAME = "jamba_ray"
+"""The one study in a run's journal."""
+_IDENTITY = b'"user_attr":{"identity":'
 
 
 def copy_of(path: Path) -> Path:
@@ -45,9 +35,14 @@ def copy_of(path: Path) -> Path:
     return path.with_name(f"{path.stem}.copy{path.suffix}")
 
 
-def redo_of(path: Path) -> Path:
-    """Where the commits since the copy lie."""
-    return path.with_name(f"{path.stem}.redo")
+@dataclass(frozen=True)
+class Whole:
+    """A study whose every line is as it was written."""
+
+    data: bytes
+    end: Position
+    notes: tuple[str, ...]
+    """What was damaged and how it was made good."""
 
 
 @dataclass(frozen=True)
@@ -63,61 +58,83 @@ class Opened:
 
 
 def open_for_writing(path: Path, direction: Literal["maximize", "minimize"]) -> Opened:
-    """Make or check the study, make it good if need be, and take its lease.
+    """Take the study's lease, and make the study, or check it and make it good if need be.
 
     Raises:
         RunExistsError: Another driver holds the lease.
         StorageError: The study is damaged and there is no good copy, or the disk refuses.
     """
-    try:
-        damage = _damage(path)
-        notes: tuple[str, ...] = ()
-        if damage is not None:
-            notes = (_restore(path, damage),)
-        elif not is_there(path):
-            _create(path, direction)
-        with contextlib.closing(lease.connect(path, timeout_s=1.5)) as connection:
-            epoch = lease.take(connection, path)
-            known = connection.execute(
-                "SELECT value_json FROM study_user_attributes WHERE key = 'identity'"
-            ).fetchone()
-            return Opened(epoch, notes, json.loads(known[0]) if known else {})
-    except (OSError, sqlite3.Error) as error:
-        if not is_refusal(error):
-            raise unreadable(path, str(error)) from error
-        raise unwritable(path, error) from error
+    with refused(path):
+        epoch = lease.take(path)
+        try:
+            with lease.held(path, epoch, ""):
+                notes = () if _is_begun(path) else _begin(path, direction)
+                whole = make_whole(path)
+            with replayed(path):
+                return Opened(epoch, (*notes, *whole.notes), _identity(whole.data))
+        except BaseException:
+            lease.give_back(path, epoch)
+            raise
 
 
-def make_good(path: Path) -> str | None:
-    """Restore a damaged study from its copy, and return what was done; None: it is whole, or there
-    is nothing to restore it from (which ``open_for_writing`` refuses).
+def make_whole(path: Path) -> Whole:
+    """Check the journal and its copy, and make both whole. Only for whoever holds the lease.
 
     Raises:
-        RunExistsError: Another driver holds the lease.
-        StorageError: The disk refuses.
+        StorageError: The study is damaged and there is no good copy.
+        OSError: The disk refuses.
     """
+    main, copy = _content(path), _content(copy_of(path))
+    found = merge(main, copy)
+    if not found.data:
+        raise unreadable(path, f"{_damage(path, main, found)}; {_state(copy_of(path), copy)}")
+    lost = found.newest - found.end.commits
+    notes: tuple[str, ...] = ()
+    if main.startswith(found.data) and not lost:
+        if len(main) > len(found.data):
+            os.truncate(path, len(found.data))
+    else:
+        notes = (_restore(path, main, found, lost),)
+    if copy != found.data:
+        write_whole(copy_of(path), found.data)
+    return Whole(found.data, found.end, notes)
+
+
+def content(path: Path) -> Merged:
+    """What the journal and its copy hold together, for readers; nothing is changed."""
+    main = _content(path)
+    found = merge(main, b"")
+    if found.end.size < len(main) or not main:
+        found = merge(main, _content(copy_of(path)))
+    return found
+
+
+def copy_whole(path: Path) -> None:
+    """Write the copy anew; raises OSError."""
+    write_whole(copy_of(path), _content(path))
+
+
+@contextlib.contextmanager
+def refused(path: Path) -> Iterator[None]:
+    """Turn an error of the disk into a sentence."""
     try:
-        damage = _damage(path)
-        if damage is None or isinstance(_check(copy_of(path)), str):
-            return None
-        return _restore(path, damage)
-    except (OSError, sqlite3.Error) as error:
-        raise unwritable(path, error) from error
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{str(path.parent)!r} must be writable, but is not ({error}). Free or mount the disk, "
+            "or choose another `store=`."
+        ) from error
 
 
-def is_refusal(error: Exception) -> bool:
-    """Whether the disk (or another process) refuses, as opposed to the file being damaged."""
-    if isinstance(error, OSError):
-        return True
-    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _REFUSALS
-
-
-def unwritable(path: Path, error: Exception) -> StorageError:
-    """The error for a study whose disk refuses."""
-    return StorageError(
-        f"{str(path.parent)!r} must be writable, but is not ({error}). Free or mount the disk, "
-        "or choose another `store=`."
-    )
+@contextlib.contextmanager
+def replayed(path: Path) -> Iterator[None]:
+    """Turn an error of Optuna's, which reads what anybody may have written, into a sentence."""
+    try:
+        yield
+    except JambaError:
+        raise
+    except Exception as error:
+        raise unreadable(path, f"{type(error).__name__}: {error}") from error
 
 
 def unreadable(path: Path, why: str) -> StorageError:
@@ -128,204 +145,83 @@ def unreadable(path: Path, why: str) -> StorageError:
     )
 
 
-def copy(connection: sqlite3.Connection, path: Path) -> None:
-    """Replace the copy by one of the study as it is now, unless that turns out damaged."""
-    temporary = path.with_name(f".{copy_of(path).name}")
-    _remove(temporary)
-    with contextlib.closing(sqlite3.connect(temporary)) as target:
-        connection.backup(target)
-        # One whole file, without a log of its own.
-        target.execute("PRAGMA journal_mode=DELETE")
-        rows.read(target)
-    _sync(temporary)
-    os.replace(temporary, copy_of(path))
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that appears whole and durable; raises OSError."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 
-class Redo:
-    """Appends commits; a line that is torn or damaged ends what can be done again."""
-
-    def __init__(self, path: Path) -> None:
-        self._file: IO[bytes] | None = None
-        with contextlib.suppress(OSError):
-            # Unbuffered: what a full disk refuses must not come back when the file is closed.
-            self._file = open(redo_of(path), "ab", buffering=0)  # noqa: SIM115 (kept open)
-
-    def append(self, number: int, changed: list[Row]) -> None:
-        """Note commit ``number``. The database is the truth: a disk that refuses costs only the
-        chance to make it good."""
-        if self._file is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self._file.write(_line(number, changed).encode())
-
-    def clear(self) -> None:
-        """Forget what the copy holds by now."""
-        if self._file is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self._file.truncate(0)
-
-    def close(self) -> None:
-        """Release the file."""
-        if self._file is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self._file.close()
+def _is_begun(path: Path) -> bool:
+    return bool(_content(path) or _content(copy_of(path)))
 
 
-def _damage(path: Path) -> str | None:
-    """What is wrong with the study; None: nothing, or there is none yet."""
-    redo = _read_redo(path)
-    newest = max([n for n, _ in redo], default=0)
-    if not is_there(path):
-        if is_there(copy_of(path)) or redo:
-            return "is missing"
-        checkpoints = path.parent / "checkpoints"
-        if checkpoints.is_dir() and any(checkpoints.glob("trial-*")):
-            return "is missing, though there are checkpoints of its trials"
-        return None
-    found = _check(path)
-    if isinstance(found, str):
-        return f"is damaged ({found})"
-    if is_there(copy_of(path)):
-        known = _check(copy_of(path))
-        newest = max(newest, known.commits if isinstance(known, Contents) else 0)
-    if found.commits < newest:
-        return f"lacks its newest commits (it has {found.commits} of {newest})"
-    return None
+def _begin(path: Path, direction: Literal["maximize", "minimize"]) -> tuple[str, ...]:
+    """Write the first commit: an empty study, or one that an earlier version kept in SQLite."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # Optuna announces each study on stderr.
+    backend = JournalBackend()
+    storage = JournalStorage(backend)
+    notes: tuple[str, ...] = ()
+    old = old_study.path_beside(path)
+    if old.exists():
+        notes = (old_study.copy_into(storage, old, path),)
+    elif any((path.parent / "checkpoints").glob("trial-*")):
+        raise unreadable(path, "is missing, though there are checkpoints of its trials")
+    else:
+        optuna.create_study(study_name=STUDY_NAME, storage=storage, direction=direction)
+    backend.seal()
+    data, _ = encode(backend.sealed(), Position())
+    write_whole(path, data)
+    if notes:
+        old_study.set_aside(old)
+    return notes
 
 
-def _restore(path: Path, damage: str) -> str:
-    """Put the copy and the commits since in the place of a damaged study; what was done."""
-    source = copy_of(path)
-    found = _check(source)
-    redo = _read_redo(path)
-    if isinstance(found, str):
-        raise unreadable(path, f"{path.name} {damage}; {source.name}: {found}")
-    with contextlib.closing(sqlite3.connect(source)) as connection:
-        lease.refuse_if_held(connection, path, but_me=True)
-    kept = _set_aside(path)
-    temporary = path.with_name(f".{path.name}.restored")
-    _remove(temporary)
-    with contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as target:
-        with contextlib.closing(sqlite3.connect(source)) as connection:
-            connection.backup(target)
-        done = _redo(target, redo, found.commits)
-        rows.read(target)
-        target.execute("PRAGMA journal_mode=WAL")
-    _sync(temporary)
-    os.replace(temporary, path)
-    sync_folder(path.parent)
-    newest = max([n for n, _ in redo], default=found.commits)
-    lost = max(0, newest - found.commits - done)
+def _restore(path: Path, main: bytes, found: Merged, lost: int) -> str:
+    """Put the whole file in the place of a damaged one; what was done."""
+    damage = _damage(path, main, found)
+    kept = f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}" if main else ""
+    if kept:
+        os.replace(path, path.with_name(kept))
+    write_whole(path, found.data)
     more = f"; {lost} commits after it are lost and their work is done again" if lost else ""
     aside = f" (the damaged file is kept as {kept})" if kept else ""
-    return (
-        f"{path.name} {damage}: it was restored from {source.name} and {done} later commits{more}"
-        f"{aside}."
-    )
+    return f"{path.name} {damage}: it was restored from {copy_of(path).name}{more}{aside}."
 
 
-def _redo(target: sqlite3.Connection, redo: list[tuple[int, list[Row]]], after: int) -> int:
-    done = 0
-    for number, changed in redo:
-        if number != after + done + 1:
-            continue
-        target.execute("BEGIN")
-        for name, given in changed:
-            target.execute(rows.STATEMENTS[name], given)
-        target.execute("COMMIT")
-        done += 1
-    return done
+def _damage(path: Path, main: bytes, found: Merged) -> str:
+    if not main:
+        return "is empty" if path.exists() else "is missing"
+    whole = merge(main, b"")
+    if whole.end.size == len(main):
+        return f"lacks its newest commits (it has {whole.end.commits} of {found.newest})"
+    return f"is damaged after commit {whole.end.commits} of {found.newest}"
 
 
-def _check(path: Path) -> Contents | str:
-    """What a study file holds, or what is wrong with it."""
-    if not is_there(path):
-        return f"there is no {path.name}"
+def _state(copy: Path, data: bytes) -> str:
+    return f"{copy.name} is damaged too" if data else f"there is no {copy.name}"
+
+
+def _content(path: Path) -> bytes:
     try:
-        with contextlib.closing(sqlite3.connect(path, timeout=30.0)) as connection:
-            return rows.read(connection) or "it holds no study"
-    except (sqlite3.Error, rows.DamagedError) as error:
-        if is_refusal(error):
-            raise
-        return str(error)
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
-def _create(path: Path, direction: Literal["maximize", "minimize"]) -> None:
-    """A new, empty study, which appears whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove(temporary)
-    # Optuna announces each study on stderr.
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    backend = RDBStorage(
-        f"sqlite:///{temporary}",
-        engine_kwargs={"poolclass": NullPool},
-        # This process made it: Optuna would read its 15 migrations a second time to compare.
-        skip_compatibility_check=True,
-    )
-    optuna.create_study(study_name=STUDY_NAME, storage=backend, direction=direction)
-    backend.remove_session()
-    backend.engine.dispose()
-    with contextlib.closing(sqlite3.connect(temporary)) as connection:
-        connection.executescript(rows.SCHEMA)
-        empty = Contents(STUDY_NAME, direction.upper())
-        connection.execute(rows.STATEMENTS["digest"], (rows.STUDY, rows.study_digest(empty)))
-        connection.commit()
-        connection.execute("PRAGMA journal_mode=WAL")
-    _sync(temporary)
-    # Not ``rename``: of two drivers that start at once the second finds the first one's study.
-    if path.exists() and path.stat().st_size == 0:
-        path.unlink()
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    except OSError:
-        # A file system without hard links.
-        os.replace(temporary, path)
-    _remove(temporary)
-    sync_folder(path.parent)
-
-
-def _line(number: int, changed: list[Row]) -> str:
-    text = json.dumps([number, changed], allow_nan=False, separators=(",", ":"))
-    return f"{zlib.crc32(text.encode()):08x} {text}\n"
-
-
-def _read_redo(path: Path) -> list[tuple[int, list[Row]]]:
-    found: list[tuple[int, list[Row]]] = []
-    try:
-        lines = redo_of(path).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        checksum, _, text = line.partition(" ")
-        if checksum != f"{zlib.crc32(text.encode(errors='replace')):08x}":
-            continue
-        number, changed = json.loads(text)
-        found.append((number, [(name, given) for name, given in changed]))
-    return found
-
-
-def _set_aside(path: Path) -> str | None:
-    """Move what there is of a damaged study out of the way."""
-    name = f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}"
-    for suffix in _FILES:
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(f"{path}{suffix}", path.with_name(name + suffix))
-    return name if path.with_name(name).exists() else None
-
-
-def is_there(path: Path) -> bool:
-    """Whether the file exists and holds something."""
-    return path.exists() and path.stat().st_size > 0
-
-
-def _remove(path: Path) -> None:
-    for suffix in (*_FILES, "-journal"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+def _identity(data: bytes) -> dict[str, Any]:
+    """The newest identity that was noted: what ``Study.user_attrs`` will say of it."""
+    at = data.rfind(_IDENTITY)
+    if at < 0:
+        return {}
+    line = data[data.rfind(b"\n", 0, at) + 1 : data.find(b"\n", at)]
+    return dict(json.loads(line)["user_attr"]["identity"])

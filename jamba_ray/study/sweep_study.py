@@ -19,6 +19,7 @@ from jamba_ray.config.space import Scalar
 from jamba_ray.study import end_rules, identity, sampling, stacks
 from jamba_ray.study.assignment import Assignment
 from jamba_ray.study.ending import Ending
+from jamba_ray.study.journal import StudyJournal
 from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.study.records import (
     Answer,
@@ -32,7 +33,6 @@ from jamba_ray.study.records import (
 )
 from jamba_ray.study.sessions import begin_session
 from jamba_ray.study.settings import StudySettings
-from jamba_ray.study.storage import StudyDatabase
 from jamba_ray.study.suggestions import Suggestions
 from jamba_ray.study.trial_index import Live, TrialIndex, record
 
@@ -46,10 +46,10 @@ class SweepStudy:
     """Opens the study at ``path``, new or begun; ``session`` tells this driver from earlier ones.
 
     Trials that another session left unfinished are handed out first. ``waiting``: see
-    ``StudyDatabase``.
+    ``StudyJournal``.
 
     Raises:
-        StorageError: See ``StudyDatabase``.
+        StorageError: See ``StudyJournal``.
         ConfigError: The study was begun with other settings or data, or the grid is infinite.
     """
 
@@ -64,12 +64,12 @@ class SweepStudy:
         waiting: Callable[[str | None], None] = lambda sentence: None,
     ) -> None:
         self._settings, self._session, self._clock = settings, session, clock
-        self._db = StudyDatabase(
+        self._journal = StudyJournal(
             path, settings.direction, epoch=epoch, patience_s=settings.patience_s, waiting=waiting
         )
-        self._notes = list(self._db.notes)
+        self._notes = list(self._journal.notes)
         try:
-            self._storage, self._study = self._db.storage, self._db.study
+            self._storage, self._study = self._journal.storage, self._journal.study
             self._suggestions = Suggestions(self._study, settings)
             changed = self._check_identity()
             self._trial_index = TrialIndex(settings.direction)
@@ -98,9 +98,9 @@ class SweepStudy:
             )
             for number in list(self._trial_index.live) if changed else []:
                 self._finish(TrialOutcome(number, "failed", reason=_OUTDATED))
-            self._db.commit()
+            self._journal.commit()
         except BaseException:
-            self._db.close()
+            self._journal.close()
             raise
 
     # -- asked by the searcher ---------------------------------------------------------------
@@ -108,7 +108,7 @@ class SweepStudy:
     def ask(self, ticket: str) -> Answer:
         """A trial for the runner that holds ``ticket``, or why there is none."""
         answer = self._assignment.ask(ticket)
-        self._db.commit()
+        self._journal.commit()
         return answer
 
     def fill(self, ticket: str, size: int, *, new: bool = True) -> list[TrialSpec]:
@@ -120,7 +120,7 @@ class SweepStudy:
         runner was lost stays alone, so that it takes no other down with it.
         """
         specs = self._assignment.fill(ticket, size, new=new)
-        self._db.commit()
+        self._journal.commit()
         return specs
 
     def packing(self, shape: str) -> Packing | None:
@@ -133,7 +133,7 @@ class SweepStudy:
         pruned = s.pruner.name != "none"
         chosen = stacks.chosen(found, s.space, s.n_trials, s.runners, pruned=pruned)
         stacks.keep_packing(self._study, shape, chosen, found.rows_per_s)
-        self._db.commit()
+        self._journal.commit()
         return self.packing(shape) or chosen
 
     def lost(self, ticket: str, why: str, *, charged: bool = True) -> None:
@@ -154,7 +154,7 @@ class SweepStudy:
                 live.losses += 1
             self._assignment.give(live, "")
             self._trial_index.waiting.append(number)
-        self._db.commit()
+        self._journal.commit()
 
     def spoil(self, why: str) -> None:
         """No more trials, and those that run fail at their next report: their data changed."""
@@ -165,14 +165,14 @@ class SweepStudy:
     def enqueue(self, params: Mapping[str, Scalar]) -> None:
         """See ``Suggestions.enqueue``."""
         self._suggestions.enqueue(params)
-        self._db.commit()
+        self._journal.commit()
 
     # -- told by the runners -------------------------------------------------------------------
 
     def report(self, reports: Sequence[ReportLine]) -> list[Decision]:
         """Note one report each of some trials; what each is to do now."""
         decisions = [self._report_one(report) for report in reports]
-        self._db.commit()
+        self._journal.commit()
         return decisions
 
     def saved(self, number: int, step: int) -> None:
@@ -182,12 +182,12 @@ class SweepStudy:
         if live is not None and live.saved != step:
             self._storage.set_trial_user_attr(live.trial_id, "saved", step)
             live.saved = step
-            self._db.commit()
+            self._journal.commit()
 
     def finish(self, finish: TrialOutcome) -> None:
         """Note how a trial ended. A value that is no finite number makes a complete trial fail."""
         self._finish(finish)
-        self._db.commit()
+        self._journal.commit()
 
     def _finish(self, finish: TrialOutcome) -> None:
         live = self._trial_index.live.get(finish.number)
@@ -209,7 +209,6 @@ class SweepStudy:
 
     def progress(self, after: int = 0) -> SweepProgress:
         """The sweep now; ``finished`` holds those after the first ``after`` to finish."""
-        self._db.copy_if_due()
         trial_index, n = self._trial_index, self._settings.n_trials
         return SweepProgress(
             n_trials=min(n, self._suggestions.n_combinations or n),
@@ -241,14 +240,14 @@ class SweepStudy:
         """Fail the trials that never ended."""
         for number in list(self._trial_index.live):
             self._finish(TrialOutcome(number=number, state="failed", reason=why))
-        self._db.commit()
+        self._journal.commit()
 
     def keep_note(self, sentence: str) -> None:
         """Keep a sentence that a user should read, for this session's summary and later ones."""
         kept: list[str] = self._study.user_attrs.get("notes", [])
         if sentence not in kept:
             self._study.set_user_attr("notes", [*kept, sentence])
-            self._db.commit()
+            self._journal.commit()
 
     def notes(self) -> list[str]:
         """Sentences a user should read: what was found damaged, what was changed on resume, and
@@ -257,7 +256,7 @@ class SweepStudy:
 
     def close(self) -> None:
         """Release the file."""
-        self._db.close()
+        self._journal.close()
 
     # -- opening -----------------------------------------------------------------------------
 

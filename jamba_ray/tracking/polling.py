@@ -22,7 +22,7 @@ def step_back() -> None:
 
 def mark(folder: Path) -> tuple[int, ...]:
     """Changes when the run has something new on disk."""
-    names = ["study.db", "study.db-wal", "summary.json", "config.yaml"]
+    names = ["study.journal", "summary.json", "config.yaml"]
     paths = [folder / name for name in names]
     paths += sorted((folder / FOLDER).glob("*.jsonl"))
     found: list[int] = []

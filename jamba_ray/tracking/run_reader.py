@@ -14,7 +14,7 @@ from jamba_ray.errors import StorageError
 from jamba_ray.reports.run import FINAL
 from jamba_ray.runs.row_log import row_file, rows_of
 from jamba_ray.runs.run_folder import RunFolder
-from jamba_ray.study.reading import StudyReading, read_study
+from jamba_ray.study.reading import StudyReading, has_study, read_study
 from jamba_ray.study.records import TrialRecord
 from jamba_ray.tracking.tracked_run import Artifact, Row, TrackedRun, run_id
 
@@ -37,7 +37,7 @@ def tracked_runs(path: Path, birth: str, shape: Sequence[str] = ()) -> list[Trac
     folder = RunFolder(path)
     config = folder.read_config()
     summary = _summary(folder)
-    study = read_study(folder.study) if folder.study.exists() else None
+    study = read_study(folder.study) if has_study(folder.study) else None
     if study is None and "search_space" in config:
         raise StorageError(f"the study must exist, but {str(folder.study)!r} does not yet.")
     if study is not None and study.sessions:

@@ -122,7 +122,7 @@ def study(n: int, runners: int, sampler: str, stop_after_s: float) -> None:
             blocks.seen(ended)
             ask(simulated, runner)
         counts = study.progress(ended).counts
-        size = sum(f.stat().st_size for f in Path(folder).glob("study.db*")) / 1e6
+        size = sum(f.stat().st_size for f in Path(folder).glob("study*.journal")) / 1e6
         study.close()
     spent = time.monotonic() - begun
     print(

@@ -165,7 +165,7 @@ def _next_copy(faults: Faults) -> float:
     """Wait for the next copy of the study to the bucket; when it came."""
 
     def copies() -> int:
-        return sum(r[0] == "PUT" and r[1].endswith("study.db") for r in faults.requests)
+        return sum(r[0] == "PUT" and "/study/" in r[1] for r in faults.requests)
 
     before, deadline = copies(), time.monotonic() + 120
     while copies() == before:

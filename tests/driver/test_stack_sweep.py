@@ -38,7 +38,7 @@ def test_a_killed_sweep_of_stacks_proposes_and_decides_as_if_nothing_had_happene
     run(tmp_path / "cut", kill_after=2)
     run(tmp_path / "cut", kill_after=3)
     run(tmp_path / "cut")
-    whole, cut = (read_study(tmp_path / name / "study.db").trials for name in ("whole", "cut"))
+    whole, cut = (read_study(tmp_path / name / "study.journal").trials for name in ("whole", "cut"))
     assert len(whole) == 12
     assert [(t.number, t.params, t.state) for t in cut] == [
         (t.number, t.params, t.state) for t in whole

@@ -21,8 +21,8 @@ from optuna.trial import TrialState
 from jamba_ray.checkpoints import CheckpointStore
 from jamba_ray.errors import ExitCode
 from jamba_ray.runs.run_folder import RunFolder
-from jamba_ray.study.storage import STUDY_NAME
 from tests.study import trials
+from tests.study.studies import plain
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -35,8 +35,7 @@ pytestmark = [
 
 
 def study_of(folder: RunFolder) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.load_study(study_name=STUDY_NAME, storage=f"sqlite:///{folder.study}")
+    return plain(folder.study)
 
 
 def processes():
@@ -77,7 +76,7 @@ def faulty(tmp_path_factory):
         finally:
             del os.environ["JAMBA_RAY_TEST_FLAG"]
     assert (path / "printed").read_text() == ""
-    assert not list(folder.path.glob("study.db-*")), "the study is not one whole file"
+    assert folder.study.read_bytes() == folder.study_copy.read_bytes()
     return folder, result, seen
 
 

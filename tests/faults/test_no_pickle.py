@@ -20,6 +20,7 @@ from jamba_ray.checkpoints import RemoteFolder, Snapshot
 from jamba_ray.config.data import SyntheticSection
 from jamba_ray.config.store_uri import parse_store
 from jamba_ray.data import generate
+from jamba_ray.runs.bucket_replica import BucketReplica
 from jamba_ray.runs.run_folder import RunFolder
 from tests.checkpoints.s3_server import s3_server
 from tests.study import trials
@@ -181,7 +182,9 @@ def test_nothing_is_unpickled_that_comes_from_a_remote_store(tmp_path, monkeypat
     with s3_server() as (endpoint, _):
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         bucket = RemoteFolder(parse_store(uri), endpoint)
-        bucket.write("study.db", here.study.read_bytes())
+        BucketReplica(
+            RunFolder(here.path, parse_store(uri), endpoint), parse_store(uri)
+        ).push_study()
         store = RunFolder(tmp_path / "x", remote=parse_store(uri), endpoint=endpoint)
         whole = Snapshot(tensors={"model/w": np.ones(3)}, documents={"state": {"step": 3}})
         store.checkpoint_store().save(0, 3, whole, "best")
@@ -244,15 +247,10 @@ def test_the_audit_would_see_it(tmp_path):
 
 
 def test_all_json_of_the_study_is_strict(tmp_path):
-    import sqlite3
-
     def refuse(name):
         raise AssertionError(f"{name} is no JSON")
 
     folder = RunFolder(tmp_path / "run").create()
     trials.without_ray(folder, n_trials=3)
-    with sqlite3.connect(folder.study) as connection:
-        for table in ("study_user", "study_system", "trial_user", "trial_system"):
-            for (text,) in connection.execute(f"SELECT value_json FROM {table}_attributes"):
-                json.loads(text, parse_constant=refuse)
-    connection.close()
+    for line in folder.study.read_text().splitlines():
+        json.loads(line, parse_constant=refuse)

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
-import sqlite3
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from jamba_ray.chaos.faults import truncate_study
+from jamba_ray.chaos.faults import flip_study, truncate_study
 from jamba_ray.chaos.subject import sweep_config
 from jamba_ray.driver import bucket_store
 from jamba_ray.errors import StorageError
+from jamba_ray.runs import checked_lines
 from jamba_ray.runs.bucket_replica import replica_of
-from jamba_ray.study import recovery, rows
+from jamba_ray.study import journal as journal_file
+from jamba_ray.study import lease
 from jamba_ray.study.outcome import TrialOutcome
 from tests.checkpoints.s3_server import s3_server
 from tests.faults.disks import fill, small_disk
-from tests.study.studies import line, open_study, train
+from tests.study.studies import line, open_study, plain, train
 
 
 def contents(folder: Path):
@@ -44,29 +46,24 @@ def ended(tmp_path_factory):
 
 
 @pytest.fixture
-def killed(tmp_path, monkeypatch):
-    """A study whose writer died after six trials, the copy being of its third commit."""
+def killed(tmp_path):
+    """A study whose writer died after six trials."""
     folder = tmp_path / "killed"
     study = open_study(folder, n_trials=7)
     for n in range(6):
         train(study, study.ask(f"s/{n}").spec)
-        if n == 0:
-            study._db._copy()
-            monkeypatch.setattr(study._db, "copy_if_due", lambda: None)
     records = study.records()
     # The process is gone, nothing is closed: as the files lie after SIGKILL.
     left = tmp_path / "left"
     shutil.copytree(folder, left)
     study.close()
-    for name in ("study.db", "study.copy.db"):
-        forget_holder(left / name)
+    forget_holder(left)
     return left, records
 
 
-def forget_holder(study: Path) -> None:
+def forget_holder(folder: Path) -> None:
     """This process, which still lives."""
-    with sqlite3.connect(study) as connection:
-        connection.execute("UPDATE jamba_ray_lease SET holder = ''")
+    lease.lease_of(folder / "study.journal").unlink()
 
 
 def flip_a_bit(path: Path, rng: random.Random) -> None:
@@ -82,7 +79,7 @@ def flips_that_change_a_trial(ended, tmp_path) -> int:
     for seed in range(60):
         folder = tmp_path / str(seed)
         shutil.copytree(source, folder)
-        flip_a_bit(folder / "study.db", random.Random(seed))
+        flip_a_bit(folder / "study.journal", random.Random(seed))
         found, notes = contents(folder)
         silent += found != records and not notes
     return silent
@@ -92,64 +89,95 @@ def test_a_flipped_bit_never_changes_a_trial_silently(ended, tmp_path):
     assert flips_that_change_a_trial(ended, tmp_path) == 0
 
 
-def test_without_the_digests_flipped_bits_would_pass(ended, tmp_path, monkeypatch):
-    """Sabotage twin: SQLite's own check does not see them."""
-    digests = {}
-
-    def unchecked(connection):
-        found = rows._read(connection)
-        digests.update(dict(connection.execute("SELECT * FROM jamba_ray_digests")))
-        return found
-
-    monkeypatch.setattr(rows, "read", unchecked)
+def test_without_the_checksums_flipped_bits_would_pass(ended, tmp_path, monkeypatch):
+    """Sabotage twin: a changed value is a JSON line as before."""
     source, records = ended
     folder = tmp_path / "flipped"
     shutil.copytree(source, folder)
-    with sqlite3.connect(folder / "study.db") as connection:
-        connection.execute(
-            "UPDATE trial_values SET value = value * 1.0000001 WHERE trial_value_id = 1"
-        )
-    found, notes = contents(folder)
-    assert found != records
-    assert not notes
+    flip_study(folder, random.Random(1))
+    shutil.copytree(folder, tmp_path / "again")
+
+    def unchecked(previous, body):
+        return next(sums)
+
+    lines = (folder / "study.journal").read_bytes().splitlines()
+    sums = iter([line[-18:-2].decode() for line in lines] * 9)
+    monkeypatch.setattr(checked_lines, "checksum", unchecked)
+    merged = checked_lines.merge((folder / "study.journal").read_bytes(), b"")
+    monkeypatch.undo()
+    assert merged.data == (folder / "study.journal").read_bytes(), "it was not taken as it is"
+    assert plain(folder / "study.journal").trials != plain(source / "study.journal").trials
+    found, notes = contents(tmp_path / "again")
+    assert found == records
+    assert any("was restored from study.copy.journal" in note for note in notes)
 
 
-@pytest.mark.parametrize("damage", ["torn", "zeros", "emptied", "deleted", "text", "log gone"])
+DAMAGES = ["torn", "zeros", "emptied", "deleted", "text", "shortened", "cut", "one bit", "both"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_everything_acknowledged_comes_back(killed, damage):
     folder, records = killed
-    study, log = folder / "study.db", folder / "study.db-wal"
-    size = study.stat().st_size
+    study = folder / "study.journal"
+    content = study.read_bytes()
+    ends = [end.size for end in checked_lines.commits(content)]
     if damage == "torn":
-        os.truncate(study, size // 2 + 100)
+        os.truncate(study, len(content) // 2 + 100)
     elif damage == "zeros":
-        study.write_bytes(bytes(size))
+        study.write_bytes(bytes(len(content)))
     elif damage == "emptied":
         study.write_bytes(b"")
     elif damage == "deleted":
         study.unlink()
     elif damage == "text":
-        study.write_text("no database")
-    if damage == "log gone":
-        # The newest commits were only in the log: SQLite alone would open without a word.
-        study_before = sqlite3.connect(study)
-        study_before.close()
-        shutil.copy(folder / "study.copy.db", study)
-    log.unlink(missing_ok=True)
+        study.write_text("no journal")
+    elif damage == "shortened":
+        # Every line that is left is whole: Optuna alone would open it without a word.
+        os.truncate(study, ends[len(ends) // 2])
+    elif damage == "cut":
+        study.write_bytes(content[: ends[3]] + content[ends[5] :])
+    elif damage == "one bit":
+        flip_study(folder, random.Random(0))
+    elif damage == "both":
+        # Each file has lost another part.
+        flip_study(folder, random.Random(0))
+        copy = bytearray(content)
+        copy[ends[-2] + 20] ^= 1
+        (folder / "study.copy.journal").write_bytes(copy)
     found, notes = contents(folder)
     assert found == records
-    assert any("was restored from study.copy.db" in note for note in notes)
+    assert any("was restored from study.copy.journal" in note for note in notes)
     again, notes = contents(folder)
     assert again == records
     assert notes == []
 
 
-def test_a_line_of_the_redo_that_is_torn_is_said(killed):
+@pytest.mark.parametrize("kept", [0, 1, 40, -1])
+def test_a_commit_that_was_cut_off_is_removed_whole_and_nothing_is_said_of_it(killed, kept):
+    """The process died while it wrote: nothing was acknowledged of that commit."""
     folder, records = killed
-    (folder / "study.db").unlink()
-    (folder / "study.db-wal").unlink(missing_ok=True)
-    redo = folder / "study.redo"
-    lines = redo.read_text().splitlines(keepends=True)
-    redo.write_text("".join(lines[:5]) + lines[5][:40] + "\n" + "".join(lines[6:]))
+    path = folder / "study.journal"
+    begun = path.read_bytes()
+    study = open_study(folder, n_trials=7, session="t")
+    study.ask("t/0")  # some lines in one commit
+    study.close()
+    commit = path.read_bytes()[len(begun) :]
+    assert commit.count(b"\n") > 1
+    last = commit[:-1].rfind(b"\n") + 1
+    path.write_bytes(begun + commit[: last if kept == 0 else kept])
+    (folder / "study.copy.journal").write_bytes(begun)
+    found, notes = contents(folder)
+    assert notes == []
+    assert found == records
+    assert path.read_bytes().startswith(begun)
+
+
+def test_a_commit_that_both_files_lost_is_said(killed):
+    folder, records = killed
+    (folder / "study.journal").unlink()
+    copy = folder / "study.copy.journal"
+    lines = copy.read_text().splitlines(keepends=True)
+    copy.write_text("".join(lines[:9]) + lines[9][:40] + "\n" + "".join(lines[10:]))
     found, notes = contents(folder)
     assert any("commits after it are lost and their work is done again" in n for n in notes)
     assert found == records[: len(found)]
@@ -159,37 +187,56 @@ def test_a_line_of_the_redo_that_is_torn_is_said(killed):
 def test_what_cannot_be_made_good_is_refused(ended, tmp_path, what):
     folder = tmp_path / "run"
     shutil.copytree(ended[0], folder)
-    (folder / "study.db").write_bytes(b"broken" * 1000)
+    (folder / "study.journal").write_bytes(b"broken" * 1000)
     if what == "damaged copy":
-        (folder / "study.copy.db").write_bytes(b"broken" * 1000)
+        (folder / "study.copy.journal").write_bytes(b"broken" * 1000)
     else:
-        (folder / "study.copy.db").unlink()
-    (folder / "study.redo").unlink()
+        (folder / "study.copy.journal").unlink()
     if what == "checkpoints only":
-        (folder / "study.db").unlink()
+        (folder / "study.journal").unlink()
         (folder / "checkpoints" / "trial-0000").mkdir(parents=True)
-    with pytest.raises(StorageError, match=r"study\.db.*no good copy.*Restore it"):
+    with pytest.raises(StorageError, match=r"study\.journal.*no good copy.*Restore it"):
         open_study(folder)
 
 
-def test_a_commit_whose_reply_was_lost_may_be_made_again(tmp_path):
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"op_code": 99},
+        {"op_code": 4},
+        {"op_code": 8, "trial_id": 0, "user_attr": 3},
+        {"op_code": 0, "worker_id": "x", "study_name": "other", "directions": [7]},
+    ],
+)
+def test_operations_that_nobody_could_have_written_are_one_sentence(ended, tmp_path, line):
+    """Whoever may write the folder can make the checksums anew."""
+    shutil.copytree(ended[0], tmp_path / "run")
+    study = tmp_path / "run" / "study.journal"
+    *_, end = checked_lines.commits(study.read_bytes())
+    more, _ = checked_lines.encode([json.dumps(line, separators=(",", ":")).encode()], end)
+    study.write_bytes(study.read_bytes() + more)
+    with pytest.raises(StorageError, match="must be intact"):
+        open_study(tmp_path / "run")
+
+
+def test_a_commit_whose_outcome_is_unknown_may_be_made_again(tmp_path):
     study = open_study(tmp_path)
     spec = study.ask("s/a").spec
     study.report([line(spec.number, 1, 0.5)])
-    memory = study._db.storage
-    memory.set_trial_user_attr(spec.number, "x", 1)
-    changed = [*memory.take_rows(), ("commits", [study._db._commits + 1])]
-    study._db._commit_once(changed)
-    study._db._commit_once(changed)
-    study._db._commits += 1
+    journal = study._journal
+    study._storage.set_trial_user_attr(spec.number, "x", 1)
+    journal.seal()
+    data, _ = checked_lines.encode(journal._backend.sealed(), journal._end)
+    journal._write_once(data)
+    journal._write_once(data)
     study.finish(TrialOutcome(spec.number, "complete", value=0.5))
     records = study.records()
     study.close()
-    assert contents(tmp_path)[0] == records
+    assert contents(tmp_path) == (records, [])
 
 
 def test_a_full_disk_is_waited_for_and_nothing_acknowledged_is_lost(tmp_path):
-    with small_disk(tmp_path / "disk", 1500) as disk:
+    with small_disk(tmp_path / "disk", 400) as disk:
         study = open_study(disk / "run", n_trials=500, patience_s=1.5)
         acknowledged = []
 
@@ -204,11 +251,9 @@ def test_a_full_disk_is_waited_for_and_nothing_acknowledged_is_lost(tmp_path):
             go_on_for_ever()
         assert time.monotonic() - began[-1] > 1.5, "it did not wait"
         assert len(acknowledged) > 5
-        study._db._connection.close()
-        study._db._redo.close()
+        study._journal._close_files()
         subprocess.run(["mount", "-o", "remount,size=8M", str(disk)], check=True)
-        with sqlite3.connect(disk / "run" / "study.db") as connection:
-            connection.execute("UPDATE jamba_ray_lease SET holder = ''")
+        forget_holder(disk / "run")
         again = open_study(disk / "run", n_trials=500, session="t")
         assert again.records()[: len(acknowledged)] == acknowledged
         again.close()
@@ -230,7 +275,7 @@ def test_space_that_comes_back_in_time_ends_the_wait(tmp_path):
         timer.join()
         sentences = [s for s in said if s is not None]
         assert sentences[0] == (
-            "the store refuses (database or disk is full): trying again, 0 of 30 s"
+            "the store refuses (no space left on device): trying again, 0 of 30 s"
         )
         assert said[-1] is None
         assert len(study.records()[0].curve) >= 1
@@ -238,40 +283,37 @@ def test_space_that_comes_back_in_time_ends_the_wait(tmp_path):
 
 
 def test_a_folder_that_vanishes_is_noticed(tmp_path):
-    """SQLite alone would go on writing to the deleted file without an error."""
+    """A file that was deleted can be written to without an error."""
     study = open_study(tmp_path / "run", patience_s=0.5)
     spec = study.ask("s/a").spec
     os.rename(tmp_path / "run", tmp_path / "gone")
     with pytest.raises(StorageError, match="must be writable"):
         study.report([line(spec.number, 1, 0.1)])
-    study._db._connection.close()
-    study._db._redo.close()
+    study._journal._close_files()
 
 
-def test_the_copy_is_whole_verified_and_never_replaced_by_a_damaged_one(tmp_path):
+def test_a_copy_that_was_removed_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal_file, "SYNC_COPY_S", 0.0)
     study = open_study(tmp_path)
+    copy = tmp_path / "study.copy.journal"
     train(study, study.ask("s/a").spec)
-    study._db._copy()
-    copy = recovery.copy_of(tmp_path / "study.db")
-    before = copy.read_bytes()
-    study._db._connection.execute("UPDATE trial_values SET value = 0.125")
+    copy.unlink()
     train(study, study.ask("s/b").spec)
-    study._db._copy()
-    assert copy.read_bytes() == before
+    assert copy.read_bytes() == (tmp_path / "study.journal").read_bytes()
     study.close()
 
 
 def test_a_study_torn_before_its_first_few_seconds_are_over_is_made_good(tmp_path):
-    """The first commit is copied at once: a quick start must not outrun the copy."""
+    """The copy is there from the first commit on."""
     study = open_study(tmp_path / "run")
     spec = study.ask("s/a").spec
     study.report([line(spec.number, 1, 0.1)])
     shutil.copytree(tmp_path / "run", tmp_path / "torn")  # as SIGKILL leaves it
     study.close()
-    forget_holder(tmp_path / "torn" / "study.copy.db")
+    forget_holder(tmp_path / "torn")
     truncate_study(tmp_path / "torn", random.Random(0))
     again = open_study(tmp_path / "torn", session="again")
-    assert any("was restored from study.copy.db" in note for note in again.notes())
+    assert any("was restored from study.copy.journal" in note for note in again.notes())
     assert [(r.number, r.state) for r in again.records()] == [(spec.number, "running")]
     again.close()
 
@@ -299,8 +341,7 @@ def test_an_older_study_in_the_bucket_never_replaces_what_can_be_made_good(
         study.close()
         shutil.rmtree(folder.path)
         shutil.copytree(tmp_path / "left", folder.path)
-        for name in ("study.db", "study.copy.db"):
-            forget_holder(folder.path / name)
+        forget_holder(folder.path)
         if damage == "torn":
             truncate_study(folder.path, random.Random(0))
         elif damage == "emptied":
@@ -312,7 +353,10 @@ def test_an_older_study_in_the_bucket_never_replaces_what_can_be_made_good(
                 file.unlink()
             records = records[:3]
         said = bucket_store.create(folder, config)
-        expected = "continuing the study in" if damage == "everything lost" else "was restored from"
-        assert expected in said
-        forget_holder(folder.study)
-        assert contents(folder.path)[0] == records
+        found, notes = contents(folder.path)
+        assert found == records
+        if damage == "everything lost":
+            assert "continuing the study in" in said
+        else:
+            assert said is None
+            assert "was restored from study.copy.journal" in notes[0]

@@ -4,6 +4,8 @@ import optuna
 import pandas as pd
 import pyarrow.parquet as pq
 import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 import jamba_ray
 import jamba_ray.models
@@ -39,7 +41,8 @@ def test_the_run_folder_keeps_its_contract(swept):
     names = {path.name for path in folder.iterdir()}
     assert names >= {
         "config.yaml",
-        "study.db",
+        "study.journal",
+        "study.copy.journal",
         "trials.parquet",
         "summary.json",
         "checkpoints",
@@ -86,7 +89,7 @@ def test_the_table_of_trials_agrees_with_the_summary(swept):
 
 def test_optuna_itself_sees_every_trial_ended(swept):
     _, folder = swept
-    storage = f"sqlite:///{folder / 'study.db'}"
+    storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
     (study,) = optuna.get_all_study_summaries(storage)
     trials = optuna.load_study(study_name=study.study_name, storage=storage).trials
     assert len(trials) == 4

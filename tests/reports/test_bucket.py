@@ -66,7 +66,9 @@ def test_a_study_without_results_is_a_run(run, endpoint, tmp_path):
     """As after the loss of the driver's machine: what is there is the study and the settings."""
     uri = StoreUri("s3", f"{run.remote.path}-lost")
     BucketReplica(run, uri).push_study()
-    assert RemoteFolder(uri, endpoint).names() == ["config.yaml", "study.db"]
+    config, part = RemoteFolder(uri, endpoint).names()
+    assert config == "config.yaml"
+    assert part == "study/000000000000.jsonl"
     with bucket.opened(str(uri), "runs", endpoint) as one:
         assert len(one.records) == 5
         assert one.summary == {}

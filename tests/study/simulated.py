@@ -82,7 +82,9 @@ def sweep(
     folder: Path, *, size: int, seed: int, landscape: Landscape = curve, **changes: Any
 ) -> Result:
     """One runner that trains stacks of up to ``size`` trials, all of which report in step."""
-    study = SweepStudy(folder / "study.db", settings(seed=seed, stack=size, **changes), session="s")
+    study = SweepStudy(
+        folder / "study.journal", settings(seed=seed, stack=size, **changes), session="s"
+    )
     train_all(study, size, landscape=landscape)
     records, best = study.records(), study.progress().best
     study.close()

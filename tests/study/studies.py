@@ -7,9 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
 from jamba_ray.config.space import Parameter, Params, SearchSpace, in_order, parse_leaves
 from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.study.records import ReportLine, TrialSpec
+from jamba_ray.study.recovery import STUDY_NAME
 from jamba_ray.study.settings import StudySettings
 from jamba_ray.study.sweep_study import SweepStudy
 
@@ -85,7 +90,14 @@ def run_to_end(study: SweepStudy, prefix: str = "s") -> list[TrialSpec]:
     return specs
 
 
+def plain(path: Path) -> optuna.Study:
+    """The study as a user opens it, with Optuna alone."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    return optuna.load_study(study_name=STUDY_NAME, storage=storage)
+
+
 def open_study(folder: Path, **changes: Any) -> SweepStudy:
     session = changes.pop("session", "s")
     more = {name: changes.pop(name) for name in ("clock", "waiting") if name in changes}
-    return SweepStudy(folder / "study.db", settings(**changes), session=session, **more)
+    return SweepStudy(folder / "study.journal", settings(**changes), session=session, **more)

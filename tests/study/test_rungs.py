@@ -10,7 +10,7 @@ import pytest
 from jamba_ray.config.search import PrunerSection
 from jamba_ray.study import sampling
 from jamba_ray.study.rungs import Rungs
-from tests.study.studies import line, open_study
+from tests.study.studies import line, open_study, plain
 
 
 def histories_agree(seed: int, make: type[Rungs]) -> bool:
@@ -93,8 +93,7 @@ def test_a_study_of_ours_is_judged_alike_by_optuna(tmp_path):
             pruned[spec.number] = decision == "prune"
     study.close()
     assert len(set(pruned.values())) == 2
-    url = f"sqlite:///{tmp_path / 'study.db'}"
-    study = optuna.load_study(study_name=None, storage=url)
+    study = plain(tmp_path / "study.journal")
     judge = optuna.pruners.SuccessiveHalvingPruner(min_resource=3, reduction_factor=3)
     replayed = optuna.create_study(direction="maximize")
     for trial in study.trials:

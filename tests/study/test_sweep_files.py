@@ -37,7 +37,7 @@ def test_a_sweep_file_is_sound(path, tmp_path):
         {"model": {"name": "attention"}, "data": {"name": "synthetic"}, **tree}
     )
     space = parse_space(config)
-    study = SweepStudy(tmp_path / "study.db", study_settings(config, space, data(), runners=2))
+    study = SweepStudy(tmp_path / "study.journal", study_settings(config, space, data(), runners=2))
     n = 0
     while (spec := study.ask(f"s/{n}").spec) is not None:
         with_params(config.trial(), spec.params)

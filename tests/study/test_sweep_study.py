@@ -11,18 +11,15 @@ from optuna.trial import TrialState
 
 from jamba_ray.config.budget import Limit
 from jamba_ray.errors import ConfigError, RunExistsError
+from jamba_ray.runs.checked_lines import commits
 from jamba_ray.study.outcome import TrialOutcome
-from jamba_ray.study.storage import STUDY_NAME
-from tests.study.studies import curve, line, open_study, run_to_end, train
+from tests.study.studies import curve, line, open_study, plain, run_to_end, train
 
 SMALL = {"model": {"width": {"type": "categorical", "choices": [1, 2, 3]}}}
 
 
 def reopened(tmp_path) -> optuna.Study:
-    """The study as a user opens it, with Optuna alone."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    url = f"sqlite:///{tmp_path / 'study.db'}"
-    return optuna.load_study(study_name=STUDY_NAME, storage=url)
+    return plain(tmp_path / "study.journal")
 
 
 def test_optuna_alone_sees_pruned_trials_with_curves_and_none_running(tmp_path):
@@ -265,13 +262,32 @@ def test_a_study_has_one_writer(tmp_path):
     open_study(tmp_path).close()
 
 
-def test_commits_are_durable_and_the_closed_file_is_whole(tmp_path):
+def test_commits_are_durable_and_the_closed_file_is_whole(tmp_path, monkeypatch):
+    """Each call that changes something is one write and one fdatasync of the journal."""
     study = open_study(tmp_path)
-    assert study._db._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert study._db._connection.execute("PRAGMA synchronous").fetchone() == (2,)
-    train(study, study.ask("s/a").spec)
+    synced, sync = [], os.fdatasync
+
+    def noting(file):
+        synced.append(os.readlink(f"/proc/self/fd/{file}"))
+        sync(file)
+
+    monkeypatch.setattr(os, "fdatasync", noting)
+    spec = study.ask("s/a").spec
+    assert synced == [str(tmp_path / "study.journal")]
+    study.report([line(spec.number, 1, 0.5)])
+    assert synced == [str(tmp_path / "study.journal")] * 2
+    study.report([line(spec.number, 1, 0.5)])
+    assert len(synced) == 2, "a report that changed nothing was written"
+    train(study, spec, start=2)
     study.close()
-    assert not list(tmp_path.glob("study.db-*"))
+    journal = (tmp_path / "study.journal").read_bytes()
+    assert journal == (tmp_path / "study.copy.journal").read_bytes()
+    assert [end.size for end in commits(journal)][-1] == len(journal)
+    assert {f.name for f in tmp_path.iterdir()} == {
+        "study.journal",
+        "study.copy.journal",
+        "study.lease",
+    }
 
 
 def test_progress_tells_each_finished_trial_once(tmp_path):

@@ -1,0 +1,215 @@
+"""The study's journal: what was acknowledged is on the disk, in one checksummed write a commit.
+
+``study.journal`` holds Optuna's own operations, one JSON object a line: plain Optuna
+(``JournalFileBackend``) and ``optuna-dashboard`` read it. ``study.copy.journal`` beside it is the
+same file once more, for the day on which one of them is damaged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import optuna
+from optuna.storages import JournalStorage
+
+from jamba_ray.errors import ConfigError, StorageError
+from jamba_ray.runs.checked_lines import encode
+from jamba_ray.runs.refusal import refusal
+from jamba_ray.study import lease, recovery
+from jamba_ray.study.backend import JournalBackend
+from jamba_ray.study.recovery import STUDY_NAME, copy_of
+
+PATIENCE_S = 60.0
+"""A disk that refuses is tried again for so long before the study is given up as lost."""
+SYNC_COPY_S = 5.0
+"""The copy is made durable so often; the journal itself at each commit."""
+_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+
+__all__ = ["STUDY_NAME", "StudyJournal"]
+
+
+class StudyJournal:
+    """Opens ``study.journal`` for its one writer.
+
+    Changes are made to ``storage`` (in memory) and become true with ``commit``. Without ``epoch``
+    (see ``lease.take``) it takes the lease itself and gives it back when it is closed. ``waiting``
+    is called with a sentence at each try while the disk refuses, and with None after it.
+
+    Raises:
+        RunExistsError: Another process writes this study.
+        StorageError: The file is damaged beyond repair or not writable.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        direction: Literal["maximize", "minimize"],
+        *,
+        epoch: int | None = None,
+        patience_s: float = PATIENCE_S,
+        waiting: Callable[[str | None], None] = lambda sentence: None,
+    ) -> None:
+        self._path, self._patience_s, self._waiting = path, patience_s, waiting
+        self._own = epoch is None
+        notes: tuple[str, ...] = ()
+        if epoch is None:
+            opened = recovery.open_for_writing(path, direction)
+            epoch, notes = opened.epoch, opened.notes
+        self._epoch, self._writer = epoch, uuid.uuid4().hex
+        self._turn = threading.Lock()
+        self._failed: BaseException | None = None
+        with recovery.refused(path):
+            lease.adopt(path, epoch, self._writer)
+            with lease.held(path, epoch, self._writer):
+                whole = recovery.make_whole(path)
+            self._end = whole.end
+            self._inode = _inode(path)
+        self.notes = (*notes, *whole.notes)
+        """What was found damaged and how it was made good."""
+        self._files: list[int] = []
+        self._synced_copy = time.monotonic()
+        self._backend = JournalBackend(whole.data)
+        with recovery.replayed(path):
+            self.storage = JournalStorage(self._backend)
+            self.study = optuna.load_study(study_name=STUDY_NAME, storage=self.storage)
+        self._check_direction(direction)
+
+    def _check_direction(self, direction: str) -> None:
+        if self.study.direction.name.lower() != direction:
+            raise ConfigError(
+                [
+                    f"the study must {direction}, but was begun to "
+                    f"{self.study.direction.name.lower()}. Use the same `objective`, or another "
+                    "`run=`."
+                ]
+            )
+
+    def seal(self) -> int:
+        """End a group of changes that must become true together; what to give to ``commit``."""
+        return self._backend.seal()
+
+    def commit(self, upto: int | None = None) -> None:
+        """Make the changes up to a seal (None: all so far) true; returns once they are durable.
+
+        Several threads may wait: the first one writes the changes of all of them at once.
+
+        Raises:
+            LeaseLostError: Another driver writes this study now; nothing was written.
+            StorageError: The disk refused for ``patience_s``. What was committed before is intact;
+                the changes in memory are not: open the study anew.
+        """
+        upto = self._backend.seal() if upto is None else upto
+        with self._turn:
+            if self._backend.n_written >= upto:
+                return
+            if self._failed is not None:
+                raise self._failed
+            operations = self._backend.sealed()
+            data, end = encode(operations, self._end)
+            try:
+                self._write_patiently(data)
+            except BaseException as error:
+                self._failed = error
+                raise
+            finally:
+                self._waiting(None)
+            self._end = end
+            self._backend.written(len(operations))
+
+    def close(self) -> None:
+        """Release the files, and the lease where it was taken here."""
+        with self._turn:
+            for file in self._files:
+                with contextlib.suppress(OSError):
+                    os.fsync(file)
+            self._close_files()
+        if self._own:
+            lease.give_back(self._path, self._epoch, self._writer)
+
+    def _write_patiently(self, data: bytes) -> None:
+        begun, pause = time.monotonic(), 0.1
+        while True:
+            try:
+                self._write_once(data)
+                return
+            except OSError as error:
+                self._close_files()
+                waited = time.monotonic() - begun
+                if waited >= self._patience_s:
+                    raise _refused(self._path, error, self._patience_s) from error
+                self._waiting(refusal(error, waited, self._patience_s))
+                time.sleep(max(0.0, min(pause, self._patience_s - waited)))
+                pause = min(2 * pause, 5.0)
+
+    def _write_once(self, data: bytes) -> None:
+        """Write a commit at its place. May be done again: an unknown outcome is overwritten."""
+        # A file that was deleted, or whose disk went away, would be written to without an error.
+        if _inode(self._path) != self._inode:
+            raise OSError(f"{self._path.name} was replaced by another file")
+        with self._fence():
+            main, *copies = self._opened()
+            try:
+                _write_at(main, data, self._end.size)
+                os.fdatasync(main)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(main, self._end.size)
+                raise
+            for copy in copies:
+                # The journal is the truth: a disk that refuses costs only the chance to repair it.
+                with contextlib.suppress(OSError):
+                    _write_at(copy, data, self._end.size)
+                    self._sync_now_and_then(copy)
+
+    def _fence(self) -> contextlib.AbstractContextManager[None]:
+        """The lease is locked while it guards a write: nobody can come in between."""
+        return lease.held(self._path, self._epoch, self._writer)
+
+    def _sync_now_and_then(self, copy: int) -> None:
+        if time.monotonic() - self._synced_copy <= SYNC_COPY_S:
+            return
+        self._synced_copy = time.monotonic()
+        if os.fstat(copy).st_nlink:
+            os.fdatasync(copy)
+        else:
+            recovery.copy_whole(self._path)
+            self._close_files()
+
+    def _opened(self) -> list[int]:
+        if not self._files:
+            self._files = [os.open(self._path, _FLAGS)]
+            with contextlib.suppress(OSError):
+                self._files.append(os.open(copy_of(self._path), _FLAGS | os.O_CREAT, 0o644))
+        return self._files
+
+    def _close_files(self) -> None:
+        files, self._files = self._files, []
+        for file in files:
+            with contextlib.suppress(OSError):
+                os.close(file)
+
+
+def _write_at(file: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        n = os.pwrite(file, view, offset)
+        view, offset = view[n:], offset + n
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _refused(path: Path, error: object, patience_s: float) -> StorageError:
+    return StorageError(
+        f"{str(path)!r} must be writable, but was not for {patience_s:g} s ({error}). "
+        "What was acknowledged is intact; free or mount the disk, then `resume=true`."
+    )
