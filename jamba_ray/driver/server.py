@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jamba_ray.driver.preload import PRELOAD
 from jamba_ray.errors import ConfigError, JambaError, StorageError
-from jamba_ray.runners.study_client import ASIDE, NAMESPACE
+from jamba_ray.runners.study_client import ASIDE, NAMESPACE, REPORTS
 from jamba_ray.runs.row_log import RowLog
 from jamba_ray.runs.run_folder import LOGS, append_log
 from jamba_ray.study.outcome import TrialOutcome
@@ -31,6 +32,8 @@ from jamba_ray.study.settings import StudySettings
 from jamba_ray.study.sweep_study import Decision, SweepStudy
 
 T = TypeVar("T")
+_REPORTS = 16
+"""Reports that may wait for the disk at a time: one write is made for all of them."""
 
 
 class StudyServer:
@@ -48,6 +51,9 @@ class StudyServer:
         self._notes: list[str] = []
         self._runners: list[Any] = []
         self._rows = RowLog(self._path.parent)
+        self._lock = threading.RLock()
+        """Held while the study in memory is changed; reports leave it before they wait for the
+        disk, so that one write is that of all reports which came meanwhile."""
 
     def enter(self, runner: Sequence[Any]) -> None:
         """Here is a runner: a reference to its handle, in a list, so that Ray hands it over unread.
@@ -99,14 +105,19 @@ class StudyServer:
         """See ``SweepStudy.keep_packing``."""
         return self._on(lambda study: study.keep_packing(shape, found))
 
+    @ray.method(concurrency_group=REPORTS)
     def report(self, reports: Sequence[ReportLine]) -> list[Decision]:
         """See ``SweepStudy.report``. Rows are written first, so that whatever was acknowledged has
         its row."""
-        for report in reports:
-            if report.row is not None:
-                self._rows.append(report.row)
         told = [replace(report, row=None) for report in reports]
-        return self._on(lambda study: study.report(told))
+        with self._lock:
+            for report in reports:
+                if report.row is not None:
+                    self._rows.append(report.row)
+            study, noted = self._on(lambda study: (study, study.note_reports(told)))
+        with self._dropped_on_error(study):
+            study.commit(noted.upto)
+        return noted.decisions
 
     def log(self, name: str, text: str) -> None:
         """Append to the log of a runner whose machine does not have the run folder."""
@@ -158,32 +169,42 @@ class StudyServer:
 
     def close(self) -> None:
         """See ``SweepStudy.close``; the next call opens the study again."""
-        if self._study_writer is not None:
+        with self._lock:
             study, self._study_writer = self._study_writer, None
+        if study is not None:
             study.close()
 
     def _on(self, act: Callable[[SweepStudy], T]) -> T:
         """Act on the study. After an error what it holds in memory may be ahead of the disk, so it
         is dropped; after the store or the lease was lost every call says so at once."""
-        if self._gone is not None:
-            raise self._gone
-        try:
+        with self._lock:
+            if self._gone is not None:
+                raise self._gone
             if self._study_writer is None:
-                self._study_writer = SweepStudy(
-                    self._path,
-                    self._settings,
-                    session=self._session,
-                    epoch=self._epoch,
-                    waiting=partial(self.waiting, "study"),
-                )
-            return act(self._study_writer)
+                with self._dropped_on_error(None):
+                    self._study_writer = SweepStudy(
+                        self._path,
+                        self._settings,
+                        session=self._session,
+                        epoch=self._epoch,
+                        waiting=partial(self.waiting, "study"),
+                    )
+            with self._dropped_on_error(self._study_writer):
+                return act(self._study_writer)
+
+    @contextlib.contextmanager
+    def _dropped_on_error(self, study: SweepStudy | None) -> Iterator[None]:
+        try:
+            yield
         except ConfigError:
             raise
         except BaseException as error:
-            if isinstance(error, JambaError):
-                self._gone = error
-            with contextlib.suppress(Exception):
-                self.close()
+            with self._lock:
+                if isinstance(error, JambaError):
+                    self._gone = error
+                if study is self._study_writer:
+                    with contextlib.suppress(Exception):
+                        self.close()
             raise
 
 
@@ -203,7 +224,7 @@ def start_server(
     ``max_task_retries``: a call whose reply was lost is made again; every method bears that.
     """
     remote: Any = ray.remote
-    actor = remote(concurrency_groups={ASIDE: 1})(StudyServer)
+    actor = remote(concurrency_groups={ASIDE: 1, REPORTS: _REPORTS})(StudyServer)
     return actor.options(
         name=name,
         namespace=NAMESPACE,

@@ -13,6 +13,8 @@ from jamba_ray.errors import JambaError, StorageError
 NAMESPACE = "jamba_ray"
 ASIDE = "aside"
 """The concurrency group of methods that are answered while the study waits for its disk."""
+REPORTS = "reports"
+"""The concurrency group of reports, several of which may wait for the same write."""
 
 
 def server_of(name: str) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +40,15 @@ Decision = Literal["continue", "prune", "stop"]
 _MAX_LOSSES = 1
 """A trial whose runner is lost is continued elsewhere so often, then it fails."""
 _OUTDATED = "the run went on with other settings or data than this trial was begun with"
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Reports that are in memory, and not on the disk yet."""
+
+    decisions: list[Decision]
+    upto: int
+    """What has to be committed first."""
 
 
 class SweepStudy:
@@ -171,9 +180,18 @@ class SweepStudy:
 
     def report(self, reports: Sequence[ReportLine]) -> list[Decision]:
         """Note one report each of some trials; what each is to do now."""
+        noted = self.note_reports(reports)
+        self.commit(noted.upto)
+        return noted.decisions
+
+    def note_reports(self, reports: Sequence[ReportLine]) -> Noted:
+        """``report`` without its commit: the decisions may be told after ``commit(upto)``."""
         decisions = [self._report_one(report) for report in reports]
-        self._journal.commit()
-        return decisions
+        return Noted(decisions, self._journal.seal())
+
+    def commit(self, upto: int) -> None:
+        """See ``StudyJournal.commit``; the only method that other threads may call meanwhile."""
+        self._journal.commit(upto)
 
     def saved(self, number: int, step: int) -> None:
         """A running trial has a resumable checkpoint at ``step`` now: should it be gone when the

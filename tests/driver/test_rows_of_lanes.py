@@ -54,7 +54,7 @@ def test_no_report_is_acknowledged_without_its_row(server, folder, monkeypatch):
     def fails(reports):
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr(server._study_writer, "report", fails)
+    monkeypatch.setattr(server._study_writer, "note_reports", fails)
     with pytest.raises(StorageError):
         server.report([told(spec.number, 1, 0.5)])
     assert [row["step"] for row in read_rows(folder.path)] == [1]
