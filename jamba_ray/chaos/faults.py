@@ -131,8 +131,7 @@ def truncate_study(folder: Path, rng: random.Random) -> None:
 
 def delete_study(folder: Path, rng: random.Random) -> None:
     """The study's file is gone; what lies beside it is whole."""
-    for suffix in ("", "-wal", "-shm"):
-        (folder / f"study.db{suffix}").unlink(missing_ok=True)
+    (folder / "study.journal").unlink()
 
 
 def flip_study(folder: Path, rng: random.Random) -> None:
@@ -212,6 +211,7 @@ FAULTS = (
     ),
     Fault("driver paused while another takes over", pause_driver, exit_codes=(74,)),
     Fault("study torn in half", after_kill(truncate_study), said="was restored from"),
+    Fault("study deleted", after_kill(delete_study), said="was restored from"),
     Fault("study with one bit flipped", after_kill(flip_study), said="was restored from"),
     Fault(
         "newest checkpoint deleted",

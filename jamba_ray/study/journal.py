@@ -65,21 +65,25 @@ class StudyJournal:
         self._epoch, self._writer = epoch, uuid.uuid4().hex
         self._turn = threading.Lock()
         self._failed: BaseException | None = None
-        with recovery.refused(path):
-            lease.adopt(path, epoch, self._writer)
-            with lease.held(path, epoch, self._writer):
-                whole = recovery.make_whole(path)
-            self._end = whole.end
-            self._inode = _inode(path)
-        self.notes = (*notes, *whole.notes)
-        """What was found damaged and how it was made good."""
         self._files: list[int] = []
         self._synced_copy = time.monotonic()
-        self._backend = JournalBackend(whole.data)
-        with recovery.replayed(path):
-            self.storage = JournalStorage(self._backend)
-            self.study = optuna.load_study(study_name=STUDY_NAME, storage=self.storage)
-        self._check_direction(direction)
+        try:
+            with recovery.refused(path):
+                lease.adopt(path, epoch, self._writer)
+                with lease.held(path, epoch, self._writer):
+                    whole = recovery.make_whole(path)
+                self._end = whole.end
+                self._inode = _inode(path)
+            self.notes = [*notes, *whole.notes]
+            """What was found damaged or foreign, and what was done about it."""
+            self._backend = JournalBackend(whole.data)
+            with recovery.replayed(path):
+                self.storage = JournalStorage(self._backend)
+                self.study = optuna.load_study(study_name=STUDY_NAME, storage=self.storage)
+            self._check_direction(direction)
+        except BaseException:
+            self.close()
+            raise
 
     def _check_direction(self, direction: str) -> None:
         if self.study.direction.name.lower() != direction:
@@ -155,9 +159,10 @@ class StudyJournal:
             raise OSError(f"{self._path.name} was replaced by another file")
         with self._fence():
             main, *copies = self._opened()
+            self._remove_foreign(main)
             try:
                 _write_at(main, data, self._end.size)
-                os.fdatasync(main)
+                _sync(main)
             except OSError:
                 with contextlib.suppress(OSError):
                     os.ftruncate(main, self._end.size)
@@ -168,6 +173,14 @@ class StudyJournal:
                     _write_at(copy, data, self._end.size)
                     self._sync_now_and_then(copy)
 
+    def _remove_foreign(self, main: int) -> None:
+        """Cut off what is there behind the last commit, such as a note made in a dashboard."""
+        if os.fstat(main).st_size > self._end.size:
+            tail = os.pread(main, recovery.MAX_TAIL, self._end.size)
+            if (note := recovery.foreign(self._path, tail)) and note not in self.notes:
+                self.notes.append(note)
+            os.ftruncate(main, self._end.size)
+
     def _fence(self) -> contextlib.AbstractContextManager[None]:
         """The lease is locked while it guards a write: nobody can come in between."""
         return lease.held(self._path, self._epoch, self._writer)
@@ -177,7 +190,7 @@ class StudyJournal:
             return
         self._synced_copy = time.monotonic()
         if os.fstat(copy).st_nlink:
-            os.fdatasync(copy)
+            _sync(copy)
         else:
             recovery.copy_whole(self._path)
             self._close_files()
@@ -201,6 +214,11 @@ def _write_at(file: int, data: bytes, offset: int) -> None:
     while view:
         n = os.pwrite(file, view, offset)
         view, offset = view[n:], offset + n
+
+
+def _sync(file: int) -> None:
+    # macOS has no fdatasync.
+    (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(file)
 
 
 def _inode(path: Path) -> tuple[int, int]:

@@ -27,6 +27,8 @@ from jamba_ray.study.backend import JournalBackend
 
 STUDY_NAME = "jamba_ray"
 """The one study in a run's journal."""
+MAX_TAIL = 1_000_000
+"""What is looked at of what lies behind the last commit."""
 _IDENTITY = b'"user_attr":{"identity":'
 
 
@@ -92,12 +94,26 @@ def make_whole(path: Path) -> Whole:
     notes: tuple[str, ...] = ()
     if main.startswith(found.data) and not lost:
         if len(main) > len(found.data):
+            if note := foreign(path, main[len(found.data) :][:MAX_TAIL]):
+                notes = (note,)
             os.truncate(path, len(found.data))
     else:
         notes = (_restore(path, main, found, lost),)
     if copy != found.data:
         write_whole(copy_of(path), found.data)
     return Whole(found.data, found.end, notes)
+
+
+def foreign(path: Path, tail: bytes) -> str | None:
+    """What to say of lines behind the last commit; None: they are a commit that was cut off."""
+    whole = [line for line in tail.split(b"\n")[:-1] if b'"op_code":' in line]
+    n = sum(b',"sum":"' not in line for line in whole)
+    if not n:
+        return None
+    return (
+        f"{path.name} had {n} line{'s'[: n != 1]} that another program wrote (such as a note made "
+        "in optuna-dashboard): removed, because a study has one writer."
+    )
 
 
 def content(path: Path) -> Merged:

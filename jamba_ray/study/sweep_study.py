@@ -76,7 +76,7 @@ class SweepStudy:
         self._journal = StudyJournal(
             path, settings.direction, epoch=epoch, patience_s=settings.patience_s, waiting=waiting
         )
-        self._notes = list(self._journal.notes)
+        self._notes: list[str] = []
         try:
             self._storage, self._study = self._journal.storage, self._journal.study
             self._suggestions = Suggestions(self._study, settings)
@@ -270,7 +270,7 @@ class SweepStudy:
     def notes(self) -> list[str]:
         """Sentences a user should read: what was found damaged, what was changed on resume, and
         what was kept."""
-        return [*self._notes, *self._study.user_attrs.get("notes", [])]
+        return [*self._journal.notes, *self._notes, *self._study.user_attrs.get("notes", [])]
 
     def close(self) -> None:
         """Release the file."""

@@ -172,6 +172,33 @@ def test_a_commit_that_was_cut_off_is_removed_whole_and_nothing_is_said_of_it(ki
     assert path.read_bytes().startswith(begun)
 
 
+@pytest.mark.parametrize("running", [True, False])
+def test_what_another_program_appends_is_removed_and_said(tmp_path, running):
+    """As a note made in optuna-dashboard."""
+    study = open_study(tmp_path)
+    spec = study.ask("s/a").spec
+    if not running:
+        study.close()
+    foreign = plain(tmp_path / "study.journal")
+    for n in range(20):
+        foreign._storage.set_study_system_attr(0, f"dashboard:note{n}", "x" * 500)
+    if not running:
+        study = open_study(tmp_path)
+    study.report([line(spec.number, 1, 0.5)])
+    said = [note for note in study.notes() if "another program" in note]
+    assert said == [
+        "study.journal had 20 lines that another program wrote (such as a note made in "
+        "optuna-dashboard): removed, because a study has one writer."
+    ]
+    study.close()
+    found = plain(tmp_path / "study.journal")
+    assert not any("note" in key for key in found._storage.get_study_system_attrs(0))
+    assert found.trials[0].intermediate_values == {1: 0.5}
+    again = open_study(tmp_path)
+    assert again.notes() == []
+    again.close()
+
+
 def test_a_commit_that_both_files_lost_is_said(killed):
     folder, records = killed
     (folder / "study.journal").unlink()
