@@ -11,6 +11,7 @@ _ANY = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _CHECKPOINT = r"checkpoints/trial-\d{4,}/(step|best)-\d{6,}"
 _SCRATCH = r"(checkpoints/(trial-\d{4,}/)?)?\.scratch\.[^/]+"
 """A checkpoint that is being written, or was when its process was killed."""
+_PART = r"study/\d{12}\.jsonl"
 _TOP = (
     r"config\.yaml|trials\.parquet|summary\.json|scores\.parquet|report\.(html|md)|log\.txt|"
     r"tracking\.json|dashboard\.json|rows\.jsonl\.gz"
@@ -18,8 +19,8 @@ _TOP = (
 _FILES = re.compile(
     # With what a killed process leaves of a file that it was writing.
     rf"{_TOP}|\.({_TOP})\.[a-z0-9_]{{8}}"
-    # With SQLite's own files, the copy, the commits since, and what was damaged.
-    rf"|\.?study\.{_ANY}"
+    # With the copy, the lease, and what was damaged, replaced or of an earlier version.
+    rf"|\.?study\.{_ANY}|{_PART}"
     rf"|rows/trial-\d{{4,}}\.jsonl|rows/part-\d+\.jsonl\.gz|logs/{_ANY}\.log|(wandb|tensorboard)/.+"
     r"|best/([a-z0-9_]+\.json|(model|current)\.txt|model\.safetensors)"
     rf"|({_CHECKPOINT}|{_SCRATCH})/{_ANY}|{re.escape(BEING_DELETED)}"
@@ -28,7 +29,7 @@ _FOLDERS = re.compile(
     rf"logs|rows|best|(wandb|tensorboard)(/.+)?|checkpoints(/trial-\d{{4,}})?|{_CHECKPOINT}|{_SCRATCH}"
 )
 _ALWAYS = {"checkpoints", "logs"}
-_MARKS = re.compile(rf"config\.yaml|study\.db|checkpoints/.+|{re.escape(BEING_DELETED)}")
+_MARKS = re.compile(rf"config\.yaml|study\.db|{_PART}|checkpoints/.+|{re.escape(BEING_DELETED)}")
 
 
 def why_no_run(files: Collection[str], folders: Collection[str]) -> str | None:
@@ -50,7 +51,7 @@ def why_no_run_in_bucket(names: Collection[str]) -> str | None:
     if (stranger := _stranger(names, ())) is not None:
         return f"it holds {stranger!r}, which no run has"
     if names and not any(map(_MARKS.fullmatch, names)):
-        return "it has no 'config.yaml', no 'study.db' and no checkpoint"
+        return "it has no 'config.yaml', no 'study/' and no checkpoint"
     return None
 
 

@@ -147,7 +147,7 @@ class StudyJournal:
                 self._close_files()
                 waited = time.monotonic() - begun
                 if waited >= self._patience_s:
-                    raise _refused(self._path, error, self._patience_s) from error
+                    raise _refused(self._path, error, waited) from error
                 self._waiting(refusal(error, waited, self._patience_s))
                 time.sleep(max(0.0, min(pause, self._patience_s - waited)))
                 pause = min(2 * pause, 5.0)
@@ -226,8 +226,9 @@ def _inode(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _refused(path: Path, error: object, patience_s: float) -> StorageError:
+def _refused(path: Path, error: object, waited_s: float) -> StorageError:
+    was_not = f"was not for {waited_s:.0f} s" if waited_s >= 0.5 else "is not"
     return StorageError(
-        f"{str(path)!r} must be writable, but was not for {patience_s:g} s ({error}). "
+        f"{str(path)!r} must be writable, but {was_not} ({error}). "
         "What was acknowledged is intact; free or mount the disk, then `resume=true`."
     )

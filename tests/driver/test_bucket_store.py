@@ -47,7 +47,12 @@ def a_run(endpoint, run):
     remote = RemoteFolder(place, endpoint)
     folder = bucket_store.folder_of(config(endpoint, run))
     folder.checkpoint_store().save(0, 1, Snapshot(documents={"state": {"step": 1}}))
-    for name in ("config.yaml", "study.db", "rows.jsonl.gz", "rows/part-000001.jsonl.gz"):
+    for name in (
+        "config.yaml",
+        "study/000000000000.jsonl",
+        "rows.jsonl.gz",
+        "rows/part-000001.jsonl.gz",
+    ):
         remote.write(name, b"x")
     for name in ("logs/runner-a-1.log", "best/manifest.json", "best/model.safetensors"):
         remote.write(name, b"x")
@@ -99,7 +104,7 @@ def test_what_a_killed_deletion_leaves_in_a_bucket_is_no_run_to_go_on_with(s3):
         bucket_store.create(folder, config(endpoint, "half", overwrite=True))
     faults.plan = lambda method, path: None
     assert 0 < len(remote.names()) < 10
-    assert "study.db" in remote.names()
+    assert "study/000000000000.jsonl" in remote.names()
     bucket_store.create(folder, config(endpoint, "half", resume=True))
     assert remote.names() == []
     assert not folder.study.exists()

@@ -56,6 +56,8 @@ def test_overwriting_a_link_is_refused_and_leaves_its_target(tmp_path):
 
 WHOLE = [
     *("config.yaml", "study.db", "study.db-wal", "study.copy.db", "study.redo", "log.txt"),
+    *("study.journal", "study.copy.journal", "study.lease", ".study.journal.a1b2c3d4"),
+    *("study.journal.damaged-20261128-120000", "study.db.imported"),
     *("study.db.damaged-20261128-120000", "study.db.replaced-20261128-120000"),
     *(".study.db.restored", ".study.db.4711.new", ".study.db.4711.new-journal", ".study.copy.db"),
     *("trials.parquet", "summary.json", ".summary.json.a8_bcd9z", "scores.parquet"),
