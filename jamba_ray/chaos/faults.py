@@ -211,7 +211,6 @@ FAULTS = (
     ),
     Fault("driver paused while another takes over", pause_driver, exit_codes=(74,)),
     Fault("study torn in half", after_kill(truncate_study), said="was restored from"),
-    Fault("study deleted", after_kill(delete_study), said="was restored from"),
     Fault("study with one bit flipped", after_kill(flip_study), said="was restored from"),
     Fault(
         "newest checkpoint deleted",
