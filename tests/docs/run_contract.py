@@ -4,7 +4,11 @@ against a real sweep."""
 FILES = {
     "summary": "the result as strict JSON, see below",
     "trials": "one row a trial, see below",
-    "study": "the Optuna study: every trial with its curve and its state; the truth of the run",
+    "study": "the Optuna study: every trial with its curve and its state; the truth of the run. "
+    "A JSON object a line, checksummed; `optuna-dashboard` and plain Optuna "
+    "(`JournalFileBackend`) open it. In a bucket `study/*.jsonl`, one after the other",
+    "study_copy": "the study once more: what one of the two files loses is taken from the other",
+    "study.lease": "the process that writes the study",
     "best": "the winner: safetensors (or LightGBM's text) and JSON, its preprocessing included; "
     "`jamba_ray.load` reads it",
     "report": "the report for people: one file, no script, no outside request",
