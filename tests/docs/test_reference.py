@@ -54,5 +54,13 @@ def test_each_file_of_the_contract_has_a_name():
         name
         for name, _ in inspect.getmembers(generate.RunFolder, lambda x: isinstance(x, property))
     }
-    inner = {"wandb", "tensorboard", "rows", "report.md", "tracking.json", "dashboard.json"}
+    inner = {
+        "study.lease",
+        "wandb",
+        "tensorboard",
+        "rows",
+        "report.md",
+        "tracking.json",
+        "dashboard.json",
+    }
     assert set(FILES) <= properties | inner
