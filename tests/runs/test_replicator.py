@@ -63,6 +63,7 @@ def test_study_rows_and_logs_are_there_before_the_end(folder, tmp_path):
                 and [t.state for t in read_study(other.study).trials]
                 == [t.state for t in study.records()]
                 and sum(1 for _ in read_rows(other.path)) == n_rows
+                and other.log.exists()
                 and other.log.read_text() == "begun\n"
             )
 
