@@ -47,12 +47,13 @@ def run(config: EvaluateConfig, console: Console) -> ExitCode:
     probe(folder)
     begun = time.monotonic()
     predictor = jamba_ray.load(config.checkpoint)
+    predictor.threshold, what = predictor.threshold_of(config.threshold)
     rows = _rows(config, predictor, console)
     y, p, group = rows.y, score_rows(predictor, rows), rows.group
     folder.create(overwrite=config.overwrite)
     write_bytes(folder.config, to_yaml(config).encode())
     write_bytes(folder.path / "scores.parquet", _table(y, p, predictor.threshold, group))
-    report = _summary(config, folder, predictor, y, p, group)
+    report = _summary(config, folder, predictor, y, p, group, what)
     report["wall_s"] = time.monotonic() - begun
     write_json(folder.summary, report)
     print_summary(console, report)
@@ -97,6 +98,7 @@ def _summary(
     y: Labels,
     p: Probabilities,
     group: Groups,
+    what: str,
 ) -> dict[str, Any]:
     groups = None if group is None else by_group(y, p, group, predictor.threshold)
     report = {
@@ -112,6 +114,7 @@ def _summary(
             "config": predictor.config.model_dump(mode="json"),
             "rows": len(y),
             "threshold": predictor.threshold,
+            "threshold_is": what,
             "test": intervals(y, p, predictor.threshold),
         },
         "rival": None,

@@ -13,6 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from jamba_ray.checkpoints import RemoteFolder
+from jamba_ray.checkpoints.thresholds import (
+    FILE,
+    beside,
+    beside_remote,
+    read_thresholds,
+    with_threshold,
+)
 from jamba_ray.cli.entry import Command
 from jamba_ray.config.command_line import command, override
 from jamba_ray.config.predict import DEFAULT, ThresholdConfig
@@ -20,13 +27,6 @@ from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.errors import ConfigError, DataError, ExitCode
 from jamba_ray.evaluation.goal import Goal, operating_point, threshold_for
 from jamba_ray.inference import find_checkpoint
-from jamba_ray.inference.thresholds import (
-    FILE,
-    beside,
-    beside_remote,
-    read_thresholds,
-    with_threshold,
-)
 from jamba_ray.runs.run_folder import write_bytes
 from jamba_ray.runs.run_log import say
 

@@ -59,7 +59,8 @@ def _print_winner(console: Console, summary: Mapping[str, Any], best: Mapping[st
 def _chosen_on(summary: Mapping[str, Any], best: Mapping[str, Any]) -> str:
     label = LABELS.get(summary["objective"], summary["objective"])
     if summary["command"] == "evaluate":
-        return f"{best['rows']:,} labelled rows, threshold {best['threshold']:.3f} from training."
+        what = best.get("threshold_is", "from training")
+        return f"{best['rows']:,} labelled rows, threshold {best['threshold']:.3f} ({what})."
     epoch = f"epoch {best['epochs']:.3g}"
     if (at := best.get("best_epoch")) is not None and at < best["epochs"]:
         epoch = f"epoch {at:.3g} of {best['epochs']:.3g}"

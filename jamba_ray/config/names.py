@@ -25,6 +25,11 @@ def run_name(value: str) -> str:
     return value
 
 
+def number_as_text(value: object) -> object:
+    """A number as the text that it was written as; anything else as it is."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 _ABBREVIATIONS = {
     "lr": "learning_rate",
     "bs": "batch_size",

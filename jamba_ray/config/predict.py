@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, model_validator
 
 from jamba_ray.config.data import Column
-from jamba_ray.config.names import LocalPath
+from jamba_ray.config.names import LocalPath, number_as_text
 from jamba_ray.config.run import RunName
 from jamba_ray.config.section import Section
 
@@ -26,10 +26,6 @@ class InputSection(Section):
     """The names of all columns, for CSV files without a header line."""
 
 
-def _text(value: object) -> object:
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
 class PredictConfig(Section):
     """``python -m jamba_ray.predict``."""
 
@@ -39,7 +35,7 @@ class PredictConfig(Section):
     output: LocalPath
     """The file to write: the columns as they were, and ``score``, ``alert`` and ``threshold``.
     ``.parquet`` gives Parquet, all else CSV."""
-    threshold: Annotated[str | None, BeforeValidator(_text)] = None
+    threshold: Annotated[str | None, BeforeValidator(number_as_text)] = None
     """The name of a threshold that ``threshold`` saved, or a number from 0 to 1; None: the saved
     one named ``default``, else that with the best F1 on validation rows."""
     overwrite: bool = False

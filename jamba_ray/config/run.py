@@ -20,7 +20,7 @@ from jamba_ray.config.budget import BudgetSection
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.family import FAMILIES, TRAINERS, ModelSection
 from jamba_ray.config.mistakes import NestedMistakes
-from jamba_ray.config.names import LocalPath, nearest, run_name
+from jamba_ray.config.names import LocalPath, nearest, number_as_text, run_name
 from jamba_ray.config.search import Objective, PrunerSection, SamplerSection
 from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section
 from jamba_ray.config.store_uri import checked_endpoint, parse_store
@@ -225,6 +225,9 @@ class EvaluateConfig(Section):
     data: AnyData
     """Labelled rows: of a table, its ``test`` if there is one, else ``path``; of ``synthetic``, the
     test share."""
+    threshold: Annotated[str | None, BeforeValidator(number_as_text)] = None
+    """The name of a threshold that ``threshold`` saved, or a number from 0 to 1; None: the saved
+    one named ``default``, else that with the best F1 on validation rows."""
     store: LocalPath = "runs"
     """Folder that holds the run folders."""
     run: RunName | None = None

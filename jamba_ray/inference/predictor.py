@@ -13,6 +13,7 @@ import pandas as pd
 
 from jamba_ray.checkpoints import RemoteFolder, Snapshot, read_checkpoint, read_published
 from jamba_ray.checkpoints.manifest import MANIFEST
+from jamba_ray.checkpoints.thresholds import beside, beside_remote, chosen, read_thresholds
 from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.data import Rows
 from jamba_ray.data.column_kinds import check_kinds
@@ -28,7 +29,6 @@ from jamba_ray.inference.scorer import (
     preprocessing_of,
     scorer_of,
 )
-from jamba_ray.inference.thresholds import beside, beside_remote, chosen, read_thresholds
 
 _CHUNK_ROWS = 65_536
 """Rows prepared at a time: bounds the memory beside the DataFrame itself."""

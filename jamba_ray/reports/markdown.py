@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jamba_ray.reports import answer
 from jamba_ray.reports.figures import importances
+from jamba_ray.reports.operating_points import operating_table
 from jamba_ray.reports.run import Run
 
 
@@ -13,6 +14,7 @@ def render(run: Run) -> str:
     lines += [f"- {sentence}" for sentence in answer.sentences(run)]
     if parameters := answer.winner_parameters(run):
         lines += ["", ", ".join(f"`{path}` = {value}" for path, value in parameters.items())]
+    lines += _table(operating_table(run))
     lines += _table(answer.metrics_table(run))
     if shares := importances(run):
         words = ", ".join(f"`{path}` {share:.0%}" for path, share in shares.items())

@@ -18,6 +18,7 @@ from jamba_ray.reports.compare import (
     plot_run_comparison,
 )
 from jamba_ray.reports.compare import table as runs_table
+from jamba_ray.reports.operating_points import operating_table
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import DARK, STYLE, Figure
 from jamba_ray.reports.words import names_of
@@ -78,6 +79,7 @@ def render(run: Run) -> str:
         f'<p class="answer">{_prose(answer.headline(run))}</p>',
         _bullets(answer.sentences(run)),
         _chips(answer.winner_parameters(run)),
+        _table(operating_table(run)),
         _table(answer.metrics_table(run)),
         _section(
             "What the winner does",

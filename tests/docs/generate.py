@@ -25,6 +25,7 @@ from jamba_ray import errors
 from jamba_ray.cli.entry import Command
 from jamba_ray.config.data import DataSection
 from jamba_ray.config.family import FAMILIES, ModelSection
+from jamba_ray.config.predict import InputSection
 from jamba_ray.config.run import DATA_SECTIONS, ExperimentConfig, SweepConfig, TrainConfig
 from jamba_ray.config.section import Section, is_fingerprinted, is_stackable
 from jamba_ray.config.submit import DoctorSection, SubmitSection
@@ -176,7 +177,7 @@ def _rows(
 
 def _has_own_table(kind: Any) -> bool:
     base = _plain(kind)
-    return isinstance(base, type) and issubclass(base, Section)
+    return isinstance(base, type) and issubclass(base, Section) and base is not InputSection
 
 
 def _plain(kind: Any) -> Any:

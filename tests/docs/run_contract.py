@@ -10,7 +10,7 @@ FILES = {
     "study_copy": "the study once more: what one of the two files loses is taken from the other",
     "study.lease": "the process that writes the study",
     "best": "the winner: safetensors (or LightGBM's text) and JSON, its preprocessing included; "
-    "`jamba_ray.load` reads it",
+    "`jamba_ray.load` reads it; `thresholds.json` holds the thresholds that were saved with it",
     "report": "the report for people: one file, no script, no outside request",
     "report.md": "the same as Markdown",
     "scores": "the winner's score (and the baseline's) of every validation and test row",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -118,3 +119,41 @@ def test_what_cannot_be_chosen_is_a_sentence(run, words, code, capsys):
     assert COMMAND.main([str(run), *words]) == code
     assert not (run / "best" / "thresholds.json").exists()
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_evaluate_uses_the_saved_threshold_or_the_one_asked_for(run, tmp_path, monkeypatch):
+    from jamba_ray import evaluate
+    from jamba_ray.threshold import COMMAND
+
+    monkeypatch.chdir(tmp_path)
+    make_frame(400, seed=4).to_csv("new.csv", index=False)
+    assert COMMAND.main([str(run), "max_fpr=0.05"]) == 0
+    saved = jamba_ray.load(run).threshold
+    words = [f"checkpoint={run}", "data.path=new.csv"]
+    for more, cut in ([], saved), (["threshold=0.25"], 0.25):
+        assert evaluate.COMMAND.main([*words, *more, f"run=e{len(more)}"]) == 0
+        summary = json.loads((tmp_path / "runs" / f"e{len(more)}" / "summary.json").read_text())
+        assert summary["best"]["threshold"] == cut
+    assert evaluate.COMMAND.main([*words, "threshold=none"]) == 64
+    assert evaluate.COMMAND.main([*words, "threshold=sok"]) == 64
+
+
+def test_the_report_tells_each_threshold_in_alerts(run):
+    from jamba_ray.reports.operating_points import operating_table
+    from jamba_ray.reports.run import Run
+    from jamba_ray.threshold import COMMAND
+
+    (run / "config.yaml").write_text("{}\n")
+    (run / "summary.json").write_text(json.dumps({"best": {"threshold": 0.5, "test": {}}}))
+    rows = {row[0]: row for row in operating_table(Run(run))}
+    assert "per 10,000 rows" in rows["best F1"][2]
+    words = ["name=soc", "alerts_per_day=300", "rows_per_day=1000"]
+    assert COMMAND.main([str(run), *words]) == 0
+    head, first, *_ = operating_table(Run(run))
+    assert head[0] == "on test rows"
+    assert first[0] == "saved as soc"
+    test = pd.read_parquet(run / "scores.parquet").query("part == 'test'")
+    flagged = test.probability >= jamba_ray.load(run).threshold_of("soc")[0]
+    assert first[2] == f"{1000 * flagged.mean():,.0f} a day"
+    assert first[3].startswith(f"{(flagged & (test.label == 1)).sum()} (")
+    assert first[4] == str((~flagged & (test.label == 1)).sum())

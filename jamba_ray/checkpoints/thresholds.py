@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jamba_ray.checkpoints import RemoteFolder
 from jamba_ray.checkpoints.folder import OpenFolder
 from jamba_ray.checkpoints.manifest import MANIFEST, MAX_MANIFEST_BYTES
+from jamba_ray.checkpoints.remote_folder import RemoteFolder
 from jamba_ray.config.names import nearest
 from jamba_ray.errors import CheckpointError, ConfigError
 
