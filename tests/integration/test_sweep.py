@@ -117,10 +117,10 @@ def test_a_finished_sweep_that_is_resumed_prints_the_same_summary_and_runs_nothi
     assert (folder / "best").stat().st_mtime_ns == begun, "the winner was judged again"
 
 
-def test_a_used_name_is_refused_and_nothing_is_touched(here, swept):
+def test_a_used_name_is_refused_and_nothing_is_touched(command, swept):
     _, folder = swept
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
-    done = here("sweep", "+sweep=attention_heads", *SMALL, "run=swept", expect=73)
+    done = command("sweep", "+sweep=attention_heads", *SMALL, "run=swept", expect=73)
     assert "resume=true" in done.stderr
     assert "overwrite=true" in done.stderr
     RunFolder(folder).refuse_if_used(overwrite=True)  # all that it holds is known to be a run's
