@@ -25,7 +25,6 @@ from jamba_ray import errors
 from jamba_ray.cli.entry import Command
 from jamba_ray.config.data import DataSection
 from jamba_ray.config.family import FAMILIES, ModelSection
-from jamba_ray.config.predict import InputSection
 from jamba_ray.config.run import DATA_SECTIONS, ExperimentConfig, SweepConfig, TrainConfig
 from jamba_ray.config.section import Section, is_fingerprinted, is_stackable
 from jamba_ray.config.submit import DoctorSection, SubmitSection
@@ -177,7 +176,10 @@ def _rows(
 
 def _has_own_table(kind: Any) -> bool:
     base = _plain(kind)
-    return isinstance(base, type) and issubclass(base, Section) and base is not InputSection
+    if not (isinstance(base, type) and issubclass(base, Section)):
+        return False
+    shared = {_plain(field.annotation) for field in SweepConfig.model_fields.values()}
+    return base in shared or issubclass(base, DataSection | ModelSection)
 
 
 def _plain(kind: Any) -> Any:
