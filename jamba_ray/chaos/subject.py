@@ -31,6 +31,7 @@ from jamba_ray.data.prepared import PreparedData
 from jamba_ray.driver import bucket_store
 from jamba_ray.driver.sweep import run_sweep
 from jamba_ray.errors import JambaError
+from jamba_ray.runs.probe import probe
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.runs.run_log import RunLog
 from jamba_ray.study.records import SweepProgress
@@ -150,6 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if given.bucket:
             uri = StoreUri("s3", BUCKET).child(given.folder.name)
             folder = RunFolder(given.folder, uri, given.bucket)
+        probe(folder)
         if said := bucket_store.create(folder, config):
             print(f"note: {said}", flush=True)
         with bucket_store.stored(folder, RunLog(folder.log)):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +17,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from jamba_ray.chaos.faults import STOPPED_S
 from jamba_ray.config.data import SyntheticSection
 from jamba_ray.data import generate
+from jamba_ray.driver.head_watch import descendants, is_alive
 from tests.faults.disks import fill, small_disk
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -45,7 +49,9 @@ class Sweep:
             stderr=subprocess.STDOUT,
             text=True,
             env={**os.environ, "COLUMNS": "200", "PYTHONUNBUFFERED": "1"},
+            process_group=0,
         )
+        self.pid = self._process.pid
         self.lines: list[str] = []
 
     def until(self, words: str) -> str:
@@ -167,19 +173,82 @@ def test_ctrl_c_is_heeded_while_a_full_disk_is_waited_for(tmp_path):
         assert set(states(disk / "r").values()) == {("complete", None)}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_sweep_leaves_a_summary_and_its_trials(tmp_path, number):
+def to_the_driver(running: Sweep) -> None:
+    running.signal(signal.SIGINT)
+
+
+def to_the_group(running: Sweep) -> None:
+    """As ``timeout`` does it: the driver gets it twice."""
+    running.signal(signal.SIGTERM)
+    os.killpg(running.pid, signal.SIGTERM)
+
+
+def to_every_process(running: Sweep) -> None:
+    """As systemd and Slurm do it: Ray gets it too."""
+    for pid in (running.pid, *(pid for pid, _ in descendants(running.pid))):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+
+
+def kill_the_head(running: Sweep) -> None:
+    (head,) = [pid for pid, line in descendants(running.pid) if "gcs_server" in line.split()[0]]
+    os.kill(head, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [
+        (to_the_driver, "SIGINT"),
+        (to_the_group, "SIGTERM"),
+        (to_every_process, "SIGTERM"),
+        (kill_the_head, "The end of Ray's gcs_server on this machine"),
+    ],
+)
+def test_an_interrupted_sweep_leaves_a_summary_and_its_trials(tmp_path, end, why):
     with sweep("data.n_samples=4000", cwd=tmp_path) as running:
         running.until("2/8 trial 1")
+        below = [pid for pid, _ in descendants(running.pid)]
         sent = time.monotonic()
-        running.signal(number)
+        end(running)
         assert running.end() == 75, running.said
         took = time.monotonic() - sent
     folder = tmp_path / "runs" / "r"
-    print(f"{number.name}: ended after {took:.1f} s")
+    print(f"{end.__name__}: ended after {took:.1f} s")
+    assert took < STOPPED_S, running.said
     found = summary(folder)
     assert (found["status"], found["exit_code"]) == ("interrupted", 75)
     rows = states(folder)
     assert [rows[n] for n in (0, 1)] == [("complete", None)] * 2
     assert sum(found["trials"].values()) == len(rows)
+    assert f"{why} stopped the sweep with its state saved" in running.said
     assert "resume=true run=r" in running.said
+    deadline = time.monotonic() + 10
+    while any(is_alive(pid) for pid in below):
+        assert time.monotonic() < deadline, "processes of Ray live on"
+        time.sleep(0.1)
+
+
+def test_ctrl_c_on_a_terminal_leaves_a_summary_and_its_trials(tmp_path):
+    """It goes to the terminal's whole foreground group."""
+    terminal, end = os.openpty()
+
+    def own_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(end, termios.TIOCSCTTY, 0)
+
+    words = [sys.executable, "-m", "jamba_ray.sweep", *SWEEP, "run=r", "data.n_samples=4000"]
+    with subprocess.Popen(
+        words, cwd=tmp_path, stdin=end, stdout=end, stderr=end, preexec_fn=own_terminal
+    ) as process:
+        os.close(end)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal's end, as the process leaves it
+            while piece := os.read(terminal, 65536):
+                before, shown = shown, shown + piece
+                if b"2/8 trials" in shown and b"2/8 trials" not in before:
+                    os.write(terminal, b"\x03")
+        assert process.wait(timeout=60) == 75, shown[-2000:].decode()
+    os.close(terminal)
+    assert summary(tmp_path / "runs" / "r")["status"] == "interrupted"
+    assert len(states(tmp_path / "runs" / "r")) >= 2
+    assert b"SIGINT stopped the sweep with its state saved" in shown.replace(b"\r\n", b" ")
