@@ -36,6 +36,8 @@ SWEEP = [
     "rival=false",
 ]
 """Trials of some seconds each, with a report a second or so."""
+SHORT = ["data.n_samples=1500", "training.epochs=20"]
+"""Trials of a second or so each."""
 
 
 class Sweep:
@@ -205,7 +207,7 @@ def kill_the_head(running: Sweep) -> None:
     ],
 )
 def test_an_interrupted_sweep_leaves_a_summary_and_its_trials(tmp_path, end, why):
-    with sweep("data.n_samples=4000", cwd=tmp_path) as running:
+    with sweep(*SHORT, cwd=tmp_path) as running:
         running.until("2/8 trial 1")
         below = [pid for pid, _ in descendants(running.pid)]
         sent = time.monotonic()
@@ -236,7 +238,7 @@ def test_ctrl_c_on_a_terminal_leaves_a_summary_and_its_trials(tmp_path):
         os.setsid()
         fcntl.ioctl(end, termios.TIOCSCTTY, 0)
 
-    words = [sys.executable, "-m", "jamba_ray.sweep", *SWEEP, "run=r", "data.n_samples=4000"]
+    words = [sys.executable, "-m", "jamba_ray.sweep", *SWEEP, *SHORT, "run=r"]
     with subprocess.Popen(
         words, cwd=tmp_path, stdin=end, stdout=end, stderr=end, preexec_fn=own_terminal
     ) as process:
