@@ -56,7 +56,7 @@ def terminal_svg(folder: Path) -> None:
     end = re.sub(r"\x1b\]8;[^\x1b]*\x1b\\", "", end).rstrip()
     with open(os.devnull, "w") as nowhere:
         console = Console(record=True, width=WIDTH + 4, file=nowhere, force_terminal=True)
-        console.print(f"$ {' '.join(COMMAND[:4])}", highlight=False)
+        console.print(f"$ {' '.join(COMMAND)}", highlight=False)
         console.print(Text.from_ansi(end))
         svg = console.export_svg(title="jamba_ray")
     # Fonts of the machine that shows it: a picture asks nobody for anything.
@@ -75,7 +75,7 @@ def report_png(folder: Path) -> None:
         settings = [f"--user-data-dir={scratch}/profile", f"--screenshot={shot}"]
         size = ["--window-size=1000,1250", "--force-device-scale-factor=1"]
         subprocess.run([*_CHROMIUM, *settings, *size, report.as_uri()], check=True, timeout=120)
-        picture = Image.open(shot).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        picture = Image.open(shot).convert("RGB")
         picture.save(IMAGES / "report.png", optimize=True)
 
 
