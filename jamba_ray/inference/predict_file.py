@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +21,23 @@ from jamba_ray.data.column_kinds import check_kinds
 from jamba_ray.data.preprocessing import check_columns
 from jamba_ray.data.row_batches import RowBatch, RowFile, renamed, row_file
 from jamba_ray.data.source import table_files
-from jamba_ray.errors import DataError
+from jamba_ray.errors import DataError, StorageError
 from jamba_ray.inference.model_columns import as_inferred, kinds_of, model_frame
-from jamba_ray.inference.scored_file import ADDED, refuse_used, whole_file, writer_to
+from jamba_ray.inference.scored_file import (
+    ADDED,
+    refuse_used,
+    standard_output,
+    whole_file,
+    writer_to,
+)
 from jamba_ray.inference.scorer import Probabilities
 
 if TYPE_CHECKING:
     from jamba_ray.inference.predictor import Predictor
+
+STANDARD = "-"
+"""The path of standard input and of standard output."""
+_STANDARD_INPUT = "standard input"
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,8 @@ def predict_file(
 
     ``path`` is a file, folder or glob of CSV or Parquet, of which a few megabytes are held at a
     time; ``output`` is Parquet if it ends in ``.parquet`` or ``.pq``, else CSV. It is written under
-    another name and renamed when it is whole.
+    another name and renamed when it is whole. ``-`` is standard input, which is first copied to a
+    temporary file, and standard output.
 
     Args:
         predictor: The model.
@@ -71,9 +86,22 @@ def predict_file(
         RunExistsError: The output exists.
         StorageError: The output cannot be written.
     """
+    if os.fspath(path) == STANDARD:
+        with _standard_input() as copy:
+            return predict_file(
+                predictor,
+                copy,
+                output,
+                threshold=threshold,
+                columns=columns,
+                overwrite=overwrite,
+                tell=lambda text: tell(text.replace(copy, _STANDARD_INPUT)),
+            )
     cut, what = predictor.threshold_of(None if threshold is None else str(threshold))
     target = Path(output).expanduser()
-    refuse_used(target, overwrite=overwrite)
+    to_pipe = os.fspath(output) == STANDARD
+    if not to_pipe:
+        refuse_used(target, overwrite=overwrite)
     sources = [row_file(file, columns) for file in table_files(os.fspath(path))]
     notes: list[str] = []
 
@@ -88,7 +116,7 @@ def predict_file(
     rows = alerts = 0
     first = sources[0]
     with (
-        whole_file(target, overwrite=overwrite) as stream,
+        standard_output() if to_pipe else whole_file(target, overwrite=overwrite) as stream,
         writer_to(stream, first, cut, parquet=parquet) as write,
         ThreadPoolExecutor(max_workers=1) as ahead,
     ):
@@ -98,6 +126,26 @@ def predict_file(
         for text in scoring.odd_cells():
             note(text)
     return Scored(str(target), rows, alerts, cut, what, tuple(notes))
+
+
+@contextmanager
+def _standard_input() -> Iterator[str]:
+    """A copy of standard input on disk, which can be looked at before it is read: for its format,
+    its delimiter and its header."""
+    with tempfile.TemporaryDirectory(prefix="jamba_ray-") as folder:
+        copy = os.path.join(folder, "standard-input")
+        try:
+            with open(copy, "wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+        except OSError as error:
+            raise StorageError(
+                f"the temporary folder must take a copy of standard input, but does not "
+                f"({error.strerror or error}). Set TMPDIR to one with more space."
+            ) from error
+        try:
+            yield copy
+        except DataError as error:
+            raise DataError(error.message.replace(copy, _STANDARD_INPUT)) from error
 
 
 def _about_columns(predictor: Predictor, sources: Sequence[RowFile]) -> Iterator[str]:

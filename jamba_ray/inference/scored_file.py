@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +61,14 @@ def whole_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
             f"{str(path)!r} must be writable, but is not ({error.strerror or error}). Free some "
             "space or choose another `output=`."
         ) from error
+
+
+@contextmanager
+def standard_output() -> Iterator[IO[bytes]]:
+    """The end of a pipe, flushed when the block ends; what was written cannot be taken back."""
+    stream = sys.stdout.buffer
+    yield stream
+    stream.flush()
 
 
 def _rename_to_unused(temporary: str, path: Path) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import csv
+import io
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -149,3 +152,24 @@ def test_a_folder_is_scored_into_one_file(predictor, rows, tmp_path):
     predictor.predict_file(tmp_path / "in", tmp_path / "out.csv")
     scored = pd.read_csv(tmp_path / "out.csv")
     np.testing.assert_allclose(scored["score"], predictor.predict_proba(rows), rtol=1e-6)
+
+
+def test_rows_go_through_a_pipe_and_nothing_else_does(predictor, trained, rows, tmp_path):
+    words = [
+        sys.executable,
+        "-m",
+        "jamba_ray.predict",
+        str(trained["lightgbm"].run),
+        "-",
+        "-o",
+        "-",
+    ]
+    text = rows.head(200).assign(host="h").to_csv(index=False)
+    done = subprocess.run(words, input=text, capture_output=True, text=True, check=True)
+    scored = pd.read_csv(io.StringIO(done.stdout))
+    np.testing.assert_allclose(scored["score"], predictor.predict_proba(rows.head(200)), rtol=1e-6)
+    assert "'host'" in done.stderr
+    bad = subprocess.run(words, input=text + "1\n", capture_output=True, text=True, check=False)
+    assert bad.returncode == 65
+    assert "standard input must have 4 cells" in bad.stderr
+    assert "standard-input" not in bad.stderr
