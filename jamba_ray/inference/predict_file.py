@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from jamba_ray.data.cells import Counted
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 STANDARD = "-"
 """The path of standard input and of standard output."""
 _STANDARD_INPUT = "standard input"
+Matrices: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -203,19 +205,24 @@ class _Scoring:
         """Each batch with its scores."""
         preprocessing = self._predictor.preprocessing
 
-        def prepared() -> tuple[RowFile, RowBatch, pd.DataFrame] | None:
+        def prepared() -> tuple[RowBatch, Matrices] | None:
             found = next(batches, None)
-            return None if found is None else (*found, model_frame(found[1].columns, preprocessing))
-
-        coming = ahead.submit(prepared)
-        while (found := coming.result()) is not None:
-            coming = ahead.submit(prepared)
-            source, batch, frame = found
+            if found is None:
+                return None
+            source, batch = found
+            frame = model_frame(batch.columns, preprocessing)
             if source.path not in self._seen:
                 self._seen.add(source.path)
                 check_kinds(as_inferred(frame, preprocessing), preprocessing, str(source.path))
             self._count(frame)
-            yield batch, self._predictor.score_frame(frame)
+            return batch, preprocessing.transform(frame)
+
+        # Reading and preparing cost as much as scoring: the two go on at once.
+        coming = ahead.submit(prepared)
+        while (found := coming.result()) is not None:
+            coming = ahead.submit(prepared)
+            batch, matrices = found
+            yield batch, self._predictor.score_matrices(*matrices)
 
     def _count(self, frame: pd.DataFrame) -> None:
         for name, odd in self._predictor.preprocessing.unreadable(frame).items():

@@ -79,15 +79,18 @@ class Predictor:
                 hold text where training had numbers.
             TrialError: If the model gives something not finite.
         """
-        return self.score_frame(self._checked(frame))
-
-    def score_frame(self, frame: pd.DataFrame) -> Probabilities:
-        """``predict_proba`` of rows whose columns have been checked."""
+        frame = self._checked(frame)
         parts = [
             self._score(*self.preprocessing.transform(frame.iloc[i : i + _CHUNK_ROWS]))
             for i in range(0, max(len(frame), 1), _CHUNK_ROWS)
         ]
         return checked(np.concatenate(parts))
+
+    def score_matrices(
+        self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
+    ) -> Probabilities:
+        """``predict_proba`` of what ``preprocessing.transform`` gave."""
+        return checked(self._score(x_num, x_cat))
 
     def _checked(self, rows: Any) -> pd.DataFrame:
         """``rows``, whatever they are, as a table under the names that files are read with."""
