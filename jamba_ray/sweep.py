@@ -22,6 +22,7 @@ from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.cluster.prices import priced
 from jamba_ray.cluster.surroundings import require_surroundings
 from jamba_ray.config.budget import limit_of
+from jamba_ray.config.command_line import command
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
 from jamba_ray.config.sweep_space import parse_space
@@ -231,10 +232,9 @@ def _ended_early(
 def _next_commands(folder: RunFolder, result: SweepResult) -> list[str]:
     if result.best is None:
         return [f"less {shlex.quote(str(folder.logs))}/*"]
-    script = f"import jamba_ray; print(jamba_ray.load({str(folder.path)!r}))"
     return [
+        command("threshold", str(folder.path), "max_fpr=0.01"),
         evaluate_command(str(folder.path)),
-        shlex.join(["python", "-c", script]),
         dashboard_command(folder),
     ]
 

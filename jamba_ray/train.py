@@ -19,6 +19,7 @@ from jamba_ray.cli.composition import to_yaml
 from jamba_ray.cli.entry import Command, show_error
 from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.cluster.resources import count_gpus
+from jamba_ray.config.command_line import command
 from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.run import TrainConfig
 from jamba_ray.data import prepare
@@ -203,7 +204,10 @@ def _summary(
         "goodput": record.goodput_s / max(1e-9, record.seconds),
         "folder": str(folder.path),
         "report": str(folder.report),
-        "next": [evaluate_command(str(folder.path))],
+        "next": [
+            command("threshold", str(folder.path), "max_fpr=0.01"),
+            evaluate_command(str(folder.path)),
+        ],
     }
     if not failed:
         report |= verdict.of_winner(config, data, folder, record)

@@ -67,7 +67,7 @@ def test_a_training_lives_in_its_bucket(on_machine, bucket, tmp_path, monkeypatc
     assert not list((tmp_path / "first/runs/one/checkpoints").glob("*")), "checkpoints stay here"
 
     said = on_machine("second", "train", *train, expect=73)
-    assert "s3://bucket/jobs/one exists" in said
+    assert "s3://bucket/jobs/one' exists" in said
     on_machine("second", "train", *train, "resume=true")
     again = json.loads(remote.read("summary.json", 10**7))
     first = json.loads((tmp_path / "first/runs/one/summary.json").read_text())
