@@ -9,6 +9,7 @@ from rich.console import Console
 from jamba_ray.cli.entry import Command
 from jamba_ray.config.command_line import command, override
 from jamba_ray.config.dashboard import DashboardConfig
+from jamba_ray.config.direction import least_first
 from jamba_ray.errors import ConfigError, ExitCode, UnavailableError
 from jamba_ray.reports.answer import headline
 from jamba_ray.reports.run import Run, find_run
@@ -41,7 +42,7 @@ def run(config: DashboardConfig, console: Console) -> ExitCode:
         project=config.project or tracking.get("project") or "jamba_ray",
         entity=config.entity or tracking.get("entity"),
         objective=found.objective,
-        maximize=found.direction == "maximize",
+        least_first=least_first(found.direction),
         parameters=[
             (path, bool(getattr(distribution, "log", False)))
             for path, distribution in found.study.distributions.items()

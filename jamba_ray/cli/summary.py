@@ -83,9 +83,10 @@ def so_far(folder: RunFolder) -> dict[str, Any]:
     except StorageError:
         return {"trials": None, "failures": [], "best_so_far": None}
     trials = reading.trials
-    direction = str(reading.identity.get("direction", "maximize"))
     done = [t for t in trials if t.state == "complete" and t.value is not None]
-    best = min(done, key=lambda t: (badness(t.value or 0.0, direction), t.number), default=None)
+    best = min(
+        done, key=lambda t: (badness(t.value or 0.0, reading.direction), t.number), default=None
+    )
     return {
         "trials": count_states(Counter(t.state for t in trials)),
         "failures": failures(trials),

@@ -6,26 +6,13 @@ from typing import Literal
 
 Direction = Literal["maximize", "minimize"]
 
-_LOWER_IS_BETTER = frozenset({"ece", "log_loss", "fpr"})
-_HIGHER_IS_BETTER = frozenset(
-    {
-        "average_precision",
-        "roc_auc",
-        "f1",
-        "accuracy",
-        "recall",
-        "recall_at_fpr_1e-2",
-        "recall_at_fpr_1e-3",
-    }
-)
+_LOWER_IS_BETTER = frozenset({"ece", "fpr"})
 
 
 def direction_of(metric: str) -> Direction:
-    """Returns the direction of a metric; of one that only its owner knows, by its name: what ends
-    in "loss" or "error" is to be small."""
-    if metric in _LOWER_IS_BETTER:
-        return "minimize"
-    if metric not in _HIGHER_IS_BETTER and metric.endswith(("loss", "error")):
+    """Returns the direction of a metric, ours or one that only its owner knows: what ends in "loss"
+    or "error" is to be small."""
+    if metric in _LOWER_IS_BETTER or metric.endswith(("loss", "error")):
         return "minimize"
     return "maximize"
 
@@ -43,3 +30,8 @@ def lead(a: float, b: float, direction: str) -> float:
 def badness(value: float, direction: str) -> float:
     """Returns a key that sorts the best value first."""
     return -value if direction == "maximize" else value
+
+
+def least_first(direction: str) -> bool:
+    """Returns whether values in ascending order begin with the best."""
+    return badness(1.0, direction) > badness(0.0, direction)

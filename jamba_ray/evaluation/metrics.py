@@ -27,7 +27,6 @@ class Metric:
 
     compute: Callable[[Counts, float], float]
     """(counts, threshold) -> value. Ranking and calibration metrics ignore the threshold."""
-    direction: Literal["maximize", "minimize"] = "maximize"
     needs: Literal["nothing", "threats", "both classes"] = "nothing"
     """Of which classes at least one row must be there for the metric to be defined."""
 
@@ -112,8 +111,8 @@ METRICS: Mapping[str, Metric] = {
     "recall_at_fpr_1e-2": Metric(lambda c, _: recall_at_fpr(c, 1e-2), needs="both classes"),
     "recall_at_fpr_1e-3": Metric(lambda c, _: recall_at_fpr(c, 1e-3), needs="both classes"),
     "accuracy": Metric(accuracy),
-    "ece": Metric(ece, "minimize"),
-    "log_loss": Metric(log_loss, "minimize"),
+    "ece": Metric(ece),
+    "log_loss": Metric(log_loss),
 }
 """By the key that follows 'val/' and 'test/'."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from jamba_ray.config.direction import direction_of
+from jamba_ray.config.direction import direction_of, least_first
 from jamba_ray.config.params import flatten
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import Figure, Plot, Scale
@@ -70,8 +70,8 @@ def get_best_runs(runs: Runs | str | Path, metric: str = "roc_auc", top_n: int =
     found = table(chosen, metric)
     if found.empty:
         return found
-    least_first = direction_of(metric) == "minimize"
-    ranked = found.dropna(subset=["value"]).sort_values("value", ascending=least_first)
+    ascending = least_first(direction_of(metric))
+    ranked = found.dropna(subset=["value"]).sort_values("value", ascending=ascending)
     return ranked.head(top_n).reset_index(drop=True)
 
 
@@ -159,7 +159,7 @@ def analyze_parameter_impact(runs: Runs, metric: str | None = None) -> pd.DataFr
             if t.state == "complete" and t.metrics.get(key) is not None
         ]
     found = pd.DataFrame(tried)
-    least_is_best = direction_of(measured or "") == "minimize"
+    least_is_best = least_first(direction_of(measured or ""))
     rows: list[dict[str, Any]] = []
     for path in [c for c in found.columns if c != "__value"]:
         column = found[path]

@@ -9,7 +9,7 @@ from html import escape
 import yaml
 
 from jamba_ray.config.command_line import command, override
-from jamba_ray.config.direction import direction_of
+from jamba_ray.config.direction import direction_of, least_first
 from jamba_ray.reports import answer
 from jamba_ray.reports.compare import (
     analyze_parameter_impact,
@@ -135,7 +135,7 @@ def get_ranked(runs: Sequence[Run], metric: str | None = None) -> str:
         return "None of these runs has a result yet."
     if len(metrics) > 1:
         return f"These runs were chosen by different metrics ({', '.join(metrics)})."
-    ranked = found.sort_values("value", ascending=direction_of(metrics[0]) == "minimize")
+    ranked = found.sort_values("value", ascending=least_first(direction_of(metrics[0])))
     first = ranked.iloc[0]
     return f"{first['run']} is ahead with {metrics[0]} {first['value']:.4f} on its validation rows."
 

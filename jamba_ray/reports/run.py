@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from jamba_ray.config.direction import Direction, badness, direction_of
+from jamba_ray.config.direction import Direction, badness, direction_of, least_first
 from jamba_ray.errors import StorageError
 from jamba_ray.runs.row_log import read_rows
 from jamba_ray.runs.run_folder import RunFolder
@@ -177,7 +177,7 @@ class Run:
         best = self.best
         words = "no complete trial yet" if best is None else f"best: trial {best.number}"
         table: str = (
-            self.trials.sort_values("value", ascending=self.direction == "minimize")
+            self.trials.sort_values("value", ascending=least_first(self.direction))
             .head(10)
             .to_html(index=False)
         )

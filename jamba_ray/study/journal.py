@@ -14,11 +14,11 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import optuna
 from optuna.storages import JournalStorage
 
+from jamba_ray.config.direction import Direction
 from jamba_ray.errors import ConfigError, StorageError
 from jamba_ray.runs.checked_lines import encode
 from jamba_ray.runs.refusal import refusal
@@ -50,7 +50,7 @@ class StudyJournal:
     def __init__(
         self,
         path: Path,
-        direction: Literal["maximize", "minimize"],
+        direction: Direction,
         *,
         epoch: int | None = None,
         patience_s: float = PATIENCE_S,

@@ -12,6 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 
+from jamba_ray.config.direction import Direction
 from jamba_ray.errors import RunExistsError, StorageError
 from jamba_ray.study import lease, old_study, recovery
 from jamba_ray.study.backend import JournalBackend
@@ -32,6 +33,8 @@ class StudyReading:
     """Trial number -> when it ended; unfinished ones are missing."""
     distributions: Mapping[str, BaseDistribution]
     """Parameter -> where its values come from, in the order of their first use."""
+    direction: Direction
+    """Which way the objective is better, by the study itself: it has one before its identity."""
     identity: Mapping[str, Any]
     """``objective``, ``direction`` and the fingerprints of the configuration and the data."""
     sessions: Mapping[str, float]
@@ -66,6 +69,7 @@ def read_study(path: Path) -> StudyReading:
         begun={t.number: t.datetime_start for t in trials if t.datetime_start is not None},
         ended={t.number: t.datetime_complete for t in trials if t.datetime_complete is not None},
         distributions=distributions,
+        direction="minimize" if study.direction.name == "MINIMIZE" else "maximize",
         identity=dict(attributes.get("identity", {})),
         sessions=dict(attributes.get("sessions", {})),
     )

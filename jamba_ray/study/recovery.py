@@ -14,11 +14,12 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
 
+from jamba_ray.config.direction import Direction
 from jamba_ray.errors import JambaError, StorageError
 from jamba_ray.runs.checked_lines import Merged, Position, encode, merge
 from jamba_ray.runs.run_folder import sync_folder
@@ -59,7 +60,7 @@ class Opened:
     """What the run was begun with; empty where it has not begun."""
 
 
-def open_for_writing(path: Path, direction: Literal["maximize", "minimize"]) -> Opened:
+def open_for_writing(path: Path, direction: Direction) -> Opened:
     """Take the study's lease, and make the study, or check it and make it good if need be.
 
     Raises:
@@ -181,7 +182,7 @@ def _is_begun(path: Path) -> bool:
     return bool(_content(path) or _content(copy_of(path)))
 
 
-def _begin(path: Path, direction: Literal["maximize", "minimize"]) -> tuple[str, ...]:
+def _begin(path: Path, direction: Direction) -> tuple[str, ...]:
     """Write the first commit: an empty study, or one that an earlier version kept in SQLite."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # Optuna announces each study on stderr.
     backend = JournalBackend()

@@ -9,12 +9,13 @@ the study's file has all there is to know and any Optuna could go on with it.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Literal
 
 from optuna.trial import FrozenTrial
+
+from jamba_ray.config.direction import Direction, badness
 
 _KEY = "completed_rung_"
 """Optuna's name of a rung's attribute, without its number."""
@@ -34,11 +35,12 @@ class Rungs:
         self,
         first: int | None,
         factor: int,
-        direction: Literal["maximize", "minimize"],
+        direction: Direction,
         trials: Iterable[FrozenTrial] = (),
     ) -> None:
         self._first, self._factor, self._direction = first, factor, direction
-        self._values: defaultdict[str, list[float]] = defaultdict(list)
+        self._badness: defaultdict[str, list[float]] = defaultdict(list)
+        """By rung's key, the best value first."""
         for trial in trials:
             for key, value in trial.system_attrs.items():
                 self.note(key, value)
@@ -58,7 +60,7 @@ class Rungs:
         while step >= self._first * self._factor**rung:
             key = f"{_KEY}{rung}"
             reached[key] = value
-            if not self._goes_on(value, self._values[key]):
+            if not self._goes_on(value, self._badness[key]):
                 return True, reached
             rung += 1
         return False, reached
@@ -66,15 +68,13 @@ class Rungs:
     def note(self, key: str, value: float) -> None:
         """A trial has this attribute now; what is no rung is passed over."""
         if key.startswith(_KEY):
-            insort(self._values[key], value)
+            insort(self._badness[key], badness(value, self._direction))
 
     def _goes_on(self, value: float, others: list[float]) -> bool:
-        """Whether ``value`` is in the best 1/``factor`` of it and the sorted ``others``; the best
-        of all goes on while there are too few. A tie goes on."""
+        """Whether ``value`` is in the best 1/``factor`` of it and the ``others`` (by badness, the
+        best first); the best of all goes on while there are too few. A tie goes on."""
         may_be_better = max(0, (len(others) + 1) // self._factor - 1)
-        if self._direction == "maximize":
-            return len(others) - bisect_right(others, value) <= may_be_better
-        return bisect_left(others, value) <= may_be_better
+        return bisect_left(others, badness(value, self._direction)) <= may_be_better
 
 
 def came_to_a_rung(trial: FrozenTrial) -> bool:

@@ -18,11 +18,10 @@ from __future__ import annotations
 import copy
 from bisect import insort
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
-from jamba_ray.config.direction import badness
+from jamba_ray.config.direction import Direction, badness
 from jamba_ray.study.rungs import came_to_a_rung
 
 NEWEST = {"tpe": 1000, "gp": 250}
@@ -45,9 +44,7 @@ class SamplerHistory:
         direction: Of the objective.
     """
 
-    def __init__(
-        self, sampler: str, startup: int, direction: Literal["maximize", "minimize"]
-    ) -> None:
+    def __init__(self, sampler: str, startup: int, direction: Direction) -> None:
         self._newest = max(NEWEST[sampler], startup) if sampler in NEWEST else None
         self._states = _LEARNT_FROM.get(sampler, ())
         self._direction = direction

@@ -12,13 +12,14 @@ import math
 import random
 import warnings
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
+from jamba_ray.config.direction import Direction
 from jamba_ray.config.search import PrunerSection, SamplerSection
 from jamba_ray.config.space import Params, Scalar, SearchSpace
 from jamba_ray.errors import ConfigError
@@ -70,7 +71,7 @@ def make_sampler(
 def make_rungs(
     section: PrunerSection,
     report_rows: int,
-    direction: Literal["maximize", "minimize"],
+    direction: Direction,
     trials: Iterable[FrozenTrial] = (),
 ) -> Rungs:
     """ASHA with its first rung after ``min_rows`` rows, in steps of ``report_rows`` rows."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from jamba_ray.config.budget import Limit, limit_of
-from jamba_ray.config.direction import direction_of
+from jamba_ray.config.direction import Direction, direction_of
 from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.fingerprint import fingerprint, fingerprinted
 from jamba_ray.config.params import flatten
@@ -33,7 +33,7 @@ class StudySettings:
 
     space: SearchSpace
     objective: str
-    direction: Literal["maximize", "minimize"]
+    direction: Direction
     sampler: SamplerSection = field(default_factory=SamplerSection)
     pruner: PrunerSection = field(default_factory=PrunerSection)
     seed: int = 0

@@ -7,11 +7,11 @@ import math
 from bisect import insort
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from jamba_ray.config.direction import badness, better
+from jamba_ray.config.direction import Direction, badness, better
 from jamba_ray.config.space import Params
 from jamba_ray.study import end_rules
 from jamba_ray.study.records import ReportLine, RunningTrial, State, TrialRecord
@@ -58,7 +58,7 @@ class Live:
 class TrialIndex:
     """What the study holds, kept in step with it by ``SweepStudy``."""
 
-    direction: Literal["maximize", "minimize"]
+    direction: Direction
     live: dict[int, Live] = field(default_factory=dict)
     records: dict[int, TrialRecord] = field(default_factory=dict)
     order: list[int] = field(default_factory=list)

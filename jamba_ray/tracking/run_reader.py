@@ -152,7 +152,7 @@ def _sweep(
         tags=("sweep", str(config.get("sweep_name"))),
         summary=values,
         ended=ended,
-        table=_leaderboard(study, str(study.identity.get("direction"))) if ended else (),
+        table=_leaderboard(study) if ended else (),
         page=folder.report if ended else None,
         artifacts=tuple(artifacts),
     )
@@ -172,22 +172,22 @@ def _progress(study: StudyReading) -> list[Row]:
         (t for t in study.trials if t.state in _DONE),
         key=lambda t: (study.ended[t.number], t.number),
     )
-    direction = str(study.identity.get("direction", "minimize"))
     best: float | None = None
     rows: list[Row] = []
     for i, trial in enumerate(order):
         value = trial.value if trial.state == "complete" else None
-        if value is not None and (best is None or better(value, best, direction)):
+        if value is not None and (best is None or better(value, best, study.direction)):
             best = value
         values = {"trial": trial.number, "value": trial.value, "best": best}
         rows.append(Row(i, _plain(values)))
     return rows
 
 
-def _leaderboard(study: StudyReading, direction: str) -> list[list[Any]]:
+def _leaderboard(study: StudyReading) -> list[list[Any]]:
     paths = list(study.distributions)
     ranked = sorted(
-        study.trials, key=lambda t: (t.state != "complete", badness(t.value or 0.0, direction))
+        study.trials,
+        key=lambda t: (t.state != "complete", badness(t.value or 0.0, study.direction)),
     )
     return [
         ["trial", "state", "value", *paths, "epochs", "seconds"],

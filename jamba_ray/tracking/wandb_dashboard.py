@@ -22,7 +22,7 @@ class Dashboard:
     project: str
     entity: str | None
     objective: str
-    maximize: bool
+    least_first: bool
     parameters: Sequence[tuple[str, bool]]
     """(dotted path, whether its axis is logarithmic)."""
     answer: str
@@ -70,7 +70,7 @@ def publish(board: Dashboard) -> list[str]:
 
 
 def _workspace(ws: Any, wr: Any, board: Dashboard) -> Any:
-    order = ws.Ordering(ws.Summary("objective"), ascending=not board.maximize)
+    order = ws.Ordering(ws.Summary("objective"), ascending=board.least_first)
     columns = ["summary:objective", *(f"config:{_accessor(p)}" for p, _ in board.parameters[:6])]
     return ws.Workspace(
         entity=board.entity or "",

@@ -53,7 +53,7 @@ class OneMore(Rungs):
     """A saboteur: one better trial more is allowed."""
 
     def _goes_on(self, value, others):
-        return super()._goes_on(value, others[:-1] if self._direction == "maximize" else others[1:])
+        return super()._goes_on(value, others[1:])
 
 
 class TiesStop(Rungs):
