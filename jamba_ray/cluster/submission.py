@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType
 
 from rich.console import Console
@@ -14,6 +15,9 @@ from jamba_ray.cluster.job_result import killed_by
 from jamba_ray.errors import ConfigError, ExitCode, JambaError
 
 _STOP_WAIT_S = 60
+_REPEAT_S = 1.0
+"""Signals so shortly after the first are the same request: ``timeout`` sends each one twice, to the
+process and to its group."""
 _MAX_ATTEMPTS = 20
 _SHELL = 128
 """What a shell adds to the number of the signal that ended a command."""
@@ -30,7 +34,7 @@ class Submission:
     def __init__(self, jobs: Jobs, key: str, out: Console, package: upload.Upload) -> None:
         self._jobs, self._key, self._out, self._package = jobs, key, out, package
         self._job: str | None = None
-        self._signals = 0
+        self._asked_at: float | None = None
 
     def run(self, entrypoint: str) -> tuple[int, job_result.JobResult | None]:
         """(the sweep's exit code, what it sent home).
@@ -85,9 +89,11 @@ class Submission:
         )
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        self._signals += 1
-        if self._signals > 1 or self._job is None:
+        if self._asked_at is not None and time.monotonic() - self._asked_at < _REPEAT_S:
+            return
+        if self._asked_at is not None or self._job is None:
             raise SystemExit(ExitCode.INTERRUPTED)
+        self._asked_at = time.monotonic()
         # Not here: a handler must not wait for the network inside another request, nor print inside
         # another line.
         threading.Thread(target=self._ask_to_stop, args=(self._job, number), daemon=True).start()
