@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from optuna.storages import JournalStorage
 from jamba_ray.config.direction import Direction
 from jamba_ray.errors import JambaError, StorageError
 from jamba_ray.runs.checked_lines import Merged, Position, encode, merge
-from jamba_ray.runs.run_folder import sync_folder
+from jamba_ray.runs.run_folder import write_whole
 from jamba_ray.study import lease, old_study
 from jamba_ray.study.backend import JournalBackend
 
@@ -160,22 +159,6 @@ def unreadable(path: Path, why: str) -> StorageError:
         f"the study must be intact, but {str(path)!r} is damaged ({why}) and there is no good "
         "copy beside it. Restore it from a copy, or start a new run."
     )
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears whole and durable; raises OSError."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
 
 
 def _is_begun(path: Path) -> bool:
