@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -54,7 +54,7 @@ def sentences(error: ValidationError, section: type[Section]) -> list[str]:
     """One sentence a mistake, in the order of the configuration, without repeats."""
     by_path: dict[str, list[str]] = {}
     for path, problem, known in _problems(error, section, ()):
-        by_path.setdefault(path, []).append(_sentence(path, problem, known))
+        by_path.setdefault(path, []).append(_sentence(path, problem, known, section))
     return [sentence for path, found in by_path.items() for sentence in _alternatives(path, found)]
 
 
@@ -110,13 +110,38 @@ def _known_beside(section: type[Section], loc: tuple[str, ...]) -> list[str]:
     return list(current.model_fields)
 
 
-def _sentence(path: str, problem: ErrorDetails, known: list[str]) -> str:
+def _paths(section: type[Section], prefix: str = "") -> Iterator[str]:
+    """Every setting of a section with its full name."""
+    for name, field in section.model_fields.items():
+        yield f"{prefix}{name}"
+        for inner in _sections_in(field.annotation):
+            yield from _paths(inner, f"{prefix}{name}.")
+
+
+def _elsewhere(name: str, section: type[Section]) -> str:
+    """The full names that a name without its section may mean, as ``nearest`` says it."""
+    paths = sorted(set(_paths(section)), key=lambda path: (not path.startswith("training."), path))
+    close = nearest(name, paths)
+    last = close.rstrip("`?").rpartition("`")[2].rpartition(".")[2]
+    meant = [f"`{path}`" for path in paths if path.rpartition(".")[2] == last]
+    return f". Did you mean {' or '.join(meant)}?" if len(meant) in (2, 3) else close
+
+
+def _sections_in(annotation: Any) -> Iterator[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield from (annotation, *annotation.__subclasses__())
+    else:
+        for part in get_args(annotation):
+            yield from _sections_in(part)
+
+
+def _sentence(path: str, problem: ErrorDetails, known: list[str], section: type[Section]) -> str:
     kind = problem["type"]
     given = problem.get("input")
     context = problem.get("ctx", {})
     if kind == "extra_forbidden":
         name = path.rpartition(".")[2]
-        close = nearest(name, known)
+        close = nearest(name, known) or _elsewhere(name, section)
         options = f" Known here: {', '.join(sorted(known))}." if known and not close else ""
         return f"`{path}` is not a setting{close or '.'}{options}"
     if kind == "missing":

@@ -202,3 +202,19 @@ def test_a_users_mistake_shows_sentences_and_no_traceback(tmp_path):
 def test_a_setting_that_was_renamed_is_taken_by_its_old_name_with_a_warning():
     with pytest.warns(RenamedSettingWarning, match="`trials_per_lane` is called"):
         assert compose("trials_per_lane=2").trials_per_runner == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("learning_rate=0.1", "training.learning_rate` or `model.learning_rate"),
+        ("lr=1", "training.learning_rate` or `model.learning_rate"),
+        ("epochs=5", "training.epochs"),
+        ("target=x", "data.target"),
+        ("n_heads=2", "model.n_heads"),
+        ("min_row=9", "pruner.min_rows"),
+    ],
+)
+def test_a_setting_without_its_section_is_told_its_full_name(given, meant):
+    name = given.partition("=")[0]
+    assert mistakes_of(given) == [f"`{name}` is not a setting. Did you mean `{meant}`?"]

@@ -18,10 +18,21 @@ def test_the_wheel_works_without_the_checkout(tmp_path):
         archive.extractall(site)
     assert (site / "jamba_ray" / "py.typed").exists()
     assert not (site / "tests").exists()
+    scripts = next(site.glob("*.dist-info/entry_points.txt")).read_text()
+    assert "jamba-ray = jamba_ray.__main__:main" in scripts
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     done = subprocess.run(
-        [sys.executable, "-m", "jamba_ray.sweep", "+sweep=rivals", "data=nsl_kdd", "--cfg", "job"],
+        [
+            sys.executable,
+            "-m",
+            "jamba_ray",
+            "sweep",
+            "+sweep=rivals",
+            "data=nsl_kdd",
+            "--cfg",
+            "job",
+        ],
         cwd=elsewhere,
         env={**os.environ, "PYTHONPATH": str(site)},
         capture_output=True,

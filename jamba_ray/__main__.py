@@ -1,0 +1,80 @@
+"""``jamba-ray <command>`` and ``python -m jamba_ray <command>``: every command by one name.
+
+A command's module is imported when the command is asked for, so that this list costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jamba_ray import __version__
+from jamba_ray.config.names import nearest
+from jamba_ray.errors import ExitCode
+
+COMMANDS = {
+    "sweep": "search the hyperparameters of the threat model, and judge the winner",
+    "train": "train one configuration, and judge it",
+    "threshold": "choose where to cut scores into alerts, and see what it costs",
+    "predict": "score unlabelled rows",
+    "evaluate": "judge a checkpoint on labelled rows",
+    "report": "write the report of a run, or compare runs",
+    "sync": "send a run to W&B, or what of it is not there yet",
+    "dashboard": "make a W&B workspace and report about a sweep's best trials",
+    "submit": "run a sweep as a job of a Ray cluster",
+    "doctor": "say whether a sweep would run here, or on a cluster",
+    "chaos": "do faults to small sweeps and check that nothing is lost",
+}
+_EXAMPLES = """\
+  jamba-ray sweep +sweep=rivals data=table data.path=flows.csv data.target=label run=x
+  jamba-ray threshold runs/x max_fpr=0.01
+  jamba-ray predict runs/x new.csv -o scored.csv"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command that the first word names; returns its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    name = words[0] if words else "--help"
+    if name == "--version":
+        print(f"jamba_ray {__version__}")
+        return ExitCode.OK
+    if name in {"-h", "--help", "help"}:
+        print(_usage())
+        return ExitCode.OK
+    if name not in COMMANDS:
+        hint = nearest(name, COMMANDS) or f". Choose one of {', '.join(COMMANDS)}."
+        print(f"error: `{name}` is no command of jamba-ray{hint}", file=sys.stderr)
+        return ExitCode.CONFIG
+    return _command(name)(words[1:])
+
+
+def _command(name: str) -> Callable[[Sequence[str]], int]:
+    module: Any = importlib.import_module(
+        "jamba_ray.chaos.__main__" if name == "chaos" else f"jamba_ray.{name}"
+    )
+    run: Callable[[Sequence[str]], int] = (
+        module.COMMAND.main if hasattr(module, "COMMAND") else module.main
+    )
+    return run
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {about}" for name, about in COMMANDS.items()]
+    return "\n".join(
+        [
+            "jamba-ray <command> [settings]: finds, judges and uses threat-detection models.",
+            "",
+            *lines,
+            "",
+            "`jamba-ray <command> --help` says what a command takes; `--version` names this one.",
+            "",
+            _EXAMPLES,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
