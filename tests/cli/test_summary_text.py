@@ -1,8 +1,6 @@
 """The summary says the answer in words that match its numbers."""
 
-import ast
 import io
-import re
 import shlex
 import subprocess
 from dataclasses import replace
@@ -11,8 +9,10 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from jamba_ray import threshold
 from jamba_ray.cli.composition import compose_section
 from jamba_ray.cli.display import eta_s, trial_line
+from jamba_ray.cli.positional import as_settings
 from jamba_ray.cli.summary import count_states, exit_code, failures, finite
 from jamba_ray.cli.summary_text import _chosen_on, difference_in_words, duration, print_summary
 from jamba_ray.config.run import EvaluateConfig
@@ -204,12 +204,13 @@ def test_the_epoch_is_that_of_the_checkpoint_that_is_kept():
 def test_the_next_commands_name_a_folder_of_any_name_through_a_shell(tmp_path):
     folder = RunFolder(tmp_path / "my 'runs'=3 $x" / "night-1")
     result = SimpleNamespace(best=object())
-    evaluated, loaded, shown = map(shlex.split, _next_commands(folder, result))
+    chosen, evaluated, shown = map(shlex.split, _next_commands(folder, result))
     config = compose_section(EvaluateConfig, "evaluate", evaluated[3:])
     assert config.checkpoint == str(folder.path)
-    (literal,) = re.findall(r"load\((.*)\)\)$", loaded[2])
-    assert ast.literal_eval(literal) == str(folder.path)
-    assert shown[-1] == f"sqlite:///{folder.study}"
+    words = as_settings(chosen[3:], threshold.COMMAND.positional, threshold.COMMAND.short)
+    asked = compose_section(threshold.COMMAND.section, threshold.COMMAND.primary, words)
+    assert (asked.run, asked.max_fpr) == (str(folder.path), 0.01)
+    assert shown[-1] == str(folder.study)
     (logs,) = _next_commands(folder, SimpleNamespace(best=None))
     folder.logs.mkdir(parents=True)
     (folder.logs / "a.log").touch()
