@@ -57,7 +57,8 @@ def read_rows(study: Path) -> dict[int, Row]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = JournalStorage(JournalFileBackend(str(study)))
     (found,) = storage.get_all_studies()
-    return {trial.number: _row(trial) for trial in storage.get_all_trials(found._study_id)}
+    study_id = storage.get_study_id_from_name(found.study_name)
+    return {trial.number: _row(trial) for trial in storage.get_all_trials(study_id)}
 
 
 def _row(trial: FrozenTrial) -> Row:

@@ -33,6 +33,7 @@ class Assignment:
         clock: Callable[[], float],
     ) -> None:
         self._study, self._storage, self._trial_index = study, storage, trial_index
+        self._study_id = storage.get_study_id_from_name(study.study_name)
         self._suggestions, self._ending = suggestions, ending
         self._settings, self._clock = settings, clock
 
@@ -72,7 +73,7 @@ class Assignment:
 
     def _create(self, number: int, params: Params, attrs: Mapping[str, Scalar]) -> None:
         trial = whole_trial(params, self._settings.space, attrs, datetime.datetime.now())
-        trial_id = self._storage.create_new_trial(self._study._study_id, trial)
+        trial_id = self._storage.create_new_trial(self._study_id, trial)
         self._suggestions.note(self._storage.get_trial(trial_id))
         self._trial_index.live[number] = Live(
             trial_id,

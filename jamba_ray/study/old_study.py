@@ -123,7 +123,8 @@ def _check(backend: RDBStorage, connection: sqlite3.Connection) -> None:
     """Raise ValueError if something is not as it was written: SQLite has no checksums."""
     digests = dict(connection.execute("SELECT trial_id, sha256 FROM jamba_ray_digests"))
     (study,) = backend.get_all_studies()
-    trials = backend.get_all_trials(study._study_id, deepcopy=False)
+    study_id = backend.get_study_id_from_name(study.study_name)
+    trials = backend.get_all_trials(study_id, deepcopy=False)
     direction = study.direction.name
     own = [direction, study.user_attrs, study.system_attrs, len(trials)]
     found = {_STUDY: _sha256(own)} | {t.number + 1: _digest(t) for t in trials}

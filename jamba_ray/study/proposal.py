@@ -8,7 +8,7 @@ and the trial is created whole, in one commit: a crash never leaves half a sugge
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from jamba_ray.config.space import (
     CategoricalLeaf,
@@ -30,7 +30,6 @@ from jamba_ray.config.space import (
     Scalar,
     SearchSpace,
 )
-from jamba_ray.study.study_view import view
 
 NO_TRIAL = -1
 """Storage id of the trial that does not exist yet."""
@@ -70,9 +69,10 @@ def distribution(leaf: FloatLeaf | IntLeaf | CategoricalLeaf) -> BaseDistributio
 def contains(distribution: BaseDistribution, value: Scalar) -> bool:
     """Whether ``value`` may be drawn from ``distribution``."""
     try:
-        return distribution._contains(distribution.to_internal_repr(value))
+        create_trial(value=0.0, params={"x": value}, distributions={"x": distribution})
     except (TypeError, ValueError):
         return False
+    return True
 
 
 def distributions(space: SearchSpace, params: Mapping[str, Scalar]) -> dict[str, BaseDistribution]:
@@ -86,17 +86,12 @@ def propose(
     space: SearchSpace,
     number: int,
     fixed: Mapping[str, Scalar] | None = None,
-    *,
-    seen: Sequence[FrozenTrial] | None = None,
 ) -> Params:
-    """Parameters for trial ``number``; ``fixed`` ones are taken as given. The sampler is shown the
-    trials ``seen``; None: all."""
-    # The TPE and GP samplers note their draws on the trial, for other processes to see. There are
-    # none, and the trial will be created with its parameters: the notes are dropped.
-    shown = view(study, seen)
+    """Returns parameters for trial ``number``; ``fixed`` ones are taken as given. ``study`` is a
+    ``StudyView``'s: the TPE and GP samplers note their draws on a trial that is not there yet."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return suggest(_Proposal(shown, sampler, _phantom(number), fixed or {}), space)
+        return suggest(_Proposal(study, sampler, _phantom(number), fixed or {}), space)
 
 
 def whole_trial(

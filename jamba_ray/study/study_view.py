@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 
@@ -32,12 +33,15 @@ class StudyView:
         """Drop the note."""
 
 
-def view(study: optuna.Study, trials: Sequence[FrozenTrial] | None = None) -> optuna.Study:
-    """The study as it is now (``Study`` caches its list of trials), or these ``trials`` of it."""
+def view(
+    study: optuna.Study, storage: BaseStorage, trials: Sequence[FrozenTrial] | None = None
+) -> optuna.Study:
+    """Returns the study in ``storage`` as it is now (``Study`` caches its list of trials), or with
+    these ``trials`` alone."""
     make: Callable[..., optuna.Study] = optuna.Study
     return make(
         study_name=study.study_name,
-        storage=StudyView(study._storage, trials),
+        storage=StudyView(storage, trials),
         sampler=study.sampler,
         pruner=study.pruner,
     )

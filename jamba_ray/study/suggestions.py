@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from jamba_ray.config.space import Params, Scalar
@@ -16,6 +17,7 @@ from jamba_ray.study import sampling
 from jamba_ray.study.proposal import contains, distribution, propose
 from jamba_ray.study.sampler_history import SamplerHistory
 from jamba_ray.study.settings import StudySettings
+from jamba_ray.study.study_view import view
 
 _MAX_DRAWS = 8
 """A draw that was tried before is drawn again at most so often."""
@@ -24,8 +26,8 @@ _MAX_DRAWS = 8
 class Suggestions:
     """What to try next in ``study``; a function of the study and the settings alone."""
 
-    def __init__(self, study: optuna.Study, settings: StudySettings) -> None:
-        self._study, self._settings = study, settings
+    def __init__(self, study: optuna.Study, storage: BaseStorage, settings: StudySettings) -> None:
+        self._study, self._storage, self._settings = study, storage, settings
         self._space = settings.space
         self._grid = (
             sampling.grid_order(self._space, settings.seed)
@@ -119,7 +121,7 @@ class Suggestions:
         for draw in range(_MAX_DRAWS):
             seed = sampling.trial_seed(self._settings.seed, number, _MAX_DRAWS + 1 + draw)
             sampler = optuna.samplers.RandomSampler(seed=seed)
-            shape = self._space.shape(propose(self._study, sampler, self._space, number))
+            shape = self._space.shape(propose(self._view(), sampler, self._space, number))
             if shape not in tried:
                 break
         return shape
@@ -137,4 +139,7 @@ class Suggestions:
             draw=draw,
         )
         seen = self._history.of(self._study.get_trials(deepcopy=False))
-        return propose(self._study, sampler, self._space, number, fixed, seen=seen)
+        return propose(self._view(seen), sampler, self._space, number, fixed)
+
+    def _view(self, trials: Sequence[FrozenTrial] | None = None) -> optuna.Study:
+        return view(self._study, self._storage, trials)

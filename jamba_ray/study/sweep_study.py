@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -79,14 +80,16 @@ class SweepStudy:
         self._notes: list[str] = []
         try:
             self._storage, self._study = self._journal.storage, self._journal.study
-            self._suggestions = Suggestions(self._study, settings)
+            self._suggestions = Suggestions(self._study, self._storage, settings)
             changed = self._check_identity()
             self._trial_index = TrialIndex(settings.direction)
             trials = self._study.get_trials(deepcopy=False)
             self._rungs = sampling.make_rungs(
                 settings.pruner, settings.report_rows, settings.direction, trials
             )
-            self._trial_index.load(trials, session)
+            study_id = self._storage.get_study_id_from_name(self._study.study_name)
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number
+            self._trial_index.load(trials, session, partial(trial_id, study_id))
             for trial in trials:
                 self._suggestions.note(trial)
             self._ending = Ending(

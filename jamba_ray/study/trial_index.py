@@ -6,6 +6,7 @@ import itertools
 import math
 from bisect import insort
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,8 +82,13 @@ class TrialIndex:
         """Trials there are; also the number of the next new one."""
         return len(self.records) + len(self.live)
 
-    def load(self, trials: list[FrozenTrial], session: str) -> None:
-        """Take over what a study holds; trials of other sessions that did not end wait."""
+    def load(
+        self, trials: list[FrozenTrial], session: str, trial_id_of: Callable[[int], int]
+    ) -> None:
+        """Takes over what a study holds; trials of other sessions that did not end wait.
+
+        ``trial_id_of``: a trial's number -> its id in the storage.
+        """
         done = [t for t in trials if t.state != TrialState.RUNNING]
         for trial in sorted(done, key=lambda t: (t.datetime_complete is None, t.datetime_complete)):
             self.note(record(trial))
@@ -90,7 +96,7 @@ class TrialIndex:
             self.stacks[stack_of(trial)] += 1
             if trial.state != TrialState.RUNNING:
                 continue
-            live = live_of(trial)
+            live = live_of(trial, trial_id_of(trial.number))
             self.live[trial.number] = live
             if not (session and live.ticket.startswith(f"{session}/")):
                 live.ticket = ""
@@ -189,11 +195,11 @@ def record(trial: FrozenTrial) -> TrialRecord:
     )
 
 
-def live_of(trial: FrozenTrial) -> Live:
+def live_of(trial: FrozenTrial, trial_id: int) -> Live:
     """A RUNNING trial of Optuna's study."""
     step = trial.last_step or 0
     return Live(
-        trial_id=trial._trial_id,
+        trial_id=trial_id,
         params=dict(trial.params),
         ticket=str(trial.user_attrs.get("ticket", "")),
         step=step,

@@ -89,6 +89,7 @@ def has_compiler(device_type: str) -> bool:
 def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """``function`` compiled for the exact shapes it is called with; compiled on the first call."""
     # The default of 8 would silently leave the ninth shape of a sweep uncompiled.
-    torch._dynamo.config.recompile_limit = SHAPES
+    if hasattr(torch.compiler.config, "recompile_limit"):  # not in every torch since 2.8
+        torch.compiler.config.recompile_limit = SHAPES
     wrapped: Callable[..., Tensor] = torch.compile(function, dynamic=False)
     return wrapped

@@ -186,15 +186,21 @@ def suggest() -> None:
 
     from jamba_ray.config.search import SamplerSection
     from jamba_ray.study.proposal import distributions, propose
-    from jamba_ray.study.sampler_history import Window
+    from jamba_ray.study.sampler_history import SamplerHistory
     from jamba_ray.study.sampling import make_sampler
+    from jamba_ray.study.study_view import view
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space, rng = space_of(_TREE), random.Random(0)
     study = optuna.create_study(direction="maximize")
     for n in (200, 1_000, 5_000, 10_000):
         for number in range(len(study.get_trials(deepcopy=False)), n):
-            params = propose(study, optuna.samplers.RandomSampler(seed=number), space, number)
+            params = propose(
+                view(study, study._storage),
+                optuna.samplers.RandomSampler(seed=number),
+                space,
+                number,
+            )
             complete = rng.random() < 0.12
             steps = range(1, (16 if complete else rng.choice([3, 3, 9])) + 1)
             study.add_trial(
@@ -208,14 +214,15 @@ def suggest() -> None:
             )
         trials_ = study.get_trials(deepcopy=False)
         for name in ("tpe", "gp"):
-            window, section = Window(name, 8, "maximize"), SamplerSection(name=name)
+            window, section = SamplerHistory(name, 8, "maximize"), SamplerSection(name=name)
             for trial in trials_:
                 window.note(trial)
             took = []
             for k in range(5):
                 begun = time.perf_counter()
                 sampler = make_sampler(section, space, seed=1, number=n + k, draw=0)
-                propose(study, sampler, space, n + k, seen=window.of(trials_))
+                shown = view(study, study._storage, window.of(trials_))
+                propose(shown, sampler, space, n + k)
                 took.append(time.perf_counter() - begun)
             print(f"{n:>6} trials, {name}: {1000 * sorted(took)[2]:.0f} ms", flush=True)
 

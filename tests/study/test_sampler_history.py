@@ -12,7 +12,6 @@ from optuna.trial import TrialState, create_trial
 from jamba_ray.config.search import SamplerSection
 from jamba_ray.study import sampler_history, suggestions
 from jamba_ray.study.outcome import TrialOutcome
-from jamba_ray.study.proposal import propose
 from jamba_ray.study.sampler_history import SamplerHistory
 from jamba_ray.study.study_view import view
 from tests.study.studies import TREE, line, open_study, train
@@ -127,11 +126,12 @@ def test_proposals_are_made_from_what_was_judged_so_far(tmp_path, monkeypatch):
     """Through the study, from the reports on."""
     shown = []
 
-    def spy(*args, seen, **kwargs):
-        shown.append(seen)
-        return propose(*args, seen=seen, **kwargs)
+    def spy(study, storage, trials=None):
+        if trials is not None:
+            shown.append(trials)
+        return view(study, storage, trials)
 
-    monkeypatch.setattr(suggestions, "propose", spy)
+    monkeypatch.setattr(suggestions, "view", spy)
     study = open_study(tmp_path, tree={"training": TREE["training"]}, n_trials=64, stack=4)
     study.ask("s/a")
     specs = study.fill("s/a", 4)
@@ -151,7 +151,7 @@ def test_proposals_are_made_from_what_was_judged_so_far(tmp_path, monkeypatch):
 def test_a_sampler_sees_only_what_it_is_shown():
     study = study_of(1500, "maximize", seed=4, complete=0.5)
     shown = window_of(study, "gp").of(study.get_trials(deepcopy=False))
-    seen = view(study, shown)
+    seen = view(study, study._storage, shown)
     assert [t.number for t in seen.get_trials(deepcopy=False)] == [t.number for t in shown]
     complete = seen.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     assert 250 < len(complete) <= 275
