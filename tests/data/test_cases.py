@@ -412,6 +412,19 @@ def test_16_odd_folders(tmp_path, folder):
         assert list(read_table(path)) == GIVEN
 
 
+def test_20_a_table_wider_than_long_is_prepared_as_a_narrow_one(tmp_path):
+    rng = np.random.default_rng(0)
+    n, wide = 300, 2_400
+    frame = pd.DataFrame(
+        rng.normal(size=(n, wide)).round(3), columns=[f"f{i}" for i in range(wide)]
+    )
+    frame["label"] = (frame["f0"] > 0).astype(int)
+    frame.to_csv(tmp_path / "wide.csv", index=False)
+    data = prepare(TableSection(path=str(tmp_path / "wide.csv"), target="label"))
+    assert data.train.x_num.shape == (210, wide)
+    assert len(data.val.y) + len(data.tests["test"].y) == 90
+
+
 def trained(tmp_path: Path, test: Sequence[Row] | str, **options: Any) -> PreparedData:
     (tmp_path / "train.csv").write_text(text(rows()))
     (tmp_path / "test.csv").write_text(test if isinstance(test, str) else text(test))
