@@ -138,8 +138,9 @@ def _print(
     row("found", [f"{p['found']:,} of {p['found'] + p['missed']:,}" for p in points.values()])
     row("missed", [f"{point['missed']:,}" for point in points.values()])
     row("false alerts", [f"{point['false_alerts']:,}" for point in points.values()])
-    for key, name in (("fpr", "false-positive rate"), ("recall", "recall"), ("precision", "prec.")):
-        row(name.replace("prec.", "precision"), [_rate(point[key]) for point in points.values()])
+    for key in ("fpr", "recall", "precision"):
+        name = {"fpr": "false-positive rate"}.get(key, key)
+        row(name, [_rate(point[key]) for point in points.values()])
     console.print(table)
     say(console, _promise(config, points["val"]))
     say(console, f"Saved with the model as {config.name!r}.")
