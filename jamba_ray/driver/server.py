@@ -28,8 +28,9 @@ from jamba_ray.study.records import (
     TrialRecord,
     TrialSpec,
 )
+from jamba_ray.study.reporting import Decision
 from jamba_ray.study.settings import StudySettings
-from jamba_ray.study.sweep_study import Decision, SweepStudy
+from jamba_ray.study.sweep_study import SweepStudy
 
 T = TypeVar("T")
 _REPORTS = 16

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+
+import optuna
 
 from jamba_ray.study import end_rules
 from jamba_ray.study.settings import StudySettings
@@ -68,3 +71,24 @@ class Ending:
     def out_of_time(self) -> str | None:
         """Why the budget ends the sweep; None: it does not."""
         return end_rules.out_of_time(self.earlier_s + self.elapsed_s, self._settings.limit)
+
+
+def begin_session(study: optuna.Study, session: str, now: float) -> tuple[float, float]:
+    """Returns when ``session`` began (``now`` where it is new), and how long earlier ones ran."""
+    starts: dict[str, float] = dict(study.user_attrs.get("sessions", {}))
+    if session not in starts:
+        starts[session] = now
+        study.set_user_attr("sessions", starts)
+    begun = starts[session]
+    earlier = sorted(start for start in starts.values() if start < begun)
+    events = _event_times(study)
+    spans = itertools.pairwise([*earlier, begun])
+    # A session ended with its last event: nobody wrote down when it was killed.
+    ended = [(a, max((t for t in events if a <= t < b), default=a)) for a, b in spans]
+    return begun, sum(b - a for a, b in ended)
+
+
+def _event_times(study: optuna.Study) -> list[float]:
+    trials = study.get_trials(deepcopy=False)
+    times = [t for trial in trials for t in (trial.datetime_start, trial.datetime_complete) if t]
+    return sorted(t.timestamp() for t in times)

@@ -12,14 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from optuna.trial import TrialState
 
 from jamba_ray.config.space import Scalar
 from jamba_ray.study import end_rules, identity, sampling, stacks
 from jamba_ray.study.assignment import Assignment
-from jamba_ray.study.ending import Ending
+from jamba_ray.study.ending import Ending, begin_session
 from jamba_ray.study.journal import StudyJournal
 from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.study.records import (
@@ -32,12 +31,11 @@ from jamba_ray.study.records import (
     TrialSpec,
     attributes,
 )
-from jamba_ray.study.sessions import begin_session
+from jamba_ray.study.reporting import Decision, Reporting
 from jamba_ray.study.settings import StudySettings
 from jamba_ray.study.suggestions import Suggestions
 from jamba_ray.study.trial_index import Live, TrialIndex, record
 
-Decision = Literal["continue", "prune", "stop"]
 _MAX_LOSSES = 1
 """A trial whose runner is lost is continued elsewhere so often, then it fails."""
 _OUTDATED = "the run went on with other settings or data than this trial was begun with"
@@ -73,7 +71,7 @@ class SweepStudy:
         clock: Callable[[], float] = time.time,
         waiting: Callable[[str | None], None] = lambda sentence: None,
     ) -> None:
-        self._settings, self._session, self._clock = settings, session, clock
+        self._settings = settings
         self._journal = StudyJournal(
             path, settings.direction, epoch=epoch, patience_s=settings.patience_s, waiting=waiting
         )
@@ -84,9 +82,6 @@ class SweepStudy:
             changed = self._check_identity()
             self._trial_index = TrialIndex(settings.direction)
             trials = self._study.get_trials(deepcopy=False)
-            self._rungs = sampling.make_rungs(
-                settings.pruner, settings.report_rows, settings.direction, trials
-            )
             study_id = self._storage.get_study_id_from_name(self._study.study_name)
             trial_id = self._storage.get_trial_id_from_study_id_trial_number
             self._trial_index.load(trials, session, partial(trial_id, study_id))
@@ -98,6 +93,16 @@ class SweepStudy:
                 self._suggestions,
                 clock,
                 *begin_session(self._study, session, clock()),
+            )
+            self._reporting = Reporting(
+                self._storage,
+                self._trial_index,
+                sampling.make_rungs(
+                    settings.pruner, settings.report_rows, settings.direction, trials
+                ),
+                self._ending,
+                settings,
+                clock,
             )
             self._assignment = Assignment(
                 self._study,
@@ -155,7 +160,7 @@ class SweepStudy:
         held = self._trial_index.holders(ticket)
         for number in held:
             live = self._trial_index.live[number]
-            if charged and len(held) == 1 and (hung := self._hung(live)):
+            if charged and len(held) == 1 and (hung := self._reporting.hung(live)):
                 self._finish(TrialOutcome(number=number, state="failed", reason=hung))
                 continue
             if charged and live.losses >= _MAX_LOSSES:
@@ -189,7 +194,7 @@ class SweepStudy:
 
     def note_reports(self, reports: Sequence[ReportLine]) -> Noted:
         """``report`` without its commit: the decisions may be told after ``commit(upto)``."""
-        decisions = [self._report_one(report) for report in reports]
+        decisions = [self._reporting.note(report) for report in reports]
         return Noted(decisions, self._journal.seal())
 
     def commit(self, upto: int) -> None:
@@ -298,53 +303,6 @@ class SweepStudy:
             self._study.set_user_attr("changes", [*earlier, [c.text for c in changes]])
             self._study.set_user_attr("identity", mine)
         return bool(changes)
-
-    def _hung(self, live: Live) -> str | None:
-        limit = self._settings.hang_timeout_s
-        if limit is None or not live.ticket or self._clock() - live.heard < limit:
-            return None
-        return f"it reported nothing for `hang_timeout_s` ({limit:g} s) and was ended"
-
-    # -- reporting ---------------------------------------------------------------------------
-
-    def _report_one(self, report: ReportLine) -> Decision:
-        live = self._trial_index.live.get(report.number)
-        if live is None:
-            # It ended (its runner was given up for lost): whoever still trains it should not.
-            return "stop"
-        live.heard = self._clock()
-        if live.spoilt is not None:
-            return "stop"
-        if live.latest is None and live.step > 0:
-            live.goodput_before = report.goodput_s
-        live.latest = report
-        if not math.isfinite(report.value):
-            live.spoilt = f"the validation {self._settings.objective} became {report.value}"
-            return "stop"
-        decision = self._judge(live, report)
-        if decision == "continue" and (late := self._ending.out_of_time()):
-            self._ending.say(late)
-            return "stop"
-        return decision
-
-    def _judge(self, live: Live, report: ReportLine) -> Decision:
-        """The pruner's decision; a step that was judged before a crash is not judged again.
-
-        ``pruned_at`` is written before the rung, so that a rung without it means 'continue'.
-        """
-        if report.step < live.step:
-            return "continue"
-        if report.step > live.step:
-            self._storage.set_trial_intermediate_value(live.trial_id, report.step, report.value)
-            live.step, live.value = report.step, report.value
-        prunes, reached = self._rungs.judge(self._storage.get_trial(live.trial_id))
-        if prunes and live.pruned_at is None:
-            self._storage.set_trial_user_attr(live.trial_id, "pruned_at", report.step)
-            live.pruned_at = report.step
-        for key, value in reached.items():
-            self._storage.set_trial_system_attr(live.trial_id, key, value)
-            self._rungs.note(key, value)
-        return "prune" if live.pruned_at is not None else "continue"
 
     # -- finishing ---------------------------------------------------------------------------
 

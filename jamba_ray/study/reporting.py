@@ -1,0 +1,80 @@
+"""Notes what runners report of their trials and decides whether each trial goes on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+from optuna.storages import JournalStorage
+
+from jamba_ray.study.ending import Ending
+from jamba_ray.study.records import ReportLine
+from jamba_ray.study.rungs import Rungs
+from jamba_ray.study.settings import StudySettings
+from jamba_ray.study.trial_index import Live, TrialIndex
+
+Decision = Literal["continue", "prune", "stop"]
+
+
+class Reporting:
+    """Writes reports into the study and answers each with a decision. Commits nothing."""
+
+    def __init__(
+        self,
+        storage: JournalStorage,
+        trial_index: TrialIndex,
+        rungs: Rungs,
+        ending: Ending,
+        settings: StudySettings,
+        clock: Callable[[], float],
+    ) -> None:
+        self._storage, self._trial_index, self._rungs = storage, trial_index, rungs
+        self._ending, self._settings, self._clock = ending, settings, clock
+
+    def note(self, report: ReportLine) -> Decision:
+        """Notes one report and returns what its trial is to do now."""
+        live = self._trial_index.live.get(report.number)
+        if live is None:
+            # It ended (its runner was given up for lost): whoever still trains it should not.
+            return "stop"
+        live.heard = self._clock()
+        if live.spoilt is not None:
+            return "stop"
+        if live.latest is None and live.step > 0:
+            live.goodput_before = report.goodput_s
+        live.latest = report
+        if not math.isfinite(report.value):
+            live.spoilt = f"the validation {self._settings.objective} became {report.value}"
+            return "stop"
+        decision = self._judge(live, report)
+        if decision == "continue" and (late := self._ending.out_of_time()):
+            self._ending.say(late)
+            return "stop"
+        return decision
+
+    def hung(self, live: Live) -> str | None:
+        """Returns why a trial counts as hung; None: it reported in time, or nobody trains it."""
+        limit = self._settings.hang_timeout_s
+        if limit is None or not live.ticket or self._clock() - live.heard < limit:
+            return None
+        return f"it reported nothing for `hang_timeout_s` ({limit:g} s) and was ended"
+
+    def _judge(self, live: Live, report: ReportLine) -> Decision:
+        """Returns the pruner's decision; a step judged before a crash is not judged again.
+
+        ``pruned_at`` is written before the rung, so that a rung without it means 'continue'.
+        """
+        if report.step < live.step:
+            return "continue"
+        if report.step > live.step:
+            self._storage.set_trial_intermediate_value(live.trial_id, report.step, report.value)
+            live.step, live.value = report.step, report.value
+        prunes, reached = self._rungs.judge(self._storage.get_trial(live.trial_id))
+        if prunes and live.pruned_at is None:
+            self._storage.set_trial_user_attr(live.trial_id, "pruned_at", report.step)
+            live.pruned_at = report.step
+        for key, value in reached.items():
+            self._storage.set_trial_system_attr(live.trial_id, key, value)
+            self._rungs.note(key, value)
+        return "prune" if live.pruned_at is not None else "continue"
