@@ -117,7 +117,7 @@ def _summary(
             "threshold_is": what,
             "test": intervals(y, p, predictor.threshold),
         },
-        "rival": None,
+        "baseline": None,
         "bayes": None,
         "groups": groups,
         "notes": few_rows({"test": y}),

@@ -97,7 +97,7 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
     begun = time.monotonic()
     budget_rows = round(config.training.epochs * len(data.train))
     frame = summary.frame("sweep", config, data) | {"folder": str(folder.path)}
-    earlier = summary.earlier(folder)
+    earlier = folder.read_summary()
 
     def accepted() -> None:
         """The run is ours: from here on the files say that it is under way."""

@@ -35,7 +35,7 @@ EXAMPLES = """\
 
 @dataclass(frozen=True)
 class Delivery:
-    """Counts the W&B runs of a run folder (its trials, its rival, the run itself)."""
+    """Counts the W&B runs of a run folder (its trials, its baseline, the run itself)."""
 
     sent: int
     """W&B has acknowledged their present state."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 import re
@@ -96,15 +95,6 @@ def so_far(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def earlier(folder: RunFolder) -> dict[str, Any]:
-    """The summary that lies in a run folder; empty where there is none."""
-    try:
-        found = json.loads(folder.summary.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def is_of(found: Mapping[str, Any], mine: Mapping[str, Any], result: SweepResult) -> bool:
     """Whether a summary ``found`` tells of ``result`` under the same settings, data and versions
     as ``mine``, so that nothing has to be judged again."""
@@ -126,7 +116,7 @@ def frame(command: str, config: ExperimentConfig, data: PreparedData) -> dict[st
         "data_fingerprint": data.fingerprint,
         "versions": versions(),
         "best": None,
-        "rival": None,
+        "baseline": None,
         "bayes": None,
     }
 

@@ -75,9 +75,9 @@ def _metric_table(summary: Mapping[str, Any], best: Mapping[str, Any], width: in
     if best.get("test"):
         columns.append(("test", best["test"]))
     columns += [(name, scores) for name, scores in best.get("extra_tests", {}).items()]
-    if rival := summary.get("rival"):
-        where = "test" if rival.get("test") else "val"
-        columns.append((f"LightGBM {where}", rival[where]))
+    if baseline := summary.get("baseline"):
+        where = "test" if baseline.get("test") else "val"
+        columns.append((f"LightGBM {where}", baseline[where]))
     if bayes := summary.get("bayes"):
         where = "test" if bayes.get("test") else "val"
         columns.append(("limit", {key: {"value": value} for key, value in bayes[where].items()}))

@@ -1,4 +1,4 @@
-"""The verdict on a trained model: its metrics with intervals, its rival's, and the Bayes limit."""
+"""The verdict on a trained model: metrics with intervals, the baseline's, and the Bayes limit."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Judged:
     """Part -> metric -> {"value", "low", "high"}."""
 
     def to_json(self) -> dict[str, Any]:
-        """The shape of ``best`` and ``rival`` in ``summary.json``.
+        """The shape of ``best`` and ``baseline`` in ``summary.json``.
 
         A test of one class stands among ``extra_tests``: it decides nothing between models.
         """
@@ -64,10 +64,10 @@ class Judged:
 def of_winner(
     config: ExperimentConfig, data: PreparedData, folder: RunFolder, winner: TrialRecord
 ) -> dict[str, Any]:
-    """The part of ``summary.json`` that judges: ``best``, ``rival``, ``comparison``, ``groups``.
+    """The part of ``summary.json`` that judges: ``best``, ``baseline``, ``comparison``, ``groups``.
 
     The winner's checkpoint is published as ``best/``. This is the only place that scores the tests,
-    and it does so once for the winner and once for its rival.
+    and it does so once for the winner and once for its baseline.
 
     Raises:
         CheckpointError: The winner's checkpoint is gone or damaged.
@@ -77,7 +77,7 @@ def of_winner(
     judged = judge(store.load(winner.checkpoint or ""), data)
     store.publish(winner.checkpoint or "", folder.best)
     trial = with_params(config.trial(), winner.params)
-    rival_judged: Judged | None = None
+    baseline_judged: Judged | None = None
     found: dict[str, Any] = {
         "best": {
             "trial": winner.number,
@@ -92,13 +92,13 @@ def of_winner(
         },
         "groups": recall_by_group(judged, data),
     }
-    # LightGBM is the rival of the other families; beside itself it says nothing.
-    has_rival = config.rival and trial.model.name != "lightgbm"
-    if has_rival and (rival := train_rival(config.trial(), data)) is not None:
-        rival_judged = judge(rival, data)
-        found["rival"] = {"model": "lightgbm", **rival_judged.to_json()}
-        found["comparison"] = difference(judged, rival_judged, data)
-    write_bytes(folder.scores, score_table(judged, rival_judged, data))
+    # LightGBM is the baseline of the other families; beside itself it says nothing.
+    has_baseline = config.rival and trial.model.name != "lightgbm"
+    if has_baseline and (baseline := train_baseline(config.trial(), data)) is not None:
+        baseline_judged = judge(baseline, data)
+        found["baseline"] = {"model": "lightgbm", **baseline_judged.to_json()}
+        found["comparison"] = difference(judged, baseline_judged, data)
+    write_bytes(folder.scores, score_table(judged, baseline_judged, data))
     return found
 
 
@@ -108,15 +108,15 @@ def best_epoch(trial: TrialRecord) -> float | None:
     return trial.epochs * trial.best_step / last if last else None
 
 
-def score_table(judged: Judged, rival: Judged | None, data: PreparedData) -> bytes:
-    """Parquet, one row per judged row: part, label, probability, rival (null where there is none),
+def score_table(judged: Judged, baseline: Judged | None, data: PreparedData) -> bytes:
+    """Parquet, one row per judged row: part, label, probability, baseline (null without one),
     group; so that figures never score the tests again."""
     frames = []
     for part, rows in {"val": data.val, **data.tests}.items():
         columns: dict[str, Any] = {
             "label": rows.y.astype(np.int8),
             "probability": judged.probabilities[part],
-            "rival": np.nan if rival is None else rival.probabilities[part],
+            "baseline": np.nan if baseline is None else baseline.probabilities[part],
         }
         frame = pd.DataFrame({**columns, "part": part})
         frame["group"] = None if rows.group is None else rows.group.astype(str)
@@ -140,25 +140,25 @@ def judge(model: Predictor | Snapshot, data: PreparedData) -> Judged:
     )
 
 
-def train_rival(config: TrialConfig, data: PreparedData) -> Snapshot | None:
+def train_baseline(config: TrialConfig, data: PreparedData) -> Snapshot | None:
     """LightGBM with its defaults, by the same code path and chosen by the same objective; None
     where it cannot be trained on these rows."""
-    rival = config.model_copy(update={"model": LightgbmSection()})
-    (outcome,) = fit([Member(0, rival)], data, lambda reports: ["continue"] * len(reports))
+    baseline = config.model_copy(update={"model": LightgbmSection()})
+    (outcome,) = fit([Member(0, baseline)], data, lambda reports: ["continue"] * len(reports))
     return outcome.checkpoint
 
 
 def decisive_part(data: PreparedData) -> str:
-    """Where the winner and its rival are compared: the test, if there is one of both classes."""
+    """Where the winner and its baseline are compared: the test, if there is one of both classes."""
     test = data.tests.get("test")
     return "val" if test is None or len(np.unique(test.y)) < 2 else "test"
 
 
-def difference(winner: Judged, rival: Judged, data: PreparedData) -> dict[str, Any]:
-    """Metric -> paired 95 % interval of (winner - rival) on the decisive part."""
+def difference(winner: Judged, baseline: Judged, data: PreparedData) -> dict[str, Any]:
+    """Metric -> paired 95 % interval of (winner - baseline) on the decisive part."""
     part = decisive_part(data)
     rows = data.tests[part] if part != "val" else data.val
-    return dict(compare(rows.y, winner.probabilities[part], rival.probabilities[part]))
+    return dict(compare(rows.y, winner.probabilities[part], baseline.probabilities[part]))
 
 
 def few_rows(parts: Mapping[str, npt.ArrayLike]) -> list[str]:

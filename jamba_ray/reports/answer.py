@@ -72,7 +72,7 @@ def headline(run: Run) -> str:
 
 
 def summary_difference(run: Run) -> tuple[str, dict[str, Any]] | None:
-    """(metric, interval of winner minus rival) that decides; None where there is no rival."""
+    """(metric, interval of winner minus baseline) that decides; None without a baseline."""
     comparison = run.summary.get("comparison")
     if not comparison:
         return None
@@ -81,7 +81,7 @@ def summary_difference(run: Run) -> tuple[str, dict[str, Any]] | None:
 
 
 def sentences(run: Run) -> list[str]:
-    """What stands below the headline: rival, limit, state of the run."""
+    """What stands below the headline: baseline, limit, state of the run."""
     found: list[str] = []
     summary, judged = run.summary, run.summary.get("best")
     if judged and (difference := summary_difference(run)) is not None:
@@ -100,7 +100,7 @@ def sentences(run: Run) -> list[str]:
     if judged and judged.get("test") and summary.get("command") != "log_run":
         found.append(
             "It was chosen on validation rows; the test rows were scored once, for this model"
-            + (" and its rival." if summary.get("rival") else ".")
+            + (" and its baseline." if summary.get("baseline") else ".")
         )
     state = status_of(run)
     if state == "interrupted":
@@ -128,7 +128,7 @@ def winner_parameters(run: Run) -> dict[str, str]:
 
 
 def metrics_table(run: Run) -> Table:
-    """Metric by part, with intervals; the rival and the limit beside the winner."""
+    """Metric by part, with intervals; the baseline and the limit beside the winner."""
     summary, judged = run.summary, run.summary.get("best")
     if not judged:
         best = run.best
@@ -144,9 +144,9 @@ def metrics_table(run: Run) -> Table:
     columns += [("validation", judged["val"])] if judged.get("val") else []
     columns += [("test", judged["test"])] if judged.get("test") else []
     columns += list((judged.get("extra_tests") or {}).items())
-    if rival := summary.get("rival"):
-        part = "test" if rival.get("test") else "val"
-        columns.append((f"LightGBM, {part}", rival[part]))
+    if baseline := summary.get("baseline"):
+        part = "test" if baseline.get("test") else "val"
+        columns.append((f"LightGBM, {part}", baseline[part]))
     if bayes := summary.get("bayes"):
         part = "test" if "test" in bayes else "val"
         columns.append((f"limit, {part}", {k: {"value": v} for k, v in bayes[part].items()}))

@@ -145,7 +145,7 @@ def _summary(
             "epochs": float(epochs),
             **judged,
         },
-        "rival": None,
+        "baseline": None,
         "bayes": None,
         "notes": [],
         "folder": str(folder.path),

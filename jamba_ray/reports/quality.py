@@ -27,11 +27,11 @@ def quality_figures(run: Run) -> dict[str, Figure]:
     y, p = rows["label"].to_numpy(dtype=float), rows["probability"].to_numpy(dtype=float)
     if y.min() == y.max():
         return {}
-    rival = rows["rival"].to_numpy(dtype=float) if _has(rows, "rival") else None
+    baseline = rows["baseline"].to_numpy(dtype=float) if _has(rows, "baseline") else None
     threshold = float(best["threshold"])
     found = {
-        "roc": roc(part, y, p, rival, threshold),
-        "precision_recall": precision_recall(part, y, p, rival, threshold),
+        "roc": roc(part, y, p, baseline, threshold),
+        "precision_recall": precision_recall(part, y, p, baseline, threshold),
         "calibration": calibration(part, y, p),
         "confusion": confusion_figure(part, y, p, threshold),
     }
@@ -60,12 +60,12 @@ def roc_points(y: Floats, p: Floats) -> tuple[Floats, Floats, Floats]:
     return fpr, recall, np.append(np.inf, p[last])
 
 
-def roc(part: str, y: Floats, p: Floats, rival: Floats | None, threshold: float) -> Figure:
+def roc(part: str, y: Floats, p: Floats, baseline: Floats | None, threshold: float) -> Figure:
     """Recall over the false-positive rate, the rate logarithmic: what matters is left of 1 %."""
     plot = Plot(Scale(_LOWEST_FPR, 1.0, log=True), Scale(0.0, 1.02))
     plot.line([(x, x) for x in np.geomspace(_LOWEST_FPR, 1, 40)], "grey dash")
-    if rival is not None:
-        fpr, recall, _ = roc_points(y, rival)
+    if baseline is not None:
+        fpr, recall, _ = roc_points(y, baseline)
         plot.line(_thinned(np.maximum(fpr, _LOWEST_FPR), recall), "s1 thin", "LightGBM", steps=True)
     fpr, recall, _ = roc_points(y, p)
     plot.line(_thinned(np.maximum(fpr, _LOWEST_FPR), recall), "s0 bold", "winner", steps=True)
@@ -77,20 +77,20 @@ def roc(part: str, y: Floats, p: Floats, rival: Floats | None, threshold: float)
         plot.dot(max(point["fpr"], _LOWEST_FPR), point["recall"], "s2", tip, radius=3.6)
     tip = f"chosen threshold {threshold:.4f}: recall {at_recall:.3f}, FPR {at_fpr:.4f}"
     plot.dot(max(at_fpr, _LOWEST_FPR), at_recall, "s4", tip, radius=5)
-    plot.legend(_legend(rival), x=plot.left + 10, y=plot.top + 24)
+    plot.legend(_legend(baseline), x=plot.left + 10, y=plot.top + 24)
     note = f"{_rows(part, y)}. Red: the chosen threshold; green: best at 1 % and 0.1 %."
     return plot.figure("ROC", "false-positive rate (log)", "recall", note)
 
 
 def precision_recall(
-    part: str, y: Floats, p: Floats, rival: Floats | None, threshold: float
+    part: str, y: Floats, p: Floats, baseline: Floats | None, threshold: float
 ) -> Figure:
     """Precision over recall."""
     plot = Plot(Scale(0.0, 1.02), Scale(0.0, 1.04))
     base = float(y.mean())
     plot.horizontal(base)
     plot.text(plot.px(0.5), plot.py(base) - 5, f"all flagged: {base:.3f}", "dim c halo")
-    for scores, style in ((rival, "s1 thin"), (p, "s0 bold")):
+    for scores, style in ((baseline, "s1 thin"), (p, "s0 bold")):
         if scores is None:
             continue
         fpr, recall, _ = roc_points(y, scores)
@@ -103,7 +103,7 @@ def precision_recall(
         tip = f"chosen threshold {threshold:.4f}: precision {tp / (tp + fp):.3f}"
         plot.dot(at_recall, tp / (tp + fp), "s4", tip, radius=5)
     # Below the curves of a good model, and not on the line of the base rate.
-    plot.legend(_legend(rival), x=plot.left + 10, y=plot.py(0.45 if base < 0.3 else 0.2))
+    plot.legend(_legend(baseline), x=plot.left + 10, y=plot.py(0.45 if base < 0.3 else 0.2))
     note = f"{_rows(part, y)}. Red: the chosen threshold."
     return plot.figure("Precision and recall", "recall", "precision", note)
 
@@ -194,8 +194,8 @@ def groups_figure(part: str, groups: list[dict[str, Any]], most: int = 24) -> Fi
     return Figure("Recall by group", "".join(plot.parts), width, height, note)
 
 
-def _legend(rival: Floats | None) -> list[tuple[str, str]]:
-    return [("s0", "winner"), *([("s1", "LightGBM, defaults")] if rival is not None else [])]
+def _legend(baseline: Floats | None) -> list[tuple[str, str]]:
+    return [("s0", "winner"), *([("s1", "LightGBM, defaults")] if baseline is not None else [])]
 
 
 def _rates(y: Floats, p: Floats, threshold: float) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,11 +59,7 @@ class Run:
     @cached_property
     def summary(self) -> dict[str, Any]:
         """``summary.json``; empty while the run goes on or where it was killed."""
-        try:
-            found = json.loads(self.folder.summary.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        return found if isinstance(found, dict) else {}
+        return self.folder.read_summary()
 
     @cached_property
     def study(self) -> StudyReading | None:
@@ -155,10 +150,12 @@ class Run:
 
     @cached_property
     def scores(self) -> pd.DataFrame | None:
-        """The winner's probabilities on the rows it was judged on (part, label, probability, rival,
-        group); None before the verdict."""
-        path = self.folder.path / "scores.parquet"
-        return pd.read_parquet(path) if path.exists() else None
+        """The winner's probabilities on the rows it was judged on (part, label, probability,
+        baseline, group); None before the verdict."""
+        if not self.folder.scores.exists():
+            return None
+        # "rival": the name in version 0.1.
+        return pd.read_parquet(self.folder.scores).rename(columns={"rival": "baseline"})
 
     def load(self) -> Predictor:
         """The best model, ready to predict; raises CheckpointError where there is none yet."""

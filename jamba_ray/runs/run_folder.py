@@ -113,6 +113,18 @@ class RunFolder:
         """The result, strict JSON."""
         return self.path / "summary.json"
 
+    def read_summary(self) -> dict[str, Any]:
+        """The result in today's words; empty while there is none, or one that is no JSON object."""
+        try:
+            found = json.loads(self.summary.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(found, dict):
+            return {}
+        if "rival" in found:  # the name in version 0.1
+            found.setdefault("baseline", found.pop("rival"))
+        return found
+
     @property
     def scores(self) -> Path:
         """The winner's probability for each row that it was judged on."""

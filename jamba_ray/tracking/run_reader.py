@@ -1,4 +1,4 @@
-"""What a run folder holds, as runs to be tracked: its trials, its rival, and the run itself."""
+"""What a run folder holds, as runs to be tracked: its trials, its baseline, and the run itself."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tracked_runs(path: Path, birth: str, shape: Sequence[str] = ()) -> list[Trac
     """
     folder = RunFolder(path)
     config = folder.read_config()
-    summary = _summary(folder)
+    summary = folder.read_summary()
     study = read_study(folder.study) if has_study(folder.study) else None
     if study is None and "search_space" in config:
         raise StorageError(f"the study must exist, but {str(folder.study)!r} does not yet.")
@@ -45,8 +45,8 @@ def tracked_runs(path: Path, birth: str, shape: Sequence[str] = ()) -> list[Trac
         birth = f"{folder.path.resolve().name}/{min(study.sessions.values())!r}"
     trials = study.trials if study is not None else (_lone(folder, config, summary),)
     runs = [_trial(folder, config, trial, birth, shape, study) for trial in trials]
-    if rival := summary.get("rival"):
-        runs.append(_rival(folder, config, rival, birth))
+    if baseline := summary.get("baseline"):
+        runs.append(_baseline(folder, config, baseline, birth))
     if study is not None:
         runs.append(_sweep(folder, config, summary, study, birth))
     return runs
@@ -99,18 +99,18 @@ def _trial_summary(trial: TrialRecord) -> dict[str, Any]:
     return values
 
 
-def _rival(
-    folder: RunFolder, config: Mapping[str, Any], rival: Mapping[str, Any], birth: str
+def _baseline(
+    folder: RunFolder, config: Mapping[str, Any], baseline: Mapping[str, Any], birth: str
 ) -> TrackedRun:
     name = folder.path.resolve().name
     return TrackedRun(
-        id=run_id(birth, "rival"),
-        name=f"{name}/rival",
+        id=run_id(birth, "rival"),  # as 0.1 named it: a run that was sent then is not sent twice
+        name=f"{name}/baseline",
         group=name,
-        job_type="rival",
-        config={"model": {"name": rival.get("model")}, "data": config.get("data", {})},
-        tags=("rival", str(rival.get("model"))),
-        summary=_judged(rival),
+        job_type="baseline",
+        config={"model": {"name": baseline.get("model")}, "data": config.get("data", {})},
+        tags=("baseline", str(baseline.get("model"))),
+        summary=_judged(baseline),
         ended=True,
     )
 
@@ -236,14 +236,6 @@ def _own_config(config: Mapping[str, Any], trial: TrialRecord) -> dict[str, Any]
 
 def _shared(config: Mapping[str, Any]) -> Iterable[str]:
     return [k for k in ("model", "training", "precision", "objective", "data") if k in config]
-
-
-def _summary(folder: RunFolder) -> dict[str, Any]:
-    try:
-        found = json.loads(folder.summary.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _lone(folder: RunFolder, config: Mapping[str, Any], summary: Mapping[str, Any]) -> TrialRecord:

@@ -33,7 +33,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What is to be sent of a trial, of the rival, or of the sweep itself."""
+    """What is to be sent of a trial, of the baseline, or of the sweep itself."""
 
     id: str
     name: str

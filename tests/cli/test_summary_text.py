@@ -166,7 +166,7 @@ def test_a_sweep_with_a_winner():
         {
             **BASE,
             "best": best,
-            "rival": {"test": {"average_precision": interval(0.85)}},
+            "baseline": {"test": {"average_precision": interval(0.85)}},
             "comparison": {"average_precision": {"value": 0.05, "low": 0.03, "high": 0.07}},
             "bayes": {"test": {"average_precision": 0.96}},
             "importance": {"model.n_heads": 1.0},

@@ -39,8 +39,8 @@ SUMMARY = {
     "best": "the winner: `trial`, `params`, `step`, `epochs`, `best_epoch`, `rows_seen`, "
     "`checkpoint`, `config`, `threshold`, `val`, `test` and `extra_tests` (each metric with "
     "`value`, `low`, `high`); null without one",
-    "rival": "the baseline, LightGBM with its defaults: `model`, `threshold`, `val`, `test`; null "
-    "where there is none",
+    "baseline": "the baseline, LightGBM with its defaults: `model`, `threshold`, `val`, `test`; "
+    "null where there is none",
     "comparison": "metric -> paired 95 % interval of winner minus baseline on the test rows",
     "bayes": "the scores of the true probabilities, where they are known (synthetic data), or null",
     "groups": "recall by group (`data.group`), and whether training saw the group; null "

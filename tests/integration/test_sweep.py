@@ -60,7 +60,7 @@ def test_the_summary_is_strict_and_complete(swept):
     assert (summary["status"], summary["exit_code"]) == ("ok", 0)
     assert sum(summary["trials"].values()) == 4
     assert summary["trials"]["running"] == 0
-    for part in (summary["best"]["val"], summary["best"]["test"], summary["rival"]["test"]):
+    for part in (summary["best"]["val"], summary["best"]["test"], summary["baseline"]["test"]):
         assert part.keys() >= METRICS
         assert all(m["low"] <= m["value"] <= m["high"] for m in part.values())
     assert summary["bayes"]["test"]["roc_auc"] > summary["best"]["test"]["roc_auc"]["value"] - 0.05

@@ -9,6 +9,7 @@ from html import unescape
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 
 import jamba_ray
@@ -23,7 +24,8 @@ from jamba_ray.reports.compare import analyze_parameter_impact, get_best_runs
 from jamba_ray.reports.files import write_comparison, write_report
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.words import names_of
-from jamba_ray.runs.run_folder import write_json
+from jamba_ray.runs.run_folder import RunFolder, write_json
+from jamba_ray.tracking.run_reader import tracked_runs
 from tests.study.studies import open_study
 from tests.tracking import folders
 from tests.tracking.folders import make_run
@@ -111,6 +113,27 @@ def test_markdown_says_the_same(finished):
     assert text.splitlines()[2].startswith("**Trial ")
     assert "| test |" in text
     assert "python -m jamba_ray.train" in text
+
+
+def test_a_run_of_version_0_1_is_reported_and_tracked_alike(finished, tmp_path):
+    """There the baseline was called ``rival``."""
+    old = RunFolder(tmp_path / finished.name)
+    shutil.copytree(finished.path, old.path)
+    frame = pd.read_parquet(old.scores)
+    frame.rename(columns={"baseline": "rival"}).to_parquet(old.scores, index=False)
+    summary = old.read_summary()
+    write_json(old.summary, {**summary, "rival": summary.pop("baseline")})
+    assert '"rival"' in old.summary.read_text()
+    new = RunFolder(tmp_path / "as-now" / finished.name)  # of one name: it stands in the pages
+    shutil.copytree(finished.path, new.path)
+    pages = [page.render(Run(folder.path)).split("<h2>Reproduce")[0] for folder in (old, new)]
+    assert pages[0] == pages[1]
+    assert "LightGBM, test" in pages[0]
+    assert Run(old.path).figures()["roc"] == Run(new.path).figures()["roc"]
+    sent = [tracked_runs(folder.path, "birth") for folder in (old, new)]
+    kinds = [{run.id: (run.name, run.job_type) for run in runs} for runs in sent]
+    assert kinds[0] == kinds[1]
+    assert (f"{finished.name}/baseline", "baseline") in kinds[0].values()
 
 
 def test_while_it_runs_and_after_a_crash(tmp_path):

@@ -93,7 +93,7 @@ def judge(folder: RunFolder):
     group = np.where(y > 0, rng.choice(["dos", "probe", "worm"], 1500), "benign")
     threshold = choose_threshold(y, p)
     part = np.repeat(["val", "test"], 750)
-    frame = {"part": part, "label": y, "probability": p, "rival": q, "group": group}
+    frame = {"part": part, "label": y, "probability": p, "baseline": q, "group": group}
     buffer = io.BytesIO()
     pd.DataFrame(frame).to_parquet(buffer, index=False)
     write_bytes(folder.scores, buffer.getvalue())
@@ -114,7 +114,7 @@ def judge(folder: RunFolder):
             "val": intervals(y[val], p[val], threshold),
             "test": intervals(y[test], p[test], threshold),
         },
-        "rival": {
+        "baseline": {
             "model": "lightgbm",
             "threshold": 0.5,
             "val": intervals(y[val], q[val]),

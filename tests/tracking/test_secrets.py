@@ -50,7 +50,7 @@ def test_a_whole_sweep_writes_no_secret(tmp_path):
     finally:
         stub.close()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(stub.runs) == 5  # three trials, the rival, the sweep
+    assert len(stub.runs) == 5  # three trials, the baseline, the sweep
     assert all(run["finished"] for run in stub.runs.values())
     assert KEY not in done.stdout + done.stderr
     assert files_with(tmp_path / "runs", KEY.encode(), CANARY) == []

@@ -73,7 +73,7 @@ def test_everything_arrives_and_nothing_twice(stub, folder, tmp_path):
     assert_exactly_once(stub, folder)
     study = read_study(folder.study)
     by_kind = Counter(run["job_type"] for run in stub.runs.values())
-    assert by_kind == {"trial": len(study.trials), "rival": 1, "sweep": 1}
+    assert by_kind == {"trial": len(study.trials), "baseline": 1, "sweep": 1}
     assert {run["group"] for run in stub.runs.values()} == {"night-1"}
     names = {run["display_name"]: key for key, run in stub.runs.items()}
     for trial in study.trials:
