@@ -1,1 +1,1 @@
-"""Holds the study, the only truth of a sweep: its trials, its sampler and its rungs; no Ray."""
+"""Holds a sweep's study, the source of truth: its trials, its sampler and its rungs; has no Ray."""

@@ -1,4 +1,4 @@
-"""Who trains which trial: runners hold tickets, a ticket holds trials."""
+"""Assigns trials to runners: a runner has a ticket, and a trial names its runner's ticket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jamba_ray.study.trial_index import Live, TrialIndex
 
 
 class Assignment:
-    """Gives trials to runners: those that wait for one first, then new ones. Commits nothing."""
+    """Gives trials to runners, first waiting ones, then new ones; does not commit."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Assignment:
         self._settings, self._clock = settings, clock
 
     def ask(self, ticket: str) -> Answer:
-        """A trial for the runner that holds ``ticket``, or why there is none."""
+        """Returns a trial for the runner that holds ``ticket``, or the reason why there is none."""
         for number in self._trial_index.holders(ticket):
             return Answer(spec=self._spec(number))
         ended = self._ending.why_no_more()
@@ -57,7 +57,7 @@ class Assignment:
         return Answer(ended=self._ending.say(ended))
 
     def fill(self, ticket: str, size: int, *, new: bool) -> list[TrialSpec]:
-        """See ``SweepStudy.fill``."""
+        """Adds trials of the same shape to a runner's trials (see ``SweepStudy.fill``)."""
         held = sorted(self._trial_index.holders(ticket))
         if held and not any(self._trial_index.live[number].losses for number in held):
             shape = self._settings.space.shape(self._trial_index.live[held[0]].params)
@@ -67,7 +67,7 @@ class Assignment:
         return [self._spec(number) for number in sorted(held)]
 
     def give(self, live: Live, ticket: str) -> None:
-        """``ticket`` holds this trial now; empty: nobody does."""
+        """Records ``ticket`` as the holder of this trial; empty: it has no runner."""
         self._storage.set_trial_user_attr(live.trial_id, "ticket", ticket)
         live.ticket, live.heard = ticket, self._clock()
 
@@ -90,7 +90,7 @@ class Assignment:
         return TrialSpec(number, dict(live.params), shape, live.step, live.saved)
 
     def _take_waiting(self, ticket: str, shape: Params, n: int) -> list[int]:
-        """At most ``n`` trials of this shape that wait for a runner and did not lose one before."""
+        """Takes at most ``n`` waiting trials of this shape that never lost a runner."""
         live, shape_of = self._trial_index.live, self._settings.space.shape
         taken = [
             number
@@ -103,7 +103,7 @@ class Assignment:
         return taken
 
     def _new_shape(self, number: int) -> Params | None:
-        """The shape of the first trial of one of the first stacks; None: the sampler chooses."""
+        """Returns the shape for a first stack's first trial; None: the sampler chooses it."""
         s, begun = self._settings, len(self._trial_index.stacks)
         explores = s.stack > 1 and s.sampler.name in ("tpe", "gp", "random")
         if not (explores and stacks.has_shapes(s.space) and begun < s.sampler.n_startup_trials):

@@ -11,10 +11,10 @@ from optuna.storages.journal import BaseJournalBackend
 
 
 class JournalBackend(BaseJournalBackend):
-    """Hands Optuna's ``JournalStorage`` the operations of a study and takes new ones from it.
+    """Gives Optuna's ``JournalStorage`` the operations of a study and takes new ones from it.
 
-    New operations are in ``storage`` at once. They are written to the file by whoever calls
-    ``seal`` and ``take``.
+    New operations are in ``storage`` at once. They are written to the file by the caller of
+    ``seal`` and ``sealed``.
     """
 
     def __init__(self, data: bytes = b"") -> None:
@@ -26,7 +26,7 @@ class JournalBackend(BaseJournalBackend):
         self._lock = threading.Lock()
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
-        """See Optuna. What is in the file can be read once, by the first reader."""
+        """Returns the operations from a number on; those in the file can be read once only."""
         with self._lock:
             begun = max(0, log_number_from - self.n_written)
             found = [operation for _, operation in self._open[begun:]]
@@ -39,25 +39,25 @@ class JournalBackend(BaseJournalBackend):
         return found
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """See Optuna. What is no strict JSON (NaN, an infinity) is refused with a ValueError."""
+        """Adds operations; raises ValueError for one that is not strict JSON (NaN, an infinity)."""
         texts = [json.dumps(log, separators=(",", ":"), allow_nan=False) for log in logs]
         with self._lock:
-            # Read back from the text: what is in memory is what will be read from the file.
+            # Parsed from the text, so that memory holds exactly what will be read from the file.
             self._open += [(text.encode(), json.loads(text)) for text in texts]
 
     def seal(self) -> int:
-        """End a group of operations that belong together; how many were ever sealed or written."""
+        """Ends a group of operations and returns how many were sealed or written so far."""
         with self._lock:
             self._sealed = len(self._open)
             return self.n_written + self._sealed
 
     def sealed(self) -> list[bytes]:
-        """The operations up to the last seal that are not in the file yet."""
+        """Returns the operations up to the last seal that are not in the file yet."""
         with self._lock:
             return [text for text, _ in self._open[: self._sealed]]
 
     def written(self, n: int) -> None:
-        """Forget the first ``n`` operations: they are in the file."""
+        """Removes the first ``n`` operations from memory, because they are in the file."""
         with self._lock:
             del self._open[:n]
             self.n_written += n

@@ -1,4 +1,4 @@
-"""When a sweep ends: pure decisions over its trials."""
+"""Decides when a sweep ends, by pure functions over its trials."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from jamba_ray.config.budget import Limit
 from jamba_ray.study.records import State
 
 FIRST = 20
-"""Without ``max_failed_trials`` a sweep ends when more than half of its first so many fail."""
+"""Without ``max_failed_trials`` a sweep ends when over half of this many first trials fail."""
 
 
 def too_many_failed(first: Sequence[State], n_failed: int, max_failed: int | None) -> str | None:
-    """Why the sweep must end because of failures, or None.
+    """Returns why failures must end the sweep, or None.
 
     Args:
         first: States of the first ``FIRST`` trials, by number; fewer if there are fewer.
@@ -32,12 +32,12 @@ def too_many_failed(first: Sequence[State], n_failed: int, max_failed: int | Non
 
 
 def out_of_time(elapsed_s: float, limit: Limit | None) -> str | None:
-    """Why the sweep must end because of its budget, or None."""
+    """Returns why the budget must end the sweep, or None."""
     if limit is None or elapsed_s < limit.seconds:
         return None
     return f"{limit.words} is used up"
 
 
 def is_score(value: float | None) -> TypeGuard[float]:
-    """Whether ``value`` may be compared: NaN and infinities are never best."""
+    """Says whether ``value`` may be compared: NaN and infinities may not."""
     return value is not None and math.isfinite(value)

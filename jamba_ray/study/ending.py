@@ -1,4 +1,4 @@
-"""Whether a sweep has ended: by its number of trials, its failures, its budget, or its data."""
+"""Decides whether a sweep has ended: by its trials, its failures, its budget or its data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jamba_ray.study.trial_index import TrialIndex
 
 
 class Ending:
-    """What ends this sweep, said once it is so.
+    """Decides whether this sweep has ended and keeps the first reason that was given.
 
     ``begun`` is when this session began, by ``clock``; earlier ones ran for ``earlier_s`` seconds.
     """
@@ -32,25 +32,25 @@ class Ending:
         self._clock, self._begun, self.earlier_s = clock, begun, earlier_s
         self._spoilt: str | None = None
         self.said: str | None = None
-        """Why no more trials are begun, once somebody was told."""
+        """Why no more trials are started; None: no caller was given a reason yet."""
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since this session began."""
+        """Returns the seconds since this session began."""
         return self._clock() - self._begun
 
     def say(self, why: str | None) -> str | None:
-        """The first reason that was said; ``why`` becomes it where there is none yet."""
+        """Returns the reason of the end, which is ``why`` unless there is one already."""
         self.said = self.said or why
         return self.said
 
     def spoil(self, why: str) -> None:
-        """The data changed: no more trials."""
+        """Ends the sweep because its data changed."""
         self.say(why)
         self._spoilt = why
 
     def why_no_more(self) -> str | None:
-        """Why no trial is to be begun or continued; None: the rules allow it."""
+        """Returns why no trial may be started or continued; None: the rules allow it."""
         s = self._settings
         if self._spoilt is not None:
             return self._spoilt
@@ -63,13 +63,13 @@ class Ending:
         return None
 
     def nothing_left(self) -> str | None:
-        """Why there is nothing to do any more; None: there may be work."""
+        """Returns why there is no work left; None: there may be some."""
         if self._trial_index.live:
             return None
         return self.why_no_more() or self._suggestions.exhausted()
 
     def out_of_time(self) -> str | None:
-        """Why the budget ends the sweep; None: it does not."""
+        """Returns why the budget ends the sweep; None: it does not."""
         return end_rules.out_of_time(self.earlier_s + self.elapsed_s, self._settings.limit)
 
 
@@ -83,7 +83,7 @@ def begin_session(study: optuna.Study, session: str, now: float) -> tuple[float,
     earlier = sorted(start for start in starts.values() if start < begun)
     events = _event_times(study)
     spans = itertools.pairwise([*earlier, begun])
-    # A session ended with its last event: nobody wrote down when it was killed.
+    # A killed session leaves no end time: its last event counts as its end.
     ended = [(a, max((t for t in events if a <= t < b), default=a)) for a, b in spans]
     return begun, sum(b - a for a, b in ended)
 

@@ -1,4 +1,4 @@
-"""How long a sweep will take: pure arithmetic over rates, rungs and runners.
+"""Forecasts how long a sweep will take, by pure arithmetic over rates, rungs and runners.
 
 A trial takes (seconds per row) x (rows until it ends). The first is drawn from what was measured;
 the second from successive halving's own rule, applied to trials of random scores that keep their
@@ -18,31 +18,31 @@ Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 _DRAWS = 200
 _MOST = 500
-"""Trials simulated per draw; of more, their time is scaled."""
+"""Most trials simulated per draw; with more trials the simulated time is scaled up."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Quantiles of a sweep's wall time."""
+    """Holds quantiles of a sweep's wall time."""
 
     p50_s: float
     p90_s: float
 
     def plus(self, seconds: float) -> Forecast:
-        """With what has passed already."""
+        """Returns the forecast with ``seconds`` added, such as the time already spent."""
         return Forecast(self.p50_s + seconds, self.p90_s + seconds)
 
 
 @dataclass(frozen=True)
 class Course:
-    """What every trial of a sweep goes through."""
+    """Holds what all trials of a sweep have in common: rows, rungs and runners."""
 
     rows: int
     """Rows of a trial that is never stopped."""
     rungs: Sequence[int]
-    """Rows at which trials are compared, ascending; empty: none is stopped."""
+    """Rows at which trials are compared, ascending; empty: no trial is stopped."""
     factor: int
-    """One in so many passes a rung."""
+    """One trial in ``factor`` passes a rung."""
     runners: int
 
 
@@ -55,15 +55,15 @@ def forecast(
     begun: int = 0,
     seed: int = 0,
 ) -> Forecast:
-    """Seconds until ``left`` trials to come and those that run are done.
+    """Returns quantiles of the seconds until all running trials and ``left`` new ones are done.
 
     Args:
         rates: Seconds per row of trials seen, at least one.
-        course: What they go through.
+        course: Rows, rungs and runners.
         left: Trials not yet begun.
         running: Rows seen by each trial that runs.
-        begun: Trials that came to the first rung before, running ones included.
-        seed: Of the draws.
+        begun: Trials that reached the first rung before, running ones included.
+        seed: Seed of the draws.
     """
     rng = np.random.default_rng(seed)
     scale = max(1.0, left / _MOST)
@@ -80,7 +80,7 @@ def forecast(
 
 
 class _Rung:
-    """The scores that came to one rung, in every draw."""
+    """Holds the scores of the trials that reached one rung, in every draw."""
 
     def __init__(
         self,
@@ -98,8 +98,11 @@ class _Rung:
         self._count = np.full(_DRAWS, here)
 
     def pass_on(self, score: Floats, arrives: Mask) -> Mask:
-        """Which draws' trial goes on, of those in which it arrives: the best ``count // factor``
-        so far, at least one."""
+        """Says, for each draw, whether its trial passes this rung.
+
+        The best ``count // factor`` so far pass, at least one; a draw whose trial does not arrive
+        is False.
+        """
         at = np.flatnonzero(arrives)
         self._scores[at, self._count[at]] = score[at]
         self._count[at] += 1
@@ -109,13 +112,13 @@ class _Rung:
 
 
 def _least(course: Course, rungs_passed: int) -> float:
-    """The least score that is likely after so many rungs; scores of all trials are uniform."""
+    """Returns the lowest score that is likely after so many rungs; scores are uniform in [0, 1]."""
     least: float = 1.0 - 1.0 / course.factor**rungs_passed
     return least
 
 
 def _rows(course: Course, rungs: Sequence[_Rung], seen: int, rng: np.random.Generator) -> Floats:
-    """Rows that one trial still sees in each draw."""
+    """Returns the rows that one trial still sees, for each draw."""
     passed = sum(rung.rows <= seen for rung in rungs)
     score = rng.uniform(_least(course, passed), 1.0, _DRAWS)
     alive = np.ones(_DRAWS, dtype=bool)

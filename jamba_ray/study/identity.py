@@ -1,4 +1,4 @@
-"""What makes a run the same run: its settings and its data; what changed, in words."""
+"""Compares the settings and data of a resumed run with its first ones and names the changes."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _MOST = 12
 
 @dataclass(frozen=True)
 class Change:
-    """One difference between a run as it was begun and as it is to go on."""
+    """Holds one difference between a run as it was begun and as it is resumed."""
 
     what: str
     before: Any
     now: Any
     flag: str | None
-    """The setting that accepts it; None: nothing does."""
+    """The setting that accepts this change; None: no setting does."""
 
     @property
     def text(self) -> str:
-        """``training.epochs: 4.0 -> 8.0``."""
+        """Returns the change as text, such as ``training.epochs: 4.0 -> 8.0``."""
         return f"{self.what}: {_short(self.before)} -> {_short(self.now)}"
 
 
 def identity(settings: StudySettings) -> dict[str, Any]:
-    """What the study keeps to recognise its run by: strict JSON."""
+    """Returns what the study stores to recognise its run later, as strict JSON."""
     return {
         "objective": settings.objective,
         "direction": settings.direction,
@@ -44,7 +44,7 @@ def identity(settings: StudySettings) -> dict[str, Any]:
 
 
 def changes(known: Mapping[str, Any], mine: Mapping[str, Any]) -> list[Change]:
-    """What differs; empty where the fingerprints are equal."""
+    """Returns the differences; empty where the fingerprints are equal."""
     found = [
         Change(name, known.get(name), mine[name], None)
         for name in ("objective", "direction")
@@ -56,7 +56,7 @@ def changes(known: Mapping[str, Any], mine: Mapping[str, Any]) -> list[Change]:
             continue
         before, now = known.get(part, {}), mine[part]
         paths = [p for p in dict.fromkeys([*before, *now]) if before.get(p) != now.get(p)]
-        # An objective changes the configuration too; it is said once.
+        # A changed objective also changes the configuration; it is listed once.
         own = [
             Change(p, before.get(p), now.get(p), _flag(p, before.get(p), now.get(p), flag))
             for p in paths
@@ -71,7 +71,10 @@ def changes(known: Mapping[str, Any], mine: Mapping[str, Any]) -> list[Change]:
 def accepted_changes(
     known: Mapping[str, Any], mine: Mapping[str, Any], settings: StudySettings
 ) -> list[Change]:
-    """``changes``, if the settings allow them.
+    """Returns the differences if the settings allow all of them.
+
+    Raises:
+        ConfigError: The settings do not allow some; it has a sentence for each difference.
 
     Raises:
         ConfigError: They do not; a sentence for each difference.
@@ -91,7 +94,7 @@ def accepted_changes(
 
 
 def note(change: Change) -> str:
-    """A change that was accepted, as a sentence for the summary."""
+    """Returns an accepted change as a sentence for the summary."""
     return f"Changed on resume, so that earlier and later trials differ in it: {change.text}."
 
 

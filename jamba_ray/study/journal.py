@@ -1,4 +1,8 @@
-"""The study's journal: what was acknowledged is on the disk, in one checksummed write a commit.
+"""Writes the study's journal: each commit is one checksummed write that is durable when it returns.
+
+``study.journal`` holds Optuna's own operations, one JSON object a line: plain Optuna
+(``JournalFileBackend``) and ``optuna-dashboard`` read it. ``study.copy.journal`` beside it is a
+second copy of the same file, from which a damaged one is repaired.
 
 ``study.journal`` holds Optuna's own operations, one JSON object a line: plain Optuna
 (``JournalFileBackend``) and ``optuna-dashboard`` read it. ``study.copy.journal`` beside it is the
@@ -27,16 +31,16 @@ from jamba_ray.study.backend import JournalBackend
 from jamba_ray.study.recovery import STUDY_NAME, copy_of
 
 PATIENCE_S = 60.0
-"""A disk that refuses is tried again for so long before the study is given up as lost."""
+"""Seconds for which a failed write is retried before it raises ``StorageError``."""
 SYNC_COPY_S = 5.0
-"""The copy is made durable so often; the journal itself at each commit."""
+"""Seconds between two fsyncs of the copy; the journal itself is synced at each commit."""
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 __all__ = ["STUDY_NAME", "StudyJournal"]
 
 
 class StudyJournal:
-    """Opens ``study.journal`` for its one writer.
+    """Opens ``study.journal`` for its only writer.
 
     Changes are made to ``storage`` (in memory) and become true with ``commit``. Without ``epoch``
     (see ``lease.take``) it takes the lease itself and gives it back when it is closed. ``waiting``
@@ -96,11 +100,11 @@ class StudyJournal:
             )
 
     def seal(self) -> int:
-        """End a group of changes that must become true together; what to give to ``commit``."""
+        """Ends a group of changes that belong together; returns the number for ``commit``."""
         return self._backend.seal()
 
     def commit(self, upto: int | None = None) -> None:
-        """Make the changes up to a seal (None: all so far) true; returns once they are durable.
+        """Writes the changes up to a seal (None: all so far) and returns once they are durable.
 
         Several threads may wait: the first one writes the changes of all of them at once.
 
@@ -128,7 +132,7 @@ class StudyJournal:
             self._backend.written(len(operations))
 
     def close(self) -> None:
-        """Release the files, and the lease where it was taken here."""
+        """Closes the files, and gives the lease back where it was taken here."""
         with self._turn:
             for file in self._files:
                 with contextlib.suppress(OSError):
@@ -153,7 +157,7 @@ class StudyJournal:
                 pause = min(2 * pause, 5.0)
 
     def _write_once(self, data: bytes) -> None:
-        """Write a commit at its place. May be done again: an unknown outcome is overwritten."""
+        """Writes a commit at its offset; may be repeated after an unfinished try."""
         # A file that was deleted, or whose disk went away, would be written to without an error.
         if _inode(self._path) != self._inode:
             raise OSError(f"{self._path.name} was replaced by another file")
@@ -174,7 +178,7 @@ class StudyJournal:
                     self._sync_now_and_then(copy)
 
     def _remove_foreign(self, main: int) -> None:
-        """Cut off what is there behind the last commit, such as a note made in a dashboard."""
+        """Removes what follows the last commit, such as a note made in optuna-dashboard."""
         if os.fstat(main).st_size > self._end.size:
             tail = os.pread(main, recovery.MAX_TAIL, self._end.size)
             if (note := recovery.foreign(self._path, tail)) and note not in self.notes:
@@ -182,7 +186,7 @@ class StudyJournal:
             os.ftruncate(main, self._end.size)
 
     def _fence(self) -> contextlib.AbstractContextManager[None]:
-        """The lease is locked while it guards a write: nobody can come in between."""
+        """Locks the lease for the time of a write, so that no other writer can take it."""
         return lease.held(self._path, self._epoch, self._writer)
 
     def _sync_now_and_then(self, copy: int) -> None:

@@ -1,4 +1,4 @@
-"""One writer a run: a lease in ``study.lease``, renewed while its driver lives."""
+"""Ensures that a run has one writer: by a lease in ``study.lease`` that its driver renews."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 from jamba_ray.errors import RunExistsError, StorageError
 
 STALE_S = 30.0
-"""A lease not renewed for so long may be taken over."""
+"""Seconds without a renewal after which a lease may be taken over."""
 RENEW_S = 5.0
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _BYTES = 1024
@@ -24,24 +24,24 @@ _BYTES = 1024
 
 
 class LeaseLostError(StorageError):
-    """Another driver writes this run now."""
+    """Reports that another driver has taken over this run."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who may write a study."""
+    """Holds who may write a study."""
 
     epoch: int
-    """Grows with each driver that takes the lease: every commit is judged by it."""
+    """Grows with each driver that takes the lease; every commit checks it."""
     process: dict[str, Any] | None = None
-    """None: nobody, the lease was given back."""
+    """None: the lease was given back and is free."""
     renewed: float = 0.0
     writer: str = ""
-    """The server of that driver which opened the study last; empty: none yet."""
+    """The newest server of that driver; empty: no server opened the study yet."""
 
 
 def lost_lease(path: Path) -> LeaseLostError:
-    """The error of a writer that finds that it lost its lease."""
+    """Returns the error for a writer that has lost its lease."""
     return LeaseLostError(
         f"a run must have one writer, but another driver took over {str(path.parent)!r} while this "
         "one was silent. Nothing more is written from here; follow the other one."
@@ -49,12 +49,12 @@ def lost_lease(path: Path) -> LeaseLostError:
 
 
 def lease_of(path: Path) -> Path:
-    """Where the lease of a study lies."""
+    """Returns the path of a study's lease."""
     return path.with_name(f"{path.stem}.lease")
 
 
 def take(path: Path) -> int:
-    """Become the writer; the lease's new epoch, by which every commit is judged.
+    """Takes the lease and returns its new epoch, which every commit checks.
 
     Raises:
         RunExistsError: Another driver holds the lease.
@@ -64,7 +64,7 @@ def take(path: Path) -> int:
         found = _read(file)
         if found is not None:
             refuse_if_held(found, path)
-        # Larger than any that was lost with its file.
+        # The time makes it larger than the epoch of a lease file that was deleted.
         epoch = max(found.epoch + 1 if found else 0, time.time_ns())
         _write(file, Holder(epoch, _myself(), time.time()))
         os.fsync(file)
@@ -72,7 +72,7 @@ def take(path: Path) -> int:
 
 
 def adopt(path: Path, epoch: int, writer: str) -> None:
-    """Become the writer within an epoch: the newest server of a driver is, should there be two.
+    """Registers ``writer`` within an epoch; of two servers of one driver the newest writes.
 
     Raises:
         LeaseLostError: Another driver took over.
@@ -86,7 +86,11 @@ def adopt(path: Path, epoch: int, writer: str) -> None:
 
 @contextlib.contextmanager
 def held(path: Path, epoch: int, writer: str) -> Iterator[None]:
-    """While this is open nobody else becomes the writer.
+    """Locks the lease while the context is open, so that no other process can become the writer.
+
+    Raises:
+        LeaseLostError: Another process became the writer before.
+        OSError: The lease cannot be read.
 
     Raises:
         LeaseLostError: Somebody did before.
@@ -102,7 +106,7 @@ def held(path: Path, epoch: int, writer: str) -> Iterator[None]:
 
 
 def give_back(path: Path, epoch: int, writer: str | None = None) -> None:
-    """Let the next driver have it at once, unless another one has it."""
+    """Frees the lease for the next driver, unless another driver holds it by now."""
     with contextlib.suppress(OSError), _locked(path) as file:
         found = _read(file)
         if found is not None and found.epoch == epoch and writer in (None, found.writer):
@@ -110,7 +114,7 @@ def give_back(path: Path, epoch: int, writer: str | None = None) -> None:
 
 
 def refuse_if_held(holder: Holder, path: Path) -> None:
-    """Raise RunExistsError, naming the holder, if a driver that may be alive holds the lease."""
+    """Raises RunExistsError, naming the holder, if a driver that may be alive holds the lease."""
     age = time.time() - holder.renewed
     if holder.process is None or age > STALE_S:
         return
@@ -128,7 +132,10 @@ def refuse_if_held(holder: Holder, path: Path) -> None:
 
 
 def check_free(path: Path) -> None:
-    """See ``refuse_if_held``; a lease that is missing or cannot be read is nobody's."""
+    """Raises RunExistsError if a driver that may be alive holds the lease of ``path``.
+
+    A lease that is missing or cannot be read counts as free.
+    """
     try:
         file = os.open(lease_of(path), os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
@@ -142,7 +149,11 @@ def check_free(path: Path) -> None:
 
 
 class Lease:
-    """Keeps the lease of ``epoch`` alive from a thread of the driver's process.
+    """Renews the lease of ``epoch`` from a thread of the driver's process.
+
+    A driver that is paused or cut off renews nothing, so another one may take over. From then on
+    every commit of the first driver's server is refused, because a commit checks the epoch while it
+    writes.
 
     A driver that is paused or cut off renews nothing, another may take over, and every commit of
     this one's server is refused from then on, because it checks the epoch while it writes.
@@ -170,12 +181,12 @@ class Lease:
 
     def _loop(self) -> None:
         while not self._stop.wait(RENEW_S) and not self.lost:
-            # A disk that refuses: the commits meet the same trouble and say so.
+            # If the disk fails, the commits fail too and report it.
             with contextlib.suppress(OSError):
                 self._renew()
 
     def _renew(self) -> None:
-        # A file that somebody removed is made anew; a folder that is gone is not.
+        # Creates a deleted file again, but not a deleted folder.
         with _locked(self._path, create=True) as file:
             found = _read(file) or Holder(self._epoch, _myself())
             self.lost = found.epoch != self._epoch
@@ -202,7 +213,7 @@ def _locked(path: Path, *, create: bool = False, timeout_s: float = 30.0) -> Ite
 
 
 def _read(file: int) -> Holder | None:
-    """What the lease says; None: nothing, or it is damaged."""
+    """Returns the holder in the file; None: the file is empty or damaged."""
     try:
         found = Holder(**json.loads(os.pread(file, _BYTES, 0)))
     except (ValueError, TypeError):
@@ -225,14 +236,14 @@ def _myself() -> dict[str, Any]:
 
 
 def _is_dead(who: dict[str, Any]) -> bool:
-    """Whether the holder is of this machine and gone (its number may have been given anew)."""
+    """Says whether the holder ran on this machine and has ended (its pid may be in use again)."""
     if not who["space"] or who["space"] != _space():
         return False
     return bool(_start_of(int(who["pid"])) != who["start"])
 
 
 def _space() -> str:
-    """Where a process number means the same process: one boot, one pid namespace."""
+    """Returns a name of the boot and the pid namespace, within which a pid names one process."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -241,7 +252,7 @@ def _space() -> str:
 
 
 def _start_of(pid: int) -> str | None:
-    """When a process started, in clock ticks; None: there is none (a zombie is none)."""
+    """Returns the start time of a process in clock ticks; None: it has ended or is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""Reads a study that version 0.1 kept in ``study.db`` (SQLite), to go on with it in a journal."""
+"""Reads the study of version 0.1 from ``study.db`` (SQLite), to continue it in a journal."""
 
 from __future__ import annotations
 
@@ -25,12 +25,16 @@ _STUDY = 0
 
 
 def path_beside(path: Path) -> Path:
-    """Where an older study would lie, beside a journal."""
+    """Returns where the study of an older version would be, beside a journal."""
     return path.with_name("study.db")
 
 
 def copy_into(storage: BaseStorage, old: Path, path: Path) -> str:
-    """Copy an older study into an empty storage; what was done, as a sentence.
+    """Copies an older study into an empty storage and returns a sentence about it.
+
+    Raises:
+        RunExistsError: A driver of the older version writes it.
+        StorageError: Both it and its copy are damaged.
 
     Raises:
         RunExistsError: A driver of the older version writes it.
@@ -62,13 +66,13 @@ def copy_into(storage: BaseStorage, old: Path, path: Path) -> str:
 
 
 def read(storage: BaseStorage, old: Path) -> None:
-    """Copy an older study into an empty storage for a reader, whoever writes it."""
+    """Copies an older study into an empty storage for a reader, even while a driver writes it."""
     with _opened(old) as (backend, _):
         _copy(backend, storage)
 
 
 def set_aside(old: Path) -> None:
-    """Give an older study that was copied another name: it must not be taken for the newest."""
+    """Renames an older study after it was copied, so that it is not taken for the newest."""
     for name in _FILES:
         with contextlib.suppress(FileNotFoundError):
             file = old.with_name(name)
@@ -77,7 +81,7 @@ def set_aside(old: Path) -> None:
 
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[tuple[RDBStorage, sqlite3.Connection]]:
-    """Optuna's storage and a plain connection, neither of which can write."""
+    """Opens the file read-only, as Optuna's storage and as a plain connection."""
     from sqlalchemy.pool import NullPool  # of Optuna, as is its storage
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -120,7 +124,7 @@ def _refuse_if_held(connection: sqlite3.Connection, old: Path) -> None:
 
 
 def _check(backend: RDBStorage, connection: sqlite3.Connection) -> None:
-    """Raise ValueError if something is not as it was written: SQLite has no checksums."""
+    """Raises ValueError if a stored digest does not match: SQLite itself has no checksums."""
     digests = dict(connection.execute("SELECT trial_id, sha256 FROM jamba_ray_digests"))
     (study,) = backend.get_all_studies()
     study_id = backend.get_study_id_from_name(study.study_name)

@@ -1,4 +1,4 @@
-"""How a trial ended, in plain values: what a runner tells its study or its command."""
+"""Defines how a trial ended, as plain values that a runner sends to its study or its command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """One trial's end. ``training.Outcome`` holds the weights; here is only where they lie."""
+    """Holds how one trial ended and where its weights are; ``training.Outcome`` has the weights."""
 
     number: int
     state: Literal["complete", "pruned", "failed", "stopped"]

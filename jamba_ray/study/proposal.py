@@ -1,4 +1,4 @@
-"""What a sampler proposes for the next trial, decided before the trial exists.
+"""Proposes the parameters of the next trial before that trial is created.
 
 Optuna's ``study.ask`` creates a trial first and writes each parameter in a commit of its own. Here
 the parameters are drawn for a trial that does not exist yet, so that a duplicate can be drawn again
@@ -36,15 +36,15 @@ NO_TRIAL = -1
 
 
 class Suggests(Protocol):
-    """The part of ``optuna.trial.BaseTrial`` that define-by-run code needs here."""
+    """Declares the part of ``optuna.trial.BaseTrial`` that ``suggest`` needs."""
 
     def suggest(self, path: str, distribution: BaseDistribution) -> Scalar:
-        """A value for ``path``."""
+        """Returns a value for ``path``."""
         ...
 
 
 def suggest(trial: Suggests, space: SearchSpace) -> Params:
-    """Define-by-run: a value for each parameter that exists, given those before it."""
+    """Returns a value for each parameter that exists, given the values of those before it."""
     params: Params = {}
     for parameter in space.parameters:
         if parameter.exists(params, space.base):
@@ -53,7 +53,7 @@ def suggest(trial: Suggests, space: SearchSpace) -> Params:
 
 
 def distribution(leaf: FloatLeaf | IntLeaf | CategoricalLeaf) -> BaseDistribution:
-    """The Optuna distribution of a leaf; ``high`` is lowered to the last value ``step`` reaches."""
+    """Returns the Optuna distribution of a leaf; ``high`` is lowered to a multiple of ``step``."""
     if isinstance(leaf, CategoricalLeaf):
         return CategoricalDistribution(leaf.choices)
     if isinstance(leaf, IntLeaf):
@@ -67,7 +67,7 @@ def distribution(leaf: FloatLeaf | IntLeaf | CategoricalLeaf) -> BaseDistributio
 
 
 def contains(distribution: BaseDistribution, value: Scalar) -> bool:
-    """Whether ``value`` may be drawn from ``distribution``."""
+    """Says whether ``value`` may be drawn from ``distribution``."""
     try:
         create_trial(value=0.0, params={"x": value}, distributions={"x": distribution})
     except (TypeError, ValueError):
@@ -76,7 +76,7 @@ def contains(distribution: BaseDistribution, value: Scalar) -> bool:
 
 
 def distributions(space: SearchSpace, params: Mapping[str, Scalar]) -> dict[str, BaseDistribution]:
-    """The distributions of the parameters in ``params``."""
+    """Returns the distributions of the parameters in ``params``."""
     return {p.path: distribution(p.leaf) for p in space.parameters if p.path in params}
 
 
@@ -87,8 +87,11 @@ def propose(
     number: int,
     fixed: Mapping[str, Scalar] | None = None,
 ) -> Params:
-    """Returns parameters for trial ``number``; ``fixed`` ones are taken as given. ``study`` is a
-    ``StudyView``'s: the TPE and GP samplers note their draws on a trial that is not there yet."""
+    """Returns parameters for trial ``number``; ``fixed`` ones are taken as given.
+
+    ``study`` must be a ``StudyView``: the TPE and GP samplers write notes to the trial, which does
+    not exist yet.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return suggest(_Proposal(study, sampler, _phantom(number), fixed or {}), space)
@@ -97,7 +100,7 @@ def propose(
 def whole_trial(
     params: Params, space: SearchSpace, user_attrs: Mapping[str, Any], started: Any
 ) -> FrozenTrial:
-    """A RUNNING trial with all its parameters, to be created in one commit."""
+    """Returns a RUNNING trial with all its parameters, to be created in one commit."""
     return FrozenTrial(
         number=NO_TRIAL,
         trial_id=NO_TRIAL,

@@ -1,4 +1,4 @@
-"""The study read by somebody who is not its writer: during a sweep, after it, after a crash."""
+"""Reads a study without being its writer: during a sweep, after it, or after a crash."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from jamba_ray.study.trial_index import record
 
 @dataclass(frozen=True)
 class StudyReading:
-    """What a study held at one moment."""
+    """Holds the content of a study at one moment."""
 
     trials: tuple[TrialRecord, ...]
     """By number; those without an end are running (or their sweep was killed)."""
@@ -42,8 +42,7 @@ class StudyReading:
 
 
 def read_study(path: Path) -> StudyReading:
-    """Read a study (or the ``study.db`` of an earlier version beside it) without a lock and without
-    leaving a trace.
+    """Reads a study (or an earlier version's ``study.db`` beside it), without a lock or a change.
 
     Raises:
         StorageError: There is no study at ``path``, or it is damaged.
@@ -76,13 +75,13 @@ def read_study(path: Path) -> StudyReading:
 
 
 def has_study(path: Path) -> bool:
-    """Whether a study has begun here, by this version or an earlier one."""
+    """Says whether a study has begun here, by this version or an earlier one."""
     files = (path, recovery.copy_of(path), old_study.path_beside(path))
     return any(file.exists() for file in files)
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether a driver holds the study's lease."""
+    """Says whether a driver holds the study's lease."""
     try:
         lease.check_free(path)
     except RunExistsError:

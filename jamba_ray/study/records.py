@@ -1,4 +1,4 @@
-"""What the search says of its trials: plain values that travel between processes."""
+"""Defines the study's answers and records as plain values that can be sent between processes."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ State = Literal["complete", "pruned", "failed", "running"]
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """A trial to be trained."""
+    """Holds a trial that is to be trained."""
 
     number: int
     params: Params
     shape: Params
     """The structural part of ``params``; trials of one shape can share a stack."""
     step: int = 0
-    """Reports that the study has of it: if any, its newest checkpoint is to be continued."""
+    """Reports that the study has of it; above 0 it continues from its newest checkpoint."""
     saved: int = 0
-    """Step of its newest checkpoint as far as the study knows; 0: it knows of none."""
+    """Step of its newest checkpoint that the study knows of; 0: none."""
 
     @property
     def resumed(self) -> bool:
-        """Whether it was begun before."""
+        """Says whether the trial was begun before."""
         return self.step > 0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the study says when asked for work."""
+    """Holds the study's answer to a runner that asks for work."""
 
     spec: TrialSpec | None = None
     ended: str | None = None
@@ -44,7 +44,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Paying:
-    """What a runner found to pay for the trials of one shape."""
+    """Holds what a runner measured about training the trials of one shape in stacks."""
 
     size: int
     """Trials at a time."""
@@ -58,8 +58,7 @@ class Paying:
 
 @dataclass(frozen=True)
 class Packing:
-    """How the runners of a study train the trials of one shape: the same for all, once it is known,
-    and after a resume."""
+    """Holds how all runners train the trials of one shape, once that is measured."""
 
     size: int
     """Trials at a time."""
@@ -70,7 +69,7 @@ class Packing:
 
 @dataclass(frozen=True)
 class ReportLine:
-    """One report of a running trial."""
+    """Holds one report of a running trial."""
 
     number: int
     step: int
@@ -87,7 +86,7 @@ class ReportLine:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial as the study holds it: a row of ``trials.parquet``."""
+    """Holds one trial as the study knows it: a row of ``trials.parquet``."""
 
     number: int
     state: State
@@ -112,7 +111,7 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class RunningTrial:
-    """A trial that a runner is training now."""
+    """Holds a trial that a runner is training now."""
 
     number: int
     params: Params
@@ -128,7 +127,7 @@ class RunningTrial:
 
 @dataclass(frozen=True)
 class SweepProgress:
-    """A sweep at one moment, for a display."""
+    """Holds the state of a sweep at one moment, for a display."""
 
     n_trials: int
     """Trials that the sweep will have, if nothing ends it sooner."""
@@ -149,22 +148,22 @@ class SweepProgress:
     earlier_s: float = 0.0
     """Seconds that earlier sessions ran."""
     trouble: str | None = None
-    """What the sweep waits for: 'the store refuses (...): trying again, 12 of 60 s'."""
+    """What the sweep waits for, such as 'the store refuses (...): trying again, 12 of 60 s'."""
 
     @property
     def n_finished(self) -> int:
-        """Trials that are complete, pruned or failed."""
+        """Counts the trials that are complete, pruned or failed."""
         return sum(n for state, n in self.counts.items() if state != "running")
 
     @property
     def goodput(self) -> float:
-        """Share of the runners' wall time spent in forward, backward and optimizer."""
+        """Returns the share of the runners' wall time spent in forward, backward and optimizer."""
         return min(1.0, self.goodput_s / max(1e-9, self.elapsed_s * self.runners))
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """A sweep that ended by its own rule."""
+    """Holds the result of a sweep that ended by its own rule."""
 
     trials: tuple[TrialRecord, ...]
     best: TrialRecord | None
@@ -185,14 +184,14 @@ class SweepResult:
 
     @property
     def status(self) -> Literal["ok", "some_failed", "none_succeeded"]:
-        """The sweep in one word."""
+        """Returns the result of the sweep as one word."""
         if self.best is None:
             return "none_succeeded"
         return "some_failed" if self.counts.get("failed", 0) else "ok"
 
 
 def attributes(finish: TrialOutcome) -> dict[str, Any]:
-    """A trial's end as the strict JSON kept in the study."""
+    """Returns a trial's outcome as the strict JSON that the study stores."""
     return {
         "metrics": dict(finish.metrics),
         "best_step": finish.best_step,
@@ -206,10 +205,10 @@ def attributes(finish: TrialOutcome) -> dict[str, Any]:
 
 
 def to_text(specs: list[TrialSpec]) -> str:
-    """Members as one JSON text, which Tune passes on without looking into it."""
+    """Returns trials as one JSON text, which Tune passes on unread."""
     return json.dumps([dataclasses.asdict(spec) for spec in specs], allow_nan=False)
 
 
 def from_text(text: str) -> list[TrialSpec]:
-    """Inverse of ``to_text``."""
+    """Parses the text of ``to_text``."""
     return [TrialSpec(**member) for member in json.loads(text)]

@@ -1,4 +1,4 @@
-"""Opening a study that may be damaged: checked to the last bit, and made good from its copy.
+"""Opens a study that may be damaged: checks every line and repairs the journal from its copy.
 
 A commit that was cut off (the process died while it wrote) was not acknowledged and is removed. All
 else that is wrong with the journal is damage: each line that it lost is taken from the copy.
@@ -28,18 +28,18 @@ from jamba_ray.study.backend import JournalBackend
 STUDY_NAME = "jamba_ray"
 """The one study in a run's journal."""
 MAX_TAIL = 1_000_000
-"""What is looked at of what lies behind the last commit."""
+"""Most bytes that are read after the last commit."""
 _IDENTITY = b'"user_attr":{"identity":'
 
 
 def copy_of(path: Path) -> Path:
-    """Where the copy of a study lies."""
+    """Returns the path of a study's copy."""
     return path.with_name(f"{path.stem}.copy{path.suffix}")
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A study whose every line is as it was written."""
+    """Holds a study whose every line passed its check."""
 
     data: bytes
     end: Position
@@ -49,7 +49,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Opened:
-    """A study that is whole and whose lease was taken."""
+    """Holds what is known of a study after it was checked and its lease taken."""
 
     epoch: int
     """Of the lease, by which every commit is judged."""
@@ -60,7 +60,7 @@ class Opened:
 
 
 def open_for_writing(path: Path, direction: Direction) -> Opened:
-    """Take the study's lease, and make the study, or check it and make it good if need be.
+    """Takes the study's lease, then creates the study or checks and repairs it.
 
     Raises:
         RunExistsError: Another driver holds the lease.
@@ -80,7 +80,7 @@ def open_for_writing(path: Path, direction: Direction) -> Opened:
 
 
 def make_whole(path: Path) -> Whole:
-    """Check the journal and its copy, and make both whole. Only for whoever holds the lease.
+    """Checks the journal and its copy and repairs both; only the holder of the lease may call it.
 
     Raises:
         StorageError: The study is damaged and there is no good copy.
@@ -105,7 +105,7 @@ def make_whole(path: Path) -> Whole:
 
 
 def foreign(path: Path, tail: bytes) -> str | None:
-    """What to say of lines behind the last commit; None: they are a commit that was cut off."""
+    """Returns a sentence about lines after the last commit; None: they are an unfinished commit."""
     whole = [line for line in tail.split(b"\n")[:-1] if b'"op_code":' in line]
     n = sum(b',"sum":"' not in line for line in whole)
     if not n:
@@ -117,7 +117,7 @@ def foreign(path: Path, tail: bytes) -> str | None:
 
 
 def content(path: Path) -> Merged:
-    """What the journal and its copy hold together, for readers; nothing is changed."""
+    """Returns what the journal and its copy hold together, for readers; changes nothing."""
     main = _content(path)
     found = merge(main, b"")
     if found.end.size < len(main) or not main:
@@ -126,13 +126,13 @@ def content(path: Path) -> Merged:
 
 
 def copy_whole(path: Path) -> None:
-    """Write the copy anew; raises OSError."""
+    """Writes the copy anew; raises OSError."""
     write_whole(copy_of(path), _content(path))
 
 
 @contextlib.contextmanager
 def refused(path: Path) -> Iterator[None]:
-    """Turn an error of the disk into a sentence."""
+    """Turns an OSError of the disk into a StorageError with a sentence."""
     try:
         yield
     except OSError as error:
@@ -144,7 +144,7 @@ def refused(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replayed(path: Path) -> Iterator[None]:
-    """Turn an error of Optuna's, which reads what anybody may have written, into a sentence."""
+    """Turns an error that Optuna raises while it reads the journal into a StorageError."""
     try:
         yield
     except JambaError:
@@ -154,7 +154,7 @@ def replayed(path: Path) -> Iterator[None]:
 
 
 def unreadable(path: Path, why: str) -> StorageError:
-    """The error for a study that cannot be used as it is."""
+    """Returns the error for a study that is damaged and has no good copy."""
     return StorageError(
         f"the study must be intact, but {str(path)!r} is damaged ({why}) and there is no good "
         "copy beside it. Restore it from a copy, or start a new run."
@@ -166,7 +166,7 @@ def _is_begun(path: Path) -> bool:
 
 
 def _begin(path: Path, direction: Direction) -> tuple[str, ...]:
-    """Write the first commit: an empty study, or one that an earlier version kept in SQLite."""
+    """Writes the first commit: an empty study, or an earlier version's study from SQLite."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # Optuna announces each study on stderr.
     backend = JournalBackend()
     storage = JournalStorage(backend)
@@ -187,7 +187,7 @@ def _begin(path: Path, direction: Direction) -> tuple[str, ...]:
 
 
 def _restore(path: Path, main: bytes, found: Merged, lost: int) -> str:
-    """Put the whole file in the place of a damaged one; what was done."""
+    """Replaces a damaged file by the whole one and returns a sentence about it."""
     damage = _damage(path, main, found)
     kept = f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}" if main else ""
     if kept:
@@ -219,7 +219,7 @@ def _content(path: Path) -> bytes:
 
 
 def _identity(data: bytes) -> dict[str, Any]:
-    """The newest identity that was noted: what ``Study.user_attrs`` will say of it."""
+    """Returns the newest identity in the journal, as ``Study.user_attrs`` will have it."""
     at = data.rfind(_IDENTITY)
     if at < 0:
         return {}

@@ -1,4 +1,4 @@
-"""Notes what runners report of their trials and decides whether each trial goes on."""
+"""Notes the reports of runners and decides whether each trial continues."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Decision = Literal["continue", "prune", "stop"]
 
 
 class Reporting:
-    """Writes reports into the study and answers each with a decision. Commits nothing."""
+    """Writes reports into the study and answers each with a decision; does not commit."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Reporting:
         """Notes one report and returns what its trial is to do now."""
         live = self._trial_index.live.get(report.number)
         if live is None:
-            # It ended (its runner was given up for lost): whoever still trains it should not.
+            # It ended because its runner counted as lost: who still trains it must stop.
             return "stop"
         live.heard = self._clock()
         if live.spoilt is not None:

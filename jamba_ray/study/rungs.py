@@ -1,4 +1,4 @@
-"""ASHA's rungs, sorted: Optuna's decisions without a look at every trial for each of them.
+"""Decides ASHA's rungs as Optuna does, from sorted values instead of a look at every trial.
 
 ``optuna.pruners.SuccessiveHalvingPruner`` keeps what a trial scored at a rung as an attribute of
 the trial, and collects and sorts those of all trials for each decision: at 10,000 trials that is
@@ -22,11 +22,11 @@ _KEY = "completed_rung_"
 
 
 class Rungs:
-    """What trials scored at each rung.
+    """Holds the scores of trials at each rung and decides which trials continue.
 
     Args:
         first: Report step of the first rung; None: there are no rungs.
-        factor: One in so many goes on; the next rung comes after so many times the steps.
+        factor: One trial in ``factor`` continues; the next rung comes at ``factor`` times the step.
         direction: Of the objective.
         trials: Those that the study holds already.
     """
@@ -46,7 +46,9 @@ class Rungs:
                 self.note(key, value)
 
     def judge(self, trial: FrozenTrial) -> tuple[bool, dict[str, float]]:
-        """Whether a trial is to be pruned by its newest report, and the rungs that it came to.
+        """Returns whether a trial's newest report prunes it, and the rungs that it reached.
+
+        It changes nothing: a rung counts once ``note`` is called, after the study has stored it.
 
         Changes nothing: the rungs become true by ``note`` once the study holds them.
         """
@@ -66,17 +68,20 @@ class Rungs:
         return False, reached
 
     def note(self, key: str, value: float) -> None:
-        """A trial has this attribute now; what is no rung is passed over."""
+        """Adds a trial's attribute to the scores if it is a rung's; ignores any other."""
         if key.startswith(_KEY):
             insort(self._badness[key], badness(value, self._direction))
 
     def _goes_on(self, value: float, others: list[float]) -> bool:
-        """Whether ``value`` is in the best 1/``factor`` of it and the ``others`` (by badness, the
-        best first); the best of all goes on while there are too few. A tie goes on."""
+        """Says whether ``value`` is in the best 1/``factor`` of itself and the ``others``.
+
+        ``others`` are sorted by badness, the best first. While there are too few, the best one
+        continues. A tie continues.
+        """
         may_be_better = max(0, (len(others) + 1) // self._factor - 1)
         return bisect_left(others, badness(value, self._direction)) <= may_be_better
 
 
 def came_to_a_rung(trial: FrozenTrial) -> bool:
-    """Whether a trial was held against others, whatever came of it."""
+    """Says whether a trial was compared with others at a rung, whatever the decision was."""
     return f"{_KEY}0" in trial.system_attrs

@@ -1,16 +1,16 @@
-"""The trials that a sampler learns from: of a long study the best and the newest.
+"""Selects the trials that a sampler learns from: of a long study the best and the newest.
 
 TPE estimates two densities, one over the best trials (25 at most) and one over all others, whose
-weights fall with their age; what it costs grows with their number (0.43 s a suggestion at 10,000
-trials), and a Gaussian process costs the cube of it (17 s at 1,200 complete trials; 2 CPU cores,
-2026-11-21). So they are shown the best trials that there are, the newest ones, and those that run.
-The best are ranked as TPE ranks them: its first density is the one it would have from all trials.
+weights fall with their age. Its cost grows with the number of trials, and that of a Gaussian
+process with the cube of it (``tests/benchmarks/ten_thousand_trials.md``). So the sampler sees the
+best trials, the newest ones and the running ones. The best are ranked as TPE ranks them, so that
+its first density is the same as from all trials.
 
-To TPE a trial that runs is a bad one (constant liar), so that it proposes something else. Kept up
-to the trial's end, that would be wrong: what a rung pruned would be held to be better than what
-passed it and runs still, and where many train at a time that is most of what there is to learn
-from. So from its first rung on a running trial is shown with what it has reported, as a pruned one,
-which TPE ranks by how far it came and then by its last value.
+TPE counts a running trial as a bad one (constant liar), so that it proposes something else. To the
+trial's end that would be wrong: trials pruned at a rung would count as better than those that
+passed it and still run, and with many trials at a time these are most of what there is to learn
+from. So from its first rung on a running trial is shown as a pruned one with the values reported so
+far; TPE ranks it by its last step and then by its last value.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from jamba_ray.config.direction import Direction, badness
 from jamba_ray.study.rungs import came_to_a_rung
 
 NEWEST = {"tpe": 1000, "gp": 250}
-"""By sampler: finished trials that it learns from beside the best. The others have no use for any,
-or need the first trial."""
+"""By sampler: most finished trials that it learns from, beside the best. Other samplers learn from
+none, or need the first trial."""
 _BEST = 25
-"""As many as TPE takes for good, however many trials there are."""
+"""The most that TPE counts as good, however many trials there are."""
 _LEARNT_FROM = {
     "tpe": (TrialState.COMPLETE, TrialState.PRUNED),
     "gp": (TrialState.COMPLETE,),
@@ -36,7 +36,7 @@ _LEARNT_FROM = {
 
 
 class SamplerHistory:
-    """Kept in step with a study, whose trials alone decide what it holds.
+    """Keeps the numbers of the trials that a sampler learns from, updated with every trial.
 
     Args:
         sampler: ``sampler.name``.
@@ -53,7 +53,7 @@ class SamplerHistory:
         self._ranked: list[tuple[int, int, float, int]] = []
 
     def note(self, trial: FrozenTrial) -> None:
-        """A trial began, or it ended and is in its final state."""
+        """Adds a trial that began, or one that ended and is in its final state."""
         if trial.state == TrialState.RUNNING:
             self._running.add(trial.number)
             return
@@ -64,7 +64,7 @@ class SamplerHistory:
             del self._ranked[_BEST:]
 
     def of(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial] | None:
-        """The part of ``trials`` (all, by number) to be shown, by number; None: all as they are."""
+        """Returns those of all ``trials`` (by number) to show; None: all of them, unchanged."""
         if self._newest is None:
             return None
         is_long = len(self._finished) > self._newest
@@ -80,7 +80,7 @@ class SamplerHistory:
         return [as_pruned(trials[n]) if n in judged else trials[n] for n in shown]
 
     def _rank(self, trial: FrozenTrial) -> tuple[int, int, float, int]:
-        """Complete trials by value, then pruned ones by how far they came and their last value."""
+        """Returns a sort key: complete trials by value, then pruned ones by step and value."""
         if trial.state == TrialState.COMPLETE:
             return (0, 0, badness(trial.value or 0.0, self._direction), trial.number)
         step = trial.last_step
@@ -90,7 +90,7 @@ class SamplerHistory:
 
 
 def as_pruned(trial: FrozenTrial) -> FrozenTrial:
-    """A running trial as it would be if it ended now."""
+    """Returns a running trial as it would be if it were pruned now."""
     shown = copy.copy(trial)
     shown.state = TrialState.PRUNED
     return shown

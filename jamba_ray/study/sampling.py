@@ -1,8 +1,8 @@
-"""The sampler and the rungs of a sweep, from their sections.
+"""Makes the sampler and the rungs of a sweep from their configuration sections.
 
-A sampler is made anew for each suggestion, seeded by (sweep's seed, trial number, draw): its state
-is then a function of the study alone, so that a killed and resumed sweep proposes what an
-uninterrupted one would have.
+A sampler is made anew for each suggestion, seeded by (sweep's seed, trial number, draw). Its state
+is then a function of the study alone, so that a killed and resumed sweep proposes the same
+parameters as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_LISTED = 20_000
 def make_sampler(
     section: SamplerSection, space: SearchSpace, *, seed: int, number: int, draw: int
 ) -> BaseSampler:
-    """The sampler for one draw of one trial. ``grid`` has none: see ``grid_order``."""
+    """Returns the sampler for one draw of one trial; ``grid`` has none (see ``grid_order``)."""
     own = trial_seed(seed, number, draw)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -43,8 +43,8 @@ def make_sampler(
                 multivariate=section.multivariate,
                 # Conditional parameters are modelled jointly within each branch.
                 group=section.multivariate and conditional,
-                # Trials that no rung has judged count as bad, so that runners and members of a
-                # stack spread out; for the others see ``study.sampler_history``.
+                # Trials before their first rung count as bad, so that runners and members of a
+                # stack spread out; for later ones see ``study.sampler_history``.
                 constant_liar=True,
                 seed=own,
             )
@@ -74,16 +74,16 @@ def make_rungs(
     direction: Direction,
     trials: Iterable[FrozenTrial] = (),
 ) -> Rungs:
-    """ASHA with its first rung after ``min_rows`` rows, in steps of ``report_rows`` rows."""
+    """Returns ASHA's rungs; the first one is after ``min_rows`` rows."""
     first = None if section.name == "none" else first_rung(section, report_rows)
     return Rungs(first, section.reduction_factor, direction, trials)
 
 
 def first_rung(section: PrunerSection, report_rows: int) -> int:
-    """The report step of the first rung; three reports where ``min_rows`` is not given.
+    """Returns the report step of the first rung; 3 where ``min_rows`` is not given.
 
-    Three of sixteen: after two, on the synthetic data, all trials scored alike (0.59-0.60, final
-    values 0.89-0.93), so that the rung drew lots.
+    After two of sixteen reports trials scored too much alike
+    (``tests/benchmarks/stack_quality.md``).
     """
     if section.min_rows is None:
         return 3
@@ -91,7 +91,7 @@ def first_rung(section: PrunerSection, report_rows: int) -> int:
 
 
 def rung_steps(section: PrunerSection, report_rows: int, n_reports: int) -> list[int]:
-    """The report steps at which a trial of ``n_reports`` reports may be stopped."""
+    """Returns the report steps at which a trial of ``n_reports`` reports may be stopped."""
     if section.name == "none":
         return []
     first = first_rung(section, report_rows)
@@ -100,12 +100,12 @@ def rung_steps(section: PrunerSection, report_rows: int, n_reports: int) -> list
 
 
 def trial_seed(seed: int, number: int, draw: int) -> int:
-    """An unsigned 32-bit seed that differs for each trial and draw."""
+    """Returns an unsigned 32-bit seed that differs for each trial and draw."""
     return int(np.random.SeedSequence([seed, number, draw]).generate_state(1)[0])
 
 
 def listed(space: SearchSpace) -> list[Params] | None:
-    """Every parameter set, or None where there are too many (or infinitely many)."""
+    """Returns every parameter set, or None where there are more than ``MAX_LISTED``."""
     found: list[Params] = []
     for params in space.grid():
         if params is None or len(found) >= MAX_LISTED:
@@ -115,7 +115,7 @@ def listed(space: SearchSpace) -> list[Params] | None:
 
 
 def grid_order(space: SearchSpace, seed: int) -> list[Params]:
-    """The grid in an order shuffled by ``seed``, so that a part of it already covers the space.
+    """Returns the grid in an order shuffled by ``seed``, so that a part of it covers the space.
 
     Raises:
         ConfigError: Some parameter is continuous, or the grid is too large to be listed.
@@ -135,12 +135,12 @@ def grid_order(space: SearchSpace, seed: int) -> list[Params]:
 
 
 def key_of(params: Params) -> str:
-    """A text equal for equal parameter sets (True and 1 differ)."""
+    """Returns a text that is equal for equal parameter sets (True and 1 differ)."""
     return repr(sorted((path, type(v).__name__, _rounded(v)) for path, v in params.items()))
 
 
 def _rounded(value: Scalar) -> Scalar:
-    """0.1 + 0.1 + 0.1 is 0.3: sums of steps carry rounding errors."""
+    """Removes the rounding errors of sums of steps: 0.1 + 0.1 + 0.1 becomes 0.3."""
     return float(f"{value:.12g}") if isinstance(value, float) else value
 
 

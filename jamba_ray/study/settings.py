@@ -1,4 +1,4 @@
-"""What a study needs to know of its sweep, and how that follows from the configuration."""
+"""Defines what a study needs to know of its sweep, and derives it from the configuration."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BATCHES_A_REPORT = 8
 
 @dataclass(frozen=True)
 class StudySettings:
-    """The part of a sweep's configuration that its study acts on."""
+    """Holds the part of a sweep's configuration that its study needs."""
 
     space: SearchSpace
     objective: str
@@ -56,16 +56,18 @@ class StudySettings:
     allow_config_change: bool = False
     allow_data_change: bool = False
     hang_timeout_s: float | None = None
-    """A trial whose runner died after so long without a report is said to have hung."""
+    """A trial whose runner died after this many seconds without a report counts as hung."""
     patience_s: float = 60.0
-    """A disk that refuses is tried again for so long."""
+    """Seconds for which a failed write to disk is retried."""
     first: tuple[Params, ...] = ()
-    """Tried first, when the study is new."""
+    """Parameters of the first trials of a new study."""
 
 
 def stack_size(config: SweepConfig, space: SearchSpace, runners: int) -> int:
-    """Trials that a runner may train at a time: trees and trials of several processes train
-    alone."""
+    """Returns how many trials a runner may train at a time.
+
+    Tree models and trials of several processes train alone.
+    """
     names = next((values(p.leaf) for p in space.parameters if p.path == "model.name"), None)
     trained_by = {TRAINERS.get(str(name)) for name in names or [config.model.name]}
     stackable = config.workers_per_trial == 1 and "gradient" in trained_by
@@ -73,7 +75,7 @@ def stack_size(config: SweepConfig, space: SearchSpace, runners: int) -> int:
 
 
 def begin_with(config: SweepConfig, device: str) -> int | None:
-    """With how many trials at a time a sweep begins; None: with what was asked for."""
+    """Returns how many trials a sweep first trains at a time; None: ``trials_per_runner``."""
     if config.trials_per_runner != "auto":
         return None
     return 1 if device == "cpu" else config.sampler.n_startup_trials
@@ -87,7 +89,7 @@ def study_settings(
     runners: int,
     first: tuple[Params, ...] = (),
 ) -> StudySettings:
-    """What the study has to know of a sweep."""
+    """Returns the settings of a sweep's study."""
     return StudySettings(
         space=space,
         objective=config.objective,
@@ -113,7 +115,7 @@ def study_settings(
 
 
 def _data_in_words(data: PreparedData) -> dict[str, Any]:
-    """What a user can compare where the rows are not the same."""
+    """Returns a description of the data that a user can compare where the rows differ."""
     schema = data.schema
     return {
         "data: training rows": len(data.train),
@@ -124,7 +126,7 @@ def _data_in_words(data: PreparedData) -> dict[str, Any]:
 
 
 def report_rows(base: TrialConfig, n_train: int) -> int:
-    """Rows between reports, the same for all trials so that rungs mean the same for all.
+    """Returns the rows between reports, the same for all trials so that rungs are comparable.
 
     Whole batches, where that makes little difference: trials that joined a stack late would
     otherwise report one batch before or after the others, and judge and wait for each other twice.
@@ -137,7 +139,7 @@ def report_rows(base: TrialConfig, n_train: int) -> int:
 
 
 def base_config(config: SweepConfig, n_train: int) -> TrialConfig:
-    """What all trials share, ``report_rows`` settled."""
+    """Returns the configuration that all trials share, with ``report_rows`` set."""
     base = config.trial()
     training = base.training.model_copy(update={"report_rows": report_rows(base, n_train)})
     return base.model_copy(update={"training": training})

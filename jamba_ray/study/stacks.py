@@ -1,21 +1,21 @@
-"""How large stacks may be, so that training many trials at a time costs the search no quality.
+"""Limits the size of stacks, so that training many trials at a time costs the search no quality.
 
-A stack trains trials of one shape. Its first trial is the sampler's choice as ever; that fixes the
-structural parameters, and the companions' other parameters are sampled like any trial's. Running
-trials that no rung has judged yet count as bad (constant liar), so that they spread; the others
-count with what they reported (``study.sampler_history``). What would starve the sampler is bounded:
+A stack trains trials of one shape. The sampler chooses the first trial, which fixes the structural
+parameters; the other parameters of the stack's trials are sampled as usual. Running trials before
+their first rung count as bad (constant liar), so that they spread; later ones count with what they
+reported (``study.sampler_history``). The limits keep the sampler supplied with results:
 
-- At most a sixteenth of the study's trials train at a time in one runner, and an eighth in all of
-  those begun so far: the others are proposed from results. So stacks grow with the sweep. On CPUs
-  it begins trial by trial; on a GPU, where several take as long as one, with as many as the sampler
-  has startup trials, which are drawn without a look at results.
-- Where there are shapes to choose from, the first stacks explore them: as many as the sampler has
-  startup trials, each of a shape that was not tried while there is one, and of at most a sixteenth
-  of the trials. Later ones are of the shape that the sampler chooses and have at most an eighth,
-  trials that joined late included.
+- One runner trains at most a sixteenth of the study's trials at a time, and all runners together
+  an eighth of those begun so far. So stacks grow with the sweep. On CPUs a sweep begins trial by
+  trial; on a GPU, where several trials take as long as one, with as many as the sampler has
+  startup trials, which are drawn without a look at results.
+- Where there are shapes to choose from, the first stacks explore them: as many stacks as the
+  sampler has startup trials, each of a shape that was not tried while there is one, and of at most
+  a sixteenth of the trials. Later stacks have the shape that the sampler chooses and at most an
+  eighth of the trials, trials that joined late included.
 
-At equal budget this finds what trial by trial finds; stacks that do not grow pay up to a sixth more
-reports, and without exploration they find less (``tests/benchmarks/stack_quality.md``).
+At equal budget this finds what training trial by trial finds; stacks that do not grow need up to a
+sixth more reports, and without exploration they find less (``tests/benchmarks/stack_quality.md``).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _AT_A_TIME = 16
 OVER_ALL = 8
-"""One in so many trials begun may train, over all runners."""
+"""One in this many begun trials may train at a time, over all runners."""
 _SHARE = 8
 _EXPLORING = 16
 _LARGEST = 64
@@ -41,7 +41,7 @@ _TRAINED = 0.5
 def most_at_a_time(
     trials_per_runner: int | Literal["auto"], n_trials: int, runners: int, *, stackable: bool
 ) -> int:
-    """Trials that one runner may train at a time; what was asked for is done."""
+    """Returns how many trials one runner may train at a time; a number set by the user is kept."""
     if not stackable:
         return 1
     if trials_per_runner != "auto":
@@ -50,7 +50,7 @@ def most_at_a_time(
 
 
 def at_a_time_now(size: int, n_begun: int, runners: int, begin_with: int | None) -> int:
-    """Trials that a runner may train at a time after so many of the study were begun.
+    """Returns how many trials a runner may train at a time after ``n_begun`` trials were begun.
 
     Args:
         size: Trials that it trains at a time in the end.
@@ -62,27 +62,27 @@ def at_a_time_now(size: int, n_begun: int, runners: int, begin_with: int | None)
 
 
 def trials_in_stack(space: SearchSpace, n_trials: int, size: int, *, exploring: bool) -> int:
-    """Trials that a stack of ``size`` at a time may have in all."""
+    """Returns how many trials a stack may have in all, if ``size`` of them train at a time."""
     if not has_shapes(space):
         return n_trials
     if size > max(1, n_trials // _SHARE):
-        return size  # as was asked for
+        return size  # a size that the user set
     return max(1, n_trials // (_EXPLORING if exploring else _SHARE))
 
 
 def has_shapes(space: SearchSpace) -> bool:
-    """Whether trials may differ in shape."""
+    """Says whether trials may differ in shape."""
     return not all(parameter.stackable for parameter in space.parameters)
 
 
 def steps_to_come(
     space: SearchSpace, n_trials: int, n_batches: int, runners: int, size: int, *, pruned: bool
 ) -> int:
-    """Optimizer steps that a runner can expect to make with trials of one shape in the whole sweep.
+    """Returns the optimizer steps that a runner can expect in the whole sweep for one shape.
 
     Shapes are taken to be equally frequent, and as many as there are trials where a structural
     parameter is continuous. Successive halving trains about half of what all trials would take
-    (57 % of 128 trials over 16 reports, 2026-11-25).
+    (``tests/benchmarks/stack_quality.md``).
 
     Args:
         n_batches: Batches of a trial that runs to its end.
@@ -98,9 +98,9 @@ def steps_to_come(
 def chosen(
     found: Paying, space: SearchSpace, n_trials: int, runners: int, *, pruned: bool
 ) -> Packing:
-    """How a shape is trained, given what a runner found: compiled where the steps to come repay it.
+    """Chooses how a shape is trained from a runner's measurements: compiled if the steps repay it.
 
-    Args: see ``steps_to_come``.
+    The other arguments are those of ``steps_to_come``.
     """
 
     def of(size: int) -> Packing:
@@ -113,12 +113,12 @@ def chosen(
 
 
 def repays_compiling(found: Paying, packing: Packing) -> bool:
-    """Whether the steps to come with ``packing`` repay compiling it."""
+    """Says whether the expected steps with ``packing`` repay the time of compiling it."""
     return found.compiled is not None and packing.steps >= found.compiled[1]
 
 
 def packing(study: optuna.Study, shape: str) -> Packing | None:
-    """What a runner found to pay for a shape; None: none has measured yet."""
+    """Returns the measured packing of a shape; None: no runner has measured it yet."""
     known = study.user_attrs.get("packing", {}).get(shape)
     return None if known is None else Packing(int(known["size"]), int(known["steps"]))
 
@@ -126,7 +126,7 @@ def packing(study: optuna.Study, shape: str) -> Packing | None:
 def keep_packing(
     study: optuna.Study, shape: str, found: Packing, rows_per_s: Mapping[str, float]
 ) -> None:
-    """Keep in the study what a runner measured, unless another one was first."""
+    """Stores a runner's measurement in the study, unless another runner's is stored already."""
     known = study.user_attrs.get("packing", {})
     if shape not in known:
         entry = {"size": found.size, "steps": found.steps, "rows_per_s": dict(rows_per_s)}

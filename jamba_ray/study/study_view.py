@@ -1,4 +1,4 @@
-"""A study as a sampler sees it: all of its trials or some, and notes on them are dropped."""
+"""Shows a sampler all trials of a study or some of them, and ignores what the sampler writes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 
 class StudyView:
-    """A storage that reads through, except for what samplers note on trials for other processes:
-    there are none, and the trial will be created whole."""
+    """Reads through to a storage, but ignores the notes that samplers write on trials.
+
+    The notes are for other processes, of which there are none, and for a trial that does not exist
+    yet.
+    """
 
     def __init__(self, storage: Any, trials: Sequence[FrozenTrial] | None) -> None:
         self._storage, self._trials = storage, trials
@@ -23,21 +26,23 @@ class StudyView:
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> Sequence[FrozenTrial]:
-        """Those that are to be seen."""
+        """Returns the trials that the sampler may see."""
         if self._trials is None:
             found: Sequence[FrozenTrial] = self._storage.get_all_trials(study_id, deepcopy, states)
             return found
         return [t for t in self._trials if states is None or t.state in states]
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """Drop the note."""
+        """Ignores the note."""
 
 
 def view(
     study: optuna.Study, storage: BaseStorage, trials: Sequence[FrozenTrial] | None = None
 ) -> optuna.Study:
-    """Returns the study in ``storage`` as it is now (``Study`` caches its list of trials), or with
-    these ``trials`` alone."""
+    """Returns the study in ``storage`` as it is now, or with these ``trials`` alone.
+
+    A new object is needed because ``Study`` caches its list of trials.
+    """
     make: Callable[..., optuna.Study] = optuna.Study
     return make(
         study_name=study.study_name,

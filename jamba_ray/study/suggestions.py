@@ -1,5 +1,7 @@
-"""Parameters for the next new trial: enqueued ones first, then what the sampler says, never twice
-what was tried while something else is left."""
+"""Chooses the parameters of the next new trial: enqueued ones first, then the sampler's.
+
+No parameter set is tried twice while an untried one is left.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,11 @@ from jamba_ray.study.settings import StudySettings
 from jamba_ray.study.study_view import view
 
 _MAX_DRAWS = 8
-"""A draw that was tried before is drawn again at most so often."""
+"""Most draws for one trial, if each draw was tried before."""
 
 
 class Suggestions:
-    """What to try next in ``study``; a function of the study and the settings alone."""
+    """Chooses what to try next in ``study``, from the study and the settings alone."""
 
     def __init__(self, study: optuna.Study, storage: BaseStorage, settings: StudySettings) -> None:
         self._study, self._storage, self._settings = study, storage, settings
@@ -38,16 +40,16 @@ class Suggestions:
         self.n_combinations = None if everything is None else len(everything)
         """How many parameter sets there are; None where there are too many to list."""
         self._left = None if everything is None else {sampling.key_of(p): p for p in everything}
-        """Those that no trial has, in their order."""
+        """The parameter sets that no trial has, in order."""
         self._tried: set[str] = set()
         self._history = SamplerHistory(
             settings.sampler.name, settings.sampler.n_startup_trials, settings.direction
         )
         self._n_begun = self._n_taken = 0
-        """Of what was enqueued, so much has its trial."""
+        """The second counts the enqueued parameter sets that have a trial."""
 
     def note(self, trial: FrozenTrial) -> None:
-        """A trial began, or it ended and is in its final state."""
+        """Takes note of a trial that began, or of one that ended and is in its final state."""
         if trial.number >= self._n_begun:
             self._n_begun = trial.number + 1
             key = sampling.key_of(dict(trial.params))
@@ -58,7 +60,7 @@ class Suggestions:
         self._history.note(trial)
 
     def enqueue(self, params: Mapping[str, Scalar]) -> None:
-        """Try these values in the next new trial; parameters not given are sampled.
+        """Uses these values in the next new trial; parameters not given are sampled.
 
         Raises:
             ConfigError: A path is no parameter of the space, or a value is not in its range.
@@ -76,7 +78,7 @@ class Suggestions:
         self._study.set_user_attr("enqueued", [*self._enqueued(), dict(params)])
 
     def exhausted(self) -> str | None:
-        """Why there is nothing more to try, as a sentence's end; None: there is."""
+        """Returns why nothing is left to try, as the end of a sentence; None: something is."""
         if self._left is None or self._left or self._n_taken < len(self._enqueued()):
             return None
         return f"all {self.n_combinations} parameter sets of the search space have been tried"
@@ -84,7 +86,10 @@ class Suggestions:
     def next(
         self, number: int, *, shape: Params | None = None, joins: bool = False
     ) -> tuple[Params | None, dict[str, Any]]:
-        """Parameters of a new trial (None: all were tried), and marks to keep with it.
+        """Returns parameters for a new trial (None: none is left) and attributes to store.
+
+        If ``shape`` is given, its structural parameters are fixed to it. ``joins`` says that the
+        trial is to join a stack; enqueued parameters begin a stack of their own.
 
         ``shape``: its structural parameters are these. ``joins``: it is to join a stack; what was
         enqueued does not, it begins one.
@@ -116,7 +121,7 @@ class Suggestions:
         return params, {}
 
     def new_shape(self, number: int, tried: Sequence[Params]) -> Params:
-        """The structural parameters of a random trial, if possible none that were ``tried``."""
+        """Returns the structural parameters of a random trial, if possible untried ones."""
         shape: Params = {}
         for draw in range(_MAX_DRAWS):
             seed = sampling.trial_seed(self._settings.seed, number, _MAX_DRAWS + 1 + draw)

@@ -1,7 +1,8 @@
-"""The study: its one writer, which notes what runners tell and judges it. No Ray.
+"""Writes the study: notes what runners report and answers with decisions; has no Ray.
 
-Every method that changes something commits before it returns, and may be called again with the same
-arguments (a reply can be lost): the second call changes nothing and gives the same answer.
+There is one writer. Every method that changes something commits before it returns, and may be
+called again with the same arguments (a reply can be lost): the second call changes nothing and
+gives the same answer.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ from jamba_ray.study.suggestions import Suggestions
 from jamba_ray.study.trial_index import Live, TrialIndex, record
 
 _MAX_LOSSES = 1
-"""A trial whose runner is lost is continued elsewhere so often, then it fails."""
+"""How often a trial is continued after the loss of its runner; then it fails."""
 _OUTDATED = "the run went on with other settings or data than this trial was begun with"
 
 
 @dataclass(frozen=True)
 class Noted:
-    """Reports that are in memory, and not on the disk yet."""
+    """Holds the decisions on reports that are in memory and not yet on the disk."""
 
     decisions: list[Decision]
     upto: int
-    """What has to be committed first."""
+    """The seal to commit before the decisions are sent."""
 
 
 class SweepStudy:
@@ -123,13 +124,18 @@ class SweepStudy:
     # -- asked by the searcher ---------------------------------------------------------------
 
     def ask(self, ticket: str) -> Answer:
-        """A trial for the runner that holds ``ticket``, or why there is none."""
+        """Returns a trial for the runner that holds ``ticket``, or the reason why there is none."""
         answer = self._assignment.ask(ticket)
         self._journal.commit()
         return answer
 
     def fill(self, ticket: str, size: int, *, new: bool = True) -> list[TrialSpec]:
-        """The trials of the runner that holds ``ticket``, after others of their shape were added.
+        """Adds trials of the same shape to those of the runner of ``ticket``; returns all.
+
+        Up to ``size`` trials: first those of that shape that wait for a runner, then, if ``new``,
+        new ones. New ones are not added while trials of other shapes wait, nor beyond this runner's
+        share of the remaining trials, nor beyond what ``study.stacks`` allows. A trial whose runner
+        was lost trains alone, so that it cannot end other trials too.
 
         They are made up to ``size``, by trials of that shape which wait for a runner and then, if
         ``new``, by new ones: not while trials of other shapes wait, not beyond this runner's share
@@ -141,11 +147,11 @@ class SweepStudy:
         return specs
 
     def packing(self, shape: str) -> Packing | None:
-        """What a runner found to pay for a shape; None: none has measured yet."""
+        """Returns the measured packing of a shape; None: no runner has measured it yet."""
         return stacks.packing(self._study, shape)
 
     def keep_packing(self, shape: str, found: Paying) -> Packing:
-        """Keep what a runner measured, for all runners and sessions; the first one's is kept."""
+        """Stores a runner's measurement for all runners and sessions; the first one wins."""
         s = self._settings
         pruned = s.pruner.name != "none"
         chosen = stacks.chosen(found, s.space, s.n_trials, s.runners, pruned=pruned)
@@ -154,9 +160,11 @@ class SweepStudy:
         return self.packing(shape) or chosen
 
     def lost(self, ticket: str, why: str, *, charged: bool = True) -> None:
-        """The runner of ``ticket`` died: each of its trials is continued once, then failed; not
-        ``charged`` (its node went, which is no trial's fault): always continued. Which one of a
-        stack hung is seen when each goes on alone."""
+        """Continues each trial of a lost runner once; at the second loss the trial fails.
+
+        If not ``charged`` (the node was lost, which no trial caused), the trials are always
+        continued. Which trial of a stack hung shows when each of them continues alone.
+        """
         held = self._trial_index.holders(ticket)
         for number in held:
             live = self._trial_index.live[number]
@@ -174,36 +182,41 @@ class SweepStudy:
         self._journal.commit()
 
     def spoil(self, why: str) -> None:
-        """No more trials, and those that run fail at their next report: their data changed."""
+        """Starts no more trials and fails running ones at their next report: the data changed."""
         self._ending.spoil(why)
         for live in self._trial_index.live.values():
             live.spoilt = live.spoilt or why
 
     def enqueue(self, params: Mapping[str, Scalar]) -> None:
-        """See ``Suggestions.enqueue``."""
+        """Uses these values in the next new trial (see ``Suggestions.enqueue``)."""
         self._suggestions.enqueue(params)
         self._journal.commit()
 
     # -- told by the runners -------------------------------------------------------------------
 
     def report(self, reports: Sequence[ReportLine]) -> list[Decision]:
-        """Note one report each of some trials; what each is to do now."""
+        """Notes one report of each of some trials and returns a decision for each."""
         noted = self.note_reports(reports)
         self.commit(noted.upto)
         return noted.decisions
 
     def note_reports(self, reports: Sequence[ReportLine]) -> Noted:
-        """``report`` without its commit: the decisions may be told after ``commit(upto)``."""
+        """Notes reports without a commit: call ``commit(upto)`` before sending the decisions."""
         decisions = [self._reporting.note(report) for report in reports]
         return Noted(decisions, self._journal.seal())
 
     def commit(self, upto: int) -> None:
-        """See ``StudyJournal.commit``; the only method that other threads may call meanwhile."""
+        """Makes changes durable (see ``StudyJournal.commit``).
+
+        It is the only method that other threads may call at the same time.
+        """
         self._journal.commit(upto)
 
     def saved(self, number: int, step: int) -> None:
-        """A running trial has a resumable checkpoint at ``step`` now: should it be gone when the
-        trial is continued, that is noticed."""
+        """Notes that a running trial has a resumable checkpoint at ``step``.
+
+        If the checkpoint is missing when the trial is continued, the loss is noticed.
+        """
         live = self._trial_index.live.get(number)
         if live is not None and live.saved != step:
             self._storage.set_trial_user_attr(live.trial_id, "saved", step)
@@ -211,7 +224,7 @@ class SweepStudy:
             self._journal.commit()
 
     def finish(self, finish: TrialOutcome) -> None:
-        """Note how a trial ended. A value that is no finite number makes a complete trial fail."""
+        """Notes how a trial ended; a complete trial fails if its value is not a finite number."""
         self._finish(finish)
         self._journal.commit()
 
@@ -234,7 +247,11 @@ class SweepStudy:
     # -- read by the driver ------------------------------------------------------------------
 
     def progress(self, after: int = 0) -> SweepProgress:
-        """The sweep now; ``finished`` holds those after the first ``after`` to finish."""
+        """Returns the progress of the sweep.
+
+        ``finished`` has the trials after the first ``after`` ones, in the order in which they
+        finished.
+        """
         trial_index, n = self._trial_index, self._settings.n_trials
         return SweepProgress(
             n_trials=min(n, self._suggestions.n_combinations or n),
@@ -251,43 +268,42 @@ class SweepStudy:
         )
 
     def nothing_left(self) -> str | None:
-        """See ``Ending.nothing_left``."""
+        """Returns why there is no work left; None: there may be some."""
         return self._ending.nothing_left()
 
     def records(self) -> list[TrialRecord]:
-        """Every trial by number, unfinished ones as running."""
+        """Returns every trial by number, unfinished ones as running."""
         return [record(trial) for trial in self._study.get_trials(deepcopy=False)]
 
     def standing(self, keep: int) -> tuple[list[int], list[int]]:
-        """(the best ``keep`` complete trials, all finished trials), for the checkpoint store."""
+        """Returns (the best ``keep`` complete trials, all finished ones) for the checkpoints."""
         return self._trial_index.ranked(keep), sorted(self._trial_index.records)
 
     def give_up(self, why: str) -> None:
-        """Fail the trials that never ended."""
+        """Fails the trials that never ended."""
         for number in list(self._trial_index.live):
             self._finish(TrialOutcome(number=number, state="failed", reason=why))
         self._journal.commit()
 
     def keep_note(self, sentence: str) -> None:
-        """Keep a sentence that a user should read, for this session's summary and later ones."""
+        """Stores a sentence for the summaries of this session and later ones."""
         kept: list[str] = self._study.user_attrs.get("notes", [])
         if sentence not in kept:
             self._study.set_user_attr("notes", [*kept, sentence])
             self._journal.commit()
 
     def notes(self) -> list[str]:
-        """Sentences a user should read: what was found damaged, what was changed on resume, and
-        what was kept."""
+        """Returns sentences for the user: damage, changes on resume, and stored notes."""
         return [*self._journal.notes, *self._notes, *self._study.user_attrs.get("notes", [])]
 
     def close(self) -> None:
-        """Release the file."""
+        """Closes the file."""
         self._journal.close()
 
     # -- opening -----------------------------------------------------------------------------
 
     def _check_identity(self) -> bool:
-        """Whether the run goes on with other settings or data than it was begun with."""
+        """Returns whether the run continues with other settings or data than it was begun with."""
         s = self._settings
         mine = identity.identity(s)
         known = self._study.user_attrs.get("identity")
@@ -307,7 +323,7 @@ class SweepStudy:
     # -- finishing ---------------------------------------------------------------------------
 
     def _judged(self, finish: TrialOutcome, live: Live) -> TrialOutcome:
-        """``finish`` as the study sees it: what is no finite number cannot be complete."""
+        """Returns the outcome as the study stores it: a complete trial needs a finite value."""
         state, reason = finish.state, finish.reason
         if live.spoilt is not None:
             state, reason = "failed", reason if finish.state == "failed" else live.spoilt

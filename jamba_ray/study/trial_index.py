@@ -1,4 +1,4 @@
-"""The study's trials in memory: those that run, those that ended, and the best of them."""
+"""Keeps the study's trials in memory: the running ones, the ended ones, and the best."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ _STATES: dict[TrialState, State] = {
 
 @dataclass
 class Live:
-    """A trial without an end yet."""
+    """Holds a trial that has not ended."""
 
     trial_id: int
     params: Params
     ticket: str
-    """Who trains it; empty: nobody, it waits for a runner."""
+    """The ticket of its runner; empty: it waits for a runner."""
     step: int = 0
     """Newest report in the study."""
     value: float | None = None
     """The objective at ``step``."""
     saved: int = 0
-    """Step of the newest checkpoint that its runner told of; 0: of none."""
+    """Step of the newest checkpoint that its runner reported; 0: none."""
     pruned_at: int | None = None
-    """The report at which the pruner said no."""
+    """The report at which the pruner stopped it; None: it was not stopped."""
     stack: int = 0
     """The first trial of the stack that it was begun in."""
     losses: int = 0
     """How often its runner was lost."""
     heard: float = math.inf
-    """When its runner was last heard of; unknown after the server was restarted."""
+    """When its runner last sent something; infinite: not since the server started."""
     spoilt: str | None = None
-    """Why it can only fail: it reported a value that is no number."""
+    """Why it must fail, such as a report that is not a number."""
     latest: ReportLine | None = None
     """Newest report in this session."""
     goodput_before: float = 0.0
-    """Goodput seconds that an earlier session had already."""
+    """Goodput seconds of earlier sessions."""
 
 
 @dataclass
 class TrialIndex:
-    """What the study holds, kept in step with it by ``SweepStudy``."""
+    """Holds the trials of the study in memory; ``SweepStudy`` keeps it up to date."""
 
     direction: Direction
     live: dict[int, Live] = field(default_factory=dict)
@@ -79,13 +79,13 @@ class TrialIndex:
 
     @property
     def n_begun(self) -> int:
-        """Trials there are; also the number of the next new one."""
+        """Counts the trials that were begun, which is also the number of the next new one."""
         return len(self.records) + len(self.live)
 
     def load(
         self, trials: list[FrozenTrial], session: str, trial_id_of: Callable[[int], int]
     ) -> None:
-        """Takes over what a study holds; trials of other sessions that did not end wait.
+        """Takes over the trials of a study; unfinished ones of other sessions wait for a runner.
 
         ``trial_id_of``: a trial's number -> its id in the storage.
         """
@@ -103,16 +103,16 @@ class TrialIndex:
                 self.waiting.append(trial.number)
 
     def is_among_first_stacks(self, stack: int, n: int) -> bool:
-        """Whether fewer than ``n`` stacks were begun before this one."""
+        """Says whether fewer than ``n`` stacks were begun before this one."""
         # Stacks were noted in the order in which they began: so are their names.
         return stack in itertools.islice(self.stacks, n)
 
     def holders(self, ticket: str) -> list[int]:
-        """Live trials of a ticket."""
+        """Returns the numbers of the live trials that have this ticket."""
         return [n for n, live in self.live.items() if ticket and live.ticket == ticket]
 
     def ended(self, number: int, done: TrialRecord) -> None:
-        """Move a trial from those that run to those that ended."""
+        """Moves a trial from the live ones to the ended ones."""
         live = self.live.pop(number)
         if number in self.waiting:
             self.waiting.remove(number)
@@ -120,7 +120,7 @@ class TrialIndex:
         self.note(done)
 
     def note(self, done: TrialRecord) -> None:
-        """Add a trial that ended."""
+        """Adds a trial that ended."""
         self.records[done.number] = done
         self.order.append(done.number)
         self._ended[done.state] += 1
@@ -134,7 +134,7 @@ class TrialIndex:
             self.best = done
 
     def too_many_failed(self, max_failed: int | None) -> str | None:
-        """See ``rules.too_many_failed``."""
+        """Returns why failures must end the sweep, or None (see ``end_rules.too_many_failed``)."""
         first = [
             self.records[n].state if n in self.records else "running"
             for n in range(min(end_rules.FIRST, self.n_begun))
@@ -142,7 +142,7 @@ class TrialIndex:
         return end_rules.too_many_failed(first, self._ended["failed"], max_failed)
 
     def counts(self) -> dict[State, int]:
-        """Trials by state."""
+        """Counts the trials by state."""
         return {
             "complete": self._ended["complete"],
             "pruned": self._ended["pruned"],
@@ -151,21 +151,21 @@ class TrialIndex:
         }
 
     def failures(self) -> dict[str, int]:
-        """Failed trials by reason, the most frequent first."""
+        """Counts the failed trials by reason, the most frequent first."""
         return dict(self._reasons.most_common())
 
     def ranked(self, n: int) -> list[int]:
-        """The best ``n`` complete trials, the best first."""
+        """Returns the numbers of the best ``n`` complete trials, the best first."""
         return [number for _, number in self._ranking[:n]]
 
     def running(self) -> tuple[RunningTrial, ...]:
-        """Trials that a runner trains now."""
+        """Returns the trials that a runner trains now."""
         return tuple(
             _running(n, live) for n, live in sorted(self.live.items()) if n not in self.waiting
         )
 
     def all_goodput_s(self) -> float:
-        """Goodput seconds of this session so far."""
+        """Returns the goodput seconds of this session so far."""
         return self.goodput_s + sum(
             max(0.0, live.latest.goodput_s - live.goodput_before)
             for live in self.live.values()
@@ -174,7 +174,7 @@ class TrialIndex:
 
 
 def record(trial: FrozenTrial) -> TrialRecord:
-    """A trial of Optuna's study as a record."""
+    """Returns a trial of Optuna's study as a record."""
     outcome: dict[str, Any] = trial.user_attrs.get("outcome", {})
     value = trial.value if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None
     return TrialRecord(
@@ -196,7 +196,7 @@ def record(trial: FrozenTrial) -> TrialRecord:
 
 
 def live_of(trial: FrozenTrial, trial_id: int) -> Live:
-    """A RUNNING trial of Optuna's study."""
+    """Returns a RUNNING trial of Optuna's study as a ``Live``."""
     step = trial.last_step or 0
     return Live(
         trial_id=trial_id,
@@ -212,7 +212,7 @@ def live_of(trial: FrozenTrial, trial_id: int) -> Live:
 
 
 def stack_of(trial: FrozenTrial) -> int:
-    """The first trial of the stack that a trial was begun in; its own number where it was that."""
+    """Returns the first trial of the stack that a trial was begun in, which may be itself."""
     return int(trial.user_attrs.get("stack", trial.number))
 
 

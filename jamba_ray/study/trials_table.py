@@ -1,4 +1,4 @@
-"""``trials.parquet``: one row a trial."""
+"""Writes ``trials.parquet``, which has one row for each trial."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ _LAST = ("epochs", "rows_seen", "seconds", "goodput_s", "reason", "checkpoint")
 
 
 def write_trials(folder: RunFolder, trials: Sequence[TrialRecord]) -> None:
-    """Write the run's ``trials.parquet``: number, state, value, params.*, val/*, epochs, rows_seen,
-    seconds, goodput_s, reason, checkpoint.
+    """Writes the run's ``trials.parquet``.
+
+    Columns: number, state, value, params.*, val/*, epochs, rows_seen, seconds, goodput_s, reason,
+    checkpoint.
 
     Raises:
-        StorageError: The disk does not take it.
+        StorageError: The file cannot be written.
     """
     buffer = io.BytesIO()
     pq.write_table(table(trials), buffer)
@@ -29,7 +31,7 @@ def write_trials(folder: RunFolder, trials: Sequence[TrialRecord]) -> None:
 
 
 def table(trials: Sequence[TrialRecord]) -> pa.Table:
-    """The rows as an Arrow table; a parameter of mixed types becomes JSON text."""
+    """Returns the trials as an Arrow table; a parameter of mixed types becomes JSON text."""
     paths = list(dict.fromkeys(path for t in trials for path in t.params))
     metrics = sorted({name for t in trials for name in t.metrics})
     columns: dict[str, Any] = {
