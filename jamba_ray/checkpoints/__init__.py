@@ -1,15 +1,17 @@
 """Checkpoints without pickle: safetensors, strict JSON and a SHA-256 manifest written last."""
 
 from jamba_ray.checkpoints.manifest import Kind, Manifest
-from jamba_ray.checkpoints.remote_folder import Patience, RemoteFolder
+from jamba_ray.checkpoints.remote_folder import RemoteFolder
 from jamba_ray.checkpoints.remote_store import RemoteCheckpointStore, read_published
 from jamba_ray.checkpoints.retention import Entry, deletable
+from jamba_ray.checkpoints.retry import Failure, Patience, retry
 from jamba_ray.checkpoints.snapshot import Snapshot
 from jamba_ray.checkpoints.store import CheckpointStore, Loaded, read_checkpoint
 
 __all__ = [
     "CheckpointStore",
     "Entry",
+    "Failure",
     "Kind",
     "Loaded",
     "Manifest",
@@ -20,4 +22,5 @@ __all__ = [
     "deletable",
     "read_checkpoint",
     "read_published",
+    "retry",
 ]

@@ -12,11 +12,11 @@ import random
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pyarrow.fs as fs  # type: ignore[import-untyped]
 
+from jamba_ray.checkpoints.retry import Failure, Patience, retry
 from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.errors import StorageError, StoreRefusedError
 
@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 10.0
 REQUEST_TIMEOUT_S = 60.0
+_PATIENCE = Patience()
 _PERMANENT = re.compile(
     r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY|SIGNATURE|UNRECOGNIZED_CLIENT|EXPIRED|"
     r"INVALID_CLIENT_TOKEN|METHOD_NOT_ALLOWED|bucket.{0,80}(not exist|not found)|"
@@ -31,23 +32,6 @@ _PERMANENT = re.compile(
     r"HTTP status (30\d|4(?!08|09|25|29)\d\d|501)",
     flags=re.I,
 )
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to go on asking a store that throttles or fails.
-
-    Full jitter (Brooker 2015, "Exponential backoff and jitter"): runners refused at the same moment
-    do not come back at the same moment.
-    """
-
-    deadline_s: float = 120.0
-    first_s: float = 0.2
-    longest_s: float = 15.0
-
-    def pause_s(self, attempt: int, chance: float) -> float:
-        """Seconds before attempt number ``attempt`` + 1 (from 1), ``chance`` being from [0, 1)."""
-        return chance * min(self.longest_s, self.first_s * 2.0 ** min(attempt, 30))
 
 
 class RemoteFolder:
@@ -68,7 +52,7 @@ class RemoteFolder:
         uri: StoreUri,
         endpoint: str | None = None,
         *,
-        patience: Patience = Patience(),
+        patience: Patience = _PATIENCE,
         answers_within_s: float = REQUEST_TIMEOUT_S,
         sleep: Callable[[float], None] = time.sleep,
         chance: Callable[[], float] = random.random,
@@ -88,7 +72,7 @@ class RemoteFolder:
             with self._files.open_output_stream(self._path(name)) as stream:
                 stream.write(data)
 
-        self._insist(f"write {self.uri}/{name}", put)
+        self._retry(f"write {self.uri}/{name}", put)
 
     def read(self, name: str, limit: int) -> bytes | None:
         """At most ``limit`` bytes of an object; None: there is none.
@@ -103,7 +87,7 @@ class RemoteFolder:
                 return content
 
         try:
-            return self._insist(f"read {self.uri}/{name}", get)
+            return self._retry(f"read {self.uri}/{name}", get)
         except FileNotFoundError:
             return None
 
@@ -115,9 +99,7 @@ class RemoteFolder:
         """
         base = self._path(below) if below else self.uri.path
         selector = fs.FileSelector(base, recursive=True, allow_not_found=True)
-        infos = self._insist(
-            f"list {self.uri}/{below}", lambda: self._files.get_file_info(selector)
-        )
+        infos = self._retry(f"list {self.uri}/{below}", lambda: self._files.get_file_info(selector))
         skip = len(self.uri.path) + 1
         return sorted(info.path[skip:] for info in infos if info.type == fs.FileType.File)
 
@@ -128,7 +110,7 @@ class RemoteFolder:
             StorageError: See ``write``.
         """
         try:
-            self._insist(
+            self._retry(
                 f"delete {self.uri}/{name}", lambda: self._files.delete_file(self._path(name))
             )
         except FileNotFoundError:
@@ -137,23 +119,22 @@ class RemoteFolder:
     def _path(self, name: str) -> str:
         return f"{self.uri.path}/{name}"
 
-    def _insist(self, what: str, call: Callable[[], T]) -> T:
-        """Call until it works, a refusal is final, or patience ends."""
-        begun, attempt = time.monotonic(), 0
-        while True:
-            attempt += 1
-            try:
-                return call()
-            except OSError as error:
-                if _PERMANENT.search(str(error)):
-                    raise StoreRefusedError(_sentence(what, error)) from error
-                if isinstance(error, FileNotFoundError):
-                    raise
-                waited = time.monotonic() - begun
-                pause = self._patience.pause_s(attempt, self._chance())
-                if waited + pause > self._patience.deadline_s:
-                    raise StorageError(_sentence(what, error, attempt, waited)) from error
-                self._sleep(pause)
+    def _retry(self, what: str, call: Callable[[], T]) -> T:
+        """Calls until it works, a refusal is final, or the patience is over."""
+
+        def failed(failure: Failure) -> None:
+            error = failure.error
+            if not isinstance(error, OSError):
+                raise error
+            if _PERMANENT.search(str(error)):
+                raise StoreRefusedError(_sentence(what, error)) from error
+            if isinstance(error, FileNotFoundError):
+                raise error
+            if failure.is_last:
+                sentence = _sentence(what, error, failure.attempts, failure.waited_s)
+                raise StorageError(sentence) from error
+
+        return retry(call, self._patience, failed, sleep=self._sleep, chance=self._chance)
 
 
 def _sentence(what: str, error: OSError, attempts: int = 1, waited_s: float = 0.0) -> str:

@@ -130,7 +130,7 @@ class Jobs:
 
         self._link = link or Link(address)
         try:
-            client: Any = self._link.insist(lambda: JobSubmissionClient(address))
+            client: Any = self._link.retry(lambda: JobSubmissionClient(address))
             for module in _CHATTY:
                 logging.getLogger(f"ray.{module}").setLevel(logging.ERROR)
         except UnavailableError:
@@ -169,7 +169,7 @@ class Jobs:
             )
 
         try:
-            self._insist(ask)
+            self._retry(ask)
         except RuntimeError as error:
             if "already exists" in str(error):
                 # The answer to an earlier attempt may be what was lost.
@@ -182,15 +182,15 @@ class Jobs:
 
     def state(self, name: str) -> JobState | None:
         """How a job stands; None: there is no such job."""
-        return self._insist(lambda: self._state(name))
+        return self._retry(lambda: self._state(name))
 
     def stop(self, name: str) -> None:
         """Ask a job to stop; the cluster sends SIGTERM to the sweep."""
-        self._insist(lambda: self._client.stop_job(name))
+        self._retry(lambda: self._client.stop_job(name))
 
     def log(self, name: str) -> str:
         """All of a job's log so far."""
-        return str(self._insist(lambda: self._client.get_job_logs(name)))
+        return str(self._retry(lambda: self._client.get_job_logs(name)))
 
     def follow(self, name: str, show: Callable[[str], None]) -> JobState:
         """Hand on the log, line by line and each line once, until the job has ended. Survives lost
@@ -217,11 +217,11 @@ class Jobs:
                 return state
             time.sleep(_RECONNECT_S)
 
-    def _insist(self, ask: Callable[[], T]) -> T:
+    def _retry(self, ask: Callable[[], T]) -> T:
         from ray.exceptions import AuthenticationError
 
         try:
-            return self._link.insist(ask)
+            return self._link.retry(ask)
         except AuthenticationError as error:
             raise UnavailableError(
                 f"the cluster must accept the token, but does not ({_first_line(error)}). "

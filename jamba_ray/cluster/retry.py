@@ -1,4 +1,4 @@
-"""A cluster that may be out of reach for a while: asked until it answers, its silence told once."""
+"""Asks a cluster that may be out of reach for a while; its silence is said once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from jamba_ray.checkpoints import Patience
+from jamba_ray.checkpoints import Failure, Patience, retry
 from jamba_ray.errors import UnavailableError
 
 T = TypeVar("T")
@@ -41,42 +41,51 @@ class Link:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._address, self._say, self.advice = address, say, advice
-        self._patience = Patience(deadline_s=patience_s, first_s=1.0, longest_s=15.0)
+        self._patience = Patience(patience_s, 1.0, 15.0, from_failure=True)
         self._sleep, self._clock, self._chance = sleep, clock, chance
         self._told = False
         self._answered_at = -math.inf
 
-    def insist(self, ask: Callable[[], T]) -> T:
-        """What ``ask`` returns; what it raises, if the cluster did answer.
+    def retry(self, ask: Callable[[], T]) -> T:
+        """Returns what ``ask`` returns; raises what it raises, if the cluster did answer.
 
         Raises:
-            UnavailableError: The cluster was silent for longer than that is borne.
+            UnavailableError: The cluster was silent for longer than the patience.
         """
-        since: float | None = None
-        attempt = 0
-        while True:
+        asked_at = self._clock()
+        silent_since: float | None = None
+
+        def attempt() -> T:
+            nonlocal asked_at
             asked_at = self._clock()
-            try:
-                answer = ask()
-            except Exception as error:
-                if not is_silence(error):
-                    raise
-                now, attempt = self._clock(), attempt + 1
-                since = now if since is None else since
-                # Nor by another thread, nor of a silence that ended there while this one asked.
-                if not self._told and asked_at >= self._answered_at:
-                    self._told = True
-                    self._say(self._silent(error))
-                pause = self._patience.pause_s(attempt, self._chance())
-                if now - since + pause > self._patience.deadline_s:
-                    raise UnavailableError(self._given_up(error)) from error
-                self._sleep(pause)
-            else:
-                self._answered_at = self._clock()
-                if self._told and since is not None:
-                    self._told = False
-                    self._say(f"the cluster answers again, after {self._clock() - since:.0f} s")
-                return answer
+            return ask()
+
+        def failed(failure: Failure) -> None:
+            nonlocal silent_since
+            error = failure.error
+            if not is_silence(error):
+                raise error
+            silent_since = self._clock() - failure.waited_s
+            # Nor by another thread, nor of a silence that ended there while this one asked.
+            if not self._told and asked_at >= self._answered_at:
+                self._told = True
+                self._say(self._silent(error))
+            if failure.is_last:
+                raise UnavailableError(self._given_up(error)) from error
+
+        answer = retry(
+            attempt,
+            self._patience,
+            failed,
+            sleep=self._sleep,
+            clock=self._clock,
+            chance=self._chance,
+        )
+        self._answered_at = self._clock()
+        if self._told and silent_since is not None:
+            self._told = False
+            self._say(f"the cluster answers again, after {self._clock() - silent_since:.0f} s")
+        return answer
 
     def _silent(self, error: Exception) -> str:
         return (

@@ -13,12 +13,13 @@ import shutil
 import socket
 import time
 
+from jamba_ray.checkpoints import Failure, Patience, retry
 from jamba_ray.errors import UnavailableError
 from jamba_ray.runs.scratch import socket_folder
 
 ANSWER_S = 10.0
 """A head that does not begin an answer within so long is taken for gone."""
-_TRIES_S = 4.0
+_PATIENCE = Patience(4.0, longest_s=1.0)
 """A head that is being started refuses connections for a moment."""
 _HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """How a gRPC client begins: the preface and an empty frame of settings (RFC 9113, 3.4)."""
@@ -89,22 +90,23 @@ def cluster_mistake(address: str) -> str | None:
             f"was given another), but is {address!r}. {way_out}"
         )
     host, port = _host_of_ray(found[1]), int(found[2])
-    deadline = time.monotonic() + _TRIES_S
-    while True:
-        try:
-            answered = _answers(host, port)
-        except OSError as error:
-            if isinstance(error, ConnectionRefusedError) and time.monotonic() < deadline:
-                time.sleep(0.5)
-                continue
-            why = (error.strerror or str(error) or type(error).__name__).lower()
-            return f"Ray must answer at {address} (RAY_ADDRESS), but does not ({why}). {way_out}"
-        if not answered:
-            return (
-                f"Ray must answer at {address} (RAY_ADDRESS), but what answers there is no head of "
-                f"Ray. {way_out}"
-            )
-        return None
+    try:
+        answered = retry(lambda: _answers(host, port), _PATIENCE, _unless_refused)
+    except OSError as error:
+        why = (error.strerror or str(error) or type(error).__name__).lower()
+        return f"Ray must answer at {address} (RAY_ADDRESS), but does not ({why}). {way_out}"
+    if not answered:
+        return (
+            f"Ray must answer at {address} (RAY_ADDRESS), but what answers there is no head of "
+            f"Ray. {way_out}"
+        )
+    return None
+
+
+def _unless_refused(failure: Failure) -> None:
+    """Raises what no second attempt mends: only a head that starts refuses a connection."""
+    if not isinstance(failure.error, ConnectionRefusedError):
+        raise failure.error
 
 
 def _host_of_ray(host: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from jamba_ray.checkpoints import Failure, Patience, retry
 from jamba_ray.cluster.resources import Machine
 from jamba_ray.cluster.surroundings import object_store_bytes
 from jamba_ray.errors import UnavailableError
@@ -81,21 +82,21 @@ def _patient() -> Iterator[None]:
         nodes.append(one)
         begin(one)
 
-    def insisting(ask: Callable[..., Any], most: Mapping[str, int]) -> Callable[..., Any]:
-        def insist(*args: Any, **options: Any) -> Any:
-            while True:
-                try:
-                    return ask(*args, **{**options, **most})
-                except Exception:
-                    if ended := _ended(nodes):
-                        raise UnavailableError(ended) from None
-                    if time.monotonic() > deadline:
-                        raise
+    def failed(failure: Failure) -> None:
+        if ended := _ended(nodes):
+            raise UnavailableError(ended) from None
 
-        return insist
+    def retried(ask: Callable[..., Any], most: Mapping[str, int]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            left_s = deadline - time.monotonic()
+            return retry(
+                lambda: ask(*args, **{**options, **most}), Patience(left_s, first_s=0.0), failed
+            )
 
-    asking: dict[str, Callable[..., Any]] = {"get_node": insisting(services.get_node, {})}
-    port = {"wait_for_persisted_port": insisting(module.wait_for_persisted_port, _SHORT)}
+        return call
+
+    asking: dict[str, Callable[..., Any]] = {"get_node": retried(services.get_node, {})}
+    port = {"wait_for_persisted_port": retried(module.wait_for_persisted_port, _SHORT)}
     with (
         replaced(module.Node, {"start_head_processes": begun}),
         replaced(module, port),

@@ -23,7 +23,7 @@ from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import StorageError
 from jamba_ray.runners.group_queue import END
 from jamba_ray.runners.runner import SAVE_SHARE, root_cause
-from jamba_ray.runs.refusal import insist
+from jamba_ray.runs.refusal import retry_store
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.training import Decision, Member, Report, fit
 from jamba_ray.training.ranks import Pulse, RankLostError, TorchRanks
@@ -158,7 +158,7 @@ class _Saver:
             with self._pace, Waiting(self._ranks.pulse):
                 save = partial(self._store.save, trial, step, snapshot, "step")
                 try:
-                    insist(save, self._patience_s, lambda sentence: None)
+                    retry_store(save, self._patience_s, lambda sentence: None)
                 except StorageError as error:
                     raise StoreLostError(error.message) from error
             # Nobody waits for it: it comes before the report that follows, in order.

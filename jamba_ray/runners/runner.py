@@ -25,7 +25,7 @@ from jamba_ray.errors import CheckpointError, ConfigError, JambaError, StorageEr
 from jamba_ray.runners.latest_checkpoint import LatestCheckpoints, Told
 from jamba_ray.runners.report_check import by_trial, checked, is_number
 from jamba_ray.runners.watchdog import Watchdog
-from jamba_ray.runs.refusal import insist
+from jamba_ray.runs.refusal import retry_store
 from jamba_ray.runs.row_log import RowLog
 from jamba_ray.runs.run_folder import RunFolder, append_log
 from jamba_ray.study.outcome import TrialOutcome
@@ -155,7 +155,7 @@ class Runner:
 
     def _save(self, trial: int, step: int, snapshot: Snapshot, kind: Kind) -> str:
         """Save, again and again while the store refuses; raises DetachedError if it is lost."""
-        saved = self._insist(trial, lambda: self._store.save(trial, step, snapshot, kind))
+        saved = self._retry(trial, lambda: self._store.save(trial, step, snapshot, kind))
         if kind == "step":
             self._newest.saved(trial, step)
         return saved
@@ -163,9 +163,9 @@ class Runner:
     def _read(self, member: Member) -> Snapshot | None:
         """The newest checkpoint of a trial; raises DetachedError if the store is lost."""
         differs = partial(differences, member=member, data=self._data)
-        return self._insist(member.trial, lambda: self._newest.read(member.trial, differs))
+        return self._retry(member.trial, lambda: self._newest.read(member.trial, differs))
 
-    def _insist(self, trial: int, call: Callable[[], T]) -> T:
+    def _retry(self, trial: int, call: Callable[[], T]) -> T:
         """Call the store; one that is lost is no fault of the trial.
 
         Raises:
@@ -173,7 +173,7 @@ class Runner:
         """
         note = lambda sentence: self._write(f"trial {trial}: {sentence}")  # noqa: E731
         try:
-            return insist(call, self._patience_s, self._waiting, note)
+            return retry_store(call, self._patience_s, self._waiting, note)
         except CheckpointError:
             raise
         except StorageError as error:
@@ -188,7 +188,7 @@ class Runner:
         def write(reports: Sequence[Report]) -> Sequence[Decision]:
             for r in reports:
                 write_row = partial(rows.write, r.trial, r.step, r.metrics, **counts(r))
-                self._insist(r.trial, write_row)
+                self._retry(r.trial, write_row)
             return report(reports)
 
         return write

@@ -2,54 +2,50 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from jamba_ray.checkpoints import Patience
+from jamba_ray.checkpoints import Failure, Patience, retry
 from jamba_ray.errors import CheckpointError, StorageError, StoreRefusedError
 
 T = TypeVar("T")
+_FINAL = (CheckpointError, StoreRefusedError)
 
 
-def insist(
+def retry_store(
     call: Callable[[], T],
     patience_s: float,
     waiting: Callable[[str | None], object],
     note: Callable[[str], object] = lambda sentence: None,
 ) -> T:
-    """Call a store until it succeeds, refuses for good, or ``patience_s`` seconds are over.
+    """Calls a store until it succeeds, refuses for good, or ``patience_s`` seconds are over.
 
     Args:
         call: What is to be done. It does not wait and try again by itself.
         patience_s: Seconds for all attempts together.
-        waiting: Is told at each refusal what is waited for, and None once that is over.
-        note: Is told each refusal, for a log.
+        waiting: Called at each refusal with what is waited for, and with None once that is over.
+        note: Called with each refusal, for a log.
 
     Raises:
         StorageError: The last refusal, with the time that was really waited.
     """
-    pauses = Patience(first_s=0.2, longest_s=5.0)
-    begun, attempt = time.monotonic(), 0
-    while True:
-        attempt += 1
-        try:
-            done = call()
-        except (CheckpointError, StoreRefusedError):
-            raise
-        except StorageError as error:
-            waited = time.monotonic() - begun
-            if waited >= patience_s:
-                raise gave_up(error, waited, attempt) from error
-            note(f"{error.message} Trying again.")
-            waiting(refusal(error, waited, patience_s))
-            pause = pauses.pause_s(attempt, 0.5 + 0.5 * random.random())
-            time.sleep(min(pause, patience_s - waited))
-        else:
-            if attempt > 1:
-                waiting(None)
-            return done
+    was_refused = False
+
+    def failed(failure: Failure) -> None:
+        nonlocal was_refused
+        error = failure.error
+        if not isinstance(error, StorageError) or isinstance(error, _FINAL):
+            raise error
+        if failure.is_last:
+            raise gave_up(error, failure.waited_s, failure.attempts) from error
+        was_refused = True
+        note(f"{error.message} Trying again.")
+        waiting(refusal(error, failure.waited_s, patience_s))
+
+    done = retry(call, Patience(patience_s, longest_s=5.0), failed)
+    if was_refused:
+        waiting(None)
+    return done
 
 
 def gave_up(error: StorageError, waited_s: float, attempts: int) -> StorageError:

@@ -55,7 +55,7 @@ class RunFolder:
         """The checkpoints of this run, wherever they lie.
 
         ``patience_s``: the caller itself asks a store that refuses again, for so many seconds
-        (``runs.refusal.insist``); None: a bucket is asked again by the store.
+        (``runs.refusal.retry_store``); None: a bucket is asked again by the store.
         """
         if self.remote is None:
             return CheckpointStore(self.checkpoints)

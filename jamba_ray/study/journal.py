@@ -22,6 +22,7 @@ from pathlib import Path
 import optuna
 from optuna.storages import JournalStorage
 
+from jamba_ray.checkpoints import Failure, Patience, retry
 from jamba_ray.config.direction import Direction
 from jamba_ray.errors import ConfigError, StorageError
 from jamba_ray.runs.checked_lines import encode
@@ -142,19 +143,16 @@ class StudyJournal:
             lease.give_back(self._path, self._epoch, self._writer)
 
     def _write_patiently(self, data: bytes) -> None:
-        begun, pause = time.monotonic(), 0.1
-        while True:
-            try:
-                self._write_once(data)
-                return
-            except OSError as error:
-                self._close_files()
-                waited = time.monotonic() - begun
-                if waited >= self._patience_s:
-                    raise _refused(self._path, error, waited) from error
-                self._waiting(refusal(error, waited, self._patience_s))
-                time.sleep(max(0.0, min(pause, self._patience_s - waited)))
-                pause = min(2 * pause, 5.0)
+        def failed(failure: Failure) -> None:
+            error = failure.error
+            if not isinstance(error, OSError):
+                raise error
+            self._close_files()
+            if failure.is_last:
+                raise _refused(self._path, error, failure.waited_s) from error
+            self._waiting(refusal(error, failure.waited_s, self._patience_s))
+
+        retry(lambda: self._write_once(data), Patience(self._patience_s, 0.1, 5.0), failed)
 
     def _write_once(self, data: bytes) -> None:
         """Writes a commit at its offset; may be repeated after an unfinished try."""

@@ -85,13 +85,6 @@ def test_a_failed_write_leaves_the_old_object(s3):
     assert folder.read("study.db", 100) == b"old"
 
 
-def test_pauses_grow_and_differ():
-    patience = Patience(first_s=0.2, longest_s=15.0)
-    assert [patience.pause_s(n, 1.0) for n in (1, 2, 3, 20)] == [0.4, 0.8, 1.6, 15.0]
-    assert patience.pause_s(5, 0.0) == 0.0
-    assert patience.pause_s(10_000, 0.5) == 7.5
-
-
 @pytest.mark.parametrize(
     "value",
     [

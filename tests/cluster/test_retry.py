@@ -50,7 +50,7 @@ def test_a_silence_is_told_once_and_its_end_too():
             raise answer
         return answer
 
-    assert _link(clock, said).insist(ask) == "there"
+    assert _link(clock, said).retry(ask) == "there"
     assert said == [
         "the cluster at http://head:8265 does not answer (connection refused): trying again for "
         "60 s; what runs there goes on",
@@ -68,11 +68,11 @@ def test_who_asked_in_a_silence_that_has_ended_does_not_tell_of_another():
     def ask_second():
         answer = next(second)
         if isinstance(answer, Exception):
-            assert link.insist(lambda: _raised(next(first))) == "there"
+            assert link.retry(lambda: _raised(next(first))) == "there"
             raise answer
         return answer
 
-    assert link.insist(ask_second) == "there too"
+    assert link.retry(ask_second) == "there too"
     assert [sentence.count("does not answer") for sentence in said] == [1, 0]
 
 
@@ -89,7 +89,7 @@ def test_patience_ends_with_the_way_on():
         raise _refused()
 
     with pytest.raises(UnavailableError) as caught:
-        _link(clock, said).insist(ask)
+        _link(clock, said).retry(ask)
     assert "has not for 60 s (connection refused). Do it again." in str(caught.value)
     assert 40.0 < clock.now - 100.0 <= 60.0
     assert len(said) == 1
@@ -102,7 +102,7 @@ def test_an_answer_is_an_answer_whatever_it_is():
         raise RuntimeError("Request failed with status code 400: no.")
 
     with pytest.raises(RuntimeError, match="400"):
-        _link(clock, said).insist(ask)
+        _link(clock, said).retry(ask)
     assert clock.pauses == said == []
 
 
