@@ -1,4 +1,4 @@
-"""A run folder where its store is a bucket: taken up before, copied there at the end."""
+"""Prepares a run folder whose store is a bucket, and copies its results there at the end."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from jamba_ray.study.lease import check_free
 
 
 def folder_of(config: ExperimentConfig) -> RunFolder:
-    """The run folder of a sweep or training whose ``run`` is settled."""
+    """Returns the run folder of a sweep or training whose ``run`` is set."""
     return RunFolder.of(config.store, str(config.run), config.store_endpoint)
 
 
 def refuse_if_used(folder: RunFolder, config: ExperimentConfig) -> None:
-    """Raise ``RunExistsError`` if the name is used, here or in the bucket, or if a driver writes
-    the run, or if ``overwrite`` would delete what is not wholly a run; writes nothing."""
+    """Raises ``RunExistsError`` if the run may not be created; writes nothing.
+
+    That is so if the name is used, here or in the bucket, if a driver writes the run, or if
+    ``overwrite`` would delete something that is not a run.
+    """
     folder.refuse_if_used(resume=config.resume, overwrite=config.overwrite)
     check_free(folder.study)
     replica = replica_of(folder)
@@ -35,18 +38,19 @@ def refuse_if_used(folder: RunFolder, config: ExperimentConfig) -> None:
 
 
 def create(folder: RunFolder, config: ExperimentConfig) -> str | None:
-    """Make the folder and, to continue a run of another machine, fetch its study. Returns what was
-    fetched, as a sentence.
+    """Creates the folder and, to continue another machine's run, fetches its study from the bucket.
+
+    Returns a sentence about what was fetched.
 
     Raises:
         RunExistsError: See ``refuse_if_used``.
         StorageError: The folder cannot be written, or the bucket does not answer.
     """
     replica = replica_of(folder)
-    refuse_if_used(folder, config)  # reading the data took time
+    refuse_if_used(folder, config)  # again: reading the data took time
     folder.create(resume=config.resume, overwrite=config.overwrite)
     replaced = config.overwrite and not config.resume
-    # Second: a study here without its checkpoints there would go on from less than it has.
+    # The bucket last: a study here without its checkpoints there would lose what it trained.
     if replica is not None and (replaced or replica.is_being_deleted()):
         replica.delete()
     return replica.fetch() if replica is not None and config.resume else None
@@ -54,7 +58,7 @@ def create(folder: RunFolder, config: ExperimentConfig) -> str | None:
 
 @contextlib.contextmanager
 def stored(folder: RunFolder, log: RunLog) -> Iterator[None]:
-    """Copy the results to the bucket when the run ends, however it ends.
+    """Copies the results to the bucket when the run ends, however it ends.
 
     Raises:
         StorageError: The run itself ended well, but the bucket does not take its results.
@@ -66,7 +70,7 @@ def stored(folder: RunFolder, log: RunLog) -> Iterator[None]:
     try:
         yield
     except StorageError:
-        # It was waited for, or another driver writes there now.
+        # The upload was retried already, or another driver writes there now.
         raise
     except BaseException:
         try:

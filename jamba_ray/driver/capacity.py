@@ -1,5 +1,8 @@
-"""Whether any machine has a place for a runner, said where none has: a cluster may start from none,
-and a cloud that takes spot machines back may have no others for hours."""
+"""Detects that no machine has room for a runner, and says so in the progress.
+
+A cluster may start with no machines, and a cloud that takes spot machines back may have no others
+for hours.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ from jamba_ray.study.records import SweepProgress
 MACHINES = "no machine has a place"
 """How the sentence begins."""
 _QUIET_S = 10.0
-"""Machines are looked at when the trials did not move for so long."""
+"""Seconds without progress of a trial after which the machines are checked."""
 _LOOK_S = 5.0
 
 Nodes = Iterable[Mapping[str, Any]]
 
 
 def places(nodes: Nodes, need: Mapping[str, float]) -> int:
-    """How many times ``need`` fits the machines that live, were they empty; pure."""
+    """Counts how many times ``need`` fits the living machines, if they were empty."""
     return sum(
         min(math.floor(node["Resources"].get(name, 0.0) / n) for name, n in need.items())
         for node in nodes
@@ -31,13 +34,13 @@ def places(nodes: Nodes, need: Mapping[str, float]) -> int:
 
 
 class MachineWatch:
-    """Shows how the sweep stands to ``watch``, with what it waits for where that is a machine.
+    """Passes the progress on to ``watch``, with a sentence where the sweep waits for a machine.
 
     Args:
-        watch: Shown every progress.
-        plan: Of the runners.
-        look: The nodes that there are.
-        clock: Stands in for time in tests.
+        watch: Called with every progress.
+        plan: The size of each runner.
+        look: Returns Ray's nodes.
+        clock: Replaces the clock in tests.
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class MachineWatch:
         self._is_none = False
 
     def __call__(self, progress: SweepProgress) -> None:
-        """Show it."""
+        """Passes the progress on."""
         if progress.trouble is None and self._waits(progress):
             waited_s = self._clock() - self._moved_at
             progress = replace(progress, trouble=self._sentence(waited_s))

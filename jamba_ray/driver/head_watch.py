@@ -1,4 +1,7 @@
-"""Watches the Ray that this process has started, and ends it at once where it cannot be asked to.
+"""Watches the Ray processes that this process has started, and stops the sweep if one ends.
+
+Ray itself waits a minute for a new head, and ends the process without an orderly stop if none
+comes. On one machine none ever comes, so the sweep is stopped here, at once and in order.
 
 Ray waits a minute for a head that went away, and ends the process in the middle of it when none
 came. On one machine none ever comes, so the sweep is ended here, at once and in order.
@@ -20,7 +23,9 @@ _DEAD_WITHIN_S = 2.0
 
 
 class HeadWatch:
-    """While entered, looks whether ``processes`` live, and calls ``interrupt`` if one does not.
+    """Checks whether ``processes`` live, while entered, and calls ``interrupt`` if one has ended.
+
+    ``interrupt`` is called with what happened, as the beginning of a sentence.
 
     ``interrupt`` is given what happened, as a sentence's beginning.
     """
@@ -43,7 +48,7 @@ class HeadWatch:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        # What ends the sweep now may come of it, and sooner than the last look.
+        # The sweep may be ending because a process ended after the last check.
         if self._look() is not None:
             self._interrupt(str(self.lost))
         if self._thread.is_alive():
@@ -63,8 +68,10 @@ class HeadWatch:
 
 
 def kill_sessions(leaders: Iterable[int]) -> None:
-    """Sends SIGKILL to every process of some sessions, whoever its parent is by now, and waits for
-    a moment until they are gone."""
+    """Sends SIGKILL to every process of some sessions and waits up to 2 s until they are gone.
+
+    It finds processes whose parent has changed too.
+    """
     wanted = set(leaders)
     pids = [pid for pid, fields in processes() if int(fields[3]) in wanted]
     for pid in pids:
@@ -76,7 +83,7 @@ def kill_sessions(leaders: Iterable[int]) -> None:
 
 
 def descendants(pid: int) -> list[tuple[int, str]]:
-    """(process number, command line) of everything below ``pid``."""
+    """Returns (process number, command line) of every process below ``pid``."""
     parents: dict[int, list[int]] = {}
     for process, fields in processes():
         parents.setdefault(int(fields[1]), []).append(process)
@@ -93,7 +100,7 @@ def descendants(pid: int) -> list[tuple[int, str]]:
 
 
 def processes() -> Iterator[tuple[int, list[str]]]:
-    """(process number, what its ``stat`` says from the state on) of everything that runs."""
+    """Yields (process number, fields of ``stat`` from the state on) of every running process."""
     for path in Path("/proc").glob("[0-9]*"):
         try:
             fields = (path / "stat").read_text().rpartition(")")[2].split()
@@ -104,7 +111,7 @@ def processes() -> Iterator[tuple[int, list[str]]]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
+    """Says whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

@@ -1,4 +1,6 @@
-"""Starts Ray on this machine: for a sweep alone, on the loopback interface, with patience.
+"""Starts Ray on this machine for one sweep: on the loopback interface and with a long timeout.
+
+Where Ray has no option for this, its own methods are replaced, here and nowhere else.
 
 What no option of Ray offers is done by replacing methods of its own, here and nowhere else.
 """
@@ -27,7 +29,10 @@ _SHORT = {"timeout_ms": 2000}
 
 
 def start(machine: Machine, sockets: Path, verbose: bool, ahead: Sequence[str]) -> None:
-    """Calls ``ray.init`` for a Ray of this process's own, its sockets below ``sockets``.
+    """Calls ``ray.init`` for a Ray of this process alone, with its sockets below ``sockets``.
+
+    Raises:
+        UnavailableError: A process of Ray ended while it was started.
 
     Raises:
         UnavailableError: A process of Ray's ended while it was started.
@@ -58,9 +63,10 @@ def start(machine: Machine, sockets: Path, verbose: bool, ahead: Sequence[str]) 
 
 @contextlib.contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Let ``ray.init`` take the loopback address for this node's, so that nothing that it starts
-    listens to another machine. No option does it: Ray 2.60 takes 127.0.0.1 for the address that
-    other machines reach."""
+    """Makes ``ray.init`` use the loopback address, so that no other machine can connect.
+
+    No option does it: Ray 2.60 takes 127.0.0.1 for the address that other machines reach.
+    """
     from ray._private import services
 
     with replaced(services, {"resolve_ip_for_localhost": lambda host: host}):
@@ -69,8 +75,10 @@ def _on_loopback() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _patient() -> Iterator[None]:
-    """Let ``ray.init`` wait for ``_START_S`` for what it starts, and no longer than that lives. It
-    waits for half a minute, alive or dead; no option says otherwise (Ray 2.60)."""
+    """Makes ``ray.init`` wait up to ``_START_S`` for its processes, and stop waiting if one ends.
+
+    It waits for half a minute, whether they live or not; no option changes that (Ray 2.60).
+    """
     from ray._private import node, services
 
     module: Any = node
@@ -106,7 +114,7 @@ def _patient() -> Iterator[None]:
 
 
 def _ended(nodes: Sequence[Any]) -> str | None:
-    """A sentence on the process of Ray's that ended, and the last that it wrote."""
+    """Returns a sentence on a process of Ray that ended, with the last line that it wrote."""
     for node in nodes:
         for name in ("gcs_server", "raylet"):
             for one in node.all_processes.get(name, ()):
@@ -119,7 +127,7 @@ def _last(process: Any) -> str:
     for path in (process.stderr_file, process.stdout_file):
         with contextlib.suppress(OSError, TypeError):
             lines = Path(path).read_text(errors="replace").split("\n")
-            # What follows a fatal message is where in Ray's code it was.
+            # A fatal message is followed by a stack trace of Ray's code, which is left out.
             said = [line.strip() for line in lines if line.strip()]
             fatal = [line for line in said if " C " in line or " F " in line or "what():" in line]
             if said:
@@ -129,12 +137,12 @@ def _last(process: Any) -> str:
 
 @contextlib.contextmanager
 def _few_processes(verbose: bool) -> Iterator[None]:
-    """Let ``ray.init`` start only what a sweep on one machine has a use for.
+    """Makes ``ray.init`` start only the processes that a sweep on one machine uses.
 
     Ray starts an autoscaler's monitor, the dashboard's server (without its dashboard) and a log
-    monitor one after the other, and ends them so: 3.8 s of a sweep on 2 cores, in which nothing
-    else happens. Nothing scales here, nobody looks, and runners write their own logs. No option
-    leaves them out (Ray 2.60).
+    monitor one after the other, and ends them one after the other, which takes seconds in which
+    nothing else happens (``tests/benchmarks/sweep_speed.md``). A sweep on one machine uses none of
+    them: runners write their own logs. No option leaves them out (Ray 2.60).
     """
     from ray._private.node import Node
 
@@ -145,11 +153,11 @@ def _few_processes(verbose: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _in_sessions_of_their_own() -> Iterator[None]:
-    """Let ``ray.init`` start each process in a session of its own.
+    """Makes ``ray.init`` start each process in a session of its own.
 
-    A signal for this process's group (Ctrl-C, ``timeout``) would end Ray under a sweep that is
-    still saving its state; and the session's number, which workers inherit, finds them all. No
-    option does it (Ray 2.60).
+    A signal for this process's group (Ctrl-C, ``timeout``) would otherwise end Ray under a sweep
+    that is still saving its state; and by the session's number, which workers inherit, all of them
+    are found. No option does it (Ray 2.60).
     """
     from ray._private import services
 
@@ -160,8 +168,11 @@ def _in_sessions_of_their_own() -> Iterator[None]:
 
 @contextlib.contextmanager
 def replaced(owner: type | ModuleType, methods: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
-    """Replaces methods of a class or module of Ray's for a while: what no option of Ray offers.
-    Those that it does not have are left out, so that another Ray does what it does."""
+    """Replaces methods of a class or module of Ray for a while, where Ray has no option.
+
+    Methods that this version of Ray does not have are ignored, so that it behaves as it does by
+    itself.
+    """
     kept = {name: getattr(owner, name) for name in methods if hasattr(owner, name)}
     for name in kept:
         setattr(owner, name, methods[name])

@@ -1,4 +1,4 @@
-"""What the driver does beside Tune: looks at the study, shows it, deletes checkpoints that lost."""
+"""Checks the study beside Tune's loop: shows the progress and deletes checkpoints that lost."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import SweepProgress
 
 CLOSE_S = 5.0
-"""What is closed at a sweep's end is waited for so long."""
+"""Seconds to wait for each part that is closed at a sweep's end."""
 _POLL_S = 0.5
 _LOOK_AT_DATA_S = 2.0
 _TIDY_S = 10.0
-"""Old checkpoints of running trials are deleted so often; those of finished ones at once."""
+"""Seconds between deletions of running trials' old checkpoints; finished trials' go at once."""
 
 Watch = Callable[[SweepProgress], None]
-"""Shown how the sweep stands."""
+"""Is called with the sweep's progress."""
 
 
 class Monitor:
-    """Looks at the study twice a second: for the display, and to delete checkpoints that lost."""
+    """Checks the study twice a second, shows its progress and deletes checkpoints that lost."""
 
     def __init__(
         self,
@@ -52,20 +52,20 @@ class Monitor:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="jamba_ray-monitor", daemon=True)
         self.notes: list[str] = []
-        """What the summary has to say of it."""
+        """Sentences for the summary."""
 
     def start(self) -> None:
-        """From another thread, until ``stop``."""
+        """Starts the checks in another thread, which runs until ``stop``."""
         self._thread.start()
 
     def stop(self) -> None:
-        """No look begins after this."""
+        """Stops the checks and waits for the running one."""
         self._stop.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(CLOSE_S)
 
     def look(self) -> SweepProgress:
-        """Ask, show, tidy up."""
+        """Fetches and shows the progress, and deletes checkpoints that are no longer needed."""
         progress: SweepProgress = call(
             self._server.progress, self._seen, timeout_s=30.0, meanwhile=self._while_waiting
         )
@@ -83,7 +83,7 @@ class Monitor:
         while not self._stop.wait(_POLL_S):
             try:
                 if self._stopping():
-                    # Without its head Ray ends nobody, but waits for it.
+                    # Without its head Ray cannot end a runner: it would wait for the head.
                     if self._head.lost is None:
                         self._end_runners()
                     return
@@ -92,7 +92,7 @@ class Monitor:
             except Signalled:
                 continue  # the next round ends the runners
             except StorageError as error:
-                # Runners and searcher meet the same trouble and end the sweep; deleting can wait.
+                # Runners and searcher get the same error and end the sweep; deleting can wait.
                 self.note(error.message)
             except JambaError as error:
                 self.note(error.message)
@@ -101,16 +101,20 @@ class Monitor:
                 self._watch = None
 
     def _end_runners(self) -> None:
-        """Tune would wait 5 to 15 s for runners in the middle of a trial; what they have not told
-        the study by now is done again on resume anyway."""
+        """Kills the runners, because Tune would wait 5 to 15 s for those in the middle of a trial.
+
+        What they have not reported by now is done again on resume anyway.
+        """
         for runner in call(aside(self._server.runners), timeout_s=CLOSE_S):
             # A runner that is gone took its handle with it; there is nothing to end.
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.kill(ray.get(runner, timeout=CLOSE_S))
 
     def _while_waiting(self) -> None:
-        """The study answers nothing while it waits for its disk, but why it waits. A signal does
-        not wait with it."""
+        """Shows why the study waits for its disk, and raises ``Signalled`` if the sweep is to stop.
+
+        While it waits, the study answers only the call ``trouble``.
+        """
         if self._stopping():
             raise Signalled
         sentence: str | None = call(aside(self._server.trouble), timeout_s=30.0)
@@ -125,6 +129,6 @@ class Monitor:
             call(self._server.spoil, sentences[0].removesuffix("."), timeout_s=30.0)
 
     def note(self, sentence: str) -> None:
-        """The summary has to say this, once."""
+        """Adds a sentence to the summary, once."""
         if sentence not in self.notes:
             self.notes.append(sentence)

@@ -1,4 +1,4 @@
-"""One runner for one training: in this process, or a group with a Ray session around it."""
+"""Opens one runner for one training: in this process, or a group within a Ray session."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def open_runner(
     alone: Fit = fit,
     note: Callable[[str], object] = lambda sentence: None,
 ) -> Iterator[Runner]:
-    """A runner of so many processes; with one worker Ray is never started.
+    """Opens a runner of ``workers`` processes; with one worker Ray is never started.
 
     Args:
         folder: The run.
@@ -37,10 +37,10 @@ def open_runner(
         workers: Processes that share each batch.
         gpus: GPUs of this machine.
         rows: Whether each report is written to the run's local rows.
-        verbose: Let Ray print what it likes.
-        started: Called once Ray runs, which takes the signals to itself.
-        alone: What trains with one worker.
-        note: Told what a user should read in the summary.
+        verbose: Whether Ray prints.
+        started: Called once Ray runs, because Ray replaces the signal handlers.
+        alone: The ``fit`` that trains with one worker.
+        note: Called with each sentence for the summary.
 
     Raises:
         UnavailableError: There are fewer CPUs (or GPUs, where there are any) than workers.

@@ -1,4 +1,4 @@
-"""A token for the Ray that this process starts: no other run's, and readable by its owner alone."""
+"""Makes a token for the Ray that this process starts: for one run, readable by its owner alone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _MODE, _TOKEN, _PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 
 @contextlib.contextmanager
 def own_token(folder: Path) -> Iterator[None]:
-    """Makes the Ray that is started meanwhile ask for a token that lies in ``folder`` (0600).
+    """Makes a Ray that is started meanwhile require a token, which lies in ``folder`` (mode 0600).
 
-    Left to itself, Ray writes ``~/.ray/auth_token`` for all runs, readable by whoever may read the
-    home: who has it runs code as its owner. What the environment says of tokens is for clusters; it
-    is set aside, hidden from what the run starts, and is back afterwards.
+    By default Ray writes ``~/.ray/auth_token`` for all runs, readable by all who may read the home
+    folder; with it they can run code as its owner. Token settings in the environment are for
+    clusters: they are removed meanwhile, hidden from what the run starts, and restored afterwards.
     """
     path = folder / "auth_token"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -37,7 +37,7 @@ def own_token(folder: Path) -> Iterator[None]:
 
 
 def _read_anew() -> None:
-    """Lets Ray in this process forget the mode and the token that it has read before."""
+    """Makes Ray in this process forget the mode and the token that it has read before."""
     from ray import _raylet
 
     compiled: Any = _raylet

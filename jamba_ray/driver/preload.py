@@ -1,5 +1,7 @@
-"""Modules that are needed late, imported while something else is waited for: in a command's own
-process, and in the workers that Ray starts for it."""
+"""Imports modules that are needed later, while the process waits for something else.
+
+It does so in the command's own process and in the workers that Ray starts for it.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,14 @@ from urllib.parse import unquote, urlsplit
 import jamba_ray
 
 PRELOAD = "JAMBA_RAY_PRELOAD"
-"""Environment variable of a worker: ``0`` where it imports nothing ahead."""
+"""Environment variable of a worker; ``0``: it preloads nothing."""
 
 
 def preload(*modules: str) -> threading.Thread:
-    """Import ``modules`` in a thread, one after the other; whoever needs one sooner waits for it.
+    """Imports ``modules`` in a thread, in order; code that needs one sooner waits for it.
 
     They must share no cycle of imports with what the caller imports meanwhile. A module that fails
-    says so when it is imported where it is needed.
+    to import raises where it is imported for use.
     """
 
     def work() -> None:
@@ -35,10 +37,10 @@ def preload(*modules: str) -> threading.Thread:
 
 
 def is_installed(name: str = "jamba-ray", package: Path = Path(jamba_ray.__file__).parent) -> bool:
-    """Whether another Python process of this environment imports the ``package`` that this one did.
+    """Says whether another Python process of this environment imports the same ``package``.
 
-    Not so where it came from the current folder or ``PYTHONPATH``: a worker of Ray learns of those
-    only when it is given something to do, and would load an other version of the same modules.
+    That is not so where it came from the current folder or ``PYTHONPATH``: a worker of Ray learns
+    of those only with its first task, and would load another version of the same modules.
     """
     try:
         found = importlib.metadata.distribution(name)

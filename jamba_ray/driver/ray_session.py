@@ -1,4 +1,4 @@
-"""A Ray session that says nothing and leaves nothing."""
+"""Opens a Ray session that prints nothing and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _QUIET = {
 }
 _ALWAYS = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Signals are ours: see jamba_ray.driver.signals.
+    # jamba_ray.driver.signals handles the signals.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # Resume never reads Tune's state, so do not write it every few seconds.
+    # Resume never reads Tune's state, so it is not written every few seconds.
     "TUNE_GLOBAL_CHECKPOINT_S": "100000000",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -55,7 +55,7 @@ _NOISY = ("ray", "ray.tune", "ray.train", "ray.data", "ray._private", "asyncio",
 
 @dataclass(frozen=True)
 class RaySession:
-    """What a session offers while it is open."""
+    """Holds what a session offers while it is open."""
 
     machine: Machine
     local: bool
@@ -65,9 +65,9 @@ class RaySession:
     node_id: str
     """The driver's node, where the study lies."""
     ahead: tuple[str, ...] = ()
-    """What the workers that Ray starts import at once."""
+    """Modules that the workers that Ray starts import at once."""
     processes: Mapping[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    """What this process started and cannot go on without, by name; empty on a cluster."""
+    """Processes that this one started and needs, by name; empty on a cluster."""
 
 
 @contextlib.contextmanager
@@ -78,12 +78,13 @@ def ray_session(
     machine: Machine | None = None,
     ahead: Callable[[Machine], Sequence[str]] = lambda machine: (),
 ) -> Iterator[RaySession]:
-    """Connect to the cluster at ``address`` or ``RAY_ADDRESS`` (set by ``ray job submit``), or
-    start one on this machine; shut down whatever happens.
+    """Connects to the cluster at ``address`` or ``RAY_ADDRESS``, or starts Ray on this machine.
+
+    ``ray job submit`` sets ``RAY_ADDRESS``. Ray is shut down at the end in every case.
 
     Args:
         address: A cluster; ``local``: this machine, whatever the environment says.
-        verbose: Let Ray print.
+        verbose: Whether Ray prints.
         machine: What a cluster on this machine may use; None: all there is.
         ahead: Modules that each worker on this machine (Ray starts one per CPU) imports at once.
 
@@ -135,7 +136,7 @@ def ray_session(
 
 
 def _socket_folder(scratch: Path) -> contextlib.AbstractContextManager[Path]:
-    """``scratch``, or where its path is too long for sockets another scratch folder."""
+    """Returns ``scratch``, or another scratch folder where its path is too long for sockets."""
     within = socket_folder()
     return contextlib.nullcontext(scratch) if within == scratch.parent else scratch_folder(within)
 
@@ -148,8 +149,10 @@ def _processes() -> dict[str, subprocess.Popen[bytes]]:
 
 
 def end_at_once() -> None:
-    """Kills the Ray that this process has started, and all its workers, without a word to it: it
-    may be what hangs. Does nothing to a cluster, nor where there is no Ray."""
+    """Kills the Ray that this process has started, and its workers, without asking it.
+
+    Ray itself may be what hangs. Does nothing to a cluster, nor where there is no Ray.
+    """
     if "ray" in sys.modules:
         with contextlib.suppress(Exception):
             kill_sessions(process.pid for process in _processes().values())
@@ -163,7 +166,7 @@ def _end() -> None:
 
 
 def _why(error: Exception, cluster: str | None, log: Path) -> str:
-    """What Ray said when it could not be had, without a guess."""
+    """Returns Ray's own error message where Ray cannot be had, without a guess of the cause."""
     if isinstance(error, UnavailableError):
         return error.message
     lines = str(error).strip().splitlines()
@@ -187,7 +190,7 @@ def _why(error: Exception, cluster: str | None, log: Path) -> str:
 
 @contextlib.contextmanager
 def _errors_to(log: Path) -> Iterator[None]:
-    """Let what Ray's compiled code prints go to a file: Python's loggers do not rule it."""
+    """Redirects stderr to a file, because Ray's compiled code does not use Python's loggers."""
     sys.stderr.flush()
     kept = os.dup(2)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -207,7 +210,7 @@ def _set_environment(verbose: bool) -> None:
 
 @contextlib.contextmanager
 def _silence(verbose: bool) -> Iterator[None]:
-    """Raise the level of Ray's loggers and drop warnings raised inside its modules."""
+    """Raises the level of Ray's loggers and drops warnings raised inside its modules."""
     if verbose:
         yield
         return
@@ -216,7 +219,7 @@ def _silence(verbose: bool) -> Iterator[None]:
     printed: Any = worker.stdout_deduplicator  # type: ignore[attr-defined]
     loggers = [logging.getLogger(name) for name in _NOISY]
     before, skipped = [logger.level for logger in loggers], printed.skip_re
-    # The raylet's words on a worker that died are printed even with `log_to_driver=False`.
+    # The raylet's messages on a dead worker are printed even with `log_to_driver=False`.
     printed.skip_re = re.compile("")
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)

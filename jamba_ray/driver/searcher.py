@@ -1,4 +1,4 @@
-"""``StudySearcher``: Ray Tune's question 'what next?' handed on to the study."""
+"""Defines ``StudySearcher``, which asks the study for trials on behalf of Ray Tune."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ RUNNER_KILLED = "the runner's process was killed"
 class StudySearcher(Searcher):
     """Asks the study for trials while a runner is free.
 
-    A Tune trial trains one stack: its configuration holds a ticket and the members. How trials end
-    is told to the study by their runners; only a runner that died is told from here.
+    A Tune trial trains one stack: its configuration holds a ticket and the members. Runners report
+    the end of trials to the study themselves; only a dead runner is reported from here.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class StudySearcher(Searcher):
         """What ended the sweep before its time; Tune would bury it under its own error."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        """A stack for a free runner; None while all runners are busy."""
+        """Returns a stack for a free runner; None while all runners are busy."""
         if self._stopping():
             return Searcher.FINISHED
         if len(self._busy) >= self._runners:
@@ -53,7 +53,7 @@ class StudySearcher(Searcher):
             return finished
         if answer.spec is None:
             self.ended = answer.ended
-            # A busy runner may still die, and its trials then need another.
+            # A busy runner may still die, and its trials then need another runner.
             return None if self._busy else finished
         self._busy.add(trial_id)
         return {"ticket": ticket, "members": to_text([answer.spec])}
@@ -61,10 +61,9 @@ class StudySearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Free the runner; trials of a runner that died are continued elsewhere or failed."""
+        """Frees the runner; trials of a runner that died are continued elsewhere or failed."""
         self._busy.discard(trial_id)
-        # A runner that ends while the sweep is stopped has lost nothing: its trials stay as they
-        # are.
+        # A runner that ends while the sweep stops is not lost: its trials stay as they are.
         if not error or self.error is not None or self._stopping():
             return
         try:
@@ -73,14 +72,14 @@ class StudySearcher(Searcher):
             self.error = problem
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study is the truth, and Tune's state is never read again."""
+        """Does nothing: the study is the source of truth, and Tune's state is never read again."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing; see ``save``."""
+        """Does nothing, for the same reason as ``save``."""
 
     def get_state(self) -> dict[str, Any]:
-        """Nothing; see ``save``."""
+        """Returns nothing, for the same reason as ``save``."""
         return {}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Nothing; see ``save``."""
+        """Does nothing, for the same reason as ``save``."""

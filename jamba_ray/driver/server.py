@@ -1,4 +1,4 @@
-"""The StudyServer: a Ray actor around the study, its only writer."""
+"""Defines the StudyServer, a Ray actor that is the only writer of the study."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from jamba_ray.study.sweep_study import SweepStudy
 
 T = TypeVar("T")
 _REPORTS = 16
-"""Reports that may wait for the disk at a time: one write is made for all of them."""
+"""Most reports that may wait for the disk at a time; one write covers all of them."""
 
 
 class StudyServer:
-    """``SweepStudy`` for other processes. After a restart it opens the study again by itself.
+    """Offers ``SweepStudy`` to other processes; after a restart it opens the study again itself.
 
-    Made by ``start_server``. Errors of the study travel as they are.
+    ``start_server`` makes it. Errors of the study reach the caller unchanged.
     """
 
     def __init__(self, path: str, settings: StudySettings, session: str, epoch: int) -> None:
@@ -57,59 +57,62 @@ class StudyServer:
         disk, so that one write is that of all reports which came meanwhile."""
 
     def enter(self, runner: Sequence[Any]) -> None:
-        """Here is a runner: a reference to its handle, in a list, so that Ray hands it over unread.
+        """Registers a runner by a reference to its handle, in a list, which Ray does not unpickle.
+
         Reading the handle here would import the runner's modules, torch among them (2 s of CPU
-        while the first runners wait, and 200 MB)."""
+        while the first runners wait, and 200 MB).
+        """
         self._runners += runner
 
     def runners(self) -> list[Any]:
-        """References to the handles of all runners that ever began, so that a signal can end
-        them."""
+        """Returns references to the handles of all runners, so that a signal can end them."""
         return self._runners
 
     def waiting(self, who: str, sentence: str | None) -> None:
-        """``who`` waits for a store that refuses; None: no longer."""
+        """Notes that ``who`` waits for a store that refuses; None: it waits no longer."""
         if sentence is None:
             self._troubles.pop(who, None)
         else:
             self._troubles[who] = sentence
 
     def note(self, sentence: str) -> None:
-        """Say so in the summary, should it be a later session's."""
+        """Stores a sentence for the summary of this session or a later one."""
         if sentence not in self._notes:
             self._notes.append(sentence)
-            # A study that is lost says so to whoever waits for an answer.
+            # The error of a lost study reaches the callers that wait for an answer.
             with contextlib.suppress(JambaError):
                 self._on(lambda study: study.keep_note(sentence))
 
     def trouble(self) -> str | None:
-        """What the sweep waits for now, as a sentence; see ``aside``."""
+        """Returns what the sweep waits for now, as a sentence; call it through ``aside``."""
         return next(iter(self._troubles.values()), None)
 
     def open(self) -> int:
-        """Open the study now, so that its errors come before any trial; how many have finished."""
+        """Opens the study, so that its errors come before any trial.
+
+        Returns how many trials have finished.
+        """
         return self._on(lambda study: study.progress().n_finished)
 
     def ask(self, ticket: str) -> Answer:
-        """See ``SweepStudy.ask``."""
+        """Calls ``SweepStudy.ask``."""
         return self._on(lambda study: study.ask(ticket))
 
     def fill(self, ticket: str, size: int, new: bool) -> list[TrialSpec]:
-        """See ``SweepStudy.fill``."""
+        """Calls ``SweepStudy.fill``."""
         return self._on(lambda study: study.fill(ticket, size, new=new))
 
     def packing(self, shape: str) -> Packing | None:
-        """See ``SweepStudy.packing``."""
+        """Calls ``SweepStudy.packing``."""
         return self._on(lambda study: study.packing(shape))
 
     def keep_packing(self, shape: str, found: Paying) -> Packing:
-        """See ``SweepStudy.keep_packing``."""
+        """Calls ``SweepStudy.keep_packing``."""
         return self._on(lambda study: study.keep_packing(shape, found))
 
     @ray.method(concurrency_group=REPORTS)
     def report(self, reports: Sequence[ReportLine]) -> list[Decision]:
-        """See ``SweepStudy.report``. Rows are written first, so that whatever was acknowledged has
-        its row."""
+        """Writes the rows, then calls ``SweepStudy.report``: acknowledged reports have rows."""
         told = [replace(report, row=None) for report in reports]
         with self._lock:
             for report in reports:
@@ -121,63 +124,66 @@ class StudyServer:
         return noted.decisions
 
     def log(self, name: str, text: str) -> None:
-        """Append to the log of a runner whose machine does not have the run folder."""
+        """Appends to the log of a runner whose machine does not have the run folder."""
         with contextlib.suppress(OSError):
             append_log(self._path.parent / LOGS / Path(name).name, text)
 
     def saved(self, number: int, step: int) -> None:
-        """See ``SweepStudy.saved``."""
+        """Calls ``SweepStudy.saved``."""
         self._on(lambda study: study.saved(number, step))
 
     def finish(self, finishes: Sequence[TrialOutcome]) -> None:
-        """See ``SweepStudy.finish``."""
+        """Calls ``SweepStudy.finish`` for each outcome."""
         for finish in finishes:
             self._on(partial(SweepStudy.finish, finish=finish))
 
     def lost(self, ticket: str, why: str, charged: bool = True) -> None:
-        """See ``SweepStudy.lost``."""
-        self._troubles.clear()  # the dead tell nothing, not even that they wait no longer
+        """Calls ``SweepStudy.lost``."""
+        self._troubles.clear()  # a dead runner cannot report that it waits no longer
         self._on(lambda study: study.lost(ticket, why, charged=charged))
 
     def spoil(self, why: str) -> None:
-        """See ``SweepStudy.spoil``."""
+        """Calls ``SweepStudy.spoil``."""
         self._on(lambda study: study.spoil(why))
 
     def storage_lost(self, why: str) -> None:
-        """A runner could not write its checkpoints for long: the sweep ends here, for all."""
+        """Ends the sweep for all runners, because one could not write its checkpoints."""
         self._gone = self._gone or StorageError(why)
 
     def progress(self, after: int = 0) -> SweepProgress:
-        """See ``SweepStudy.progress``."""
+        """Calls ``SweepStudy.progress`` and adds what the sweep waits for."""
         progress = self._on(lambda study: study.progress(after))
         return replace(progress, trouble=self.trouble())
 
     def standing(self, keep: int) -> tuple[list[int], list[int]]:
-        """See ``SweepStudy.standing``."""
+        """Calls ``SweepStudy.standing``."""
         return self._on(lambda study: study.standing(keep))
 
     def give_up(self, why: str) -> None:
-        """See ``SweepStudy.give_up``."""
+        """Calls ``SweepStudy.give_up``."""
         self._on(lambda study: study.give_up(why))
 
     def records(self) -> list[TrialRecord]:
-        """See ``SweepStudy.records``."""
+        """Calls ``SweepStudy.records``."""
         return self._on(SweepStudy.records)
 
     def notes(self) -> list[str]:
-        """What a user should read: of the study, and of runners."""
+        """Returns the sentences of the study and of the runners for the user."""
         return list(dict.fromkeys([*self._on(SweepStudy.notes), *self._notes]))
 
     def close(self) -> None:
-        """See ``SweepStudy.close``; the next call opens the study again."""
+        """Calls ``SweepStudy.close``; the next call opens the study again."""
         with self._lock:
             study, self._study_writer = self._study_writer, None
         if study is not None:
             study.close()
 
     def _on(self, act: Callable[[SweepStudy], T]) -> T:
-        """Act on the study. After an error what it holds in memory may be ahead of the disk, so it
-        is dropped; after the store or the lease was lost every call says so at once."""
+        """Calls ``act`` with the study, opening it first if needed.
+
+        After an error the study's memory may be ahead of its file, so the object is dropped. After
+        the loss of the store or the lease every call raises that error at once.
+        """
         with self._lock:
             if self._gone is not None:
                 raise self._gone
@@ -219,10 +225,11 @@ def start_server(
     *,
     apart: bool = False,
 ) -> Any:
-    """Start the named actor on the driver's node, where the study lies. Returns its handle.
-    ``apart``: in a process of its own, because the workers that Ray has started load torch.
+    """Starts the named actor on the driver's node, where the study lies, and returns its handle.
 
-    ``max_task_retries``: a call whose reply was lost is made again; every method bears that.
+    ``apart`` starts it in a process of its own, because the workers that Ray has started load
+    torch. ``max_task_retries`` repeats a call whose reply was lost; every method may be called
+    twice.
     """
     remote: Any = ray.remote
     actor = remote(concurrency_groups={ASIDE: 1, REPORTS: _REPORTS})(StudyServer)

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP: stop soon with the state saved, whatever the process is doing."""
+"""Handles SIGINT, SIGTERM and SIGHUP: stops soon, with the state saved, in every situation."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from jamba_ray.errors import ExitCode, InterruptedRunError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 REPEAT_S = 1.0
-"""Signals so shortly after the first are the same request: ``timeout`` sends each one twice, to the
-process and to its group."""
+"""Seconds after the first signal within which another one is the same request: ``timeout`` sends
+each signal twice, to the process and to its group."""
 GRACE_S = 8.0
-"""An orderly stop takes 2 to 4 s on idle cores. One that has not ended by now waits in compiled
-code, for a Ray that is gone or a tree that is grown."""
+"""Seconds for an orderly stop, which takes 2 to 4 s on idle cores. One that takes longer waits in
+compiled code, such as for a Ray that is gone or for a tree to be grown."""
 HEADLESS_S = 3.0
-"""Where Ray is gone there is less to wait for: it would wait a minute for its head."""
+"""Seconds for an orderly stop where Ray is gone: Ray would wait a minute for its head."""
 ABANDON_S = 15.0
-"""What is done in place of an orderly stop is waited for so long: its disk may hang too."""
+"""Seconds for ``abandon``: the disk may hang too."""
 _LOOK_S = 0.25
 
 
 class Signalled(BaseException):
-    """A signal came. No ``Exception``, so that nothing on the way up takes it for a fault."""
+    """Reports that a signal came; ``except Exception`` does not catch it, on purpose."""
 
 
 class Signals:
-    """While entered, the first signal raises ``Signalled`` in the main thread.
+    """Raises ``Signalled`` in the main thread at the first signal, while entered.
 
-    That may happen anywhere, also inside Ray: the study is committed as it goes and nothing else
-    has to be rescued, so the sweep simply unwinds. Compiled code may turn the exception into a
-    SystemError or lose it, so whoever catches one, or goes on, looks at ``name``. In another thread
-    than the main one no handler can be set, and signals stay as they are.
+    That may happen anywhere, also inside Ray: every commit of the study is durable and nothing else
+    has to be saved, so the sweep simply unwinds. Compiled code may turn the exception into a
+    SystemError or lose it, so code that catches one, or continues, checks ``name``. In a thread
+    other than the main one no handler can be set, and signals stay as they are.
 
     A thread reads each signal as it arrives, because Python runs no handler while the main thread
-    is in compiled code. Where the main thread has not left ``grace_s`` seconds after the first one,
-    or where a second one comes, that thread calls ``abandon`` and ends the process.
+    is in compiled code. If the main thread has not left ``grace_s`` seconds after the first signal,
+    or if a second one comes, that thread calls ``abandon`` and ends the process.
 
     Args:
-        abandon: Saves and says what an orderly stop would; None: the process just ends, and only
+        abandon: Saves and prints what an orderly stop would; None: the process just ends, and only
             after a second signal.
         grace_s: How long an orderly stop may take.
     """
@@ -95,7 +95,7 @@ class Signals:
         error: BaseException | None,
         where: TracebackType | None,
     ) -> None:
-        # For ever where the run is being abandoned: the process ends soon.
+        # Blocks for ever while the run is abandoned: the process ends soon.
         self._settled.acquire()
         if self._before:
             signal.set_wakeup_fd(self._pipe_before)
@@ -109,8 +109,10 @@ class Signals:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """While entered, a signal raises nothing until the end: who is inside looks at ``name`` and
-        ends soon, with its state saved."""
+        """Delays the exception of a signal to the end of the context.
+
+        Code inside checks ``name`` and ends soon, with its state saved.
+        """
         self._deferred = True
         try:
             yield
@@ -120,10 +122,10 @@ class Signals:
             raise Signalled(self.name)
 
     def stop(self, why: str) -> None:
-        """From another thread: as if a signal had come; ``why`` stands where its name would. An
-        orderly stop then has ``HEADLESS_S``.
+        """Stops the run from another thread as a signal would; ``why`` takes the place of its name.
 
-        In the main thread, or where no handlers are set, it interrupts nothing.
+        An orderly stop then has ``HEADLESS_S``. In the main thread, or where no handlers are set,
+        it interrupts nothing.
         """
         self._deadline = min(self._deadline, time.monotonic() + HEADLESS_S)
         if not self._note(why):
@@ -134,7 +136,7 @@ class Signals:
             signal.pthread_kill(main.ident or 0, signal.SIGTERM)
 
     def install(self) -> None:
-        """Set the handlers, again where a library has set its own (``ray.init`` takes SIGTERM)."""
+        """Sets the handlers, again where a library has set its own (``ray.init`` takes SIGTERM)."""
         if threading.current_thread() is threading.main_thread():
             for number in self._before:
                 signal.signal(number, self._handle)
@@ -147,7 +149,7 @@ class Signals:
             raise Signalled(self.name)
 
     def _note(self, why: str) -> bool:
-        """Whether this is the first request to stop."""
+        """Notes a request to stop and returns whether it is the first one."""
         if self.name is not None:
             return False
         self.name, self._asked_at = why, time.monotonic()
@@ -178,7 +180,7 @@ class Signals:
             self._again = time.monotonic() - self._asked_at > REPEAT_S
 
     def _end(self) -> None:
-        """Abandon the run and end the process; a further signal ends it at once."""
+        """Abandons the run and ends the process; a further signal ends it at once."""
         if self._abandon is not None:
             saving = threading.Thread(target=self._abandon, name="jamba_ray-abandon", daemon=True)
             saving.start()
@@ -199,8 +201,9 @@ def interruptible(
     first: Callable[[], object] = lambda: None,
     grace_s: float = GRACE_S,
 ) -> Iterator[Signals]:
-    """Turn a signal, or what was said to ``stop``, into an InterruptedRunError with its name before
-    ``sentence``.
+    """Turns a signal, or a call of ``stop``, into an InterruptedRunError.
+
+    Its message is the name of the signal followed by ``sentence``.
 
     Args:
         sentence: What the signal does, and how to continue.
@@ -229,5 +232,5 @@ def interruptible(
 
 
 def say_on_stderr(error: InterruptedRunError) -> None:
-    """What a program that is abandoned says at least."""
+    """Prints the error, the least that an abandoned program must report."""
     print(f"error: {error}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""``run_sweep``: a study, a server around it, and Ray Tune that keeps the runners busy."""
+"""Runs a sweep: the study, the server around it, and Ray Tune that keeps the runners busy."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def run_sweep(
     changed: Callable[[], Sequence[str]] = lambda: (),
     abandoned: Callable[[InterruptedRunError], object] = say_on_stderr,
 ) -> SweepResult:
-    """Run the sweep, or what is left of it where ``folder`` holds a study; prints nothing.
+    """Runs the sweep, or the rest of it where ``folder`` holds a study; prints nothing.
 
     Args:
         config: The sweep; ``verbose`` lets Ray print.
@@ -140,8 +140,10 @@ def run_sweep(
 
 
 def _ahead(config: SweepConfig, machine: Machine) -> tuple[str, ...]:
-    """A runner's modules, where every worker that Ray starts becomes a runner. Not on GPUs: a
-    process should not load torch before it is told which of them are its own."""
+    """Returns the modules that Ray's workers preload, where each of them becomes a runner.
+
+    None on GPUs: a process should load torch only once it knows which GPUs are its own.
+    """
     if machine.gpus or config.workers_per_trial > 1 or not is_installed():
         return ()
     plan = plan_runners(machine, max_concurrent=config.max_concurrent, n_trials=config.n_trials)
@@ -157,7 +159,7 @@ def _gpu_notes(local: bool) -> tuple[str, ...]:
 def _accepted(
     opened: Opened, settings: StudySettings, accepted: Callable[[], None]
 ) -> Iterator[None]:
-    """Refuse a run that was begun with other settings before Ray is started."""
+    """Refuses a run that was begun with other settings, before Ray is started."""
     if known := opened.identity:
         identity.accepted_changes(known, identity.identity(settings), settings)
     accepted()
@@ -167,7 +169,7 @@ def _accepted(
 def _over(
     opened: Opened, settings: StudySettings, folder: RunFolder, begun: float
 ) -> SweepResult | None:
-    """The result of a sweep that was over before: no Ray is started for it; None: there is work."""
+    """Returns the result of a sweep with no work left, without starting Ray; None: it has work."""
     if not opened.identity:
         return None
     study = SweepStudy(folder.study, settings, session=uuid.uuid4().hex[:8], epoch=opened.epoch)
@@ -193,7 +195,7 @@ def _over(
 
 
 class _Running:
-    """One sweep while its Ray session is open."""
+    """Runs one sweep while its Ray session is open."""
 
     def __init__(
         self,
@@ -229,7 +231,7 @@ class _Running:
         )
 
     def run(self, begun: float) -> SweepResult:
-        """From the first trial to the table of all."""
+        """Runs all trials and returns the result."""
         # Ray Tune takes a second to import, in which the server starts.
         from jamba_ray.driver.searcher import StudySearcher
         from jamba_ray.driver.tune_loop import run_runners, runner_settings
@@ -338,7 +340,7 @@ class _Running:
 
 def _close_quietly(server: Any) -> None:
     try:
-        # One that waits for its disk would be waited for in vain.
+        # A server that waits for its disk would not answer.
         if call(aside(server.trouble), timeout_s=CLOSE_S) is None:
             call(server.close, timeout_s=CLOSE_S)
     except BaseException:
@@ -346,5 +348,5 @@ def _close_quietly(server: Any) -> None:
 
 
 def runner_logs(folder: RunFolder) -> list[Path]:
-    """The logs that runners wrote (only runners with failed trials do)."""
+    """Returns the logs that runners wrote (only runners with failed trials do)."""
     return sorted(folder.logs.glob("runner-*.log"))

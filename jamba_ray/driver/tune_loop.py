@@ -1,4 +1,4 @@
-"""Ray Tune keeps the runners busy: it asks the searcher, places, reuses and replaces runners."""
+"""Runs Ray Tune's loop, which asks the searcher and places, reuses and replaces runners."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ def runner_settings(
     stack: int,
     fit: Fit | None,
 ) -> RunnerSettings:
-    """What the runners of a sweep are told; ``server`` is the name of its StudyServer,
-    ``node_id`` the driver's node."""
+    """Returns the settings that the runners of a sweep receive.
+
+    ``server`` is the name of its StudyServer, ``node_id`` the driver's node.
+    """
     return RunnerSettings(
         server=server,
         folder=dataclasses.replace(folder, path=folder.path.resolve()),
@@ -66,11 +68,11 @@ def run_runners(
     verbose: bool,
     stopping: Callable[[], bool],
 ) -> None:
-    """Run runners until the searcher says that it is over, or ``stopping``.
+    """Runs runners until the searcher ends the sweep, or until ``stopping``.
 
     Args:
         searcher: Gives each runner its stacks.
-        settings: What every runner is told.
+        settings: Settings of every runner.
         data: Rows for every trial; its tests are not sent to runners.
         plan: How many runners of which size.
         scratch: A folder for what Tune writes.
@@ -80,7 +82,7 @@ def run_runners(
     """
     runner = {"CPU": plan.threads, "GPU": plan.gpus}
     if plan.workers > 1:
-        # The runner only leads: CPUs and GPUs go to its workers, which Ray Train places. Tune takes
+        # The runner itself needs none: Ray Train places CPUs and GPUs for its workers. Tune takes
         # no empty bundle.
         runner = {"memory": 1_000_000}
     trainable = tune.with_parameters(
@@ -114,11 +116,11 @@ def run_runners(
 
 @contextlib.contextmanager
 def _in_any_worker() -> Iterator[None]:
-    """Let runners begin in workers that have started already (``driver.preload``).
+    """Lets runners begin in workers that have started already (``driver.preload``).
 
     Tune gives its actors a runtime environment, even an empty one, and so a process of their own
-    each: a second of CPU time a runner. What it holds, variables of this process, every worker of a
-    cluster that this process started has inherited.
+    each, which costs a second of CPU time. The environment holds variables of this process, which
+    every worker of a cluster that this process started has inherited.
     """
 
     def plain(cache: Any, trainable: type) -> Any:
@@ -135,11 +137,11 @@ class _Stopper(tune.Stopper):
         self._stopping = stopping
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Trials end by themselves."""
+        """Returns False: trials end by themselves."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether a signal came."""
+        """Says whether a signal came."""
         return self._stopping()
 
 

@@ -1,4 +1,4 @@
-"""The verdict on a trained model: metrics with intervals, the baseline's, and the Bayes limit."""
+"""Judges a trained model: its metrics with intervals, the baseline's, and the Bayes limit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _RANKING = "average_precision"
 
 @dataclass(frozen=True)
 class Judged:
-    """A model scored on every part of the data that it was not trained on."""
+    """Holds a model's scores on every part of the data that it was not trained on."""
 
     threshold: float
     """The threshold with the best F1 on validation rows; used unchanged on the tests."""
@@ -46,9 +46,9 @@ class Judged:
     """Part -> metric -> {"value", "low", "high"}."""
 
     def to_json(self) -> dict[str, Any]:
-        """The shape of ``best`` and ``baseline`` in ``summary.json``.
+        """Returns the part ``best`` or ``baseline`` of ``summary.json``.
 
-        A test of one class stands among ``extra_tests``: it decides nothing between models.
+        A test of one class goes to ``extra_tests``: it decides nothing between models.
         """
         decides = _RANKING in self.metrics.get("test", {})
         usual = {"val", "test"} if decides else {"val"}
@@ -64,7 +64,7 @@ class Judged:
 def of_winner(
     config: ExperimentConfig, data: PreparedData, folder: RunFolder, winner: TrialRecord
 ) -> dict[str, Any]:
-    """The part of ``summary.json`` that judges: ``best``, ``baseline``, ``comparison``, ``groups``.
+    """Returns ``best``, ``baseline``, ``comparison`` and ``groups`` of ``summary.json``.
 
     The winner's checkpoint is published as ``best/``. This is the only place that scores the tests,
     and it does so once for the winner and once for its baseline.
@@ -92,7 +92,7 @@ def of_winner(
         },
         "groups": recall_by_group(judged, data),
     }
-    # LightGBM is the baseline of the other families; beside itself it says nothing.
+    # LightGBM is the baseline of the other families, not of itself.
     has_baseline = config.rival and trial.model.name != "lightgbm"
     if has_baseline and (baseline := train_baseline(config.trial(), data)) is not None:
         baseline_judged = judge(baseline, data)
@@ -103,14 +103,17 @@ def of_winner(
 
 
 def best_epoch(trial: TrialRecord) -> float | None:
-    """The epoch of the checkpoint that is kept; None where the reports are not known."""
+    """Returns the epoch of the checkpoint that is kept; None where the reports are not known."""
     last = trial.curve[-1][0] if trial.curve else 0
     return trial.epochs * trial.best_step / last if last else None
 
 
 def score_table(judged: Judged, baseline: Judged | None, data: PreparedData) -> bytes:
-    """Parquet, one row per judged row: part, label, probability, baseline (null without one),
-    group; so that figures never score the tests again."""
+    """Returns a Parquet file with one row per judged row.
+
+    Columns: part, label, probability, baseline (null without one), group. With it, figures need not
+    score the tests again.
+    """
     frames = []
     for part, rows in {"val": data.val, **data.tests}.items():
         columns: dict[str, Any] = {
@@ -127,7 +130,7 @@ def score_table(judged: Judged, baseline: Judged | None, data: PreparedData) -> 
 
 
 def judge(model: Predictor | Snapshot, data: PreparedData) -> Judged:
-    """Score ``model`` once on the validation rows and on each test."""
+    """Scores ``model`` once on the validation rows and on each test."""
     parts: dict[str, Rows] = {"val": data.val, **data.tests}
     probabilities = {name: score_rows(model, rows) for name, rows in parts.items()}
     threshold = choose_threshold(data.val.y, probabilities["val"])
@@ -141,28 +144,30 @@ def judge(model: Predictor | Snapshot, data: PreparedData) -> Judged:
 
 
 def train_baseline(config: TrialConfig, data: PreparedData) -> Snapshot | None:
-    """LightGBM with its defaults, by the same code path and chosen by the same objective; None
-    where it cannot be trained on these rows."""
+    """Trains LightGBM with its defaults by the same code path and objective.
+
+    Returns None where it cannot be trained on these rows.
+    """
     baseline = config.model_copy(update={"model": LightgbmSection()})
     (outcome,) = fit([Member(0, baseline)], data, lambda reports: ["continue"] * len(reports))
     return outcome.checkpoint
 
 
 def decisive_part(data: PreparedData) -> str:
-    """Where the winner and its baseline are compared: the test, if there is one of both classes."""
+    """Returns where winner and baseline are compared: a test with both classes, else 'val'."""
     test = data.tests.get("test")
     return "val" if test is None or len(np.unique(test.y)) < 2 else "test"
 
 
 def difference(winner: Judged, baseline: Judged, data: PreparedData) -> dict[str, Any]:
-    """Metric -> paired 95 % interval of (winner - baseline) on the decisive part."""
+    """Returns metric -> paired 95 % interval of (winner - baseline) on the decisive part."""
     part = decisive_part(data)
     rows = data.tests[part] if part != "val" else data.val
     return dict(compare(rows.y, winner.probabilities[part], baseline.probabilities[part]))
 
 
 def few_rows(parts: Mapping[str, npt.ArrayLike]) -> list[str]:
-    """A note for each part (name -> labels [N]) of both classes that has too few rows of one."""
+    """Returns a note for each part (name -> labels [N]) of two classes with too few rows of one."""
     names = {"val": "the validation part", "test": "the test"}
     return [
         f"{names.get(part, part)} has {why}. Its intervals are as wide as that makes them."
@@ -172,12 +177,12 @@ def few_rows(parts: Mapping[str, npt.ArrayLike]) -> list[str]:
 
 
 def labels_of(data: PreparedData) -> dict[str, npt.ArrayLike]:
-    """Part -> the labels [N] that a model is judged on."""
+    """Returns part -> the labels [N] that a model is judged on."""
     return {"val": data.val.y, **{name: rows.y for name, rows in data.tests.items()}}
 
 
 def bayes(data: PreparedData) -> dict[str, dict[str, float]] | None:
-    """Part -> metric -> what the true probabilities reach there; None where they are unknown."""
+    """Returns part -> metric -> what the true probabilities reach; None where they are unknown."""
     parts = {"val": data.val, **data.tests}
     known = {name: rows for name, rows in parts.items() if rows.bayes is not None}
     if not known:
@@ -190,7 +195,7 @@ def bayes(data: PreparedData) -> dict[str, dict[str, float]] | None:
 
 
 def recall_by_group(judged: Judged, data: PreparedData) -> list[Any] | None:
-    """Recall per group (attack class, host) at the threshold, and whether training saw it."""
+    """Returns the recall per group (attack class, host) and whether training saw the group."""
     part = decisive_part(data)
     rows = data.tests[part] if part != "val" else data.val
     if rows.group is None:

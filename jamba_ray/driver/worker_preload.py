@@ -1,5 +1,7 @@
-"""What Ray's workers on this machine import when they start, so that runners, which begin in them,
-need not: torch and Ray Tune are loaded while the study is opened."""
+"""Imports a runner's modules when Ray starts a worker on this machine.
+
+Runners begin in these workers: torch and Ray Tune load while the study is opened.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A group: several processes that train one trial together, as a Ray Train V2 ``TorchTrainer``.
+"""Trains one trial on several processes together, as a Ray Train V2 ``TorchTrainer``.
 
-The group outlives a trial: it takes jobs from a queue, so that its start (some ten seconds) is paid
-once per runner and not once per trial. Its ``fit`` stands in for ``jamba_ray.training.fit``;
-reports come back to the runner, which alone talks to the study, and rank 0 writes checkpoints.
+A group outlives a trial: it takes jobs from a queue, so that its start (some ten seconds) is paid
+once per runner and not once per trial. Its ``fit`` replaces ``jamba_ray.training.fit``; reports go
+to the runner, which alone talks to the study, and rank 0 writes checkpoints.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ABORT_S = 2.0
 
 
 class Group:
-    """``workers`` ranks; started by the first ``fit``, ended by ``close``."""
+    """Runs ``workers`` ranks; the first ``fit`` starts them and ``close`` ends them."""
 
     def __init__(
         self,
@@ -51,8 +51,10 @@ class Group:
         note: Callable[[str], object] = lambda sentence: None,
         saved: Told = lambda trial, step: None,
     ) -> None:
-        """``patience_s``, ``note`` and ``saved``: see ``Runner``; rank 0 saves, and the runner is
-        not asked."""
+        """Sets up a group.
+
+        ``patience_s``, ``note`` and ``saved`` are those of ``Runner``; rank 0 uses them to save.
+        """
         self._patience_s = patience_s
         self._folder, self._workers, self._threads, self._gpus = folder, workers, threads, gpus
         self._store = folder.checkpoint_store()
@@ -79,16 +81,18 @@ class Group:
         join: Join | None = None,
         resume: Mapping[int, Snapshot] | None = None,
     ) -> list[Outcome]:
-        """``jamba_ray.training.fit`` on all ranks; ``save`` is not called, rank 0 saves in the run
-        folder; nor is ``join``: members train one by one. Ranks that die are replaced, and training
-        goes on from the newest checkpoint.
+        """Runs ``jamba_ray.training.fit`` on all ranks.
+
+        It does not call ``save``, because rank 0 saves into the run folder, nor ``join``: members
+        train one by one. Ranks that die are replaced, and training continues from the newest
+        checkpoint.
 
         Raises:
-            TrialError: A rank failed by the trial's own fault, hung, or died again and again at the
-                same place.
+            TrialError: A rank failed by the trial's own fault, hung, or died several times
+                without progress.
         """
         if TRAINERS[members[0].config.model.name] == "boosting":
-            # Trees train in one process; its threads are the runner's.
+            # Trees train in one process, with the runner's threads.
             return fit_alone(
                 members, data, report, device=device, save=save, finish=finish, resume=resume
             )
@@ -104,13 +108,13 @@ class Group:
                     return outcomes
                 found = {**found, **self._last_saved(members, data, relay, found)}
         except BaseException as error:
-            # Ranks that failed or died start again by themselves, for the next trial.
+            # Ranks that failed or died restart by themselves for the next trial.
             if not (isinstance(error, TrialError) and faults.known):
                 self.abort()
             raise
 
     def close(self) -> None:
-        """End the ranks and delete what Ray Train wrote; nothing of the group is left."""
+        """Ends the ranks and deletes what Ray Train wrote."""
         if self._trainer is not None:
             if self._trainer.is_alive() and self._queue is not None:
                 with contextlib.suppress(ray.exceptions.RayError):
@@ -119,9 +123,9 @@ class Group:
         self.abort()
 
     def abort(self) -> None:
-        """End the ranks at their next report, whatever they do."""
+        """Ends the ranks at their next report, whatever they do."""
         if self._queue is not None:
-            # Ranks that ask a queue that is gone end with an error, and Ray Train ends the rest.
+            # A rank that asks a queue that is gone gets an error; Ray Train then ends the others.
             with contextlib.suppress(Exception):
                 ray.kill(self._queue)
         self._queue = None
@@ -137,7 +141,7 @@ class Group:
         resume: Mapping[int, Snapshot],
         faults: Faults,
     ) -> list[Outcome] | None:
-        """Outcomes, or None where ranks died without anybody's fault."""
+        """Returns the outcomes, or None where ranks died by no fault of the trial."""
         self._start()
         self._jobs += 1
         payload = {
@@ -182,7 +186,7 @@ class Group:
         return None
 
     def _events(self) -> Iterator[dict[str, Any]]:
-        """What the ranks of this job tell, until the group has ended."""
+        """Yields the events of this job's ranks until the group has ended."""
         alive = True
         while alive:
             alive = self._trainer is not None and self._trainer.is_alive()
@@ -198,14 +202,14 @@ class Group:
         relay: _Relay,
         found: Mapping[int, Snapshot],
     ) -> dict[int, Snapshot]:
-        """What the dead ranks saved last; what they were writing when they died is swept away."""
+        """Returns the newest checkpoints of the dead ranks, and deletes their unfinished writes."""
         self._store.sweep_orphans()
         read = {
             m.trial: self._newest.read(m.trial, partial(differences, member=m, data=data))
             for m in members
         }
         newest = {n: s for n, s in read.items() if s is not None}
-        # Not past what was reported: that would be of another run, and leave a gap in the curve.
+        # Not after the last report: that one is of another run, and would leave a gap in the curve.
         return {n: s for n, s in newest.items() if _step(found.get(n)) <= _step(s) <= relay.last(n)}
 
     # --- the ranks ----------------------------------------------------------------------------
@@ -234,7 +238,7 @@ class Group:
         self._trainer.start()
 
     def _run(self, scratch: str) -> None:
-        """In a thread: Ray Train sets no signal handlers there."""
+        """Runs the trainer in a thread, where Ray Train sets no signal handlers."""
         try:
             run_trainer(
                 self._queue,
@@ -249,7 +253,7 @@ class Group:
             self._error = error
 
     def _forget(self, patience_s: float = _CLOSE_S) -> None:
-        """Wait for the end of ranks that are ending, so that the next find their place free."""
+        """Waits for the end of ranks that are ending, so that their resources are free."""
         if self._trainer is not None:
             self._trainer.join(patience_s)
         self._trainer = None
@@ -263,7 +267,7 @@ class Group:
 
 
 class _Relay:
-    """Passes each report on once: ranks that start again from a checkpoint report steps again."""
+    """Passes each report on once: ranks that restart from a checkpoint repeat some reports."""
 
     def __init__(self, report: Reporter) -> None:
         self._report = report
@@ -271,11 +275,11 @@ class _Relay:
 
     @property
     def told(self) -> int:
-        """Reports passed on so far."""
+        """Counts the reports passed on so far."""
         return len(self._decisions)
 
     def last(self, trial: int) -> int:
-        """The last step of ``trial`` that was passed on."""
+        """Returns the last step of ``trial`` that was passed on."""
         return max((step for number, step in self._decisions if number == trial), default=0)
 
     def __call__(self, reports: Sequence[Report]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Who is to blame when a group ends before its trial: decisions only, no effects."""
+"""Decides whether the trial or a machine is at fault when a group ends early; has no effects."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 from jamba_ray.errors import TrialError
 
 MAX_DEATHS = 3
-"""Ranks may die so often without a single new report in between; what kills them then is the trial
-(its memory, most often), not the machines."""
+"""Deaths of ranks without a new report after which the trial fails: then the trial (most often its
+memory) kills them, not the machines."""
 SILENCE_S = 10.0
-"""How long a rank that hangs has to say so, once others complain that they wait."""
+"""Seconds for a rank that hangs to report so, once others report that they wait."""
 
 
 class RankError(Exception):
-    """What a rank's own traceback said, as the cause of a ``TrialError``."""
+    """Holds the traceback of a rank, as the cause of a ``TrialError``."""
 
 
 class Faults:
-    """What was told about one trial's group, and what follows from it."""
+    """Collects what is reported about one trial's group and decides what follows."""
 
     def __init__(self) -> None:
         self._fault: dict[str, Any] | None = None
@@ -29,15 +29,15 @@ class Faults:
 
     @property
     def known(self) -> bool:
-        """Whether ranks failed, hung or died."""
+        """Says whether ranks failed, hung or died."""
         return self._fault is not None or self._culprit is not None or self._deaths > 0
 
     def fault(self, event: dict[str, Any]) -> None:
-        """A rank's code raised. The first says why; what others say follows from it."""
+        """Notes that a rank's code raised; keeps only the first, from which the others follow."""
         self._fault = self._fault or event
 
     def hung(self, event: dict[str, Any]) -> None:
-        """A rank was silent for too long, or complains that it waits."""
+        """Notes that a rank was silent for too long, or reports that it waits for another one."""
         if event.get("kind") != "hung":
             return
         if event["waiting"]:
@@ -46,8 +46,11 @@ class Faults:
             self._culprit = self._culprit or event
 
     def to_leave(self, now: float) -> list[int]:
-        """Complaints to answer with "leave": nobody said that it hangs, so a rank is stopped or cut
-        off, and the group can only start again."""
+        """Returns the waiting ranks that are to be told "leave", after ``SILENCE_S``.
+
+        No rank reported itself as hanging, so one is stopped or cut off, and the group can only
+        restart.
+        """
         for number, since in self._waiting.items():
             self._waiting[number] = now if since is None else since
         old = [n for n, t in self._waiting.items() if t is not None and now - t >= SILENCE_S]
@@ -56,7 +59,10 @@ class Faults:
         return old
 
     def blame(self) -> None:
-        """Called after each event; returns where no fault of the trial's is known.
+        """Raises TrialError if the trial is at fault; called after each event.
+
+        Raises:
+            TrialError: The trial's own code failed or hung, and would do so again.
 
         Raises:
             TrialError: The trial's own code failed or hung. Trying again would do it again.
@@ -72,7 +78,7 @@ class Faults:
             ) from RankError(f"rank {self._culprit['rank']} hung at:\n{self._culprit['stack']}")
 
     def died(self, told: int) -> None:
-        """Ranks died after ``told`` reports in all.
+        """Notes that ranks died after ``told`` reports in all.
 
         Raises:
             TrialError: That happened too often without progress.

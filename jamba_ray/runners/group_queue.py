@@ -1,7 +1,7 @@
-"""Where a runner and the ranks of its group meet: jobs one way, reports and outcomes the other.
+"""Exchanges messages between a runner and its ranks: jobs one way, reports and outcomes the other.
 
-A small actor of the runner's own (it dies with it), because a runner that waits for a trial can
-not be called. Nothing heavy is imported here, and what is heavy passes through as references.
+It is a small actor that the runner owns and that dies with it, because a runner that waits for a
+trial cannot be called. It imports nothing heavy, and large objects pass through as references.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 Event = dict[str, Any]
-"""``kind``, ``job`` and what belongs to the kind: 'report', 'saved', 'ended', 'fault', 'hung',
-'lost', 'store_lost'; ``number`` where an answer is awaited."""
+"""Has ``kind`` ('report', 'saved', 'ended', 'fault', 'hung', 'lost' or 'store_lost'), ``job``, and
+the values of that kind; ``number`` where an answer is awaited."""
 
 END = "end"
-"""The answer to a rank that asks for a job when there will be none for it."""
+"""Answers a rank that asks for a job when there will be none for it."""
 
 
 class GroupQueue:
-    """The actor (all methods run in one event loop)."""
+    """Holds the job and the events of a group; the actor runs all methods in one event loop."""
 
     def __init__(self) -> None:
         self._job: tuple[int, Any] | None = None
@@ -35,13 +35,13 @@ class GroupQueue:
     # --- for the runner -------------------------------------------------------------------------
 
     async def submit(self, job: int, payload: Sequence[Any]) -> None:
-        """Offer a job; ``payload`` holds a reference."""
+        """Offers a job; ``payload`` holds a reference."""
         async with self._changed:
             self._job, self._taken = (job, payload), False
             self._changed.notify_all()
 
     async def collect(self, timeout_s: float) -> list[Event]:
-        """What happened since the last call; waits so long for the first event."""
+        """Returns the events since the last call; waits up to ``timeout_s`` for the first one."""
         try:
             events = [await asyncio.wait_for(self._events.get(), timeout_s)]
         except TimeoutError:
@@ -51,11 +51,11 @@ class GroupQueue:
         return events
 
     async def answer(self, number: int, words: Any) -> None:
-        """Answer the event that was asked under ``number``."""
+        """Answers the event that was asked under ``number``."""
         self._answers.pop(number).set_result(words)
 
     async def close(self) -> None:
-        """There will be no more jobs."""
+        """Ends the queue: there will be no more jobs."""
         async with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -63,8 +63,10 @@ class GroupQueue:
     # --- for Ray Train's controller -----------------------------------------------------------
 
     async def died(self, preempted: bool) -> bool:
-        """A rank died; whether others shall be started in place of all. Not where they died before
-        they came up, which would go on for ever."""
+        """Notes that a rank died and returns whether the ranks are to be restarted.
+
+        They are not if they died before all of them came up: that would repeat for ever.
+        """
         async with self._changed:
             start, self._up = self._up and not self._closed, False
             self._preempted, self._life = preempted, self._life + 1
@@ -74,8 +76,11 @@ class GroupQueue:
     # --- for ranks ----------------------------------------------------------------------------
 
     async def arrived(self) -> int:
-        """Rank 0 says that all ranks came up, and gets the number to ask for jobs with. Those that
-        were there before are certainly gone: now, not sooner, their job counts as lost."""
+        """Notes that all ranks came up and returns the number with which they ask for jobs.
+
+        Rank 0 calls it. The earlier ranks are certainly gone only now, so their job counts as lost
+        from here.
+        """
         async with self._changed:
             if self._job is not None and self._taken:
                 lost = {"kind": "lost", "job": self._job[0], "preempted": self._preempted}
@@ -86,7 +91,7 @@ class GroupQueue:
             return self._life
 
     async def next_job(self, life: int, after: int) -> Any:
-        """The first job after number ``after``: (number, payload), or ``END``."""
+        """Returns the first job after number ``after`` as (number, payload), or ``END``."""
         async with self._changed:
             await self._changed.wait_for(
                 lambda: (
@@ -101,7 +106,7 @@ class GroupQueue:
             return self._job
 
     async def ask(self, event: Event) -> Any:
-        """An event that is to be answered: waits for what the runner says."""
+        """Adds an event and waits for the runner's answer."""
         self._asked += 1
         number = self._asked
         self._answers[number] = asyncio.get_running_loop().create_future()
@@ -109,5 +114,5 @@ class GroupQueue:
         return await self._answers[number]
 
     async def tell(self, event: Event) -> None:
-        """An event that needs no answer."""
+        """Adds an event that needs no answer."""
         await self._events.put(event)

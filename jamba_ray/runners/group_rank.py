@@ -1,4 +1,4 @@
-"""What each rank of a group runs: job after job, until the queue says there are no more."""
+"""Runs on each rank of a group: trains job after job until the queue has no more."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from jamba_ray.training import Decision, Member, Report, fit
 from jamba_ray.training.ranks import Pulse, RankLostError, TorchRanks
 
 HUNG_AFTER_S = 30.0
-"""A rank hangs when a step takes twice as long as the longest so far and so much more."""
+"""Seconds beyond twice the longest step so far after which a rank counts as hung."""
 _STORE_PATIENCE_S = 25.0
-"""Rank 0 asks a store that refuses again for at most so long: the others wait for it meanwhile, and
-must not take it for one that hangs."""
+"""Most seconds for which rank 0 retries a write: the others wait for it meanwhile, and must not
+take it for one that hangs."""
 _EXIT_HUNG = 86
 _TELL_S = 10.0
-"""The queue has so long to note that a rank hangs."""
+"""Seconds for the queue to note that a rank hangs."""
 
 
 def run_rank(config: dict[str, Any]) -> None:
-    """The ``train_loop_per_worker`` of a group.
+    """Runs jobs, as the ``train_loop_per_worker`` of a group.
 
     Raises:
-        RuntimeError: Something was told to the queue, or another rank was lost; Ray Train then ends
-            the other ranks.
+        RuntimeError: A fault was reported to the queue, or another rank was lost; Ray Train then
+            ends the other ranks.
     """
     torch.set_num_threads(config["threads"])
     queue, after = config["queue"], 0
@@ -95,7 +95,7 @@ def _train(
         urgent=_nobody_hurries if saver is None else saver.is_urgent,
     )
     if ranks.rank == 0:
-        # By reference: the queue need not read weights.
+        # By reference, so that the queue does not unpickle weights.
         ended = {"kind": "ended", "job": job, "outcomes": [ray.put(outcomes)]}
         ray.get(queue.tell.remote(ended))
 
@@ -119,11 +119,11 @@ def _fault(job: int, rank: int, error: Exception) -> dict[str, Any]:
 
 
 class StoreLostError(Exception):
-    """Rank 0 cannot write checkpoints: no fault of the trial."""
+    """Reports that rank 0 cannot write checkpoints, which is no fault of the trial."""
 
 
 class _Saver:
-    """Rank 0's reports and checkpoints; a report counts once the runner has answered it."""
+    """Sends rank 0's reports and writes its checkpoints; a report counts once it was answered."""
 
     def __init__(
         self, folder: RunFolder, job: int, ranks: TorchRanks, queue: Any, patience_s: float
@@ -135,7 +135,7 @@ class _Saver:
         self._warned = False
 
     def report(self, reports: Sequence[Report]) -> Sequence[Decision]:
-        """Ask the runner."""
+        """Sends the reports to the runner and returns its decisions."""
         with Waiting(self._ranks.pulse):
             told = [dataclasses.asdict(report) for report in reports]
             event = {"kind": "report", "job": self._job, "reports": told}
@@ -143,16 +143,21 @@ class _Saver:
         return cast(list[Decision], decisions)
 
     def is_urgent(self) -> bool:
-        """True once the cloud has said that it will take a machine away, and until it does as often
-        as ``SAVE_SHARE`` allows: reports may be further apart than its two minutes."""
+        """Says whether to save now because a machine will be taken away.
+
+        True when the cloud has just announced it, and then as often as ``SAVE_SHARE`` allows:
+        reports may be further apart than the two minutes that remain.
+        """
         if not _is_preempted():
             return False
         first, self._warned = not self._warned, True
         return first or self._pace.is_due()
 
     def save(self, trial: int, snapshot: Snapshot) -> None:
-        """Write what training goes on from, as often as ``SAVE_SHARE`` allows, and always when a
-        machine will be taken away."""
+        """Writes a resumable checkpoint, as often as ``SAVE_SHARE`` allows.
+
+        When a machine will be taken away it always writes.
+        """
         if self._pace.is_due() or _is_preempted():
             step = int(snapshot.documents["state"]["step"])
             with self._pace, Waiting(self._ranks.pulse):
@@ -161,19 +166,19 @@ class _Saver:
                     retry_store(save, self._patience_s, lambda sentence: None)
                 except StorageError as error:
                     raise StoreLostError(error.message) from error
-            # Nobody waits for it: it comes before the report that follows, in order.
+            # Needs no answer: messages arrive in order, so it comes before the next report.
             event = {"kind": "saved", "job": self._job, "trial": trial, "step": step}
             self._queue.tell.remote(event)
 
 
 class Pace:
-    """Enter it to write; it is due again when that is a small enough share of the time."""
+    """Measures how long writes take and limits them to a share of the time; enter it to write."""
 
     def __init__(self) -> None:
         self._begun = self._due = 0.0
 
     def is_due(self) -> bool:
-        """Whether another checkpoint may be written."""
+        """Says whether another checkpoint may be written."""
         return time.monotonic() >= self._due
 
     def __enter__(self) -> None:
@@ -185,13 +190,15 @@ class Pace:
 
 
 def _is_preempted() -> bool:
-    """Whether this rank knows of a coming preemption. ``ray.train.get_preemption_info`` is a
-    collective call, and only rank 0 asks."""
+    """Says whether this rank knows of a coming preemption.
+
+    ``ray.train.get_preemption_info`` is a collective call, but only rank 0 asks.
+    """
     return get_train_context().preemption_context.preemption_info is not None
 
 
 class Waiting:
-    """While entered, the rank waits for another process and cannot be said to hang."""
+    """Marks the rank as waiting for another process while entered, and so as not hung."""
 
     def __init__(self, pulse: Pulse) -> None:
         self._pulse = pulse
@@ -205,16 +212,17 @@ class Waiting:
 
 
 def limit_s(pulse: Pulse) -> float:
-    """Seconds without a beat after which a rank hangs."""
+    """Returns the seconds without a heartbeat after which a rank counts as hung."""
     return 2.0 * pulse.longest + HUNG_AFTER_S
 
 
 class _Watchdog:
-    """Looks at the pulse from a thread of its own.
+    """Watches a rank's heartbeat from a thread of its own.
 
-    The rank that hangs does not wait for others, the others do. It tells the queue where it stands
-    and ends; those that wait say so, and end if the runner finds that nothing will come. A rank
-    that does not run at all (stopped, or stuck in the kernel) says nothing.
+    A rank that hangs does not wait for others; the others wait for it. The hanging one sends its
+    stack to the queue and ends. Waiting ones report that they wait, and end if the runner finds
+    that nothing will come. A rank that does not run at all (stopped, or stuck in the kernel)
+    reports nothing.
     """
 
     def __init__(self, ranks: TorchRanks, queue: Any, job: int) -> None:
@@ -238,13 +246,15 @@ class _Watchdog:
                 continue
             waits, last = pulse.waiting, pulse.last
             told = self._tell(silent_s, waits)
-            # Whoever was to hear of it may take long; by then the rank may have gone on.
+            # The call may have taken long, and the rank may have continued by now.
             if (told and not waits) or (pulse.last == last and pulse.waiting == waits):
                 os._exit(_EXIT_HUNG)
 
     def _tell(self, silent_s: float, waits: bool) -> bool:
-        """Whether the queue took it. A queue that is gone or does not answer must not save a rank
-        that hangs: nothing else would ever end it."""
+        """Reports the silence to the queue and returns whether the queue took the message.
+
+        A rank that hangs ends even if it did not, because nothing else would ever end it.
+        """
         stack = sys._current_frames().get(self._watched)
         event = {
             "kind": "hung",

@@ -1,4 +1,4 @@
-"""The Ray Train V2 ``TorchTrainer`` of a group: what it starts, and what it does when ranks die."""
+"""Starts the Ray Train V2 ``TorchTrainer`` of a group and restarts its ranks when they die."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from jamba_ray.runners.group_rank import run_rank
 from jamba_ray.runs.run_folder import RunFolder
 
 PLACE_TIMEOUT_S = 600.0
-"""How long a group waits for CPUs or GPUs: a cloud needs minutes to give another machine in place
-of one that it took."""
+"""Seconds for which a group waits for CPUs or GPUs: a cloud needs minutes to replace a machine that
+it took away."""
 _ENVIRONMENT = {
     # A rank that died, or a machine that will be taken away, is noticed within a second.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
@@ -49,7 +49,7 @@ def run_trainer(
     gpus: float,
     patience_s: float,
 ) -> None:
-    """Start ranks that work for ``queue``, again and again where they die; returns when it closes.
+    """Starts ranks that work for ``queue``, again where they die; returns when the queue closes.
 
     Raises:
         TrainingFailedError: The ranks cannot be started.
@@ -76,16 +76,18 @@ def run_trainer(
 
 
 def found_no_place(error: BaseException | None) -> bool:
-    """Whether ``error`` of ``run_trainer`` says that the cluster had no room for the ranks."""
+    """Says whether ``error`` of ``run_trainer`` means that the cluster had no room for ranks."""
     return isinstance(error, ControllerError) and isinstance(
         error.controller_failure, WorkerGroupStartupTimeoutError
     )
 
 
 class _Restarts(FailurePolicy):
-    """Starts ranks in place of those that died, in the controller that runs already (a new one
-    costs five seconds). What becomes of the trial is the runner's to say: only it knows whether the
-    trial or a machine is to blame."""
+    """Restarts dead ranks in the running controller (a new one costs five seconds).
+
+    The runner decides what becomes of the trial: only it knows whether the trial or a machine is at
+    fault.
+    """
 
     def __init__(self, queue: Any) -> None:
         super().__init__(FailureConfig())
@@ -103,20 +105,26 @@ class _Restarts(FailurePolicy):
 
 
 class _Scaling(FixedScalingPolicy):
-    """Without the actor that divides a cluster between Ray Train and Ray Data: it costs seconds to
-    start and stays on the cluster for ever. Waiting placement groups ask the autoscaler as well."""
+    """Scales without the actor that divides a cluster between Ray Train and Ray Data.
+
+    That actor takes seconds to start and stays on the cluster for ever. Waiting placement groups
+    ask the autoscaler as well.
+    """
 
     def after_controller_start(self, train_run_context: Any) -> None:
-        """Nothing to register with."""
+        """Does nothing: there is no such actor to register with."""
 
     def _maybe_send_resource_request(self) -> None:
-        """Nobody to ask."""
+        """Does nothing: there is no such actor to ask."""
 
 
 class _Trainer(TorchTrainer):
-    """Leaves nothing behind. Ray Train's cleaner of placement groups does: it asks the State API,
-    which needs the dashboard and finds the wrong cluster where two share a host. Our groups end by
-    themselves, and a controller that dies takes its placement group along."""
+    """Runs without Ray Train's cleaner of placement groups, which would be left behind.
+
+    The cleaner asks the State API, which needs the dashboard and finds the wrong cluster where two
+    share a host. Our groups end by themselves, and a controller that dies takes its placement group
+    along.
+    """
 
     def __init__(self, queue: Any, loop: Any, **options: Any) -> None:
         super().__init__(loop, **options)

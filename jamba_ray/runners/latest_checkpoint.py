@@ -1,7 +1,7 @@
-"""The newest checkpoint of each trial that runs: reading it, and missing it where it is gone.
+"""Finds the newest checkpoint of each running trial, and notices when it is gone.
 
-A checkpoint that was deleted leaves no trace, so what was saved is kept in mind here, told to the
-study, and given back by it when a trial is continued.
+A deleted checkpoint leaves no trace. So saved steps are remembered here and sent to the study,
+which gives them back when a trial is continued.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from jamba_ray.checkpoints import CheckpointStore, Snapshot
 from jamba_ray.checkpoints.store import Differs, is_anyones
 
 Told = Callable[[int, int], object]
-"""Told of each saved checkpoint: (trial, step)."""
+"""Is called for each saved checkpoint with (trial, step)."""
 
 
 class LatestCheckpoints:
-    """Which resumable checkpoint of a trial is its newest, and what is found of it in ``store``.
+    """Keeps the step of each trial's newest resumable checkpoint and reads it from ``store``.
 
-    ``note`` is told what a user should read: that a trial went back, how far, and why.
+    ``note`` is called with a sentence for the user when a trial is restored from an older one.
     """
 
     def __init__(
@@ -31,17 +31,18 @@ class LatestCheckpoints:
         self._saved: dict[int, int] = {}
 
     def expect(self, trial: int, step: int) -> None:
-        """The study knows of a checkpoint at ``step``; 0: of none."""
+        """Notes that the study knows of a checkpoint at ``step``; 0: of none."""
         self._saved[trial] = max(step, self._saved.get(trial, 0))
 
     def saved(self, trial: int, step: int) -> None:
-        """A checkpoint was written: after this its loss is noticed."""
+        """Notes that a checkpoint was written, so that its loss is noticed."""
         self._saved[trial] = step
         self._told(trial, step)
 
     def read(self, trial: int, differs: Differs = is_anyones) -> Snapshot | None:
-        """The newest checkpoint that verifies and of which ``differs`` says that it is the trial's
-        own, None where there is none; a loss is noted.
+        """Returns a trial's newest checkpoint that verifies, or None; notes a loss.
+
+        ``differs`` says why a checkpoint is not the trial's own.
 
         Raises:
             StorageError: The store cannot be read.
@@ -56,13 +57,13 @@ class LatestCheckpoints:
 
 
 def went_back(trial: int, saved: int, there: int, found: int, damaged: Sequence[str]) -> str | None:
-    """What is to be said of a trial that goes on at step ``found``; None: it lost nothing.
+    """Returns a sentence about a trial that continues at step ``found``; None: it lost nothing.
 
     Args:
         trial: Its number.
-        saved: The step of its newest checkpoint, as far as the study knows; 0: of none.
+        saved: The step of its newest checkpoint that the study knows of; 0: none.
         there: The newest step in the store, whole or not; 0: there is none.
-        found: The step of the checkpoint that is used; 0: it is begun anew.
+        found: The step of the checkpoint that is used; 0: the trial starts again.
         damaged: A sentence for each newer checkpoint that is damaged or of another run.
     """
     why = list(damaged)

@@ -1,4 +1,4 @@
-"""A node that will be taken away says so first: its runner saves, leaves, and goes on elsewhere."""
+"""Moves a runner's trials away from a node that will be taken away: saves them and leaves."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _LOOK_EVERY_S = 1.0
 
 
 class PreemptedError(BaseException):
-    """The runner leaves its node; its trials are saved, and to blame for nothing.
+    """Reports that the runner leaves its node; its trials are saved and not at fault.
 
-    No ``Exception``, so that code which survives a trial's faults does not survive this one.
+    It is no ``Exception``, so that code which catches a trial's errors does not catch it.
     """
 
     def __init__(self, why: str = "its node is being taken away") -> None:
@@ -25,8 +25,11 @@ class PreemptedError(BaseException):
 
 
 class PreemptionNotice:
-    """What a runner knows of the end of its node (``ray drain-node``, an autoscaler that was told
-    of a spot machine's end, a node that is scaled away)."""
+    """Checks whether the runner's node will be taken away.
+
+    Reasons are ``ray drain-node``, an autoscaler that was warned of a spot machine's end, and a
+    node that is scaled away.
+    """
 
     def __init__(
         self, drains: Callable[[], bool] | None = None, clock: Callable[[], float] = time.monotonic
@@ -36,19 +39,22 @@ class PreemptionNotice:
         self._came = False
 
     def leave(self) -> None:
-        """Raise PreemptedError if the notice has come: all members were offered a save since."""
+        """Raises PreemptedError if the notice has come: all members could save since."""
         if self._came:
             raise PreemptedError
         self._look()
 
     def is_urgent(self) -> bool:
-        """Whether the notice has come just now; asked by ``training.fit`` between reports, which
-        then saves all members, and before a stack is begun. Raises as ``leave`` does."""
+        """Says whether the notice has come just now; raises as ``leave`` does if it came before.
+
+        ``training.fit`` asks between reports, and then saves all members; so does a runner before a
+        stack.
+        """
         self.leave()
         return self._came
 
     def around(self, fit: Fit) -> Fit:
-        """``fit`` that saves when the notice comes and raises PreemptedError soon after."""
+        """Returns a ``fit`` that saves after the notice and then raises PreemptedError."""
 
         def fit_until_notice(
             members: Sequence[Member],
@@ -72,8 +78,10 @@ class PreemptionNotice:
 
 
 def this_node_drains() -> bool:
-    """Whether the node of this process is being drained; a Ray that does not answer says nothing,
-    and no trial is to fail for it."""
+    """Says whether the node of this process is being drained.
+
+    False if Ray does not answer, because no trial must fail for that.
+    """
     import ray
 
     try:

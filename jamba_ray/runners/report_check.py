@@ -1,4 +1,4 @@
-"""What training code tells its runner, checked: a trial that says nonsense fails, and only it."""
+"""Checks what training code reports: a trial with an invalid report fails, and only that trial."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Reporter = Callable[[Sequence[Report]], Sequence[Decision]]
 
 
 def checked(report: Reporter, key: str) -> Reporter:
-    """``report``, which raises TrialError for what is no report of the metric ``key``.
+    """Wraps ``report`` to raise TrialError for anything but a report of the metric ``key``.
 
-    NaN and infinities pass: the study knows what they mean.
+    NaN and infinities pass: the study handles them.
     """
 
     def look(reports: Sequence[Report]) -> Sequence[Decision]:
@@ -28,7 +28,7 @@ def checked(report: Reporter, key: str) -> Reporter:
 
 
 def by_trial(members: Sequence[Member], outcomes: Any) -> dict[int, Outcome | BaseException]:
-    """Trial -> how it ended; a TrialError for a member that training code said nothing of."""
+    """Returns trial -> its outcome, or a TrialError if training code returned none for it."""
     told = outcomes if isinstance(outcomes, Sequence) else []
     found: dict[int, Outcome | BaseException] = {
         o.trial: _judged(o) for o in told if isinstance(o, Outcome)
@@ -38,7 +38,7 @@ def by_trial(members: Sequence[Member], outcomes: Any) -> dict[int, Outcome | Ba
 
 
 def is_number(value: Any) -> bool:
-    """Whether ``value`` is one number (True and False are none)."""
+    """Says whether ``value`` is one number (True and False are none)."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 

@@ -1,4 +1,4 @@
-"""A runner: trains stack after stack in this process; no trial's fault leaves its trial."""
+"""Trains stack after stack in this process and records every error of a trial as its failure."""
 
 from __future__ import annotations
 
@@ -35,34 +35,34 @@ from jamba_ray.training.snapshot_io import differences
 T = TypeVar("T")
 
 SAVE_EVERY_S = 2.0
-"""A running trial's resumable state is written at most this often."""
+"""Least seconds between two writes of a running trial's resumable state."""
 SAVE_SHARE = 0.035
 """The share of a runner's time that saving may take."""
 
 Fit = Callable[..., list[Outcome]]
-"""``jamba_ray.training.fit``, or what stands in for it."""
+"""``jamba_ray.training.fit``, or its replacement."""
 Reporter = Callable[[Sequence[Report]], Sequence[Decision]]
 
 
 class DetachedError(BaseException):
-    """The runner lost its study: it must stop at once, and no trial is to blame.
+    """Reports that the runner lost its study: it must stop at once, and no trial is at fault.
 
-    No ``Exception``, so that code which survives a trial's faults does not survive this one.
+    It is no ``Exception``, so that code which catches a trial's errors does not catch it.
     """
 
 
 @dataclass(frozen=True)
 class Job:
-    """A trial that the runner is to train."""
+    """Holds a trial that the runner is to train."""
 
     number: int
     params: Params
     resumed: bool = False
-    """Whether its newest checkpoint is to be continued."""
+    """Whether it continues from its newest checkpoint."""
     step: int = 0
     """Reports that the study has of it."""
     saved: int = 0
-    """Step of the newest checkpoint that the study knows of; 0: it knows of none."""
+    """Step of the newest checkpoint that the study knows of; 0: none."""
 
 
 class Runner:
@@ -87,12 +87,23 @@ class Runner:
         tell_log: Callable[[str, str], object] | None = None,
         saved: Told = lambda trial, step: None,
     ) -> None:
-        """``rows``: whether each report is written to the run's local rows. ``hang_timeout_s``: a
-        stack that reports nothing for so long ends this process. ``patience_s``: a store that
-        refuses is tried again for so long; ``waiting`` is told at each try, with None after it.
-        ``note`` is told what a user should read in the summary, ``saved`` of each resumable
-        checkpoint. ``tell_log`` is told each entry of the log, by the log's name, where the run
-        folder lies on another machine."""
+        """Sets up a runner.
+
+        Args:
+            folder: The run.
+            data: Rows of every trial.
+            threads: Intra-op threads of torch.
+            device: Where to train.
+            fit: Replaces ``jamba_ray.training.fit``.
+            rows: Whether each report is written to the run's local rows.
+            hang_timeout_s: Seconds without a report after which this process ends.
+            patience_s: Seconds for which a refused write to the store is retried.
+            waiting: Called with a sentence at each retry, and with None when it ends.
+            note: Called with each sentence for the summary.
+            tell_log: Called with the log's name and each entry, where the run folder lies on
+                another machine.
+            saved: Called for each resumable checkpoint.
+        """
         torch.set_num_threads(threads)
         self._rows = RowLog(folder.path) if rows else None
         self._data, self._device = data, device
@@ -105,11 +116,13 @@ class Runner:
         self._watchdog = Watchdog(hang_timeout_s, self._log)
 
     def train(self, jobs: Sequence[Job], base: TrialConfig, report: Reporter) -> list[TrialOutcome]:
-        """Train one stack to its end, one outcome per job, in order. Whatever a trial does, it ends
-        as 'failed' with a one-sentence reason and its traceback in the log.
+        """Trains one stack to its end and returns one outcome per job, in order.
+
+        A trial that raises ends as 'failed', with a one-sentence reason and its traceback in the
+        log.
 
         Raises:
-            DetachedError: The study cannot be told; no trial's state is known.
+            DetachedError: The study cannot be reached; no trial's state is known.
         """
         self.objective_key = f"val/{base.objective}"
         ended: dict[int, TrialOutcome] = {}
@@ -154,19 +167,19 @@ class Runner:
         return by_trial(members, outcomes)
 
     def _save(self, trial: int, step: int, snapshot: Snapshot, kind: Kind) -> str:
-        """Save, again and again while the store refuses; raises DetachedError if it is lost."""
+        """Saves, and retries while the store refuses; raises DetachedError if the store is lost."""
         saved = self._retry(trial, lambda: self._store.save(trial, step, snapshot, kind))
         if kind == "step":
             self._newest.saved(trial, step)
         return saved
 
     def _read(self, member: Member) -> Snapshot | None:
-        """The newest checkpoint of a trial; raises DetachedError if the store is lost."""
+        """Returns the newest checkpoint of a trial; raises DetachedError if the store is lost."""
         differs = partial(differences, member=member, data=self._data)
         return self._retry(member.trial, lambda: self._newest.read(member.trial, differs))
 
     def _retry(self, trial: int, call: Callable[[], T]) -> T:
-        """Call the store; one that is lost is no fault of the trial.
+        """Calls the store and retries; the loss of the store is no fault of the trial.
 
         Raises:
             DetachedError: It refused for good, or for ``patience_s``.
@@ -180,7 +193,7 @@ class Runner:
             raise DetachedError(error.message) from error
 
     def _written(self, report: Reporter) -> Reporter:
-        """``report``, with each report in the local rows before anybody else is told."""
+        """Wraps ``report`` to write each report to the local rows before the study receives it."""
         rows = self._rows
         if rows is None:
             return report
@@ -200,9 +213,9 @@ class Runner:
         report: Reporter,
         error: BaseException,
     ) -> dict[int, Outcome | BaseException]:
-        """A stack that fell over as a whole is trained member by member: only the guilty one fails.
+        """Trains the members of a failed stack one by one, so that only the faulty one fails.
 
-        Reports are made again from the start; the study gives the same answers.
+        Reports are sent again from the start; the study gives the same answers.
         """
         if len(members) == 1:
             return {members[0].trial: error}
@@ -215,7 +228,7 @@ class Runner:
         return outcomes
 
     def _settled(self, job: Job, outcome: Outcome | BaseException) -> TrialOutcome:
-        """The outcome in plain values, its weights saved if it may win."""
+        """Returns the outcome as plain values, and saves its weights if the trial may win."""
         if isinstance(outcome, BaseException):
             return self._failed(job, outcome)
         value = outcome.value
@@ -244,7 +257,7 @@ class Runner:
         reason = root_cause(error)
         text = "".join(traceback.format_exception(error))
         self._write(f"trial {job.number} failed: {reason}\n{job.params}\n{text}")
-        # The traceback holds the trial's tensors; without this the next trial starts with less.
+        # The traceback holds the trial's tensors: free them for the next trial.
         error.__traceback__ = None
         gc.collect()
         return TrialOutcome(number=job.number, state="failed", reason=reason)
@@ -263,8 +276,11 @@ class Runner:
 
 
 class Saver:
-    """Saves resumable snapshots, not too often: a trial every ``SAVE_EVERY_S`` seconds, or as often
-    as all the trials of the runner together may with ``SAVE_SHARE`` of its time."""
+    """Saves resumable snapshots at a limited rate.
+
+    A trial is saved every ``SAVE_EVERY_S`` seconds, or as often as all the trials of the runner
+    together may with ``SAVE_SHARE`` of its time.
+    """
 
     def __init__(self, save: Callable[[int, int, Snapshot, Kind], str]) -> None:
         self._save = save
@@ -272,7 +288,7 @@ class Saver:
         self._took_s = 0.0
 
     def save(self, trial: int, snapshot: Snapshot) -> None:
-        """Save unless the trial was saved a moment ago."""
+        """Saves unless the trial was saved a moment ago."""
         now = time.monotonic()
         pause_s = save_every_s(self._took_s, [now - at for at in self._saved_at.values()])
         if now - self._saved_at.get(trial, -math.inf) < pause_s:
@@ -283,7 +299,7 @@ class Saver:
 
 
 def save_every_s(took_s: float, ages_s: Sequence[float]) -> float:
-    """Seconds between two saves of a trial.
+    """Returns the seconds between two saves of a trial.
 
     Args:
         took_s: What the last save took.
@@ -295,7 +311,7 @@ def save_every_s(took_s: float, ages_s: Sequence[float]) -> float:
 
 
 def counts(report: Report) -> dict[str, float]:
-    """What a report's local row counts."""
+    """Returns the counters of a report's local row."""
     return {
         "rows_seen": report.rows_seen,
         "epoch": report.epoch,
@@ -305,7 +321,7 @@ def counts(report: Report) -> dict[str, float]:
 
 
 def root_cause(error: BaseException) -> str:
-    """The one line that matters, as a sentence without its full stop."""
+    """Returns the one line of an error that matters, as a sentence without its full stop."""
     if isinstance(error, ConfigError):
         return " ".join(error.mistakes)
     if isinstance(error, JambaError):
@@ -325,7 +341,7 @@ def root_cause(error: BaseException) -> str:
 
 
 def member_of(job: Job, base: TrialConfig) -> Member:
-    """A job as training takes it, with a seed of its own."""
+    """Returns a job as training takes it, with a seed of its own."""
     config = with_params(base, job.params)
     if "seed" not in job.params:
         config = config.model_copy(update={"seed": (base.seed + job.number) % 2**31})

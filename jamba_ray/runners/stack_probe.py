@@ -1,6 +1,6 @@
-"""What pays for the trials of a shape, measured in this process.
+"""Measures in this process how many trials of a shape pay off in one stack.
 
-Apart from ``stacks``, which the study's server loads: it need not wait for torch.
+It is apart from ``stacks``, which the study's server loads, so that the server does not load torch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from jamba_ray.training.schedule import Timetable
 
 
 def what_pays(config: TrialConfig, data: PreparedData, device: str, most: int) -> Paying:
-    """Probe stacks of up to ``most`` trials like ``config``; see ``training.stack_size``."""
+    """Probes stacks of up to ``most`` trials like ``config`` (see ``training.stack_size``)."""
     probed = stack_size.probe(config, data, device, most)
     size = stack_size.choose_k(probed) if probed else 1
     return Paying(
@@ -25,10 +25,10 @@ def what_pays(config: TrialConfig, data: PreparedData, device: str, most: int) -
 
 
 def n_batches(config: TrialConfig, data: PreparedData) -> int:
-    """Optimizer steps of a trial that runs to its end."""
+    """Returns the optimizer steps of a trial that runs to its end."""
     return Timetable.of(config.training, len(data.train)).n_batches
 
 
 def in_words(found: Paying) -> str:
-    """``1: 900, 2: 1,650 rows/s``."""
+    """Returns the measured rates as text, such as ``1: 900, 2: 1,650 rows/s``."""
     return ", ".join(f"{size}: {rate:,.0f}" for size, rate in found.rows_per_s.items()) + " rows/s"

@@ -1,4 +1,4 @@
-"""A runner whose trials come and go: each ends on its own, and others take the slots left free."""
+"""Trains stacks whose trials come and go: each ends on its own, and others take the free slots."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.training import Decision, Member, Outcome, Report
 
 Ended = Callable[[TrialOutcome], None]
-"""Told of each trial the moment it has ended."""
+"""Is called with the outcome of each trial as soon as it has ended."""
 More = Callable[[], Sequence[Job]]
-"""Asked for trials of the same shape to join."""
+"""Returns trials of the same shape that are to join."""
 
 
 class StackRunner(Runner):
-    """``Runner`` for stacks of trials."""
+    """Extends ``Runner`` for stacks of trials."""
 
     def train_stack(
         self,
@@ -32,14 +32,15 @@ class StackRunner(Runner):
         more: More,
         steps_to_come: int | None = None,
     ) -> None:
-        """Train ``jobs``, which are of one shape, and those that join as one stack of at most
-        ``size`` trials at a time. ``steps_to_come``: see ``jamba_ray.training.fit``.
+        """Trains ``jobs`` of one shape, and trials that join them, as one stack.
 
-        What a trial does is its own fault, as in ``train``. A stack that falls over as a whole is
-        gone on with trial by trial from the newest checkpoints: only the guilty one fails.
+        It has at most ``size`` trials at a time. ``steps_to_come`` is that of
+        ``jamba_ray.training.fit``. A trial that raises fails alone, as in ``train``. If a stack
+        fails as a whole, its trials continue one by one from their newest checkpoints, so that only
+        the faulty one fails.
 
         Raises:
-            DetachedError: The study cannot be told; no trial's state is known.
+            DetachedError: The study cannot be reached; no trial's state is known.
         """
         self.objective_key = f"val/{base.objective}"
         self._base, self._size, self._ended, self._more = base, size, ended, more
@@ -47,7 +48,7 @@ class StackRunner(Runner):
         self._open: dict[int, Member] = {}
         self._told: set[int] = set()
         self._joins = True
-        # What stands in for training need not know of it.
+        # A replacement of ``fit`` need not take these arguments.
         self._hints = (
             {} if steps_to_come is None else {"steps_to_come": steps_to_come, "at_a_time": size}
         )
@@ -80,16 +81,19 @@ class StackRunner(Runner):
             self._end(trial, TrialError("the training code ended without saying how the trial did"))
 
     def _joining(self, report: Reporter) -> list[tuple[Member, Snapshot | None]]:
-        """Trials for the free slots. A study that has none now may have some later: stacks grow."""
+        """Returns trials for the free slots.
+
+        A study that has none now may have some later, because stacks grow.
+        """
         if not self._joins or len(self._open) >= self._size:
             return []
         jobs = [job for job in self._more() if job.number not in self._jobs]
         return self._begin(jobs, report)
 
     def _begin(self, jobs: Sequence[Job], report: Reporter) -> list[tuple[Member, Snapshot | None]]:
-        """Members with the snapshots to go on from, each as far as the study knows it to be.
+        """Returns members with the snapshots to continue from, each at its last report.
 
-        Checkpoints of different ages would put trials that were in step out of it, and the pruner
+        Checkpoints of different ages would put trials of one stack out of step, and the pruner
         would be asked in another order than without the interruption.
         """
         members = []
@@ -109,14 +113,17 @@ class StackRunner(Runner):
         snapshots |= self._catch_up(behind, snapshots, report)
         together = [(m, snapshots.get(m.trial)) for m in members if m.trial in self._open]
         if behind and len(together) < len(members):
-            # Told before the interruption to end, they do so now; their slots were to be filled.
+            # Those that were to end before the interruption end now, which frees their slots.
             together += self._joining(report)
         return together
 
     def _catch_up(
         self, members: list[Member], snapshots: dict[int, Snapshot], report: Reporter
     ) -> dict[int, Snapshot]:
-        """Train to the last report that the study has of each; a snapshot of those that go on."""
+        """Trains each member to the study's last report of it.
+
+        Returns a snapshot of each member that continues.
+        """
         if not members:
             return {}
         halted: set[int] = set()
@@ -147,7 +154,7 @@ class StackRunner(Runner):
         return caught_up
 
     def _one_by_one(self, report: Reporter, error: BaseException) -> None:
-        """Go on alone with each trial that has no end yet; reports made again change nothing."""
+        """Continues alone with each unfinished trial; repeated reports change nothing."""
         left = list(self._open.values())
         if len(left) == 1:
             self._end(left[0].trial, error)
@@ -160,7 +167,7 @@ class StackRunner(Runner):
                 self._end(member.trial, own)
 
     def _end(self, trial: int, how: Outcome | BaseException) -> None:
-        """Tell of a trial's end, once."""
+        """Reports a trial's end, once."""
         job = self._jobs.get(trial)
         if job is None or job.number in self._told:
             return

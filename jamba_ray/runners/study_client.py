@@ -1,5 +1,8 @@
-"""How other processes call the study's server. Runners need no more of it: Optuna and its database
-are not imported for them (a third of a second of each runner's start)."""
+"""Calls the study's server from other processes.
+
+It imports neither Optuna nor the study's database, which would cost a third of a second of each
+runner's start.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ REPORTS = "reports"
 
 
 def server_of(name: str) -> Any:
-    """The handle of the server called ``name``."""
+    """Returns the handle of the server called ``name``."""
     return ray.get_actor(name, namespace=NAMESPACE)
 
 
 def aside(method: Any) -> Any:
-    """``method`` in a thread of its own: answered even while the study waits for its disk."""
+    """Returns ``method`` in a thread of its own, which answers while the study waits for a disk."""
     return method.options(concurrency_group=ASIDE)
 
 
@@ -33,11 +36,12 @@ def call(
     timeout_s: float | None = None,
     meanwhile: Callable[[], None] | None = None,
 ) -> Any:
-    """Call a method of the server and wait, with its own errors rather than Ray's wrappers.
+    """Calls a method of the server and waits; raises the study's errors without Ray's wrappers.
+
     ``meanwhile`` is called every second until there is an answer.
 
     Raises:
-        JambaError: What the study raised.
+        JambaError: The study raised it.
         StorageError: The server cannot be reached, or the database failed.
     """
     try:

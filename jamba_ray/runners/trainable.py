@@ -1,4 +1,4 @@
-"""The Tune trainable: a runner's process, kept warm from stack to stack."""
+"""Defines the Tune trainable: a runner's process, which is reused from stack to stack."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunnerSettings:
-    """What every runner of a sweep is told once."""
+    """Holds the settings that every runner of a sweep receives once."""
 
     server: str
     """Name of the StudyServer."""
@@ -47,31 +47,33 @@ class RunnerSettings:
     node_id: str = ""
     """Ray's name of the driver's machine, where the run folder lies."""
     rows: bool = True
-    """Whether there are local rows."""
+    """Whether local rows are written."""
     hang_timeout_s: float | None = None
-    """A trial that reports nothing for so long ends this process."""
+    """Seconds without a report of a trial after which this process ends."""
     patience_s: float = 60.0
-    """A store that refuses is tried again for so long."""
+    """Seconds for which a refused write to the store is retried."""
     workers: int = 1
-    """Processes per trial; more than one are a group that this runner starts and leads."""
+    """Processes per trial; several are a group that this runner starts."""
     gpus: float = 0.0
     """GPUs of each worker of a group."""
     stack: int = 1
     """Trials that a runner may train at a time."""
     trials_per_runner: int | Literal["auto"] = "auto"
-    """Trials that it is to train at a time; ``auto``: as many as pay."""
+    """Trials to train at a time; ``auto``: as many as pay off, by measurement."""
     fit: Fit | None = None
-    """Stands in for ``jamba_ray.training.fit``."""
+    """Replaces ``jamba_ray.training.fit``."""
 
 
 class RunnerTrainable(tune.Trainable):
-    """Trains one stack per Tune trial, in one step, and tells the study itself."""
+    """Trains one stack per Tune trial, in one step, and reports to the study itself."""
 
     def setup(  # type: ignore[override]
         self, config: dict[str, Any], settings: RunnerSettings, data: PreparedData
     ) -> None:
-        """Start the runner: data and modules are loaded once, for all stacks to come. An error here
-        goes to the study and to a log: Tune would only say that the process ended."""
+        """Starts the runner and loads data and modules once, for all stacks.
+
+        An error here goes to the study and to a log: Tune would only say that the process ended.
+        """
         self._server = server_of(settings.server)
         try:
             self._begin(config, settings, data)
@@ -86,13 +88,13 @@ class RunnerTrainable(tune.Trainable):
 
     def _begin(self, config: dict[str, Any], settings: RunnerSettings, data: PreparedData) -> None:
         self._base, self._settings = settings.base, settings
-        # Kept: what a process put is gone when nothing there refers to it.
+        # Kept, because Ray frees an object when its owner drops the last reference.
         self._handle = ray.put(ray.get_runtime_context().current_actor)
         call(self._server.enter, [self._handle])
         if settings.folder.remote is not None:
             settings.folder.logs.mkdir(parents=True, exist_ok=True)
         elif not settings.folder.path.is_dir():
-            # Another node's disk: trials would fail one after the other for no fault of theirs.
+            # Another node's disk: every trial would fail for no fault of its own.
             why = (
                 f"the run folder must be the same on every node, but {settings.folder.path} is not "
                 f"on {os.uname().nodename}. Give `store=s3://...`, `gs://...`, or a shared folder."
@@ -121,7 +123,7 @@ class RunnerTrainable(tune.Trainable):
             ),
             note=self._server.note.remote,
             tell_log=self._server.log.remote if apart else None,
-            # Nobody waits for it: it is told before the report that follows, in order.
+            # Needs no answer: calls arrive in order, so it comes before the next report.
             saved=self._server.saved.remote,
             fit=settings.fit or alone,
         )
@@ -131,18 +133,18 @@ class RunnerTrainable(tune.Trainable):
         self.reset_config(config)
 
     def cleanup(self) -> None:
-        """End the group: nothing may outlive its runner."""
+        """Ends the group, because nothing may outlive its runner."""
         if self._group is not None:
             self._group.close()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next stack (``reuse_actors``)."""
+        """Takes the next stack (``reuse_actors``)."""
         self._ticket = str(new_config["ticket"])
         self._members = from_text(new_config["members"])
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train the stack to its end."""
+        """Trains the stack to its end."""
         base = TrialConfig.model_validate(self._base)
         try:
             if self._notice.is_urgent():
@@ -164,7 +166,7 @@ class RunnerTrainable(tune.Trainable):
         return {"done": True}
 
     def _train_stack(self, base: TrialConfig) -> None:
-        """Fill the runner up with trials of the first one's shape, and again as they end."""
+        """Fills the runner with trials of the first one's shape, and refills it as they end."""
         (first,) = self._members
         found = self._packing(first, base)
         size = min(found.size, self._settings.stack)
@@ -185,8 +187,7 @@ class RunnerTrainable(tune.Trainable):
         )
 
     def _packing(self, first: TrialSpec, base: TrialConfig) -> Packing:
-        """How many trials of this shape to train at a time (as asked for, or what was measured),
-        and for how many steps."""
+        """Returns how many trials of this shape to train at a time, and for how many steps."""
         words = ", ".join(f"{path}={value}" for path, value in first.shape.items())
         shape = f"{self._settings.device}: {words or 'all trials'}"
         found: Packing | None = self._tell(self._server.packing, shape)
@@ -203,18 +204,18 @@ class RunnerTrainable(tune.Trainable):
                 return Paying(asked, n_batches(config, self._data))
             return what_pays(config, self._data, settings.device, settings.stack)
         except Exception:
-            # What is wrong with the shape its trials will say.
+            # Training the trials will raise what is wrong with their shape.
             return Paying(asked or 1, 0)
 
     def _tell(self, method: Any, *args: Any) -> Any:
-        """Call the study; without it the runner must stop."""
+        """Calls the study; raises DetachedError if it cannot be reached."""
         try:
             return call(method, *args)
         except JambaError as error:
             raise DetachedError(error.message) from error
 
     def _report(self, reports: Sequence[Report]) -> list[Decision]:
-        """Tell the study, cooperatively: the runner ends its own trials."""
+        """Reports to the study and returns its decisions; the runner ends its own trials."""
         told = [
             ReportLine(
                 number=r.trial,
@@ -232,7 +233,7 @@ class RunnerTrainable(tune.Trainable):
         return decisions
 
     def _row(self, report: Report) -> dict[str, Any] | None:
-        """The local row, where it has to go with the report."""
+        """Returns the local row, where it has to be sent with the report."""
         if self._row_log is None:
             return None
         return self._row_log.row(report.trial, report.step, report.metrics, **counts(report))

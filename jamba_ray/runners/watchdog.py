@@ -1,4 +1,4 @@
-"""The watchdog of a runner: a stack that reports nothing for too long ends its process."""
+"""Ends a runner's process when its stack reports nothing for too long."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ Reporter = Callable[[Sequence[Report]], Sequence[Decision]]
 
 
 class Watchdog:
-    """While entered, ``limit_s`` seconds without a report end this process, however it hangs.
+    """Ends this process after ``limit_s`` seconds without a report, while entered.
 
-    The timer is ``faulthandler``'s, a C thread that needs no GIL: native code that never comes back
-    is ended too. Where every thread was goes to ``log`` first. The study learns of it from Ray, as
-    of any process that died, and knows by the silence that it hung.
+    The timer is ``faulthandler``'s, a C thread that needs no GIL, so that native code which never
+    returns is ended too. It first writes the stack of every thread to ``log``. The study learns of
+    the death from Ray, as of any process that died, and the missing reports tell it that the
+    process hung.
     """
 
     def __init__(self, limit_s: float | None, log: Path) -> None:
@@ -45,7 +46,7 @@ class Watchdog:
                 self._log.unlink(missing_ok=True)
 
     def around(self, report: Reporter) -> Reporter:
-        """``report``, which winds the watchdog up; waiting for the study is no hang."""
+        """Wraps ``report`` to restart the timer; waiting for the study does not count."""
         if self._limit_s is None:
             return report
 
