@@ -1,1 +1,1 @@
-"""Talks to clusters: nodes, resources, prices, the job client and what a submitted job runs."""
+"""Talks to clusters: nodes, resources, prices, the job client and the submission of jobs."""

@@ -1,4 +1,4 @@
-"""From what machines say of themselves to lines 'ok', 'warn' or 'fix': pure."""
+"""Turns the facts of machines into findings of the level 'ok', 'warn' or 'fix'; touches nothing."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Level = Literal["ok", "warn", "fix"]
 _SKEW_WARN_S = 2.0
 _SKEW_FIX_S = 60.0
 _MUST_AGREE = ("python", "ray", "torch", "optuna", "lightgbm")
-"""Packages whose versions decide results, or whether nodes can speak at all."""
+"""Packages whose versions change results, or decide whether nodes can communicate."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One finding."""
+    """Holds one finding."""
 
     level: Level
     what: str
@@ -26,7 +26,7 @@ class Line:
 
 
 def versions(driver: Facts, nodes: Sequence[Facts]) -> list[Line]:
-    """Whether every node runs what the driver runs."""
+    """Checks that every node has the driver's package versions."""
     lines = []
     for node in nodes:
         other = {
@@ -39,7 +39,7 @@ def versions(driver: Facts, nodes: Sequence[Facts]) -> list[Line]:
         words = ", ".join(
             f"{name} {theirs} (here {ours})" for name, (theirs, ours) in other.items()
         )
-        # Ray refuses another Ray or another minor of Python; the rest changes results, quietly.
+        # Ray refuses another version of Ray or minor of Python; the others change results silently.
         fatal = "ray" in other or _minor(node) != _minor(driver)
         way_out = "install cluster/requirements.lock on every node"
         lines.append(
@@ -54,14 +54,14 @@ def versions(driver: Facts, nodes: Sequence[Facts]) -> list[Line]:
 
 
 def hardware(nodes: Sequence[Facts]) -> list[Line]:
-    """CPUs and GPUs of each."""
+    """Lists the CPUs and GPUs of each node, and warns of GPUs that torch cannot use."""
     lines = []
     for node in nodes:
         gpus = ", ".join(f"{g['name']} {g['memory_gb']:g} GB" for g in node["gpus"]) or "no GPU"
         text = f"{node['cpus']} CPUs, {gpus}"
         level: Level = "ok"
         if node["torch_gpus"] < len(node["gpus"]):
-            # CUDA_VISIBLE_DEVICES may hide them, which is nobody's mistake.
+            # CUDA_VISIBLE_DEVICES may hide them, which is no mistake.
             level = "warn"
             text += (
                 f": torch {node['versions'].get('torch', '')} can use {node['torch_gpus']} of "
@@ -72,7 +72,7 @@ def hardware(nodes: Sequence[Facts]) -> list[Line]:
 
 
 def count(nodes: Sequence[Facts], wanted: int | None) -> list[Line]:
-    """`ray up` exits 0 when a worker could not be set up."""
+    """Checks the number of nodes, because `ray up` exits 0 when a worker could not be set up."""
     if wanted is None:
         return [Line("ok", "nodes", f"{len(nodes)} alive")]
     if len(nodes) < wanted:
@@ -82,7 +82,7 @@ def count(nodes: Sequence[Facts], wanted: int | None) -> list[Line]:
 
 
 def clocks(nodes: Sequence[Facts], skews_s: Mapping[str, float]) -> list[Line]:
-    """Host -> seconds ahead of the driver."""
+    """Checks the nodes' clocks; ``skews_s`` is host -> seconds ahead of the driver."""
     lines = []
     for node in nodes:
         skew = skews_s.get(node["host"], 0.0)
@@ -96,7 +96,7 @@ def clocks(nodes: Sequence[Facts], skews_s: Mapping[str, float]) -> list[Line]:
 
 
 def disks(nodes: Sequence[Facts], free_gb: float) -> list[Line]:
-    """Free space of each."""
+    """Checks the free disk space of each node."""
     poor = [n for n in nodes if n["free_gb"] < free_gb]
     if not poor:
         least = min(n["free_gb"] for n in nodes)
@@ -108,7 +108,7 @@ def disks(nodes: Sequence[Facts], free_gb: float) -> list[Line]:
 
 
 def store(nodes: Sequence[Facts], where: str) -> list[Line]:
-    """Whether each node can write the store, and means the same place by it."""
+    """Checks that each node can write the store, and that it is the same place for all."""
     lines = []
     for node in nodes:
         if node["store_mistake"] is not None:
@@ -123,7 +123,7 @@ def store(nodes: Sequence[Facts], where: str) -> list[Line]:
 
 
 def data(nodes: Sequence[Facts], paths: Sequence[str]) -> list[Line]:
-    """Whether the machine that drives the sweep can read the rows."""
+    """Checks that the machine that runs the driver can read the rows."""
     if not paths:
         return [Line("ok", "data", "generated, nothing to read")]
     mistakes = [
@@ -133,12 +133,12 @@ def data(nodes: Sequence[Facts], paths: Sequence[str]) -> list[Line]:
 
 
 def failed(lines: Sequence[Line]) -> bool:
-    """Whether a sweep would fail."""
+    """Says whether a sweep would fail."""
     return any(line.level == "fix" for line in lines)
 
 
 def _base(found: str | None) -> str:
-    """Without the local part: '2.13.0+cpu' and '2.13.0' are the same release."""
+    """Removes the local part of a version: '2.13.0+cpu' and '2.13.0' are the same release."""
     return (found or "none").partition("+")[0]
 
 

@@ -1,4 +1,4 @@
-"""What ``jamba_ray.doctor`` runs on a cluster: asks every node for its facts.
+"""Asks every node of a cluster for its facts, as a job of ``jamba_ray.doctor``.
 
 ``python -m jamba_ray.cluster.doctor_job '<JSON>'``
 """
@@ -20,7 +20,7 @@ _WAIT_S = 120.0
 
 
 def main(question: str) -> int:
-    """Print one line: the facts of the head (which drives sweeps) and of every node."""
+    """Prints one line: the facts of the head, which runs the drivers, and of every node."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -43,7 +43,7 @@ def main(question: str) -> int:
             is_head = node["NodeID"] == ray.get_runtime_context().get_node_id()
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             asking = ask.options(num_cpus=0, scheduling_strategy=there)
-            # Twice: the first starts a process there, which is no part of a clock's difference.
+            # Twice: the first call starts a process there, whose time must not count as skew.
             ray.get(asking.remote(store, endpoint, []), timeout=_WAIT_S)
             before = time.time()
             one = ray.get(

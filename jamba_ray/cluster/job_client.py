@@ -1,4 +1,4 @@
-"""A cluster's job API over HTTP: who may use it, and one job from submission to its end."""
+"""Calls a cluster's job API over HTTP: checks the access and follows one job to its end."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _CHATTY = (
 )
 _RECONNECT_S = 2.0
 _REQUEST_S = (10.0, 30.0)
-"""To connect, and between two pieces of an answer."""
+"""Seconds to connect, and between two pieces of an answer."""
 _QUIET_S = 30.0
-"""After so long without a line the log is asked for anew."""
+"""Seconds without a line after which the log is requested again."""
 
 
 @dataclass(frozen=True)
 class JobState:
-    """A job as the cluster knows it."""
+    """Holds a job's state as the cluster reports it."""
 
     status: str
     exit_code: int | None
@@ -46,12 +46,12 @@ class JobState:
 
     @property
     def ended(self) -> bool:
-        """Whether it will not change any more."""
+        """Says whether the job has ended."""
         return self.status in _TERMINAL
 
 
 def access(address: str, timeout_s: float = 10.0) -> Access:
-    """Ask for the list of jobs without a token."""
+    """Finds out whether the job API needs a token, by asking for the list of jobs without one."""
     request = urllib.request.Request(f"{address}/api/jobs/")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -64,18 +64,18 @@ def access(address: str, timeout_s: float = 10.0) -> Access:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address is this machine's own."""
+    """Says whether an address is this machine's own."""
     host = urllib.parse.urlsplit(address).hostname or ""
     return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 def token_path() -> Path:
-    """Where Ray looks for the token if RAY_AUTH_TOKEN does not hold it."""
+    """Returns where Ray looks for the token if RAY_AUTH_TOKEN does not hold it."""
     return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
 
 
 def token_mistake() -> str | None:
-    """Why there is no usable token here; None: there is one."""
+    """Returns why there is no usable token here; None: there is one."""
     if os.environ.get("RAY_AUTH_TOKEN", "").strip():
         return None
     path = token_path()
@@ -92,10 +92,10 @@ def token_mistake() -> str | None:
 
 
 def require_access(address: str, *, insecure_local: bool) -> None:
-    """Refuse a cluster that cannot be reached, that anybody may use, or whose token is not here.
+    """Refuses a cluster that cannot be reached, that anybody may use, or whose token is not here.
 
     Raises:
-        UnavailableError: With the way out.
+        UnavailableError: The cluster is refused; the message has the way out.
     """
     found = access(address)
     if found == "unreachable":
@@ -118,14 +118,14 @@ def require_access(address: str, *, insecure_local: bool) -> None:
 
 
 class Jobs:
-    """The jobs of one cluster; make it after ``require_access``.
+    """Submits and follows the jobs of one cluster; make it after ``require_access``.
 
-    Every request goes through ``link``: where the cluster is out of reach it is asked again, then
-    UnavailableError is raised.
+    Every request goes through ``link``, which retries while the cluster cannot be reached and then
+    raises UnavailableError.
     """
 
     def __init__(self, address: str, link: Link | None = None) -> None:
-        """Raises UnavailableError where the cluster refuses the token or speaks another version."""
+        """Raises UnavailableError where the cluster refuses the token or has another version."""
         from ray.job_submission import JobSubmissionClient
 
         self._link = link or Link(address)
@@ -141,7 +141,7 @@ class Jobs:
                 f"({type(error).__name__}: {_first_line(error)}). "
                 "Check the token and Ray's version."
             ) from error
-        # Ray's client waits for ever for a network that swallows what is sent.
+        # Ray's client waits for ever if the network drops what is sent.
         client._do_request = functools.partial(client._do_request, timeout=_REQUEST_S)
         self._client = client
 
@@ -153,7 +153,7 @@ class Jobs:
         excludes: Sequence[str],
         env: Mapping[str, str],
     ) -> bool:
-        """Submit a job under a name; False where the name is taken (another client was first)."""
+        """Submits a job under a name; False where the name is taken (another client was first)."""
         runtime_env = {
             "working_dir": str(folder),
             "excludes": list(excludes),
@@ -181,27 +181,26 @@ class Jobs:
         return True
 
     def state(self, name: str) -> JobState | None:
-        """How a job stands; None: there is no such job."""
+        """Returns the state of a job; None: there is no such job."""
         return self._retry(lambda: self._state(name))
 
     def stop(self, name: str) -> None:
-        """Ask a job to stop; the cluster sends SIGTERM to the sweep."""
+        """Asks a job to stop; the cluster sends SIGTERM to the sweep."""
         self._retry(lambda: self._client.stop_job(name))
 
     def log(self, name: str) -> str:
-        """All of a job's log so far."""
+        """Returns all of a job's log so far."""
         return str(self._retry(lambda: self._client.get_job_logs(name)))
 
     def follow(self, name: str, show: Callable[[str], None]) -> JobState:
-        """Hand on the log, line by line and each line once, until the job has ended. Survives lost
-        connections.
+        """Passes the log on, each line once, until the job has ended; reconnects by itself.
 
         Raises:
             UnavailableError: The cluster is out of reach for too long, or no longer knows the job.
         """
         log = _Log(show)
         while True:
-            # Whatever ends it: the job's state says how things are.
+            # Any error may end the log; the job's state then says whether the job has ended.
             with contextlib.suppress(Exception):
                 asyncio.run(self._tail(name, log))
             state = self.state(name)
@@ -243,12 +242,12 @@ class Jobs:
         log.begin()
         stream = aiter(self._client.tail_job_logs(name))
         while True:
-            # A connection that died without a word looks like a quiet log: look again at times.
+            # A dead connection looks like a quiet log: request it again from time to time.
             log.take(await asyncio.wait_for(anext(stream), _QUIET_S))
 
 
 class _Log:
-    """Lines of a log that is read from its beginning again and again, each handed on once."""
+    """Passes on each line once of a log that is read from its beginning again and again."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
         self._show = show
@@ -256,11 +255,11 @@ class _Log:
         self._pending = ""
 
     def begin(self) -> None:
-        """The next text is the beginning of the log."""
+        """Notes that the next text is the beginning of the log."""
         self._read, self._pending = 0, ""
 
     def take(self, text: str) -> None:
-        """The next piece of the log; only whole lines are shown."""
+        """Takes the next piece of the log; only whole lines are shown."""
         *lines, self._pending = (self._pending + text).split("\n")
         for line in lines:
             self._read += 1

@@ -1,4 +1,4 @@
-"""The result of a sweep on its way back from the cluster: a few lines at the end of the job's log.
+"""Packs a sweep's result into lines at the end of the job's log, and unpacks it.
 
 The job API gives logs and nothing else, and the machine that submits may not reach the store.
 """
@@ -18,30 +18,30 @@ from jamba_ray.errors import ExitCode
 from jamba_ray.runs.run_folder import write_bytes
 
 FILES = ("summary.json", "config.yaml", "log.txt", "trials.parquet", "report.html", "report.md")
-"""What travels, where it exists; no other name is ever written."""
+"""Files that are sent, if they exist; no other name is ever written."""
 MAX_FILE_BYTES = 2_000_000
 _LINE_BYTES = 8_000
 _LINE = re.compile(r"^@jamba_ray:job_result (\d+)/(\d+) ([A-Za-z0-9+/=]*)\s*$", flags=re.M)
 MARK = "@jamba_ray:job_result "
-"""How each of its lines begins."""
+"""The beginning of each line of a result."""
 _MAX_BYTES = 64_000_000
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a job sends home."""
+    """Holds the result that a job sends back."""
 
     exit_code: int
-    """The sweep's own."""
+    """The sweep's exit code."""
     run: str | None
     """Name of its run folder."""
     files: Mapping[str, bytes]
     left_out: tuple[str, ...] = ()
-    """Files that were too large to travel."""
+    """Files that were too large to be sent."""
 
 
 def pack(exit_code: int, folder: Path | None) -> list[str]:
-    """The job_result as lines for the log."""
+    """Returns the job's result as lines for the log."""
     files: dict[str, str] = {}
     left_out = []
     for name in FILES:
@@ -64,7 +64,7 @@ def pack(exit_code: int, folder: Path | None) -> list[str]:
 
 
 def unpack(log: str) -> JobResult | None:
-    """The last whole job_result in a log; None where there is none."""
+    """Returns the last complete result in a log; None where there is none."""
     for pieces in reversed(list(_groups(log))):
         try:
             inflater = zlib.decompressobj()
@@ -87,7 +87,7 @@ def unpack(log: str) -> JobResult | None:
 
 
 def write(job_result: JobResult, folder: Path) -> list[Path]:
-    """Put the files into ``folder``, each whole or not at all; returns their paths."""
+    """Writes the files into ``folder``, each whole or not at all, and returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, content in job_result.files.items():
@@ -110,7 +110,9 @@ def _groups(log: str) -> Iterator[list[str]]:
 
 
 def killed_by(number: int) -> ExitCode:
-    """What a process that a signal ended would have said: somebody stopped it (the kernel too, when
-    memory ends), or it crashed."""
+    """Returns the exit code for a process that a signal ended.
+
+    It was stopped (also by the kernel, when memory runs out), or it crashed.
+    """
     stopped = (signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP)
     return ExitCode.INTERRUPTED if number in stopped else ExitCode.INTERNAL

@@ -1,4 +1,4 @@
-"""What one machine says of itself: versions, GPUs, disk, clock, store, data. Raises nothing."""
+"""Collects facts of one machine: versions, GPUs, disk, clock, store and data; raises nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PACKAGES = ("ray", "torch", "optuna", "lightgbm", "numpy", "pyarrow")
 
 
 class Facts(TypedDict):
-    """Plain values, so that they travel."""
+    """Holds the facts of one machine as plain values, which can be sent between processes."""
 
     host: str
     versions: dict[str, str]
@@ -31,26 +31,26 @@ class Facts(TypedDict):
     gpus: list[dict[str, Any]]
     """'name' and 'memory_gb' of each."""
     torch_gpus: int
-    """Those that torch can use."""
+    """GPUs that torch can use."""
     gpu_mistake: str | None
-    """Why torch uses none; None: it does, or there are none."""
+    """Why torch can use no GPU; None: it can, or there is none."""
     free_gb: float
     clock_s: float
     """Seconds since 1970."""
     store_mistake: str | None
     sees_marker: bool | None
-    """Whether the driver's file is in the store's folder; None: nobody asked."""
+    """Whether the driver's file is in the store's folder; None: not checked."""
     data_mistake: str | None
 
 
 def facts(
     store: str, endpoint: str | None, data_paths: list[str], marker: str | None = None
 ) -> Facts:
-    """Look at this machine.
+    """Collects the facts of this machine.
 
     Args:
         store: Folder or bucket that results go to.
-        endpoint: Of a bucket that is not the cloud's own.
+        endpoint: Address of a bucket that is not the cloud's own.
         data_paths: Files, folders or globs that must be readable.
         marker: Name of a file that the driver put into the store's folder.
     """

@@ -1,4 +1,4 @@
-"""The nodes of a cluster: what there can be of them, and which have gone."""
+"""Finds the resources that a cluster has or may have, and the nodes that have gone."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from jamba_ray.cluster.resources import Machine
 from jamba_ray.config.yaml_text import YamlTextError, read_yaml
 
 BOOTSTRAP = "ray_bootstrap_config.yaml"
-"""What `ray up` leaves in the head's home folder."""
+"""The file that `ray up` leaves in the head's home folder."""
 MAX_RESOURCES = "JAMBA_RAY_MAX_RESOURCES"
 _BLAME_S = 120.0
-"""Runners that are lost so soon after a node is noticed dead went with it: Ray declares the node
-dead and then each actor on it."""
+"""Seconds after a node's death within which a lost runner was on it: Ray declares the node dead and
+then each actor on it."""
 
 
 def cluster_machine(*, local: bool) -> Machine:
-    """What the cluster has, or can have where an autoscaler starts workers on demand.
+    """Returns what the cluster has, or may have where an autoscaler starts workers.
 
-    ``local``: this process started it, so it is this machine and no more.
+    ``local`` means that this process started it, so it is this machine and no more.
     """
     import ray
 
@@ -32,10 +32,11 @@ def cluster_machine(*, local: bool) -> Machine:
 
 
 def most_resources(bootstrap: Path, environment: Mapping[str, str]) -> dict[str, float]:
-    """What an autoscaler may start: of ``ray up`` by the file that it leaves on the head, elsewhere
-    (KubeRay) by JAMBA_RAY_MAX_RESOURCES, such as '{"CPU": 32, "GPU": 4}'; empty where unknown.
+    """Returns the most that an autoscaler may start; empty where unknown.
 
-    Ray itself does not tell a driver: a cluster scaled to 0 looks like one without GPUs.
+    For ``ray up`` this is in the file that it leaves on the head, elsewhere (KubeRay) in
+    JAMBA_RAY_MAX_RESOURCES, such as '{"CPU": 32, "GPU": 4}'. Ray itself does not tell a driver: a
+    cluster scaled to 0 looks like one without GPUs.
     """
     try:
         if said := environment.get(MAX_RESOURCES):
@@ -51,7 +52,7 @@ def most_resources(bootstrap: Path, environment: Mapping[str, str]) -> dict[str,
 
 
 def machine_from(now: Mapping[str, float], most: Mapping[str, float]) -> Machine:
-    """The larger of what there is and what there can be; pure."""
+    """Returns the larger of what there is and what there may be, for CPUs and for GPUs."""
 
     def count(name: str) -> int:
         return int(max(now.get(name, 0), most.get(name, 0)))
@@ -60,7 +61,7 @@ def machine_from(now: Mapping[str, float], most: Mapping[str, float]) -> Machine
 
 
 def nodes_alive() -> set[str]:
-    """Ids of the nodes that live and are to stay."""
+    """Returns the ids of the nodes that live and are not being drained."""
     import ray
 
     nodes: Iterable[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
@@ -68,7 +69,7 @@ def nodes_alive() -> set[str]:
 
 
 def draining_nodes() -> set[str]:
-    """Ids of the nodes that are about to be taken away, as Ray was told."""
+    """Returns the ids of the nodes that Ray is draining."""
     from ray._private.state import state
 
     found: Mapping[str, int] = state.get_draining_nodes()
@@ -76,8 +77,7 @@ def draining_nodes() -> set[str]:
 
 
 class NodeWatch:
-    """Tells a runner that went with its node (a spot machine reclaimed) from one that died
-    alone."""
+    """Distinguishes a runner that was lost with its node from one that died alone."""
 
     def __init__(
         self,
@@ -89,13 +89,13 @@ class NodeWatch:
         self._died_at = float("-inf")
 
     def look(self) -> None:
-        """Note which nodes have come and gone since the last look."""
+        """Notes which nodes have come and gone since the last look."""
         alive = self._alive()
         if self._known - alive:
             self._died_at = self._clock()
         self._known = alive
 
     def node_died(self) -> bool:
-        """Whether a node died just now, so that a runner lost now went with it."""
+        """Says whether a node died just now, so that a runner lost now was lost with it."""
         self.look()
         return self._clock() - self._died_at <= _BLAME_S

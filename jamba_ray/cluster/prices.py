@@ -1,4 +1,4 @@
-"""What the machines of a cluster cost: the price table, and the file that ``ray up`` works from."""
+"""Computes what a cluster costs per hour from a price table and the file that ``ray up`` leaves."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ Usd = Annotated[float, Field(ge=0.0)]
 
 
 class Price(Section):
-    """US dollars per hour of one machine."""
+    """Holds the price of one machine in US dollars per hour."""
 
     on_demand: Usd
     spot: Usd | None = None
-    """None: not known; on-demand is taken, which spot does not exceed."""
+    """None: unknown; the on-demand price is used, which spot does not exceed."""
 
 
 class PriceTable(Section):
-    """``cluster/prices.yaml``."""
+    """Describes ``cluster/prices.yaml``."""
 
     as_of: str
-    """When somebody looked."""
+    """The date of the prices."""
     usd_per_hour: dict[str, Price]
     """By instance type."""
 
 
 def priced(budget: BudgetSection, home: Path | None = None) -> BudgetSection:
-    """``budget`` with the price of the cluster in it, where dollars ask for one.
+    """Returns ``budget`` with the cluster's price in it, if the budget is in dollars.
 
     Raises:
         ConfigError: The table is missing or wrong, or lacks a machine of this cluster.
@@ -51,7 +51,7 @@ def priced(budget: BudgetSection, home: Path | None = None) -> BudgetSection:
 
 
 def read_prices(path: Path) -> PriceTable:
-    """The table at ``path``.
+    """Reads the table at ``path``.
 
     Raises:
         ConfigError: It cannot be read, or is no such table.
@@ -71,10 +71,13 @@ def read_prices(path: Path) -> PriceTable:
 def cluster_usd_per_hour(
     kinds: Mapping[str, Mapping[str, Any]], table: PriceTable, where: str
 ) -> float:
-    """The price of every machine that a cluster of these node types may have; pure.
+    """Returns the price per hour of all machines that a cluster of these node types may have.
 
-    ``kinds``: ``available_node_types`` as ``ray up`` completes it; a type without ``max_workers``
-    is the head. ``where``: what the table is called.
+    Args:
+        kinds: ``available_node_types`` as ``ray up`` completes it; a type without
+            ``max_workers`` is the head.
+        table: The prices.
+        where: The table's name for messages.
 
     Raises:
         ConfigError: The table lacks a machine.
@@ -101,7 +104,7 @@ def cluster_usd_per_hour(
 
 
 def _is_spot(node: Mapping[str, Any]) -> bool:
-    """Of AWS or Google Cloud."""
+    """Says whether a node of AWS or Google Cloud is a spot machine."""
     market = node.get("InstanceMarketOptions") or {}
     scheduling = node.get("scheduling") or {}
     return (

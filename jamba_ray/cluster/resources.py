@@ -1,4 +1,4 @@
-"""How many runners fit, and how many threads each gets: plain arithmetic, said in a sentence."""
+"""Computes how many runners fit and how many threads each gets, and explains it in a sentence."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from jamba_ray.errors import UnavailableError
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is to run on: one machine or a whole cluster."""
+    """Holds the CPUs and GPUs of one machine or of a whole cluster."""
 
     cpus: int
     gpus: int = 0
 
     @property
     def words(self) -> str:
-        """``2 CPUs and no GPU``."""
+        """Returns the resources as text, such as ``2 CPUs and no GPU``."""
         gpus = {0: "no GPU", 1: "1 GPU"}.get(self.gpus, f"{self.gpus} GPUs")
         return f"{self.cpus} CPU{'s' if self.cpus != 1 else ''} and {gpus}"
 
 
 @dataclass(frozen=True)
 class RunnerPlan:
-    """Runners that run at a time and what each may use."""
+    """Holds how many runners run at a time and what each may use."""
 
     runners: int
     threads: int
@@ -41,26 +41,28 @@ class RunnerPlan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The sentence, where it says something that was not asked for."""
+        """Returns the sentence, where it says something that was not asked for."""
         return (self.sentence,) if "asked for" in self.sentence else ()
 
     @property
     def device(self) -> str:
-        """The torch device of a runner."""
+        """Returns the torch device of a runner."""
         return "cuda" if self.gpus > 0 else "cpu"
 
 
 def this_machine(gpus: int = 0) -> Machine:
-    """CPUs that this process may use (affinity and cgroup quota), and the GPUs it is told of."""
+    """Returns the CPUs that this process may use (affinity, cgroup quota) and ``gpus`` GPUs."""
     cpus = float(len(os.sched_getaffinity(0)))
     quota = _cgroup_quota()
     return Machine(max(1, int(min(cpus, quota or cpus))), gpus)
 
 
 def count_gpus() -> int:
-    """Returns the GPUs that torch can use, which is who trains on them: it knows what
-    CUDA_VISIBLE_DEVICES means (``NoDevFiles``: none), and may be built without CUDA or for a newer
-    driver than there is."""
+    """Returns the GPUs that torch can use, because torch trains on them.
+
+    Torch knows the meaning of CUDA_VISIBLE_DEVICES (``NoDevFiles``: none), and may be built without
+    CUDA or for a newer driver than there is.
+    """
     import torch  # a second that machines without it need not pay
 
     with warnings.catch_warnings():
@@ -69,8 +71,10 @@ def count_gpus() -> int:
 
 
 def gpu_mistake() -> str | None:
-    """Returns why torch can use no GPU where the driver of one is loaded; None: it can, or there is
-    none, or CUDA_VISIBLE_DEVICES hides it."""
+    """Returns why torch can use no GPU although a GPU's driver is loaded.
+
+    None if it can, if there is no GPU, or if CUDA_VISIBLE_DEVICES hides it.
+    """
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if not glob.glob("/proc/driver/nvidia/gpus/*") or hidden is not None or count_gpus():
         return None
@@ -93,12 +97,12 @@ def plan_runners(
     n_trials: int | None = None,
     setting: str = "workers_per_trial",
 ) -> RunnerPlan:
-    """Divide ``machine`` into runners: one per GPU, or one per CPU where there is none.
+    """Divides ``machine`` into runners: one per GPU, or one per CPU where there is no GPU.
 
-    One thread per runner on CPUs because runners that spin on each other's barriers are many times
-    slower than runners that do not share (36x measured on a busy 2-core machine); a runner gets
-    more only when there are CPUs to spare. Where GPUs are, ``max_concurrent`` may ask for several
-    runners per GPU. ``setting`` is what the user calls ``workers_per_trial``.
+    On CPUs each runner has one thread, because runners that spin on each other's barriers are many
+    times slower than runners that do not share a core (36x measured on a busy 2-core machine); a
+    runner gets more only when there are CPUs to spare. On GPUs ``max_concurrent`` may ask for
+    several runners per GPU. ``setting`` is the user's name of ``workers_per_trial``.
 
     Raises:
         UnavailableError: Not even one runner fits.
@@ -157,7 +161,7 @@ def _sentence(
 
 
 def _cgroup_quota() -> float | None:
-    """CPUs granted by cgroup v2, None where unlimited or unknown."""
+    """Returns the CPUs granted by cgroup v2; None: unlimited or unknown."""
     try:
         with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
             quota, period = file.read().split()

@@ -1,4 +1,4 @@
-"""Asks a cluster that may be out of reach for a while; its silence is said once."""
+"""Retries calls to a cluster that cannot be reached for a while and logs only the first failure."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _STATUS = re.compile(r"status code (\d+)")
 
 
 class Link:
-    """Asks a cluster, again and again where it does not answer.
+    """Calls a cluster, and retries while it does not answer.
 
     Args:
-        address: The cluster's, for people.
-        patience_s: How long a silence is borne.
-        say: Told when a silence begins and when it ends.
-        advice: What to do when it is borne no longer; ends the error's sentence.
-        sleep, clock, chance: Stand in for time and luck in tests.
+        address: The cluster's address, for messages.
+        patience_s: Seconds without an answer after which it gives up.
+        say: Called when the cluster stops answering and when it answers again.
+        advice: What to do when it gives up; the end of the error's sentence.
+        sleep, clock, chance: Replace time and random numbers in tests.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Link:
         self._answered_at = -math.inf
 
     def retry(self, ask: Callable[[], T]) -> T:
-        """Returns what ``ask`` returns; raises what it raises, if the cluster did answer.
+        """Returns what ``ask`` returns; raises what it raises if the cluster did answer.
 
         Raises:
             UnavailableError: The cluster was silent for longer than the patience.
@@ -101,7 +101,7 @@ class Link:
 
 
 def is_silence(error: BaseException) -> bool:
-    """Whether an error of Ray's client means that the cluster could not be asked.
+    """Says whether an error of Ray's client means that the cluster could not be reached.
 
     Its requests raise OSErrors; a proxy, a tunnel or a head that is starting answers with 5xx.
     """
@@ -112,7 +112,7 @@ def is_silence(error: BaseException) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """A few words for the errors of HTTP libraries, which wrap one another."""
+    """Returns a short text for the errors of HTTP libraries, which wrap one another."""
     text = str(error)
     if found := _NUMBER.search(text):
         return found[1].strip().lower()

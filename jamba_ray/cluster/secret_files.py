@@ -1,4 +1,4 @@
-"""Which files look like secrets: by their names, and small text files by what they hold."""
+"""Finds files that look like secrets, by their names and by the content of small text files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SOURCE = (
     *(".py", ".pyi", ".md", ".rst", ".html", ".css", ".js", ".ts", ".go", ".rs", ".c", ".h"),
     *(".cpp", ".hpp", ".java", ".sh", ".pub"),
 )
-"""Programs and prose are about secrets more often than they are one: only what they hold counts."""
+"""Programs and texts often have a secret's name without being one: only their content counts."""
 
 _MAX_BYTES = 1_000_000
 # Each begins with its literal, which is what makes the search fast; what may not stand before it
@@ -63,7 +63,9 @@ _ASSIGNMENTS = [re.compile(word + _VALUE) for word in _ASSIGNED]
 
 
 def looks_secret(path: Path, shown: str) -> str | None:
-    """Says why a file looks like a secret, or None; ``shown`` is its path in the upload.
+    """Returns why a file looks like a secret, or None; ``shown`` is its path in the upload.
+
+    A link is also judged by its target, because the target's content is uploaded.
 
     A link is judged by what it points to as well: its content is what travels.
     """
@@ -77,7 +79,7 @@ def looks_secret(path: Path, shown: str) -> str | None:
             return None
         content = path.read_bytes()
     except OSError:
-        return None  # what cannot be read cannot travel
+        return None  # a file that cannot be read cannot be uploaded
     return _by_content(content)
 
 

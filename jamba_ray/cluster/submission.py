@@ -1,4 +1,4 @@
-"""A sweep as a job of a cluster: found or submitted, followed to its end, stopped softly."""
+"""Runs a sweep as a job of a cluster: finds or submits it, follows it, and stops it in order."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _REPEAT_S = 1.0
 process and to its group."""
 _MAX_ATTEMPTS = 20
 _SHELL = 128
-"""What a shell adds to the number of the signal that ended a command."""
+"""The number that a shell adds to the signal that ended a command."""
 _AGAIN = {
     *(ExitCode.INTERRUPTED, ExitCode.UNAVAILABLE, ExitCode.INTERNAL, ExitCode.STORAGE),
-    ExitCode.RUN_EXISTS,  # as a job: what was left of the one before still wrote
+    ExitCode.RUN_EXISTS,  # as a job: processes of the job before still wrote
 }
-"""Ends after which the same command continues the sweep instead of repeating the answer."""
+"""Exit codes after which the same command continues the sweep instead of repeating the result."""
 
 
 class Submission:
-    """Submits the sweep ``key``, follows it and, when a signal comes, stops it softly."""
+    """Submits the sweep ``key``, follows it, and asks it to stop when a signal comes."""
 
     def __init__(self, jobs: Jobs, key: str, out: Console, package: upload.Upload) -> None:
         self._jobs, self._key, self._out, self._package = jobs, key, out, package
@@ -37,7 +37,7 @@ class Submission:
         self._asked_at: float | None = None
 
     def run(self, entrypoint: str) -> tuple[int, job_result.JobResult | None]:
-        """(the sweep's exit code, what it sent home).
+        """Returns (the sweep's exit code, the result that it sent back).
 
         Raises:
             UnavailableError: The cluster is out of reach for too long, or refuses.
@@ -62,7 +62,7 @@ class Submission:
         self._out.print(sentence, style="dim", highlight=False, markup=False, soft_wrap=True)
 
     def _find_or_submit(self, entrypoint: str) -> str:
-        """The job that runs or has finished this sweep, else a new one that continues it."""
+        """Returns the job that runs or has finished the sweep, else a new one that continues it."""
         for attempt in range(1, _MAX_ATTEMPTS + 1):
             job = self._key if attempt == 1 else f"{self._key}.{attempt}"
             state = self._jobs.state(job)
@@ -94,8 +94,8 @@ class Submission:
         if self._asked_at is not None or self._job is None:
             raise SystemExit(ExitCode.INTERRUPTED)
         self._asked_at = time.monotonic()
-        # Not here: a handler must not wait for the network inside another request, nor print inside
-        # another line.
+        # In a thread: a handler must not wait for the network inside another request, nor print
+        # inside another line.
         threading.Thread(target=self._ask_to_stop, args=(self._job, number), daemon=True).start()
 
     def _ask_to_stop(self, job: str, number: int) -> None:
@@ -114,7 +114,7 @@ class Submission:
 
 
 def advice(key: str) -> str:
-    """How to go on after whatever came between this command and the sweep."""
+    """Returns how to continue after the connection to the sweep was lost."""
     return (
         f"The same command follows the sweep, or continues it where it was (`submit.key={key}`); "
         "what is finished is not done again."
@@ -122,8 +122,10 @@ def advice(key: str) -> str:
 
 
 def exit_code(state: JobState, found: job_result.JobResult | None) -> int:
-    """The sweep's exit code, where the job did not say it: Ray's own is that of a shell, or that of
-    nobody where the job was stopped."""
+    """Returns the sweep's exit code, from its result or else from the state of the job.
+
+    Ray's own code is that of a shell, or none where the job was stopped.
+    """
     if found is not None:
         return found.exit_code
     if state.status == "SUCCEEDED":

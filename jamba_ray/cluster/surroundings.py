@@ -1,6 +1,6 @@
-"""What Ray needs of the machine or the cluster before it is started, looked at without starting it.
+"""Checks what Ray needs of the machine or the cluster, without starting Ray.
 
-A sweep, its ``dry_run`` and ``jamba_ray.doctor`` ask here, so that all three say the same.
+A sweep, its ``dry_run`` and ``jamba_ray.doctor`` all call it, so that they give the same message.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jamba_ray.errors import UnavailableError
 from jamba_ray.runs.scratch import socket_folder
 
 ANSWER_S = 10.0
-"""A head that does not begin an answer within so long is taken for gone."""
+"""Seconds without an answer after which a head counts as gone."""
 _PATIENCE = Patience(4.0, longest_s=1.0)
 """A head that is being started refuses connections for a moment."""
 _HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -39,7 +39,10 @@ def cluster_address(address: str | None = None) -> str | None:
 
 
 def require_surroundings(address: str | None = None) -> None:
-    """Refuses to begin where Ray could not be started, or not be reached.
+    """Raises an error where Ray could not be started or reached.
+
+    Raises:
+        UnavailableError: With the cause and the way out.
 
     Raises:
         UnavailableError: With the cause and the way out.
@@ -66,8 +69,11 @@ def surroundings_mistake(address: str | None = None) -> str | None:
 
 
 def object_store_bytes() -> int:
-    """Returns the size of Ray's object store: a fifth of the memory, at most 8 GB, 80 % of the
-    shared memory and what the limit of the address space leaves."""
+    """Returns the size of Ray's object store.
+
+    It is a fifth of the memory, at most 8 GB, 80 % of the shared memory and what the limit of the
+    address space leaves.
+    """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     most = [0.2 * memory, 8 * _GB]
     with contextlib.suppress(OSError):  # without it Ray keeps the store in its temporary folder
@@ -83,7 +89,7 @@ def cluster_mistake(address: str) -> str | None:
     way_out = "Start that cluster, or unset RAY_ADDRESS to run on this machine."
     found = re.fullmatch(r"(?:ray://)?\[?([^\[\]/]+?)\]?:(\d{1,5})", address)
     if address == "auto" or (address.startswith("ray://") and found is None):
-        return None  # Ray itself looks for it, and says at once that there is none
+        return None  # Ray itself looks for it, and raises at once if there is none
     if found is None:
         return (
             "RAY_ADDRESS must be `<host>:<port>` of a cluster's head (its port is 6379 unless it "
@@ -104,24 +110,24 @@ def cluster_mistake(address: str) -> str | None:
 
 
 def _unless_refused(failure: Failure) -> None:
-    """Raises what no second attempt mends: only a head that starts refuses a connection."""
+    """Raises an error that a retry does not help: only a head that starts refuses a connection."""
     if not isinstance(failure.error, ConnectionRefusedError):
         raise failure.error
 
 
 def _host_of_ray(host: str) -> str:
-    """Ray takes this machine's own names for the address that others reach it by."""
+    """Returns the address that Ray uses for ``host``, which matters for this machine's names."""
     from ray._private import services
 
     return str(services.resolve_ip_for_localhost(host))
 
 
 def _answers(host: str, port: int) -> bool:
-    """Whether a gRPC server answers; raises OSError where nothing does within ``ANSWER_S``."""
+    """Says whether a gRPC server answers; raises OSError where nothing does within ``ANSWER_S``."""
     deadline = time.monotonic() + ANSWER_S
     with socket.create_connection((host, port), timeout=ANSWER_S) as line:
         if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
-            return True  # without a certificate of ours there is nothing to say
+            return True  # cannot be checked without a certificate
         line.sendall(_HTTP2)
         answer = b""
         while len(answer) < len(_HTTP2[-9:]):

@@ -1,4 +1,4 @@
-"""What of the working folder travels to the cluster, and which files make it large."""
+"""Selects the files of the working folder that are uploaded to a cluster, and names large ones."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _LARGEST = 10
 
 @dataclass(frozen=True)
 class Upload:
-    """The files that a job takes with it."""
+    """Holds the files that are uploaded with a job."""
 
     folder: Path
     files: tuple[tuple[str, int], ...]
     """(path in the folder, bytes), the largest first."""
     withheld: tuple[str, ...] = ()
-    """Files that stay because they hold secrets."""
+    """Files that are not uploaded because they hold secrets."""
     excludes: tuple[str, ...] = EXCLUDES
     """The patterns that leave exactly ``files``, for Ray."""
 
     @property
     def n_bytes(self) -> int:
-        """Bytes before compression."""
+        """Returns the bytes before compression."""
         return sum(size for _, size in self.files)
 
     def lines(self) -> list[str]:
-        """For people: the sum, the largest files, then what stays here."""
+        """Returns the size, the largest files, and the files that are not uploaded, as text."""
         total = f"{len(self.files)} files, {self.n_bytes / 1e6:.1f} MB from {self.folder}"
         largest = [f"{size / 1e6:9.2f} MB  {name}" for name, size in self.files[:_LARGEST]]
         stays = [f"not uploaded, a secret: {name}" for name in self.withheld[:_LARGEST]]
@@ -51,18 +51,18 @@ class Upload:
         return [total, *largest, *stays]
 
     def suspects(self) -> list[tuple[str, str]]:
-        """(path, why) of the files that look like secrets."""
+        """Returns (path, why) of the files that look like secrets."""
         found = [(name, looks_secret(self.folder / name, name)) for name, _ in self.files]
         return sorted((name, why) for name, why in found if why is not None)
 
     def without(self, names: Sequence[str]) -> Upload:
-        """The upload without some of its files."""
+        """Returns the upload without some of its files."""
         files = tuple(file for file in self.files if file[0] not in names)
         excludes = (*self.excludes, *(_exactly(name) for name in names))
         return replace(self, files=files, excludes=excludes)
 
     def digest(self) -> str:
-        """SHA-256 over the names and contents of the files."""
+        """Returns the SHA-256 of the names and contents of the files."""
         whole = hashlib.sha256()
         for name, _ in sorted(self.files):
             with open(self.folder / name, "rb") as file:
@@ -72,13 +72,13 @@ class Upload:
 
 
 def preview(folder: Path, allow: Sequence[str] = (), outputs: Sequence[str] = ()) -> Upload:
-    """Walk the folder as Ray's own packaging does.
+    """Walks the folder as Ray's own packaging does.
 
     Args:
-        folder: What travels.
-        allow: Files in it that are no secrets, whatever they are called.
-        outputs: Folders that runs and results go to: they stay, so that a result which came home
-            does not make the same command another experiment.
+        folder: The folder to upload.
+        allow: Files in it that are no secrets, whatever their names are.
+        outputs: Folders of runs and results, which are not uploaded: otherwise a downloaded result
+            would make the same command another experiment.
     """
     allowed = [f"!{_exactly(name)}" for name in allow]
     inside = [os.path.relpath(folder / path, folder) for path in outputs if "://" not in path]
@@ -93,7 +93,7 @@ def preview(folder: Path, allow: Sequence[str] = (), outputs: Sequence[str] = ()
 
 
 def refuse_secrets(upload: Upload, allow: Sequence[str]) -> None:
-    """Raise ``ConfigError`` where a file looks like a secret and was not allowed by its path."""
+    """Raises ``ConfigError`` where a file looks like a secret and its path was not allowed."""
     found = [(name, why) for name, why in upload.suspects() if name not in allow]
     if not found:
         return
@@ -111,7 +111,7 @@ def refuse_secrets(upload: Upload, allow: Sequence[str]) -> None:
 
 
 def refuse_too_large(upload: Upload, max_mb: float) -> None:
-    """Raise ``ConfigError`` where the upload is larger than allowed, naming the largest files."""
+    """Raises ``ConfigError`` where the upload is larger than allowed, naming the largest files."""
     if upload.n_bytes <= max_mb * 1e6:
         return
     names: Sequence[str] = [f"{name} ({size / 1e6:.1f} MB)" for name, size in upload.files[:3]]
@@ -146,5 +146,5 @@ def _quoted(name: str) -> str:
 
 
 def _exactly(name: str) -> str:
-    """The pattern that means this one file."""
+    """Returns the pattern that matches this one file."""
     return "/" + re.sub(r"([\\\[\]*?#! ])", r"\\\1", name)
