@@ -1,8 +1,8 @@
-"""The copy of a run in its remote store: what survives the loss of the driver's machine.
+"""Copies a run to its remote store, which survives the loss of the driver's machine.
 
-Runners write checkpoints there themselves. The driver adds the study, the trials' rows and the
-logs, copied while it runs, and at the end the results. The local files stay the truth while their
-machine lives.
+Runners write checkpoints there themselves. The driver adds the study, the trials' rows and the logs
+while it runs, and the results at the end. While their machine lives, the local files are the source
+of truth.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _RESULTS = (
     *("report.html", "report.md"),
 )
 _OLD_STUDY = "study.db"
-"""Of version 0.1; a whole copy of its local file."""
+"""The study of version 0.1; a whole copy of its local file."""
 _OLD_STUDY_FILES = (_OLD_STUDY, "study.copy.db", "study.db-wal", "study.db-shm", "study.redo")
 _OLD_TABLES = ("trials", "trial_intermediate_values", "trial_user_attributes")
 _READ = ("config.yaml", _OLD_STUDY, "summary.json", "scores.parquet")
-"""What a report is made of, beside the study and the rows."""
+"""The files that a report needs, beside the study and the rows."""
 _BEGUN = b'{"op_code":4,'
-"""How Optuna's operation that creates a trial begins."""
+"""The beginning of Optuna's operation that creates a trial."""
 _MAX_BYTES = 2_000_000_000
 _PATIENCE = Patience(deadline_s=30.0)
 
@@ -54,11 +54,11 @@ class BucketReplica:
         self._copied_logs: dict[Path, tuple[int, int]] = {}
 
     def fetch(self) -> str | None:
-        """Before a resume: take the store's study where it is further than the local one, as after
-        the loss of the machine that wrote it. Returns a sentence for the log. What a damaged local
-        study still has together with its copy counts, and what is replaced is kept.
+        """Takes the store's study before a resume, if it has more commits than the local one.
 
-        Rows that are there and not here are taken too, and the log.
+        That is so after the loss of the machine that wrote it. A damaged local study counts with
+        what it and its copy still hold together, and a study that is replaced is kept. Rows that
+        are missing here are taken too, and the log. Returns a sentence for the log.
 
         Raises:
             StorageError: The store does not answer.
@@ -66,7 +66,7 @@ class BucketReplica:
         self._rows.fetch()
         log = None if self._folder.log.exists() else self._remote.read("log.txt", _MAX_BYTES)
         if log is not None:
-            write_bytes(self._folder.log, log)  # it goes on there, and is copied whole
+            write_bytes(self._folder.log, log)  # lines are added to it, and it is copied whole
         if not (n_commits := self._journal.n_commits()):
             return self._fetch_old_study()
         local = [_content(self._folder.study), _content(self._folder.study_copy)]
@@ -96,7 +96,10 @@ class BucketReplica:
         return f"continuing the study in {self._remote.uri} ({n} trials begun{kept})"
 
     def push_study(self) -> None:
-        """Copy what was added to the study since the last copy.
+        """Copies what was added to the study since the last copy.
+
+        Raises:
+            StorageError: The store refuses; the next call tries again.
 
         Raises:
             StorageError: The store does not take it; the next call tries again.
@@ -110,7 +113,7 @@ class BucketReplica:
             self._removed_old_study = True
 
     def push_rows(self) -> None:
-        """Copy the rows and logs that were written since the last copy.
+        """Copies the rows and logs that were written since the last copy.
 
         Raises:
             StorageError: See ``push_study``.
@@ -125,7 +128,7 @@ class BucketReplica:
                 self._copied_logs[file] = stamp
 
     def push_results(self) -> None:
-        """Copy the study, results, rows, runner logs and ``best/``, whose manifest goes last.
+        """Copies the study, results, rows, runner logs and ``best/``, whose manifest goes last.
 
         Raises:
             StorageError: The store does not take one of them.
@@ -145,7 +148,7 @@ class BucketReplica:
             self._remote.write(f"best/{MANIFEST}", manifest.read_bytes())
 
     def fetch_results(self) -> None:
-        """Take what a report is made of into the folder, which is new.
+        """Fetches the files that a report needs into the folder, which is new.
 
         Raises:
             StorageError: There is no run in the store, or it does not answer.
@@ -163,21 +166,24 @@ class BucketReplica:
         self._rows.fetch()
 
     def push_report(self, *files: Path) -> None:
-        """Copy files into the run's folder there; raises StorageError."""
+        """Copies files into the run's folder in the store; raises StorageError."""
         for file in files:
             self._remote.write(file.name, file.read_bytes())
 
     def names(self) -> list[str]:
-        """The objects that the store holds of this run."""
+        """Returns the names of the run's objects in the store."""
         return self._remote.names()
 
     def is_being_deleted(self) -> bool:
-        """Whether a process that deleted the run was killed before it came to the end."""
+        """Says whether a process that deleted the run was killed before it had finished."""
         return self._remote.read(BEING_DELETED, 1) is not None
 
     def delete(self) -> None:
-        """Remove the run from the store. A bucket cannot rename: a mark, written first and deleted
-        last, says that what is left is no run, should this process be killed meanwhile."""
+        """Deletes the run from the store.
+
+        A bucket cannot rename: a mark, written first and deleted last, says that the rest is no
+        run, if this process is killed meanwhile.
+        """
         names = set(self.names()) - {BEING_DELETED}
         if names:
             self._remote.write(BEING_DELETED, b"1")
@@ -186,7 +192,7 @@ class BucketReplica:
         self._remote.delete(BEING_DELETED)
 
     def _fetch_old_study(self) -> str | None:
-        """Where neither side has a journal: the study of an earlier version, as a file."""
+        """Fetches the study of an earlier version, where neither side has a journal."""
         if any(map(_content, (self._folder.study, self._folder.study_copy))):
             return None
         if (found := self._remote.read(_OLD_STUDY, _MAX_BYTES)) is None:
@@ -205,7 +211,7 @@ class BucketReplica:
         return f"continuing the study in {self._remote.uri}, which an earlier version began"
 
     def _push_config(self) -> None:
-        """With it the copy can be read as a run, while it goes on and after a crash."""
+        """Copies the configuration once, so that the copy can be read as a run at any time."""
         if not self._copied_config and self._folder.config.is_file():
             self._push(self._folder.config)
             self._copied_config = True
@@ -222,13 +228,12 @@ class BucketReplica:
 def replica_of(
     folder: RunFolder, sleep: Callable[[float], None] = time.sleep
 ) -> BucketReplica | None:
-    """The replica of a run whose store is remote; ``sleep`` waits before a store that refused is
-    asked again."""
+    """Returns the replica of a run whose store is remote; ``sleep`` waits between two tries."""
     return None if folder.remote is None else BucketReplica(folder, folder.remote, sleep=sleep)
 
 
 def _old_size(path: Path) -> tuple[int, ...]:
-    """Rows of a study in SQLite, by which it is further than another; none where it is damaged."""
+    """Returns the row counts of a study in SQLite, to compare two; empty where it is damaged."""
     try:
         with contextlib.closing(
             sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)

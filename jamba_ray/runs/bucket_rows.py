@@ -1,8 +1,8 @@
-"""The rows of a run in its remote store: while it runs what is new of them, at its end all.
+"""Copies the rows of a run to its remote store: new ones while it runs, all of them at its end.
 
-``rows.jsonl.gz`` holds all rows as of some moment, ``rows/part-000001.jsonl.gz`` and so on what was
+``rows.jsonl.gz`` holds all rows up to some moment, ``rows/part-000001.jsonl.gz`` and so on those
 written since. An object cannot be appended to, so the newest part is written again until it is
-large enough: what a copy costs does not grow with the sweep, nor do parts become many.
+large enough: the cost of a copy does not grow with the sweep, and the parts stay few.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jamba_ray.runs.row_log import row_files, take_rows
 _ALL = "rows.jsonl.gz"
 _PARTS = "rows"
 _PART_BYTES = 4_000_000
-"""Rows of a part, before compression; the next begins when it has as many."""
+"""Bytes of rows in a part, before compression, after which the next part begins."""
 _MAX_BYTES = 2_000_000_000
 
 
@@ -34,13 +34,16 @@ class BucketRows:
         self._sent = True
 
     def push_new(self) -> None:
-        """Copy what was written since the last copy; the first one is of all there is.
+        """Copies the rows written since the last call; the first call copies all rows.
+
+        Raises:
+            StorageError: The store refuses; the next call tries again.
 
         Raises:
             StorageError: The store does not take it; the next call tries again.
         """
         if self._part == 0:
-            # Whatever an earlier session left in parts is in the rows that it was continued with.
+            # The local rows hold what an earlier session left in parts: it was fetched.
             self.push_all()
             self._part = 1
             return
@@ -56,7 +59,10 @@ class BucketRows:
             self._part, self._open = self._part + 1, b""
 
     def push_all(self) -> None:
-        """Copy all rows as one object, in place of the parts.
+        """Copies all rows as one object, which replaces the parts.
+
+        Raises:
+            StorageError: The store refuses.
 
         Raises:
             StorageError: The store does not take it.
@@ -74,7 +80,7 @@ class BucketRows:
         self._taken, self._open, self._sent = taken, b"", True
 
     def fetch(self) -> None:
-        """Take the rows of trials that have none here; raises StorageError."""
+        """Takes the rows of trials that have none here; raises StorageError."""
         # The parts first: they are deleted after all rows are written as one.
         parts = [self._remote.read(name, _MAX_BYTES) for name in self._remote.names(_PARTS)]
         lines = _lines(self._remote.read(_ALL, _MAX_BYTES))
@@ -93,7 +99,7 @@ class BucketRows:
 
 
 def _whole_lines(file: Path, start: int) -> bytes:
-    """From a place in a file to its last end of a line: a row may be being written."""
+    """Returns a file's content from ``start`` to its last line end: a row may be half written."""
     with file.open("rb") as rows:
         rows.seek(start)
         found = rows.read()
@@ -107,4 +113,4 @@ def _lines(packed: bytes | None) -> list[bytes]:
         with gzip.open(io.BytesIO(packed)) as file:
             return file.read(_MAX_BYTES).splitlines()
     except (OSError, EOFError, zlib.error):
-        return []  # rows are a convenience: what is damaged is left out, as a torn line is
+        return []  # rows are not essential: damaged ones are left out, as a torn line is

@@ -22,7 +22,7 @@ _LOOKS_WHOLE = re.compile(rb',"commit":(\d{1,15}),"sum":"[0-9a-f]{16}"}\n')
 
 @dataclass(frozen=True)
 class Position:
-    """The end of a commit: what the next one follows."""
+    """Holds the end of a commit, after which the next one is written."""
 
     size: int = 0
     """Bytes up to here."""
@@ -33,7 +33,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Merged:
-    """What two copies of a file hold together."""
+    """Holds what two copies of a file contain together."""
 
     data: bytes
     """The whole commits from the first one on."""
@@ -43,7 +43,7 @@ class Merged:
 
 
 def encode(lines: Sequence[bytes], after: Position) -> tuple[bytes, Position]:
-    """The bytes of a commit of these JSON objects, and the position after it."""
+    """Returns the bytes of a commit of these JSON objects, and the position after it."""
     out, previous = [], after.sum
     for n, line in enumerate(lines, 1):
         body = line[:-1]
@@ -56,7 +56,7 @@ def encode(lines: Sequence[bytes], after: Position) -> tuple[bytes, Position]:
 
 
 def commits(data: bytes, after: Position = Position()) -> Iterator[Position]:
-    """The end of each whole commit in ``data``, which follows ``after``."""
+    """Yields the end of each whole commit in ``data``, which follows ``after``."""
     at, previous, number = 0, after.sum, after.commits
     while (line := _line(data, at, previous)) is not None:
         at, commit, previous = line
@@ -68,7 +68,7 @@ def commits(data: bytes, after: Position = Position()) -> Iterator[Position]:
 
 
 def merge(main: bytes, copy: bytes) -> Merged:
-    """The longest whole file that two copies give together, each line from either of them."""
+    """Merges two copies to the longest whole file, taking each line from either of them."""
     end = Position()
     for end in commits(main):  # noqa: B007 (the last one)
         pass
@@ -92,18 +92,20 @@ def merge(main: bytes, copy: bytes) -> Merged:
 
 
 def newest_commit(data: bytes, start: int = 0) -> int:
-    """The largest number of a commit that ``data`` seems to hold, damaged or not."""
+    """Returns the largest commit number that ``data`` seems to hold, damaged or not."""
     return max((int(found[1]) for found in _LOOKS_WHOLE.finditer(data, start)), default=0)
 
 
 def checksum(previous: str, body: bytes) -> str:
-    """Of a line and, through the one before it, of all lines up to it."""
+    """Returns the checksum of a line, which covers all lines before it through ``previous``."""
     return hashlib.sha256(previous.encode() + body).hexdigest()[:_HEX]
 
 
 def _line(data: bytes, start: int, previous: str) -> tuple[int, int | None, str] | None:
-    """(where it ends, the commit that it ends, its checksum) of a line that is as it was written;
-    None: it is not, or there is none."""
+    """Returns (end, number of the commit that it ends, checksum) of an undamaged line.
+
+    None if it is damaged, or there is no line.
+    """
     end = data.find(b"\n", start) + 1
     body_end = end - _TAIL
     if body_end < start or not data.startswith(_SUM, body_end):

@@ -1,9 +1,9 @@
-"""The study's journal in a remote store: objects that hold what was appended, one after the other.
+"""Copies the study's journal to a remote store, as objects that each hold an appended part.
 
 ``study/<first byte>.jsonl`` holds whole commits from that byte of the journal on. An object cannot
-be appended to, so the newest part is written again until it is large enough: what a copy costs does
-not grow with the sweep. All parts one after the other are the journal, and its checksums tell a
-part that is damaged, missing or of another history.
+be appended to, so the newest part is written again until it is large enough: the cost of a copy
+does not grow with the sweep. All parts in order are the journal, and its checksums detect a part
+that is damaged, missing or of another history.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jamba_ray.runs.checked_lines import Position, commits, newest_commit
 
 PARTS = "study"
 _PART_BYTES = 1_000_000
-"""A part is closed, and the next one begun, when it has as many."""
+"""Bytes after which a part is closed and the next one begun."""
 _NAME = re.compile(PARTS + r"/(\d{12})\.jsonl")
 _MAX_BYTES = 100 * _PART_BYTES
 
@@ -27,7 +27,7 @@ class JournalParts:
     def __init__(self, path: Path, remote: RemoteFolder) -> None:
         self._path, self._remote = path, remote
         self._closed = Position()
-        """The end of the last part that is closed: where the open one begins."""
+        """The end of the last closed part, where the open one begins."""
         self._sent = 0
         """Bytes of the journal that are in the store."""
         self._names: set[str] = set()
@@ -35,7 +35,10 @@ class JournalParts:
         """Whether the store holds no other parts."""
 
     def push(self) -> None:
-        """Copy the whole commits that were added since the last call; the first one copies all.
+        """Copies the whole commits that were added since the last call; the first one copies all.
+
+        Raises:
+            StorageError: The store refuses; the next call tries again.
 
         Raises:
             StorageError: The store does not take them; the next call tries again.
@@ -51,19 +54,19 @@ class JournalParts:
             if size >= _PART_BYTES:
                 self._closed, data = end, data[size:]
         if not self._alone:
-            # Of an earlier session, which may have gone another way.
+            # Parts of an earlier session, which may have another history.
             for name in self._parts():
                 if name not in self._names:
                     self._remote.delete(name)
             self._alone = True
 
     def n_commits(self) -> int:
-        """Commits in the store by what its last part says; 0: there is no journal."""
+        """Returns the number of commits in the store by its last part; 0: there is no journal."""
         parts = self._parts()
         return newest_commit(self._remote.read(parts[-1], _MAX_BYTES) or b"") if parts else 0
 
     def read(self) -> bytes:
-        """All whole commits in the store, checked; empty where there are none.
+        """Returns all whole commits in the store, checked; empty where there are none.
 
         Raises:
             StorageError: The store does not answer.
@@ -78,13 +81,13 @@ class JournalParts:
         return bytes(data)
 
     def _appended(self) -> bytes:
-        """What follows the closed parts; empty: nothing is new."""
+        """Returns what follows the closed parts; empty: nothing is new."""
         try:
             size = self._path.stat().st_size
         except FileNotFoundError:
             return b""
         if size < self._sent:
-            # It was made good after damage and lost commits: the local file is the truth.
+            # It was repaired and lost commits: the local file is the source of truth.
             self._closed, self._sent, self._names, self._alone = Position(), 0, set(), False
         if size == self._sent:
             return b""
@@ -97,7 +100,7 @@ class JournalParts:
 
 
 def _ends_of_parts(data: bytes, start: Position) -> list[Position]:
-    """Where the parts end that ``data``, which follows ``start``, is to be copied in."""
+    """Returns the ends of the parts into which ``data``, which follows ``start``, is split."""
     ends: list[Position] = []
     begun, last = start.size, start
     for last in commits(data, start):

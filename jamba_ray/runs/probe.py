@@ -1,4 +1,4 @@
-"""Asks a store, before anything starts, whether it takes a file, gives it back and deletes it."""
+"""Checks, before anything starts, that a store can write, read and delete a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CONTENT = b"1"
 
 
 def probe(folder: RunFolder) -> None:
-    """Write, read and delete a small file where the run will lie; nothing of it stays.
+    """Writes, reads and deletes a small file where the run will be; nothing of it stays.
 
     Raises:
         StorageError: The folder or the bucket does not do all three.
@@ -27,7 +27,7 @@ def probe(folder: RunFolder) -> None:
 
 
 def _probe_folder(path: Path) -> None:
-    """Ask the folder or, where it is still to be made, the one that it will be made in."""
+    """Checks the folder or, where it does not exist yet, its nearest existing parent."""
     place = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
     try:
         with tempfile.TemporaryFile(dir=place) as file:
@@ -43,7 +43,7 @@ def _probe_folder(path: Path) -> None:
 
 
 def _probe_bucket(run: StoreUri, endpoint: str | None) -> None:
-    """Ask beside the run: an object that a killed process leaves must not look like a run."""
+    """Checks the place beside the run, because a leftover object must not look like a run."""
     place = StoreUri(run.scheme, run.path.rpartition("/")[0])
     patience = Patience(deadline_s=_PATIENCE_S)
     store = RemoteFolder(place, endpoint, patience=patience, answers_within_s=_PATIENCE_S)

@@ -1,4 +1,4 @@
-"""What is done and shown while a store refuses, in the same words for the study and checkpoints."""
+"""Retries a store that refuses, with the same messages for the study and for checkpoints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def retry_store(
     """Calls a store until it succeeds, refuses for good, or ``patience_s`` seconds are over.
 
     Args:
-        call: What is to be done. It does not wait and try again by itself.
+        call: The operation. It must not retry by itself.
         patience_s: Seconds for all attempts together.
         waiting: Called at each refusal with what is waited for, and with None once that is over.
         note: Called with each refusal, for a log.
@@ -49,7 +49,7 @@ def retry_store(
 
 
 def gave_up(error: StorageError, waited_s: float, attempts: int) -> StorageError:
-    """The error of a store that was asked for so long, so often."""
+    """Returns the error of a store that was retried for so long, so often."""
     if attempts == 1:
         return error
     return StorageError(
@@ -58,7 +58,10 @@ def gave_up(error: StorageError, waited_s: float, attempts: int) -> StorageError
 
 
 def refusal(error: Exception, waited_s: float, patience_s: float) -> str:
-    """``the store refuses (no space left on device): trying again, 12 of 60 s``."""
+    """Returns a text for a display that waits for a store.
+
+    For example: ``the store refuses (no space left on device): trying again, 12 of 60 s``.
+    """
     cause = error.__cause__ or error
     why = getattr(cause, "strerror", None) or str(cause)
     return f"the store refuses ({why.lower()}): trying again, {waited_s:.0f} of {patience_s:g} s"

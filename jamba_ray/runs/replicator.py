@@ -1,4 +1,4 @@
-"""The copies of a run that goes on, made by a thread of their own: no store is waited for."""
+"""Copies a running run to its store in a thread of its own, so that nothing waits for the store."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from jamba_ray.runs.bucket_replica import replica_of
 from jamba_ray.runs.run_folder import RunFolder
 
 COPY_EVERY_S = 8.0
-"""The loss of the head costs at most ten seconds of the study: these, and what a copy itself
-takes."""
+"""Seconds between copies of the study. The loss of the head costs at most ten seconds of it: these
+and the time of a copy."""
 ROWS_EVERY_S = 30.0
-"""Rows and logs come behind: the objective's are in the study too."""
+"""Seconds between copies of rows and logs; the study has the objective's values as well."""
 
 
 class Replicator:
     """Copies one run to its store again and again, one copy at a time, until ``stop``.
 
-    ``note`` is told what the store refuses, each sentence once, from the replicator's thread; the
-    next copy tries again.
+    ``note`` is called from the replicator's thread with each of the store's errors, once; the next
+    copy tries again.
     """
 
     def __init__(
@@ -45,13 +45,15 @@ class Replicator:
             ]
 
     def start(self) -> None:
-        """Begin to copy, where the store is remote."""
+        """Starts to copy, where the store is remote."""
         if self._tasks:
             self._thread.start()
 
     def stop(self) -> None:
-        """No copy begins after this, and the one that is being made has ended: two at a time could
-        leave the older one in the store."""
+        """Stops copying and waits for a running copy to end.
+
+        Two copies at a time could leave the older one in the store.
+        """
         self._stop.set()
         if self._tasks:
             self._thread.join()
@@ -69,7 +71,7 @@ class Replicator:
                 self._say(f"the run is not copied ({type(error).__name__}: {error}).")
 
     def _pause(self, seconds: float) -> None:
-        """Before a store that refused is asked again."""
+        """Waits before a store that refused is tried again."""
         if self._stop.wait(seconds):
             raise StorageError("the run ended, and is copied as it is then.")
 
@@ -80,20 +82,20 @@ class Replicator:
 
 
 class _PeriodicTask:
-    """Something to be done every so often."""
+    """Runs a function at a fixed interval."""
 
     def __init__(self, do: Callable[[], None], every_s: float, due: float) -> None:
         self._do, self._every_s, self.due = do, every_s, due
 
     def go(self) -> None:
-        # From beginning to beginning: a copy that takes long must not make the next one later.
+        # Counted from start to start: a slow copy must not delay the next one.
         self.due = time.monotonic() + self._every_s
         self._do()
 
 
 @contextlib.contextmanager
 def copied(folder: RunFolder, note: Callable[[str], object]) -> Iterator[None]:
-    """While this is open the run is copied to its store, where that is remote."""
+    """Copies the run to its store while the context is open, where the store is remote."""
     replicator = Replicator(folder, note)
     replicator.start()
     try:

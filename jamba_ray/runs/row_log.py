@@ -1,10 +1,10 @@
-"""The local rows: every report of every trial as a line of JSON, before anybody else is told.
+"""Writes the local rows: every report of every trial as a line of JSON, before the study gets it.
 
-One file per trial, ``rows/trial-0007.jsonl``, appended by the process that trains it or, where that
-runs on a machine which does not have the run folder, by the study's server, to which the row goes
-with the report. Each step is written once: a trial that is continued repeats the reports made since
-its last checkpoint, and keeps the rows that it has, as the study keeps its values. Files are only
-ever appended to. Readers of runs made by earlier versions keep the last of repeated rows.
+There is one file per trial, ``rows/trial-0007.jsonl``. The process that trains the trial appends to
+it; where that process runs on a machine without the run folder, the row is sent with the report and
+the study's server appends it. Each step is written once: a continued trial repeats the reports made
+since its last checkpoint, and keeps the rows that it has, as the study keeps its values. Files are
+only ever appended to. Readers of runs made by earlier versions keep the last of repeated rows.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ FOLDER = "rows"
 
 
 class RowLog:
-    """Appends rows below ``run_folder``, which it never makes. A full disk costs rows, no trial."""
+    """Appends rows below ``run_folder``, which it never makes; a full disk costs rows, no trial."""
 
     def __init__(self, run_folder: Path, *, system: bool = True) -> None:
-        """``system``: whether rows tell what this process takes of its machine."""
+        """Sets up the log; ``system`` adds this process's memory, CPU and GPU use to rows."""
         self._folder = run_folder / FOLDER
         self._system = system
         self._written: dict[int, _Written] = {}
@@ -45,7 +45,7 @@ class RowLog:
         metrics: Mapping[str, float],
         **counts: float,
     ) -> None:
-        """One report; see ``row``."""
+        """Writes one report as a row."""
         self.append(self.row(trial, step, metrics, **counts))
 
     def row(
@@ -55,8 +55,10 @@ class RowLog:
         metrics: Mapping[str, float],
         **counts: float,
     ) -> dict[str, Any]:
-        """One report as it is written; ``counts``: rows_seen, epoch, seconds, goodput_s. NaN
-        becomes null."""
+        """Returns one report as a row; NaN becomes null.
+
+        ``counts`` are rows_seen, epoch, seconds and goodput_s.
+        """
         return {
             "trial": trial,
             "step": step,
@@ -67,11 +69,11 @@ class RowLog:
         }
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Write a row that was made here or by another process's ``row``, unless its step has one.
+        """Writes a row that this process or another one's ``row`` made, unless its step has one.
 
         Raises:
-            StorageError: The run folder is gone. It is not made anew: a disk that went away must
-                not be written to as an empty folder of the same name.
+            StorageError: The run folder is gone. It is not made again: a disk that was unmounted
+                must not be written to as an empty folder of the same name.
         """
         trial, step = int(row["trial"]), int(row["step"])
         path = row_file(self._folder.parent, trial)
@@ -79,7 +81,7 @@ class RowLog:
             self._folder.mkdir(exist_ok=True)
             known = self._written.get(trial)
             if known is None or known.size != _size(path):
-                # Not seen yet, or another process went on with the trial meanwhile.
+                # Not read yet, or another process continued the trial meanwhile.
                 known = self._written[trial] = _read(path)
             if step in known.steps:
                 return
@@ -107,7 +109,7 @@ class RowLog:
 
 @dataclass
 class _Written:
-    """What the file of a trial's rows holds."""
+    """Holds what the file of a trial's rows contains."""
 
     steps: set[int]
     size: int
@@ -126,23 +128,23 @@ def _size(path: Path) -> int:
 
 
 def row_file(run_folder: Path, trial: int) -> Path:
-    """Where the rows of a trial lie."""
+    """Returns the path of a trial's rows."""
     return run_folder / FOLDER / f"trial-{trial:04d}.jsonl"
 
 
 def read_rows(run_folder: Path) -> Iterator[dict[str, Any]]:
-    """Every whole row, by trial and step."""
+    """Yields every whole row, by trial and step."""
     for path in row_files(run_folder):
         yield from rows_of(path)
 
 
 def row_files(run_folder: Path) -> list[Path]:
-    """The files of rows there are, by trial's name."""
+    """Returns the existing files of rows, by trial."""
     return sorted((run_folder / FOLDER).glob("trial-*.jsonl"))
 
 
 def take_rows(run_folder: Path, lines: Iterable[bytes]) -> None:
-    """Take over rows of another copy of the run, of trials that have none here."""
+    """Takes over rows of another copy of the run, for trials that have none here."""
     found: dict[int, list[bytes]] = defaultdict(list)
     for line in lines:
         with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -155,8 +157,10 @@ def take_rows(run_folder: Path, lines: Iterable[bytes]) -> None:
 
 
 def fill_rows(run_folder: Path, trial: int, curve: Iterable[tuple[int, float]], key: str) -> int:
-    """Make a row, of the metric ``key`` alone, for each report of ``curve`` that has none: the
-    machine that had it is gone. Returns how many were made."""
+    """Writes a row of the metric ``key`` alone for each report of ``curve`` that has no row.
+
+    Such rows were lost with their machine. Returns how many were written.
+    """
     known = {row["step"] for row in rows_of(row_file(run_folder, trial))}
     log = RowLog(run_folder, system=False)
     missing = [(step, value) for step, value in curve if step not in known]
@@ -166,7 +170,7 @@ def fill_rows(run_folder: Path, trial: int, curve: Iterable[tuple[int, float]], 
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    """The rows of one trial by step, of repeated ones the last; a torn line is passed over."""
+    """Returns the rows of one trial by step, the last of repeated ones; skips a torn line."""
     found: dict[int, dict[str, Any]] = {}
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -190,21 +194,23 @@ def _peak_rss_mb() -> float:
 
 
 def gpu_load() -> dict[str, float]:
-    """Peak memory in MB that this process took of its GPU and, where ``pynvml`` is installed, the
-    GPU's utilisation in percent; nothing in a process that uses none."""
-    # Whoever uses a GPU has imported torch; readers of rows must not.
+    """Returns the peak MB that this process used of its GPU, and the GPU's utilisation in percent.
+
+    The utilisation needs ``pynvml``. Empty in a process that uses no GPU.
+    """
+    # A process that uses a GPU has imported torch; readers of rows must not.
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return {}
     load = {"gpu_peak_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1)}
-    # Neither a missing pynvml nor a driver that tells nothing may cost a row.
+    # Neither a missing pynvml nor a driver without values may cost a row.
     with contextlib.suppress(Exception):
         load["gpu_percent"] = float(torch.cuda.utilization())
     return load
 
 
 class _Cpu:
-    """Cores' worth of work of this process since the last look."""
+    """Measures the CPU time of this process since the last call, in cores."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""What a run folder holds: decides whether a folder may be replaced. Touches no disk."""
+"""Decides by the content of a run folder whether it may be replaced; touches no disk."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _MARKS = re.compile(rf"config\.yaml|study\.db|{_PART}|checkpoints/.+|{re.escape(
 
 
 def why_no_run(files: Collection[str], folders: Collection[str]) -> str | None:
-    """Why a folder with this content is not wholly a run, None if it is.
+    """Returns why a folder with this content is not wholly a run; None: it is.
 
     Args:
-        files: What is no folder, links too: paths relative to the folder.
+        files: All but folders, links too: paths relative to the folder.
         folders: Folders in it, likewise.
     """
     if (stranger := _stranger(files, folders)) is not None:
@@ -47,7 +47,7 @@ def why_no_run(files: Collection[str], folders: Collection[str]) -> str | None:
 
 
 def why_no_run_in_bucket(names: Collection[str]) -> str | None:
-    """``why_no_run`` for the objects below a prefix."""
+    """Returns why the objects below a prefix are not wholly a run; None: they are."""
     if (stranger := _stranger(names, ())) is not None:
         return f"it holds {stranger!r}, which no run has"
     if names and not any(map(_MARKS.fullmatch, names)):
@@ -56,7 +56,7 @@ def why_no_run_in_bucket(names: Collection[str]) -> str | None:
 
 
 def why_no_copy(files: Collection[str], folders: Collection[str]) -> str | None:
-    """``why_no_run`` for what a machine keeps of a run in a bucket: a report alone, for example."""
+    """Returns why a folder is not the local part of a run in a bucket; None: it is."""
     if (stranger := _stranger(files, folders)) is not None:
         return f"it holds {stranger!r}, which no run has"
     return None

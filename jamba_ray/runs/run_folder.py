@@ -1,4 +1,4 @@
-"""The run folder: where everything of one run lies. Others build on its layout."""
+"""Names the files of one run; other modules build on this layout."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from jamba_ray.runs.run_contents import why_no_copy, why_no_run
 
 LOGS = "logs"
 SCRATCH = "runs"
-"""Where a run whose store is remote lies on the machine that drives it."""
+"""Local folder of runs whose store is remote."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Names the files of one run; makes nothing until ``create`` is called."""
+    """Names the files of one run; creates nothing until ``create`` is called."""
 
     path: Path
     remote: StoreUri | None = None
@@ -45,17 +45,17 @@ class RunFolder:
 
     @classmethod
     def of(cls, store: str, run: str, endpoint: str | None = None) -> RunFolder:
-        """The folder of a run in ``store``: a local folder or a bucket."""
+        """Returns the folder of a run in ``store``: a local folder or a bucket."""
         place = parse_store(store)
         if isinstance(place, str):
             return cls(Path(place) / run)
         return cls(Path(SCRATCH) / run, place.child(run), endpoint)
 
     def checkpoint_store(self, patience_s: float | None = None) -> CheckpointStore:
-        """The checkpoints of this run, wherever they lie.
+        """Returns the store of this run's checkpoints.
 
-        ``patience_s``: the caller itself asks a store that refuses again, for so many seconds
-        (``runs.refusal.retry_store``); None: a bucket is asked again by the store.
+        ``patience_s`` is for a caller that retries by itself for so many seconds
+        (``runs.refusal.retry_store``); None: the store retries a bucket.
         """
         if self.remote is None:
             return CheckpointStore(self.checkpoints)
@@ -69,16 +69,19 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """The run's name: what ``run=`` takes."""
+        """Returns the run's name, which ``run=`` takes."""
         return self.path.name
 
     @property
     def config(self) -> Path:
-        """The resolved configuration."""
+        """Returns the path of the resolved configuration."""
         return self.path / "config.yaml"
 
     def read_config(self) -> dict[str, Any]:
-        """The resolved configuration as plain values.
+        """Reads the resolved configuration as plain values.
+
+        Raises:
+            StorageError: It cannot be read, or is not YAML.
 
         Raises:
             StorageError: It cannot be read, or is no YAML.
@@ -95,26 +98,26 @@ class RunFolder:
 
     @property
     def study(self) -> Path:
-        """The study: Optuna's operations, one JSON object a line."""
+        """Returns the path of the study: Optuna's operations, one JSON object a line."""
         return self.path / "study.journal"
 
     @property
     def study_copy(self) -> Path:
-        """The same once more, for the day on which one of them is damaged."""
+        """Returns the path of the study's copy, from which damage is repaired."""
         return self.path / "study.copy.journal"
 
     @property
     def trials(self) -> Path:
-        """One row a trial."""
+        """Returns the path of the table with one row per trial."""
         return self.path / "trials.parquet"
 
     @property
     def summary(self) -> Path:
-        """The result, strict JSON."""
+        """Returns the path of the result, which is strict JSON."""
         return self.path / "summary.json"
 
     def read_summary(self) -> dict[str, Any]:
-        """The result in today's words; empty while there is none, or one that is no JSON object."""
+        """Reads the result with today's names; empty where it is missing or is no JSON object."""
         try:
             found = json.loads(self.summary.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -127,41 +130,44 @@ class RunFolder:
 
     @property
     def scores(self) -> Path:
-        """The winner's probability for each row that it was judged on."""
+        """Returns the path of the winner's probability for each row that it was judged on."""
         return self.path / "scores.parquet"
 
     @property
     def report(self) -> Path:
-        """The report, one HTML file."""
+        """Returns the path of the report, one HTML file."""
         return self.path / "report.html"
 
     @property
     def checkpoints(self) -> Path:
-        """Root of the checkpoint store."""
+        """Returns the root of the checkpoint store."""
         return self.path / "checkpoints"
 
     @property
     def best(self) -> Path:
-        """The winner, loadable by ``jamba_ray.load``."""
+        """Returns the folder of the winner, which ``jamba_ray.load`` reads."""
         return self.path / "best"
 
     @property
     def log(self) -> Path:
-        """What the command did."""
+        """Returns the path of the command's log."""
         return self.path / "log.txt"
 
     @property
     def logs(self) -> Path:
-        """Logs of the runners: tracebacks of failed trials."""
+        """Returns the folder of the runners' logs, with the tracebacks of failed trials."""
         return self.path / LOGS
 
     def exists(self) -> bool:
-        """Whether something of a run lies here."""
+        """Says whether there is anything at the folder's path."""
         return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
 
     def refuse_if_used(self, *, resume: bool = False, overwrite: bool = False) -> None:
-        """Raise RunExistsError if the name is used and neither was asked for, or if ``overwrite``
-        would delete what is not wholly a run; writes nothing."""
+        """Raises RunExistsError if the name is used and may not be; writes nothing.
+
+        That is so without ``resume`` and ``overwrite``, and if ``overwrite`` would delete something
+        that is not a run.
+        """
         if not self.exists() or resume:
             return
         if not overwrite:
@@ -170,10 +176,10 @@ class RunFolder:
             raise not_replaceable(str(self.path), why)
 
     def create(self, *, resume: bool = False, overwrite: bool = False) -> RunFolder:
-        """Make the folder, or accept a used one where ``resume`` or ``overwrite`` says so.
+        """Creates the folder, or accepts a used one where ``resume`` or ``overwrite`` says so.
 
-        With ``overwrite`` the run that lies there is deleted: first renamed, so that a crash leaves
-        the old run whole under a hidden name or the new one alone. With ``resume`` and nothing to
+        With ``overwrite`` the old run is renamed first and deleted last, so that a crash leaves the
+        old run whole under a hidden name or the new one alone. With ``resume`` and nothing to
         resume the run starts afresh.
 
         Raises:
@@ -213,7 +219,7 @@ class RunFolder:
 
 
 def used_name(place: str) -> RunExistsError:
-    """The error of a run whose name is used at ``place``."""
+    """Returns the error for a run name that is used at ``place``."""
     return RunExistsError(
         f"the run name must be unused, but {place!r} exists. Continue it with `resume=true`, "
         "replace it with `overwrite=true`, or choose another `run=`."
@@ -221,7 +227,7 @@ def used_name(place: str) -> RunExistsError:
 
 
 def not_replaceable(place: str, why: str) -> RunExistsError:
-    """The error of ``overwrite`` where something else than a run lies at ``place``."""
+    """Returns the error of ``overwrite`` where something other than a run is at ``place``."""
     return RunExistsError(
         f"`overwrite=true` must replace a run and nothing else, but {place!r} is not wholly a run: "
         f"{why}. Choose another `run=`, or move it away."
@@ -229,10 +235,10 @@ def not_replaceable(place: str, why: str) -> RunExistsError:
 
 
 def unused_name(store: str, what: str) -> str:
-    """A name for a run that was given none: what it is and when it began, local time.
+    """Returns an unused name for a run: what it is and when it began, in local time.
 
     Its folder is made at once and so belongs to one process, also where a loop starts several
-    within a second; what is still empty when this process ends is deleted.
+    within a second; if it is still empty when this process ends, it is deleted.
     """
     stem = f"{what}-{time.strftime('%Y%m%d-%H%M%S')}"
     names = itertools.chain([stem], (f"{stem}-{i}" for i in itertools.count(2)))
@@ -240,7 +246,11 @@ def unused_name(store: str, what: str) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write strict JSON so that a reader sees the old file or the whole new one.
+    """Writes strict JSON so that a reader sees either the old file or the whole new one.
+
+    Raises:
+        ValueError: ``value`` holds NaN, an infinity or something that JSON has not.
+        StorageError: The file cannot be written.
 
     Raises:
         ValueError: ``value`` holds NaN, an infinity or something that is no JSON.
@@ -251,8 +261,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears whole and durable: temporary name in the same folder, fsync,
-    rename, fsync of the folder. Raises OSError."""
+    """Writes a file that appears whole and durable; raises OSError.
+
+    It has a temporary name in the same folder first, then fsync, rename, and fsync of the folder.
+    """
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -268,7 +280,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file as ``write_whole`` does; a disk that refuses is a StorageError."""
+    """Writes a file as ``write_whole`` does; raises StorageError where the disk refuses."""
     try:
         write_whole(path, content)
     except OSError as error:
@@ -279,8 +291,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def open_to_append(path: Path) -> IO[str]:
-    """Opens a file of the run to add lines; raises OSError where the disk refuses, and where the
-    name is a link, a pipe or a device, which somebody else may have put there."""
+    """Opens a file of the run to add lines.
+
+    Raises OSError where the disk refuses, and where the name is a link, a pipe or a device, which
+    somebody else may have put there.
+    """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     handle = os.open(path, flags, 0o666)
     try:
@@ -293,7 +308,7 @@ def open_to_append(path: Path) -> IO[str]:
 
 
 def open_log(path: Path) -> IO[str]:
-    """``open_to_append`` for what cannot go on without; raises StorageError where it refuses."""
+    """Opens a file as ``open_to_append`` does, but raises StorageError where it refuses."""
     try:
         return open_to_append(path)
     except OSError as error:
@@ -304,13 +319,13 @@ def open_log(path: Path) -> IO[str]:
 
 
 def append_log(path: Path, text: str) -> None:
-    """Add lines to a log; raises OSError as ``open_to_append`` does."""
+    """Adds lines to a log; raises OSError as ``open_to_append`` does."""
     with open_to_append(path) as log:
         log.write(text)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside ``folder`` survive a power loss."""
+    """Makes renames inside ``folder`` survive a power loss."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -319,8 +334,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def _take(folder: Path) -> bool:
-    """Make a run's folder; False where another run has it. A store that cannot be written is said
-    when it is."""
+    """Creates a run's folder; False where another run has it.
+
+    True where the store cannot be written: the error comes when it is.
+    """
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
@@ -348,6 +365,6 @@ def _rename_aside(path: Path) -> None:
 
 
 def _delete_aside(path: Path) -> None:
-    """Delete what was renamed, also by a process that was killed before it came to this."""
+    """Deletes renamed runs, also those of a process that was killed before it could."""
     for old in path.parent.glob(f".{path.name}.replaced-????????"):
         shutil.rmtree(old, ignore_errors=True)

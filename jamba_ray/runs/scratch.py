@@ -1,4 +1,4 @@
-"""A scratch folder that its process deletes, or that the next one deletes if it was killed."""
+"""Makes a scratch folder that its process deletes, or the next process if it was killed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ path: ``<folder>/jr-4194304-abcdefgh/ray/session_2026-11-28_15-10-57_641123_4194
 
 @contextlib.contextmanager
 def scratch_folder(within: Path | None = None) -> Iterator[Path]:
-    """A folder of this process, readable by its owner alone; what killed processes left behind is
-    deleted first.
+    """Makes a folder of this process, readable by its owner alone.
 
-    Its file ``owner`` is locked while the process lives. The kernel lets go of a lock however a
-    process ends, and a process number that was given anew, or that means another process in another
-    container, deceives nobody.
+    Folders of killed processes are deleted first. The file ``owner`` in it is locked while the
+    process lives. The kernel releases a lock however a process ends, and unlike a process number it
+    cannot belong to another process or container by now.
 
     Args:
         within: The folder to make it in; None: the system's temporary folder.
@@ -39,7 +38,7 @@ def scratch_folder(within: Path | None = None) -> Iterator[Path]:
     temporary = temporary_folder() if within is None else within
     delete_abandoned(temporary)
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=temporary))
-    # Locked before it has its name: nobody finds an owner that looks dead.
+    # Locked before it has its name, so that no process finds an unlocked one.
     nameless = folder / f".{_OWNER}"
     with open(nameless, "w") as owner:
         fcntl.flock(owner, fcntl.LOCK_EX)
@@ -66,15 +65,17 @@ def temporary_folder() -> Path:
 
 
 def socket_folder(others: Sequence[str] | None = None) -> Path:
-    """Returns a folder with a path that is short enough for sockets below it: the temporary folder,
-    or another of the system's where TMPDIR is long (a job's folder on a cluster).
+    """Returns a folder whose path is short enough for sockets below it.
+
+    That is the temporary folder, or another of the system's where TMPDIR is long (a job's folder on
+    a cluster).
 
     Args:
         others: Folders to choose from where the temporary one is too long; None: the system's.
 
     Raises:
-        UnavailableError: All are too long, cannot be written or would let others replace what is
-            made there.
+        UnavailableError: All are too long, cannot be written or would let others replace what
+            is made there.
     """
     temporary = temporary_folder()
     if len(os.fsencode(temporary)) <= LONGEST_BELOW:
@@ -92,7 +93,7 @@ def socket_folder(others: Sequence[str] | None = None) -> Path:
 
 
 def _is_safe(folder: Path) -> bool:
-    """Whether this process can make folders there that nobody else can replace."""
+    """Says whether this process can make folders there that no other user can replace."""
     try:
         found = folder.stat()
     except OSError:
@@ -106,15 +107,18 @@ def _is_safe(folder: Path) -> bool:
 
 
 def delete_abandoned(temporary: Path) -> None:
-    """Delete the scratch folders of processes that are gone; those of other users stay."""
+    """Deletes the scratch folders of processes that have ended; those of other users stay."""
     for owner in temporary.glob(f"{PREFIX}*/{_OWNER}"):
         with contextlib.suppress(OSError):
             _delete_if_abandoned(owner.parent)
 
 
 def _delete_if_abandoned(folder: Path) -> None:
-    """Everything is done through the folder's descriptor: whoever may write in the temporary folder
-    may put another one, or a link, in its place at any moment."""
+    """Deletes a scratch folder if its owner has ended.
+
+    It works through the folder's descriptor only, because whoever may write in the temporary folder
+    may replace the folder by another one, or by a link, at any moment.
+    """
     plain = os.O_NOFOLLOW | os.O_CLOEXEC
     with contextlib.ExitStack() as stack:
         inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | plain)
