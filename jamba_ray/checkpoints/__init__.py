@@ -1,4 +1,5 @@
-"""Checkpoints without pickle: safetensors, strict JSON and a SHA-256 manifest written last."""
+"""Stores checkpoints without pickle: safetensors, strict JSON, and a SHA-256 manifest at the
+end."""
 
 from jamba_ray.checkpoints.manifest import Kind, Manifest
 from jamba_ray.checkpoints.remote_folder import RemoteFolder

@@ -1,6 +1,6 @@
-"""A snapshot as files and back: safetensors, strict JSON, raw bytes. Pure: touches no disk.
+"""Encodes a snapshot to files and back: safetensors, strict JSON and raw bytes; touches no disk.
 
-Nothing here can run code when read, whatever the bytes are.
+Reading never runs code, whatever the bytes are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _RESERVED = "__metadata__"
 
 
 def encode(snapshot: Snapshot) -> dict[str, bytes]:
-    """File name -> content.
+    """Returns the snapshot as file name -> content.
 
     Raises:
         ValueError: If a name cannot be that of a file, a document is no strict JSON, or an array's
@@ -46,7 +46,7 @@ def encode(snapshot: Snapshot) -> dict[str, bytes]:
 
 
 def decode(files: Mapping[str, bytes], where: str) -> Snapshot:
-    """The inverse of ``encode``; ``where`` names the checkpoint in errors.
+    """Returns the snapshot of the files of ``encode``; ``where`` names the checkpoint in errors.
 
     Raises:
         CheckpointError: If a file does not hold what its name says.
@@ -80,7 +80,7 @@ def _encode_tensors(tensors: Mapping[str, npt.NDArray[Any]]) -> bytes:
                 f"a tensor must not be called {_RESERVED!r}: safetensors uses that name"
             )
         array = np.asarray(value)
-        # safetensors writes the buffer as it lies: only C order in this machine's bytes is right.
+        # safetensors writes the buffer unchanged: only C order in this machine's bytes is right.
         plain[name] = np.require(array, array.dtype.newbyteorder("="), requirements="C")
     try:
         return bytes(save_safetensors(plain))

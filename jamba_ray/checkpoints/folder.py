@@ -1,7 +1,7 @@
-"""Folders that appear, change and vanish all at once, even under ``kill -9`` and power loss.
+"""Creates, replaces and deletes folders in one step, even under ``kill -9`` and power loss.
 
 POSIX makes ``rename`` atomic and ``fsync`` durable; everything else here follows from the order of
-the two. Scratch folders begin with '.', so no reader ever takes one for a checkpoint.
+the two. Scratch folders begin with '.', so that no reader takes one for a checkpoint.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _AT_FDCWD = -100
 
 
 def commit_folder(target: Path, files: Mapping[str, bytes]) -> None:
-    """Make ``target`` a folder of exactly these files, in their order, or leave it as it was.
+    """Makes ``target`` a folder of exactly these files, in their order, or leaves it as it was.
 
     ``target.parent`` must exist. Once this returns, the folder survives a power loss.
 
@@ -46,12 +46,12 @@ def commit_folder(target: Path, files: Mapping[str, bytes]) -> None:
         n_bytes = sum(len(data) for data in files.values())
         raise cannot_write(target, error, n_bytes) from error
     finally:
-        # Holds what failed, or what was replaced; gone already if the rename took it.
+        # The scratch folder holds what failed or was replaced; after a plain rename it is gone.
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def discard_folder(folder: Path) -> None:
-    """Remove ``folder``: it vanishes at once, its files afterwards.
+    """Deletes ``folder``: its name disappears at once, its files afterwards.
 
     Raises:
         StorageError: If the disk refuses.
@@ -70,10 +70,11 @@ def discard_folder(folder: Path) -> None:
 
 
 def sweep_scratch(parent: Path, older_than_s: float) -> list[Path]:
-    """Remove what killed writers left in ``parent``; never what a living one is at work on.
+    """Deletes what killed writers left in ``parent``, never what a living one writes.
 
-    A scratch folder is an orphan if the process that made it is of this machine and dead, or if no
-    file was added for ``older_than_s`` seconds (another machine's, or the number was reused).
+    A scratch folder is an orphan if the process that made it ran on this machine and has ended, or
+    if no file was added for ``older_than_s`` seconds (it is another machine's, or the pid is in use
+    again).
     """
     removed = []
     for path in sorted(parent.glob(f"{_SCRATCH}.*")):
@@ -84,7 +85,7 @@ def sweep_scratch(parent: Path, older_than_s: float) -> list[Path]:
 
 
 class OpenFolder:
-    """A folder held open for reading, so that a replacement meanwhile mixes no two checkpoints."""
+    """Holds a folder open for reading, so that a replacement meanwhile mixes no two checkpoints."""
 
     def __init__(self, path: Path) -> None:
         """Raises CheckpointError if ``path`` is no readable folder."""
@@ -103,7 +104,7 @@ class OpenFolder:
         os.close(self._fd)
 
     def read(self, name: str, limit: int) -> bytes:
-        """At most ``limit`` bytes of a file.
+        """Reads at most ``limit`` bytes of a file.
 
         Raises:
             CheckpointError: If it is missing, no regular file, a symbolic link or unreadable.
@@ -123,7 +124,7 @@ class OpenFolder:
             ) from error
 
     def was_replaced(self) -> bool:
-        """Whether another folder has this one's name by now."""
+        """Says whether another folder has this one's name by now."""
         try:
             now, then = os.stat(self.path), os.fstat(self._fd)
         except OSError:
@@ -132,7 +133,7 @@ class OpenFolder:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` durable."""
+    """Makes the names in ``folder`` durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -141,7 +142,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def cannot_write(target: Path, error: OSError, n_bytes: int) -> StorageError:
-    """The sentence for a refused write: where, why, and what to do."""
+    """Returns the error for a refused write: where, why, and what to do."""
     needed = f"{n_bytes / 1e6:.1f} MB were to be written"
     way_out = {
         errno.ENOSPC: f"{needed}. Free space there, or lower `keep_checkpoints`",
@@ -167,14 +168,14 @@ def _install(scratch: Path, target: Path) -> None:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
         if not _exchange(scratch, target):
-            # Between these two a crash leaves no target; its old content is swept as an orphan.
+            # A crash between these two leaves no target; its old content is deleted as an orphan.
             os.rename(target, scratch.with_name(scratch.name + "-old"))
             os.rename(scratch, target)
             shutil.rmtree(scratch.with_name(scratch.name + "-old"), ignore_errors=True)
 
 
 def _exchange(a: Path, b: Path) -> bool:
-    """Swap two names in one step; False where the system or file system cannot."""
+    """Swaps two names in one step; False where the system or file system cannot."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         return False
@@ -226,7 +227,7 @@ def _is_alive(pid: int) -> bool:
 
 @cache
 def _machine() -> str:
-    """Tells where a process number means the same process: one boot of one pid namespace."""
+    """Returns a name of the boot and the pid namespace, within which a pid names one process."""
     text = socket.gethostname()
     for source in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         try:

@@ -1,7 +1,7 @@
-"""The manifest: what a checkpoint consists of, down to the last byte; written last.
+"""Defines the manifest, which lists a checkpoint's files with checksums and is written last.
 
-A folder without a valid manifest is no checkpoint. The manifest vouches for every other file and,
-through its own checksum, for itself.
+A folder without a valid manifest is no checkpoint. The manifest has the checksum of every other
+file, and one of its own content.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, Literal, get_args
 from jamba_ray.errors import CheckpointError
 
 Kind = Literal["step", "best"]
-"""``step``: all that training needs to go on. ``best``: the result of a finished trial."""
+"""``step``: all that training needs to continue. ``best``: the result of a finished trial."""
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1_000_000
-"""Refuse to read more; ours have some hundred bytes per file."""
+"""Most bytes to read; a manifest has some hundred bytes per file."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -29,7 +29,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What one file must be."""
+    """Holds the size and checksum that one file must have."""
 
     size: int
     """Bytes."""
@@ -39,7 +39,7 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a checkpoint is and holds."""
+    """Holds what a checkpoint is and which files it has."""
 
     trial: int
     step: int
@@ -50,7 +50,7 @@ class Manifest:
     files: Mapping[str, FileRecord]
 
     def to_bytes(self) -> bytes:
-        """The file's one and only spelling, which ``parse`` insists on."""
+        """Returns the only valid text of the manifest, which ``parse`` requires."""
         body = {
             "format": FORMAT,
             "trial": self.trial,
@@ -63,17 +63,17 @@ class Manifest:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether ``name`` is one plain path component that may lie in a checkpoint."""
+    """Says whether ``name`` is one plain path component that may be a file of a checkpoint."""
     return _FILE_NAME.fullmatch(name) is not None and name != MANIFEST
 
 
 def record(data: bytes) -> FileRecord:
-    """What the manifest says of a file with this content."""
+    """Returns the manifest's record of a file with this content."""
     return FileRecord(size=len(data), sha256=_digest(data))
 
 
 def parse(raw: bytes, where: str) -> Manifest:
-    """The manifest in ``raw``; ``where`` names the checkpoint in errors.
+    """Parses a manifest; ``where`` names the checkpoint in errors.
 
     Raises:
         CheckpointError: If it is damaged, of an unknown format, or names files outside its folder.
@@ -91,7 +91,7 @@ def parse(raw: bytes, where: str) -> Manifest:
             "Read it with the version of jamba_ray that wrote it."
         )
     body = {name: field for name, field in value.items() if name != "sha256"}
-    # Comparing the spelling too leaves no byte of the file unchecked.
+    # Comparing the text too leaves no byte of the file unchecked.
     if value.get("sha256") != _digest(_spell(body)) or _spell(value) != raw:
         raise CheckpointError(damaged.format("its checksum does not match"))
     try:
@@ -123,7 +123,7 @@ def _manifest(body: Mapping[str, Any]) -> Manifest:
 
 
 def verify(name: str, data: bytes, expected: FileRecord, where: str) -> None:
-    """Compare one file's content with what the manifest says.
+    """Compares one file's content with its record in the manifest.
 
     Raises:
         CheckpointError: If as much as one bit differs.

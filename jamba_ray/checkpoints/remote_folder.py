@@ -1,7 +1,7 @@
-"""A place in a bucket: whole objects in and out, and what to do when the store says 'not now'.
+"""Reads and writes whole objects in a bucket, and retries when the store refuses.
 
-An object store has no rename, but a single object appears whole or not at all: everything else here
-is built on that.
+An object store has no rename, but a single object appears whole or not at all: everything else is
+built on that.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class RemoteFolder:
         uri: Bucket and prefix.
         endpoint: Address of a store that is not Amazon's or Google's own; None: AWS_ENDPOINT_URL,
             else the cloud's.
-        patience: How long each call goes on.
-        answers_within_s: A request without an answer for so long has failed; never more than
+        patience: How long each call is retried.
+        answers_within_s: Seconds without an answer after which a request has failed; at most
             ``REQUEST_TIMEOUT_S``.
-        sleep, chance: Stand in for time and luck in tests.
+        sleep, chance: Replace time and random numbers in tests.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class RemoteFolder:
         self._patience, self._sleep, self._chance = patience, sleep, chance
 
     def write(self, name: str, data: bytes) -> None:
-        """Make ``name`` an object of this content; readers see the old one or the whole new one.
+        """Writes ``name`` with this content; readers see the old object or the whole new one.
 
         Raises:
             StorageError: The store refuses, or did until patience ended.
@@ -75,7 +75,7 @@ class RemoteFolder:
         self._retry(f"write {self.uri}/{name}", put)
 
     def read(self, name: str, limit: int) -> bytes | None:
-        """At most ``limit`` bytes of an object; None: there is none.
+        """Returns at most ``limit`` bytes of an object; None: there is none.
 
         Raises:
             StorageError: See ``write``.
@@ -92,7 +92,7 @@ class RemoteFolder:
             return None
 
     def names(self, below: str = "") -> list[str]:
-        """Objects below a prefix, relative to this folder, sorted.
+        """Returns the names of the objects below a prefix, relative to this folder, sorted.
 
         Raises:
             StorageError: See ``write``.
@@ -104,7 +104,7 @@ class RemoteFolder:
         return sorted(info.path[skip:] for info in infos if info.type == fs.FileType.File)
 
     def delete(self, name: str) -> None:
-        """Remove an object, if it is there.
+        """Deletes an object, if it is there.
 
         Raises:
             StorageError: See ``write``.
@@ -120,7 +120,7 @@ class RemoteFolder:
         return f"{self.uri.path}/{name}"
 
     def _retry(self, what: str, call: Callable[[], T]) -> T:
-        """Calls until it works, a refusal is final, or the patience is over."""
+        """Repeats a call until it works, the refusal is final, or the patience is over."""
 
         def failed(failure: Failure) -> None:
             error = failure.error
@@ -161,8 +161,8 @@ def _filesystem(uri: StoreUri, endpoint: str | None, answers_within_s: float) ->
             # Small objects go in one request, so there are no parts of an upload to be left behind.
             allow_delayed_open=True,
             background_writes=False,
-            # Ours are the retries. Two loops in one another would wait for a multiple of the
-            # patience, in silence.
+            # We retry ourselves. Two nested loops would wait for a multiple of the patience,
+            # silently.
             retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),
         )
     scheme, _, host = (endpoint or "https://").partition("://")

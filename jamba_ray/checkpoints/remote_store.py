@@ -1,11 +1,11 @@
-"""The checkpoints of a run in an object store: committed by their manifest.
+"""Stores the checkpoints of a run in an object store, where the manifest commits them.
 
     trial-0007/step-000012/model.safetensors.4f0c2d1e8a91b3c7   named by content
     trial-0007/step-000012/manifest.json                        written last
 
-An object appears whole or not at all, so a checkpoint is there from the moment its manifest is.
-Data objects carry the beginning of their SHA-256 in their names: writing a checkpoint anew never
-touches what the old manifest vouches for. What a killed writer left has no manifest and is swept.
+An object appears whole or not at all, so a checkpoint exists as soon as its manifest does. Data
+objects have the beginning of their SHA-256 in their names: writing a checkpoint again never touches
+what the old manifest lists. What a killed writer left has no manifest and is deleted.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ _PATH = re.compile(r"trial-([0-9]{4,})/(step|best)-([0-9]{6,})")
 
 
 class RemoteCheckpointStore(CheckpointStore):
-    """``CheckpointStore`` over a bucket, with the same promises: what ``save`` returned is there,
-    whole, and every byte is verified before it is used."""
+    """Stores checkpoints in a bucket, with the promises of ``CheckpointStore``.
+
+    What ``save`` returned is there, whole, and every byte is verified before it is used.
+    """
 
     def __init__(self, folder: RemoteFolder) -> None:
         self._remote = folder
@@ -48,7 +50,7 @@ class RemoteCheckpointStore(CheckpointStore):
         self.root = Path("/nonexistent")
 
     def save(self, trial: int, step: int, snapshot: Snapshot, kind: Kind = "step") -> str:
-        """See ``CheckpointStore.save``; raises ValueError, and StorageError when patience ends."""
+        """Saves a checkpoint; raises ValueError, and StorageError when the patience is over."""
         path, files, manifest = packed(trial, step, snapshot, kind)
         for name, data in files.items():
             self._remote.write(f"{path}/{_object(name, manifest.files[name])}", data)
@@ -56,7 +58,7 @@ class RemoteCheckpointStore(CheckpointStore):
         return path
 
     def entries(self, trial: int | None = None) -> list[Entry]:
-        """See ``CheckpointStore.entries``: what has a manifest."""
+        """Returns the checkpoints that have a manifest (see ``CheckpointStore.entries``)."""
         below = "" if trial is None else trial_name(trial)
         found = []
         for name in self._remote.names(below):
@@ -67,8 +69,11 @@ class RemoteCheckpointStore(CheckpointStore):
         return sorted(found)
 
     def sweep_orphans(self, older_than_s: float = 3600.0) -> list[Path]:
-        """Remove data objects that no manifest vouches for. Call it while no runner writes (at the
-        end of a sweep): a living writer's objects have no manifest yet."""
+        """Deletes data objects that no manifest lists.
+
+        Call it while no runner writes (at the end of a sweep): a living writer's objects have no
+        manifest yet.
+        """
         names = self._remote.names()
         vouched = set()
         for name in names:
@@ -87,14 +92,14 @@ class RemoteCheckpointStore(CheckpointStore):
         return [Path(name) for name in orphans]
 
     def _entries_of(self, is_wanted: Callable[[int], bool]) -> list[Entry]:
-        # One listing has them all, and of finished trials there is hardly anything to list.
+        # One listing has them all, and finished trials have few objects.
         return [e for e in self.entries() if is_wanted(e.trial)]
 
     def _where(self, path: str) -> str:
         return f"{self._remote.uri}/{path}"
 
     def _discard(self, path: str) -> None:
-        # The manifest first: without it the rest is no checkpoint any more.
+        # The manifest first: without it the rest is no checkpoint.
         self._remote.delete(f"{path}/{MANIFEST}")
         for name in self._remote.names(path):
             self._remote.delete(name)
@@ -121,7 +126,7 @@ class RemoteCheckpointStore(CheckpointStore):
 
 
 def read_published(folder: RemoteFolder) -> Snapshot:
-    """The checkpoint of a run's ``best/`` in a bucket, ``folder`` being either of the two.
+    """Reads the checkpoint of a run's ``best/`` in a bucket; ``folder`` is either of the two.
 
     Raises:
         CheckpointError: There is none, or it is damaged.

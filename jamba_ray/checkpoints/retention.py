@@ -1,4 +1,4 @@
-"""Which checkpoints a sweep may delete: a pure decision over the whole sweep, not per trial."""
+"""Decides which checkpoints a sweep may delete, by a pure function over the whole sweep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jamba_ray.checkpoints.manifest import Kind
 
 @dataclass(frozen=True, order=True)
 class Entry:
-    """A checkpoint that lies in the store, by its folder's name (not verified)."""
+    """Names a checkpoint in the store by its folder's name (not verified)."""
 
     trial: int
     step: int
@@ -26,11 +26,12 @@ def deletable(
     finished: Collection[int],
     newest: int = 2,
 ) -> list[Entry]:
-    """What to delete so that the best trials' results and all running trials' progress stay.
+    """Returns the checkpoints to delete; best results and running trials' progress stay.
 
     * A trial not in ``finished`` is running (or waits to be resumed): its ``newest`` step
-      checkpoints stay. Two, so that a damaged newest one has something to walk back to. A trial
-      that began since the caller looked is safe, because it is in neither list.
+      checkpoints stay. Two, so that an older one is left if the newest is damaged. A trial that
+          began
+      since the caller looked is safe, because it is in neither list.
     * A trial in ``best`` that is finished keeps its newest ``best`` checkpoint; if it has none
       (killed before it was written), its ``newest`` step checkpoints.
     * Of other finished trials nothing stays.

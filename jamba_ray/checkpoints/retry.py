@@ -54,13 +54,13 @@ def retry(
     """Calls ``call`` until it succeeds, ``failed`` raises, or the patience is over.
 
     Args:
-        call: What is to be done. It must not retry by itself: nested loops would wait for a
+        call: The operation. It must not retry by itself: nested loops would wait for a
             multiple of the patience.
         patience: How long, and how often.
         failed: Called after each attempt that failed. It raises what is final (``Failure.error``,
             or an error of its own); where it returns, another attempt follows unless this was the
             last one.
-        sleep, clock, chance: Stand in for time and luck in tests.
+        sleep, clock, chance: Replace time and random numbers in tests.
     """
     begun, attempts = clock(), 0
     while True:

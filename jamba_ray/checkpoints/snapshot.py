@@ -1,4 +1,4 @@
-"""What a checkpoint holds, in memory: arrays, JSON documents and raw bytes, nothing executable."""
+"""Defines the content of a checkpoint in memory: arrays, JSON documents and bytes, no code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The content of one checkpoint, the same before ``save`` and after ``load``, bit for bit."""
+    """Holds the content of one checkpoint; ``load`` returns what was saved, bit for bit."""
 
     tensors: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     """Arrays by name ('model/<parameter>', 'optimizer/<name>' ...); any name in Unicode. Their
@@ -24,6 +24,6 @@ class Snapshot:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays and blobs, the bulk of what ``save`` writes."""
+        """Returns the bytes of all arrays and blobs, most of what ``save`` writes."""
         arrays = sum(np.asarray(a).nbytes for a in self.tensors.values())
         return arrays + sum(len(b) for b in self.blobs.values())

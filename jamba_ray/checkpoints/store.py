@@ -1,4 +1,4 @@
-"""The checkpoints of a run, in one local folder that every runner can write.
+"""Stores the checkpoints of a run in one local folder that every runner can write.
 
     trial-0007/step-000012/   model.safetensors, state.json, config.json ..., manifest.json
     trial-0007/best-000009/   the result of the finished trial
@@ -41,11 +41,11 @@ from jamba_ray.errors import CheckpointError, StorageError
 _TRIAL = re.compile(r"trial-([0-9]{4,})")
 _CHECKPOINT = re.compile(r"(step|best)-([0-9]{6,})")
 _MAX_READS = 5
-"""A checkpoint replaced while it is read (``best/``) is read anew, at most so often."""
+"""Most times that a checkpoint replaced while it is read (``best/``) is read again."""
 
 
 Differs = Callable[[Snapshot], Sequence[str]]
-"""What of a checkpoint is another experiment's; empty: nothing."""
+"""Returns what makes a checkpoint another experiment's; empty: nothing."""
 
 
 def is_anyones(snapshot: Snapshot) -> Sequence[str]:
@@ -55,7 +55,7 @@ def is_anyones(snapshot: Snapshot) -> Sequence[str]:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checkpoint that was read and verified."""
+    """Holds a checkpoint that was read and verified."""
 
     entry: Entry
     snapshot: Snapshot
@@ -65,7 +65,7 @@ class CheckpointStore:
     """Saves, finds and deletes checkpoints below ``root``.
 
     ``root`` is made if it is missing, but never its parent (the run folder), and never again later:
-    a disk that went away must not be written to as an empty folder of the same name.
+    a disk that was unmounted must not be written to as an empty folder of the same name.
     """
 
     def __init__(self, root: Path) -> None:
@@ -78,9 +78,10 @@ class CheckpointStore:
         self._known_trials: set[int] = set()
 
     def save(self, trial: int, step: int, snapshot: Snapshot, kind: Kind = "step") -> str:
-        """Write a checkpoint and return its path relative to ``root``. Once this returns it
-        survives ``kill -9`` and power loss; before, it is not there at all. One of the same trial,
-        step and kind is replaced in one step.
+        """Writes a checkpoint and returns its path relative to ``root``.
+
+        Once this returns, the checkpoint survives ``kill -9`` and power loss; before, it is not
+        there at all. One of the same trial, step and kind is replaced in one step.
 
         Raises:
             ValueError: If the snapshot holds what no checkpoint may (see ``encode``).
@@ -99,7 +100,7 @@ class CheckpointStore:
         return path
 
     def load(self, path: str) -> Snapshot:
-        """Read and verify the checkpoint at ``path`` (relative to ``root``, as ``save`` gave it).
+        """Reads and verifies the checkpoint at ``path``, the path that ``save`` returned.
 
         Raises:
             CheckpointError: If any byte is not as it was written, or ``path`` leaves the store.
@@ -108,7 +109,7 @@ class CheckpointStore:
         return decode(files, self._where(path))
 
     def entries(self, trial: int | None = None) -> list[Entry]:
-        """What lies in the store, by trial, step and kind; committed, but not yet verified.
+        """Returns the checkpoints by trial, step and kind; committed, but not yet verified.
 
         Raises:
             StorageError: If ``root`` is gone or unreadable.
@@ -133,11 +134,11 @@ class CheckpointStore:
     def latest(
         self, trial: int, kind: Kind = "step", differs: Differs = is_anyones
     ) -> tuple[Loaded | None, list[str]]:
-        """The newest checkpoint of ``trial`` that verifies and is its own, and one sentence for
-        each newer one that does not or is not. None: there is none; begin the trial anew.
+        """Returns a trial's newest checkpoint that verifies and is its own, or None.
 
-        Where all that verify are another experiment's, the newest of them is returned: then the
-        trial's own settings have changed, and training refuses it with what differs.
+        Also returns one sentence for each newer one that is damaged or of another experiment. If
+        all that verify are of another experiment, the newest of them is returned: then the trial's
+        own settings have changed, and training refuses it with the differences.
         """
         warnings: list[str] = []
         foreign: tuple[Loaded, list[str]] | None = None
@@ -161,8 +162,10 @@ class CheckpointStore:
     def retain(
         self, best: Collection[int], finished: Collection[int], newest: int = 2
     ) -> list[Entry]:
-        """Delete what ``deletable`` says, and return it. A finished trial of which nothing stays is
-        not looked at again: it takes no time however many there were.
+        """Deletes what ``deletable`` returns, and returns it.
+
+        A finished trial that keeps nothing is not looked at again, so that the time does not grow
+        with their number.
 
         Raises:
             StorageError: If the disk refuses.
@@ -175,8 +178,9 @@ class CheckpointStore:
         return doomed
 
     def publish(self, path: str, destination: Path) -> None:
-        """Copy the verified checkpoint at ``path`` to ``destination`` (the run's ``best/``), which
-        appears, or is replaced, in one step.
+        """Copies the verified checkpoint at ``path`` to ``destination`` (the run's ``best/``).
+
+        ``destination`` appears, or is replaced, in one step.
 
         Raises:
             CheckpointError: If the checkpoint does not verify; ``destination`` stays as it was.
@@ -189,18 +193,18 @@ class CheckpointStore:
         commit_folder(destination, {**files, MANIFEST: raw})
 
     def sweep_orphans(self, older_than_s: float = 3600.0) -> list[Path]:
-        """Remove what killed writers left behind, and return it; what living ones write stays."""
+        """Deletes and returns what killed writers left; what living ones write stays."""
         parents = [self.root, *(p for p in self.root.glob("trial-*") if not p.is_symlink())]
         return [path for parent in parents for path in sweep_scratch(parent, older_than_s)]
 
     # -- where the bytes are ------------------------------------------------------------------
 
     def _where(self, path: str) -> str:
-        """A checkpoint as sentences name it."""
+        """Returns the name of a checkpoint in messages."""
         return str(self.root / path)
 
     def _read(self, path: str) -> tuple[Manifest, bytes, dict[str, bytes]]:
-        """Manifest, its bytes and the verified files."""
+        """Returns the manifest, its bytes and the verified files."""
         return _read(self._folder(path))
 
     def _discard(self, path: str) -> None:
@@ -224,7 +228,7 @@ class CheckpointStore:
 def packed(
     trial: int, step: int, snapshot: Snapshot, kind: Kind
 ) -> tuple[str, dict[str, bytes], Manifest]:
-    """What is to be written: the path of the checkpoint, its files and what vouches for them.
+    """Returns what is to be written: the checkpoint's path, its files and its manifest.
 
     Raises:
         ValueError: If a number is negative or the snapshot holds what no checkpoint may.
@@ -243,7 +247,7 @@ def packed(
 
 
 def read_checkpoint(folder: Path) -> tuple[Manifest, Snapshot]:
-    """Read a checkpoint folder anywhere and verify every byte of it before using any.
+    """Reads any checkpoint folder and verifies every byte of it before using one.
 
     Raises:
         CheckpointError: Naming the file and what is wrong with it: missing, truncated, changed, a
@@ -271,7 +275,7 @@ def _read_once(folder: OpenFolder) -> tuple[Manifest, bytes, dict[str, bytes]]:
     manifest = parse(raw, where)
     files = {}
     for name, expected in manifest.files.items():
-        # One byte more than it should be is enough to see that a file is too long.
+        # One byte more than expected is enough to see that a file is too long.
         files[name] = folder.read(name, expected.size + 1)
         verify(name, files[name], expected, where)
     return manifest, raw, files
@@ -288,7 +292,7 @@ def _entries(trial: int, name: str, folder: Path) -> list[Entry]:
 
 
 def refuse_other_content(destination: Path) -> None:
-    """Raise ``StorageError`` where a checkpoint would replace something that is none."""
+    """Raises ``StorageError`` where a checkpoint would replace something else."""
     if destination.is_symlink() or (
         destination.exists()
         and not (destination / MANIFEST).exists()
@@ -301,7 +305,7 @@ def refuse_other_content(destination: Path) -> None:
 
 
 def check_place(manifest: Manifest, entry: Entry) -> None:
-    """Raise ``CheckpointError`` where a manifest belongs to another place."""
+    """Raises ``CheckpointError`` where a manifest belongs to another place."""
     if (manifest.trial, manifest.step, manifest.kind) != (entry.trial, entry.step, entry.kind):
         raise CheckpointError(
             f"{entry.path}: the manifest says trial {manifest.trial}, step {manifest.step}, kind "
@@ -310,5 +314,5 @@ def check_place(manifest: Manifest, entry: Entry) -> None:
 
 
 def trial_name(trial: int) -> str:
-    """The folder of a trial's checkpoints."""
+    """Returns the name of the folder of a trial's checkpoints."""
     return f"trial-{trial:04d}"

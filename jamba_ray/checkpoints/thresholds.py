@@ -1,7 +1,7 @@
-"""Named thresholds of a model: ``thresholds.json`` beside a checkpoint, bound to its manifest.
+"""Saves named thresholds of a model beside its checkpoint, in ``thresholds.json``.
 
-The checkpoint itself never changes. Whoever copies its folder copies the file too; beside another
-checkpoint it counts for nothing.
+The file is bound to the checkpoint's manifest by a digest; the checkpoint itself never changes. A
+copy of the folder copies the file too; beside another checkpoint it is refused.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _MAX_BYTES = 1_000_000
 
 
 def digest_of(manifest: bytes) -> str:
-    """What binds thresholds to a checkpoint."""
+    """Returns the digest that binds thresholds to a checkpoint."""
     return hashlib.sha256(manifest).hexdigest()
 
 
 def read_thresholds(raw: bytes | None, digest: str, where: str) -> dict[str, dict[str, Any]]:
-    """Name -> what was saved of it, at least ``threshold``; none where ``raw`` is None.
+    """Returns name -> what was saved, at least ``threshold``; empty where ``raw`` is None.
 
     Raises:
         CheckpointError: It is damaged, or belongs to another checkpoint.
@@ -63,13 +63,13 @@ def read_thresholds(raw: bytes | None, digest: str, where: str) -> dict[str, dic
 def with_threshold(
     saved: Mapping[str, Mapping[str, Any]], name: str, one: Mapping[str, Any], digest: str
 ) -> bytes:
-    """The content of the file with one more threshold, or another one of this name."""
+    """Returns the file's content with one threshold added or replaced."""
     tree = {"format": 1, "checkpoint": digest, "thresholds": {**saved, name: dict(one)}}
     return (json.dumps(tree, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def beside(folder: Path) -> tuple[bytes | None, str]:
-    """(content of the file beside a checkpoint or None, the checkpoint's digest)."""
+    """Returns (content of the file beside a checkpoint or None, the checkpoint's digest)."""
     with OpenFolder(folder) as opened:
         digest = digest_of(opened.read(MANIFEST, MAX_MANIFEST_BYTES))
         raw = opened.read(FILE, _MAX_BYTES) if os.path.lexists(folder / FILE) else None
@@ -77,7 +77,7 @@ def beside(folder: Path) -> tuple[bytes | None, str]:
 
 
 def beside_remote(folder: RemoteFolder) -> tuple[bytes | None, str, str]:
-    """``beside`` in a bucket, ``folder`` being a run or its ``best/``; and the prefix found."""
+    """Returns the same as ``beside`` for a run or its ``best/`` in a bucket, and the prefix."""
     for prefix in ("", "best/"):
         manifest = folder.read(f"{prefix}{MANIFEST}", MAX_MANIFEST_BYTES)
         if manifest is not None:
@@ -89,8 +89,9 @@ def beside_remote(folder: RemoteFolder) -> tuple[bytes | None, str, str]:
 def chosen(
     saved: Mapping[str, Mapping[str, Any]], wanted: str | None, fallback: float
 ) -> tuple[float, str]:
-    """(the threshold, what to call it) that ``wanted`` means: a saved name or a number; None: the
-    saved ``default``, else ``fallback``.
+    """Returns (the threshold, its name for messages) that ``wanted`` means.
+
+    ``wanted`` is a saved name or a number; None: the saved ``default``, else ``fallback``.
 
     Raises:
         ConfigError: There is no threshold of this name.
