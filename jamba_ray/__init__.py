@@ -1,4 +1,4 @@
-"""Distributed hyperparameter sweeps for threat-detection models on tabular telemetry.
+"""Runs distributed hyperparameter sweeps for threat-detection models on tabular telemetry.
 
 import jamba_ray
 predictor = jamba_ray.load("runs/<run>")
@@ -25,8 +25,8 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    # By name, so that `import jamba_ray` stays light (no torch) and no room depends on another
-    # through the package itself.
+    # By name, so that `import jamba_ray` stays light (no torch) and no package depends on another
+    # through this one.
     if name in _PLACES:
         return getattr(importlib.import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""``jamba-ray <command>`` and ``python -m jamba_ray <command>``: every command by one name.
+"""Runs every command by its name: ``jamba-ray <command>`` or ``python -m jamba_ray <command>``.
 
 A command's module is imported when the command is asked for, so that this list costs nothing.
 """
@@ -34,7 +34,7 @@ _EXAMPLES = """\
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command that the first word names; returns its exit code."""
+    """Runs the command that the first word names and returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     name = words[0] if words else "--help"
     if name == "--version":

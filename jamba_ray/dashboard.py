@@ -1,4 +1,4 @@
-"""``python -m jamba_ray.dashboard run=<run>``: W&B dashboards of a run's best trials, as code."""
+"""Makes W&B dashboards of a run's best trials: ``python -m jamba_ray.dashboard run=<run>``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ EXAMPLES = """\
 
 
 def run(config: DashboardConfig, console: Console) -> ExitCode:
-    """Write ``dashboard.json``; with ``publish`` save both in W&B.
+    """Writes ``dashboard.json`` and, with ``publish``, saves the workspace and the report in W&B.
+
+    Raises:
+        UnavailableError: W&B did not accept them.
+        StorageError: There is no such run.
 
     Raises:
         UnavailableError: W&B did not take them.

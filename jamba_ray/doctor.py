@@ -1,4 +1,4 @@
-"""``python -m jamba_ray.doctor``: would a sweep run here, or on that cluster, and if not, why?"""
+"""Checks whether a sweep would run here or on a cluster: ``python -m jamba_ray.doctor``."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _STYLES = {"ok": "green", "warn": "yellow", "fix": "bold red"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command as ``python -m jamba_ray.doctor`` does; returns the exit code."""
+    """Runs the command as ``python -m jamba_ray.doctor`` does and returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     return guarded(lambda out: _main(arguments, out))
 
@@ -88,7 +88,7 @@ def _local_lines(config: SweepConfig, own: DoctorSection) -> list[Line]:
 
 
 def _ray_line() -> Line:
-    """Whether a sweep that is started here gets its Ray: asked as the sweep asks."""
+    """Checks whether a sweep that is started here can use Ray, by the sweep's own check."""
     if mistake := surroundings_mistake():
         return Line("fix", "Ray", mistake)
     address = cluster_address()
@@ -128,7 +128,7 @@ def _cluster_lines(
 def _ask(
     config: SweepConfig, own: DoctorSection, address: str
 ) -> tuple[list[Facts], dict[str, float]]:
-    """(every node's facts, host -> seconds that its clock is ahead of the head's)."""
+    """Returns (every node's facts, host -> seconds that its clock is ahead of the head's)."""
     question = json.dumps(
         {
             "store": config.store,
@@ -159,7 +159,7 @@ def _ask(
 
 
 def data_paths(config: SweepConfig) -> list[str]:
-    """Files that the sweep reads."""
+    """Returns the files that the sweep reads."""
     data = config.data
     if not isinstance(data, TableSection):
         return []

@@ -1,4 +1,4 @@
-"""``python -m jamba_ray.evaluate``: a checkpoint on labelled rows, with a score for each row."""
+"""Judges a checkpoint on labelled rows and scores each row: ``python -m jamba_ray.evaluate``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ EXAMPLES = """\
 
 
 def run(config: EvaluateConfig, console: Console) -> ExitCode:
-    """Score every row, write ``scores.parquet`` and ``summary.json``, print the summary."""
+    """Scores every row, writes ``scores.parquet`` and ``summary.json`` and prints the summary."""
     config = config.model_copy(update={"run": config.run or unused_name(config.store, "evaluate")})
     folder = RunFolder(Path(config.store) / str(config.run))
     folder.refuse_if_used(overwrite=config.overwrite)
@@ -76,7 +76,7 @@ def _rows(config: EvaluateConfig, predictor: Predictor, console: Console) -> Row
 
 
 def _table(y: Labels, p: Probabilities, threshold: float, group: Groups) -> bytes:
-    """Row number, label, probability and verdict, in the order of the input."""
+    """Returns row number, label, probability and verdict of each row, in the order of the input."""
     frame = pd.DataFrame(
         {
             "row": np.arange(len(y)),

@@ -1,4 +1,4 @@
-"""``python -m jamba_ray.predict``: a file of unlabelled rows in, the same rows scored out."""
+"""Scores a file of unlabelled rows into an output file: ``python -m jamba_ray.predict``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXAMPLES = """\
 
 
 def run(config: PredictConfig, console: Console) -> ExitCode:
-    """Score every row into the output file and print how many are alerts."""
+    """Scores every row into the output file and prints how many are alerts."""
     begun = time.monotonic()
     if config.output == STANDARD:
         console = Console(stderr=True)  # rows alone go down the pipe

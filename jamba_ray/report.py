@@ -1,4 +1,4 @@
-"""``python -m jamba_ray.report run=<run>``: what a run found, as one file to look at."""
+"""Writes what a run found to one HTML file: ``python -m jamba_ray.report run=<run>``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXAMPLES = """\
 
 
 def run(config: ReportConfig, console: Console) -> ExitCode:
-    """Write the report and say where it is; works while the run goes on and after a crash."""
+    """Writes the report and prints its path; works while the run goes on and after a crash."""
     if config.run is not None:
         with bucket.opened(config.run, config.store, config.store_endpoint) as one:
             path = write_report(one)
@@ -64,7 +64,7 @@ def run(config: ReportConfig, console: Console) -> ExitCode:
 
 
 def _kept(path: Path, place: StoreUri, endpoint: str | None) -> Path:
-    """The report of a run in a bucket, kept there and, to look at, below ``runs`` here."""
+    """Copies a report into the run's bucket and below ``runs`` here, and returns the local path."""
     name = path.parent.name
     BucketReplica(RunFolder(path.parent, place, endpoint), place).push_report(
         path, path.with_suffix(".md")

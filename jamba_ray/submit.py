@@ -1,4 +1,4 @@
-"""``python -m jamba_ray.submit +sweep=rivals``: the sweep as a job of a Ray cluster, for CI."""
+"""Runs a sweep as a job of a Ray cluster, also from CI: ``python -m jamba_ray.submit``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ INSECURE = "--insecure-local"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command as ``python -m jamba_ray.submit`` does; returns the exit code."""
+    """Runs the command as ``python -m jamba_ray.submit`` does and returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     return guarded(lambda out: _main(arguments, out))
 
@@ -93,8 +93,9 @@ def _main(arguments: list[str], out: Console) -> int:
 
 
 def sweep_key(config: SweepConfig, package: upload.Upload | Path) -> str:
-    """Names a sweep by the commit, the configuration and the content of every file that is
-    uploaded: ``rivals-3f2a91c04b1d-9d0e61aa``. So no experiment gets the answer of another one.
+    """Returns a name for a sweep from the commit, the configuration and all uploaded files.
+
+    An example is ``rivals-3f2a91c04b1d-9d0e61aa``. With it no experiment gets another one's result.
     """
     if isinstance(package, Path):
         package = upload.preview(package)

@@ -1,4 +1,4 @@
-"""``python -m jamba_ray.sweep +sweep=attention_heads``: from a search space to a verified model."""
+"""Runs a sweep from a search space to a verified model: ``python -m jamba_ray.sweep``."""
 
 from __future__ import annotations
 
@@ -62,7 +62,10 @@ EXAMPLES = """\
 
 
 def run(config: SweepConfig, console: Console) -> ExitCode:
-    """Run a sweep from its configuration to its summary.
+    """Runs a sweep from its configuration to its summary.
+
+    Raises:
+        JambaError: Anything that the user can act on, with a sentence and an exit code.
 
     Raises:
         JambaError: With the sentence and exit code for whatever the user can act on.
@@ -100,7 +103,7 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
     earlier = folder.read_summary()
 
     def accepted() -> None:
-        """The run is ours: from here on the files say that it is under way."""
+        """Writes the files of a running sweep, once the run is this driver's to write."""
         # For the verdict; they take a second, in which Ray's processes start.
         preload("pandas", "lightgbm")
         write_bytes(folder.config, to_yaml(config).encode())
@@ -125,7 +128,7 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
                 write_trials(folder, read_study(folder.study).trials)
 
         def abandoned(error: JambaError) -> None:
-            """Does from another thread what is done where this one leaves: it hangs."""
+            """Ends the run from another thread, because the main thread hangs."""
             display.close()
             ended_early(error)
             show_error(Console(stderr=True), error)
@@ -151,7 +154,7 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
             ):
                 report = _judged(config, space, data, folder, result, begun, frame, earlier)
         except (RunExistsError, ConfigError, LeaseLostError):
-            # Not, or no longer, ours to write.
+            # This driver may not write the run, or no longer.
             raise
         except JambaError as error:
             ended_early(error)
@@ -175,9 +178,9 @@ def _judged(
     frame: dict[str, Any],
     earlier: dict[str, Any],
 ) -> dict[str, Any]:
-    """The summary of a sweep that ended: its winner judged on the test rows, once."""
+    """Returns the summary of a sweep that ended, with its winner judged once on the test rows."""
     if not result.runners and folder.best.exists() and summary.is_of(earlier, frame, result):
-        # What was said then is said again.
+        # Nothing has changed since the earlier summary.
         return {**earlier, "notes": list(dict.fromkeys([*earlier["notes"], *result.notes]))}
     return _summary(config, space, data, folder, result, begun)
 
@@ -215,7 +218,7 @@ def _summary(
 def _ended_early(
     frame: dict[str, Any], folder: RunFolder, error: JambaError, wall_s: float
 ) -> dict[str, Any]:
-    """The summary of a sweep that a signal, the store or the machine ended."""
+    """Returns the summary of a sweep that a signal, the store or the machine ended."""
     words = {ExitCode.INTERRUPTED: "interrupted", ExitCode.STORAGE: "storage_lost"}
     report: dict[str, Any] = {
         **frame,

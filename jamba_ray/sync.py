@@ -1,4 +1,4 @@
-"""``python -m jamba_ray.sync run=<run>``: send a run to W&B, or what of it is not there yet."""
+"""Sends a run, or what W&B does not have of it yet, to W&B: ``python -m jamba_ray.sync``."""
 
 from __future__ import annotations
 
@@ -46,8 +46,11 @@ class Delivery:
 
     @classmethod
     def of(cls, folder: Path) -> Delivery:
-        """Compares what lies in the folder with what was acknowledged; raises StorageError where
-        the study cannot be read."""
+        """Compares the folder with what W&B acknowledged.
+
+        Raises:
+            StorageError: The study cannot be read.
+        """
         cursor = Cursor(folder)
         runs = tracked_runs(folder, cursor.birth)
         left = [r for r in runs if not cursor.has("online", r.id, r.state)]
@@ -56,7 +59,12 @@ class Delivery:
 
 
 def run(config: SyncConfig, console: Console) -> ExitCode:
-    """Send what W&B does not have of the run.
+    """Sends what W&B does not have of the run.
+
+    Raises:
+        UnavailableError: W&B did not accept everything.
+        InterruptedRunError: The time was up, or Ctrl-C came, before everything was sent.
+        StorageError: There is no such run.
 
     Raises:
         UnavailableError: W&B did not take everything.
@@ -96,7 +104,7 @@ def run(config: SyncConfig, console: Console) -> ExitCode:
 
 
 def sentence(name: str, before: Delivery, after: Delivery) -> str:
-    """Says what W&B has and lacks of a run after an attempt to send it."""
+    """Returns a sentence about what W&B has and lacks of a run after an attempt to send it."""
     total, new = after.sent + after.unsent + after.open, max(0, after.sent - before.sent)
     if not after.unsent and not after.open:
         return f"W&B has all of {name} ({total} of its runs; {new} sent now)."
@@ -109,7 +117,7 @@ def sentence(name: str, before: Delivery, after: Delivery) -> str:
 
 
 def _send(line: Sequence[str], log: Path, timeout_s: float) -> tuple[str | None, int]:
-    """Run the process that sends; (why it was stopped before its end or None, its exit code)."""
+    """Runs the process that sends; returns (why it was stopped early or None, its exit code)."""
     log.parent.mkdir(exist_ok=True)
     with open_log(log) as out:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""``python -m jamba_ray.threshold``: chooses the score from which a row is an alert."""
+"""Chooses the score from which a row is an alert: ``python -m jamba_ray.threshold``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _MAX_SCORES_BYTES = 1 << 34
 
 
 def goal_of(config: ThresholdConfig) -> Goal:
-    """What the settings ask for."""
+    """Returns the goal that the settings ask for."""
     ratio = config.threat_ratio
     if config.alerts_per_day is not None and config.rows_per_day is not None:
         return Goal("max_alert_share", config.alerts_per_day / config.rows_per_day, ratio)
@@ -55,7 +55,7 @@ def goal_of(config: ThresholdConfig) -> Goal:
 
 
 def run(config: ThresholdConfig, console: Console) -> ExitCode:
-    """Choose, show and save one threshold."""
+    """Chooses, prints and saves one threshold."""
     place = _place(config.run)
     if isinstance(place, StoreUri):
         remote = RemoteFolder(place)
@@ -99,7 +99,7 @@ def _scores_of(best: Path) -> bytes | None:
 
 
 def _parts(raw: bytes | None, run: str) -> dict[str, pd.DataFrame]:
-    """Part -> its rows, 'val' first."""
+    """Returns part -> its rows, 'val' first."""
     frame = None
     if raw is not None:
         try:
@@ -164,7 +164,7 @@ def _rate(rate: Mapping[str, float] | None) -> str:
 
 
 def _promise(config: ThresholdConfig, val: Mapping[str, Any]) -> str:
-    """What the choice rests on."""
+    """Returns a sentence about the rows that the choice rests on."""
     benign, threats = val["rows"] - val["found"] - val["missed"], val["found"] + val["missed"]
     high = 0.0 if val["fpr"] is None else val["fpr"]["high"]
     text = f"Chosen on {benign:,} benign rows and {threats:,} threats (intervals: 95 %, exact)."

@@ -1,4 +1,4 @@
-"""``python -m jamba_ray.train``: one configuration, in this process, without Ray."""
+"""Trains one configuration in this process, without Ray: ``python -m jamba_ray.train``."""
 
 from __future__ import annotations
 
@@ -52,11 +52,14 @@ EXAMPLES = """\
 """
 
 _SAVE_WITHIN_S = 20.0
-"""A signal is heeded between two steps, and the state is then saved where the store lies."""
+"""Seconds to stop: a signal is handled between two steps, and the state is then saved."""
 
 
 def run(config: TrainConfig, console: Console) -> ExitCode:
-    """Train from a configuration to its summary.
+    """Trains from a configuration to its summary.
+
+    Raises:
+        JambaError: Anything that the user can act on, with a sentence and an exit code.
 
     Raises:
         JambaError: With the sentence and exit code for whatever the user can act on.
@@ -86,7 +89,7 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
         follower = leaving.enter_context(Following(folder, config.tracking))
 
         def abandoned(error: JambaError) -> None:
-            """Does from another thread what is done where this one leaves: it hangs."""
+            """Ends the run from another thread, because the main thread hangs."""
             curve.__exit__()
             log.write(error.message)
             show_error(Console(stderr=True), error)
@@ -104,7 +107,7 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
         ):
             outcome = _train(config, data, folder, curve, signals, runner_notes)
             if signals.name is not None and outcome.state == "failed":
-                # Ray's compiled code made another exception of it, and the trial bore it.
+                # Ray's compiled code turned the signal into an error of the trial.
                 raise Signalled(signals.name)
         record = _record(outcome, curve.points)
         write_trials(folder, [record])
@@ -151,7 +154,7 @@ def _train(
 def _fit(
     signals: Signals, members: Sequence[Member], data: PreparedData, report: Reporter, **how: Any
 ) -> list[Outcome]:
-    """``fit`` which, when a signal comes, saves where it is, also between two reports, and ends."""
+    """Calls ``fit``; at a signal it saves, also between two reports, and ends."""
     if TRAINERS[members[0].config.model.name] == "boosting":
         return fit(members, data, report, **how)
 
@@ -217,7 +220,7 @@ def _summary(
 
 
 class _Curve:
-    """Shows the reports as they come: a progress bar on a terminal, else a line each."""
+    """Shows each report as it comes: as a progress bar on a terminal, else as a line."""
 
     def __init__(self, console: Console, config: TrainConfig, n_train: int, log: RunLog) -> None:
         self.points: list[tuple[int, float]] = []
@@ -242,7 +245,7 @@ class _Curve:
         self._bar.stop()
 
     def report(self, reports: Sequence[Report]) -> list[Decision]:
-        """Show one report; training never stops for it."""
+        """Shows one report and never stops the training."""
         for report in reports:
             value = report.metrics[f"val/{self._objective}"]
             self.points.append((report.step, value))

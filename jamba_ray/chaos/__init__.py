@@ -1,1 +1,1 @@
-"""Chaos: small sweeps under seeded faults, and an independent checker of what was promised."""
+"""Runs small sweeps under seeded faults and checks with independent code what was promised."""

@@ -1,4 +1,4 @@
-"""``python -m jamba_ray.chaos``: seeded faults on real sweeps, a table, and a verdict."""
+"""Runs real sweeps under seeded faults and prints a table: ``python -m jamba_ray.chaos``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ up again; redone: steps that were done twice, at most one checkpoint interval a 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Torment a sweep with each chosen fault; 0 if every promise was kept, else 70."""
+    """Runs a sweep with each chosen fault; returns 0 if every promise was kept, else 70."""
     options = argparse.ArgumentParser(
         prog="python -m jamba_ray.chaos",
         description="Do seeded faults to small real sweeps and check that nothing was lost, run "

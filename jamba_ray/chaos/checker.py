@@ -1,6 +1,6 @@
-"""The checker: what a chaos run promised, judged by its history and by the study's file.
+"""Checks what a chaos run promised, by its history and by the study's file.
 
-It reads the journal with Optuna's own file backend and uses none of the code that is under test.
+It reads the journal with Optuna's own file backend and uses none of the code under test.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jamba_ray.chaos.history import Event
 
 @dataclass(frozen=True)
 class Row:
-    """A trial as it lies in the study."""
+    """Holds a trial as the study's file has it."""
 
     state: str
     value: float | None
@@ -31,7 +31,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found."""
+    """Holds what the checker found."""
 
     broken: tuple[str, ...]
     """A sentence for each promise that was not kept."""
@@ -42,7 +42,7 @@ class Verdict:
 
 
 def check(events: list[Event], study: Path, n_trials: int, interval_steps: int) -> Verdict:
-    """Judge a sweep that ended. ``interval_steps``: what lies between two checkpoints."""
+    """Judges a sweep that ended; ``interval_steps`` are the steps between two checkpoints."""
     rows = read_rows(study)
     broken = [*_all_there(rows, n_trials), *_nothing_lost(events, rows), *_no_twins(rows)]
     broken += [*_curves(events, rows), *_not_run_again(events), *_same_trial(events)]
@@ -53,7 +53,7 @@ def check(events: list[Event], study: Path, n_trials: int, interval_steps: int) 
 
 
 def read_rows(study: Path) -> dict[int, Row]:
-    """Every trial in the file, as plain Optuna reads it."""
+    """Returns every trial in the file, as plain Optuna reads it."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = JournalStorage(JournalFileBackend(str(study)))
     (found,) = storage.get_all_studies()
@@ -86,7 +86,7 @@ def _all_there(rows: dict[int, Row], n_trials: int) -> list[str]:
 
 
 def _nothing_lost(events: list[Event], rows: dict[int, Row]) -> list[str]:
-    """What the driver was told is finished is finished in the study, with the same value."""
+    """Checks that each trial reported as finished is finished in the study, with its value."""
     broken = []
     states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
     for event in events:
@@ -110,7 +110,7 @@ def _no_twins(rows: dict[int, Row]) -> list[str]:
 
 
 def _curves(events: list[Event], rows: dict[int, Row]) -> list[str]:
-    """Steps are consecutive and hold what was acknowledged."""
+    """Checks that steps are consecutive and have the acknowledged values."""
     broken = []
     told: dict[int, dict[int, float]] = defaultdict(dict)
     for event in events:
@@ -142,7 +142,7 @@ def _not_run_again(events: list[Event]) -> list[str]:
 
 
 def _same_trial(events: list[Event]) -> list[str]:
-    """A trial that is begun again is the same trial."""
+    """Checks that a trial that is begun again has the same settings."""
     rates: dict[int, set[float]] = defaultdict(set)
     for event in events:
         if event.name == "begin" and event.trial is not None:

@@ -1,5 +1,4 @@
-"""The fault runner: runs a sweep, does one fault to it at a seeded moment, and brings it to its
-end."""
+"""Runs a sweep, injects one fault at a seeded moment, and runs the sweep to its end."""
 
 from __future__ import annotations
 
@@ -30,29 +29,29 @@ _GOOD = (0, 3)
 
 @dataclass(frozen=True)
 class Round:
-    """One row of the table."""
+    """Holds one row of the table."""
 
     fault: str
     injected: int
     recovered: int
     seconds: float | None
-    """From the fault to the next acknowledged step; the slowest."""
+    """Seconds from the fault to the next acknowledged step; the slowest."""
     of_them_ours: float | None
-    """From Ray being up again to that step; the slowest. None where Ray was not restarted."""
+    """Seconds from Ray's restart to that step; the slowest. None where Ray was not restarted."""
     verdict: Verdict
 
 
 @dataclass(frozen=True)
 class Wait:
-    """How long one fault kept the sweep from going on."""
+    """Holds how long one fault kept the sweep from continuing."""
 
     seconds: float
     since_ray: float | None = None
-    """Of them after Ray was up again, where it was restarted."""
+    """Those after Ray was up again, where it was restarted."""
 
 
 class Sweep:
-    """A sweep in ``folder`` that can be started again and again."""
+    """Runs a sweep in ``folder`` that can be started again and again."""
 
     def __init__(
         self, folder: Path, n_trials: int, seed: int, fault: Fault, endpoint: str | None
@@ -64,7 +63,7 @@ class Sweep:
         self.output = folder.parent / "output.txt"
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Begin it, or continue it."""
+        """Starts the sweep, or continues it."""
         command = [sys.executable, "-m", "jamba_ray.chaos.subject", str(self._folder)]
         command += ["--trials", str(self._n), "--seed", str(self._seed)]
         command += ["--hangs"] if self._fault.hangs else []
@@ -80,21 +79,21 @@ class Sweep:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                # A fault may be meant for its whole group, which is not to be ours.
+                # A fault may signal the whole process group, which must not be this one.
                 process_group=0,
             )
         self._started.append(process)
         return process
 
     def end(self) -> None:
-        """End what still runs, as where the round is interrupted."""
+        """Kills the processes that still run, as where the round is interrupted."""
         for process in self._started:
             if process.poll() is None:
                 process.kill()
 
 
 def run_round(folder: Path, fault: Fault, *, times: int, n_trials: int, seed: int) -> Round:
-    """A whole sweep with ``times`` injections of one fault; judged at its end."""
+    """Runs a whole sweep with ``times`` injections of one fault and judges it."""
     broken: list[str] = []
     with contextlib.ExitStack() as stack:
         endpoint = None if fault.store == "folder" else stack.enter_context(s3_server())
@@ -156,7 +155,7 @@ def _run_round(
 
 
 def _refused(sweep: Sweep, fault: Fault) -> list[str]:
-    """A store that cannot be written is noticed before anything is trained."""
+    """Checks that a store that cannot be written is noticed before anything is trained."""
     code = sweep.start().wait(timeout=_PATIENCE_S)
     wrong = [] if code in fault.exit_codes else [f"without its store the driver ended with {code}"]
     if any(event.name == "begin" for event in sweep.history.events()):
@@ -167,7 +166,7 @@ def _refused(sweep: Sweep, fault: Fault) -> list[str]:
 def _wait_for_work(
     sweep: Sweep, running: subprocess.Popen[bytes], rng: random.Random, n_trials: int
 ) -> bool:
-    """Wait until this start of the sweep works, and a seeded while longer; False: it ended."""
+    """Waits until this start of the sweep works and a seeded time longer; False: it ended."""
     before = len(_steps(sweep))
     more = rng.randint(3, 8)
     deadline = time.monotonic() + _PATIENCE_S
@@ -182,7 +181,7 @@ def _wait_for_work(
 def _go_on(
     sweep: Sweep, running: subprocess.Popen[bytes], fault: Fault
 ) -> tuple[subprocess.Popen[bytes], list[str]]:
-    """The process that carries the sweep after the fault, and what went wrong on the way."""
+    """Returns the process that runs the sweep after the fault, and what went wrong meanwhile."""
     if fault.driver_survives or fault.store == "missing bucket":
         return running, []
     if fault.name.startswith("driver paused"):
@@ -195,8 +194,10 @@ def _go_on(
 def _taken_over(
     sweep: Sweep, paused: subprocess.Popen[bytes], fault: Fault
 ) -> tuple[subprocess.Popen[bytes], list[str]]:
-    """A second driver is refused while the lease is fresh, takes it over when it is stale, and the
-    first one, woken up, finds that it lost it and stops."""
+    """Checks that a second driver gets the lease once it is stale, and not before.
+
+    The first driver, resumed, must find that it lost the lease, and stop.
+    """
     wrong = []
     if (code := sweep.start().wait(timeout=_PATIENCE_S)) != 73:
         wrong.append(f"a second driver ended with {code} while the first one held the lease")
@@ -219,10 +220,10 @@ def _taken_over(
 def _next_step(
     sweep: Sweep, running: subprocess.Popen[bytes], since: float, *, survived: bool
 ) -> Wait | None:
-    """What passed from ``since`` to the first step acknowledged after the recovery.
+    """Measures the time from ``since`` to the first step acknowledged after the recovery.
 
-    Where the driver died its runners may live for a moment: only what comes after the next driver
-    is up counts.
+    Runners of a driver that died may live for a moment: only steps after the next driver is up
+    count.
     """
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:

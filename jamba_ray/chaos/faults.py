@@ -1,4 +1,4 @@
-"""The faults: each does something real to a running sweep or to what it left on the disk."""
+"""Defines the faults, each of which does real harm to a running sweep or to its files."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from jamba_ray.driver.head_watch import descendants, is_alive
 
 _HEARD_S = 0.2
 _AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
-"""They outlive their raylet by about a minute and touch nothing of a run."""
+"""Processes that live a minute longer than their raylet and touch nothing of a run."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of fault."""
+    """Describes one kind of fault."""
 
     name: str
     inject: Callable[[int, Path, random.Random], None]
@@ -34,27 +34,27 @@ class Fault:
     hangs: bool = False
     """Whether some trials hang by themselves."""
     said: str | None = None
-    """What the run that recovers has to say."""
+    """What the run that recovers must print."""
     ends_within_s: float = 300.0
-    """How soon the driver ends, where it does not survive."""
+    """Seconds within which the driver ends, where it does not survive."""
     store: Literal["folder", "bucket", "missing bucket"] = "folder"
-    """Where the sweep keeps its results; what is missing at first must be noticed before a trial
-    is begun, and is there when the sweep is started again."""
+    """Where the sweep stores its results; a missing bucket must be noticed before a trial is begun,
+    and exists when the sweep is started again."""
     temporary: str = ""
     """A folder, below that of the round, for ``TMPDIR``; empty: the usual one."""
 
 
 def nothing(pid: int, folder: Path, rng: random.Random) -> None:
-    """What is wrong was wrong from the start."""
+    """Does nothing: the fault is there from the start."""
 
 
 def kill_driver(pid: int, folder: Path, rng: random.Random) -> None:
-    """SIGKILL to the driver; Ray ends what it had started."""
+    """Sends SIGKILL to the driver; Ray ends what it had started."""
     os.kill(pid, signal.SIGKILL)
 
 
 def kill_child(*names: str) -> Callable[[int, Path, random.Random], None]:
-    """SIGKILL to one process below the driver whose command line holds one of ``names``."""
+    """Returns a fault that sends SIGKILL to a process below the driver with one of ``names``."""
 
     def kill(pid: int, folder: Path, rng: random.Random) -> None:
         found = [p for p, line in descendants(pid) if any(name in line for name in names)]
@@ -66,7 +66,7 @@ def kill_child(*names: str) -> Callable[[int, Path, random.Random], None]:
 
 
 def kill_runner(pid: int, folder: Path, rng: random.Random) -> None:
-    """SIGKILL to one runner: a worker of Ray that is neither idle nor the study's server."""
+    """Sends SIGKILL to one runner: a Ray worker that is neither idle nor the study's server."""
     others = ("ray::IDLE", "ray::StudyServer", *_AGENTS)
     below = [(p, line) for p, line in descendants(pid) if line.startswith("ray::")]
     runners = [p for p, line in below if not line.startswith(others)]
@@ -76,25 +76,25 @@ def kill_runner(pid: int, folder: Path, rng: random.Random) -> None:
 
 
 def terminate(pid: int, folder: Path, rng: random.Random) -> None:
-    """SIGTERM, as spot drains and ``ray job stop`` do."""
+    """Sends SIGTERM, as spot drains and ``ray job stop`` do."""
     os.kill(pid, signal.SIGTERM)
 
 
 def terminate_group(pid: int, folder: Path, rng: random.Random) -> None:
-    """SIGTERM to the driver's process group, as ``timeout`` does: twice, to the driver first."""
+    """Sends SIGTERM to the driver and then to its process group, as ``timeout`` does."""
     os.kill(pid, signal.SIGTERM)
     os.killpg(pid, signal.SIGTERM)
 
 
 def terminate_all(pid: int, folder: Path, rng: random.Random) -> None:
-    """SIGTERM to the driver and all below it, Ray included, as systemd and Slurm do."""
+    """Sends SIGTERM to the driver and all below it, Ray included, as systemd and Slurm do."""
     for process in (pid, *(process for process, _ in descendants(pid))):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGTERM)
 
 
 def pause_driver(pid: int, folder: Path, rng: random.Random) -> None:
-    """SIGSTOP: a machine that sleeps, or a network that is cut."""
+    """Sends SIGSTOP, which acts like a machine that sleeps or a network that is cut."""
     os.kill(pid, signal.SIGSTOP)
 
 
@@ -102,8 +102,10 @@ def after_kill(
     damage: Callable[[Path, random.Random], None],
     ready: Callable[[Path], object] = lambda folder: True,
 ) -> Callable[[int, Path, random.Random], None]:
-    """SIGKILL to the driver and all below it at once, as when a machine loses its power, as soon as
-    ``ready``; then damage to the files."""
+    """Returns a fault that kills the driver and all below it, and then damages files.
+
+    It sends SIGKILL to all at once, as when a machine loses its power, as soon as ``ready``.
+    """
 
     def inject(pid: int, folder: Path, rng: random.Random) -> None:
         deadline = time.monotonic() + 60
@@ -111,7 +113,7 @@ def after_kill(
             if time.monotonic() > deadline:
                 raise LookupError("there never was what was to be damaged")
             time.sleep(0.05)
-        # Runners that lived on would end their trials, and nobody would need what is damaged here.
+        # Runners that live on would end their trials, which would not need the damaged files.
         below = [process for process, _ in descendants(pid)]
         for process in (pid, *below):
             with contextlib.suppress(ProcessLookupError):
@@ -124,34 +126,34 @@ def after_kill(
 
 
 def truncate_study(folder: Path, rng: random.Random) -> None:
-    """A torn file: half of it is gone."""
+    """Cuts the study's file to half of its size."""
     study = folder / "study.journal"
     os.truncate(study, study.stat().st_size // 2)
 
 
 def delete_study(folder: Path, rng: random.Random) -> None:
-    """The study's file is gone; what lies beside it is whole."""
+    """Deletes the study's file and leaves its copy whole."""
     (folder / "study.journal").unlink()
 
 
 def flip_study(folder: Path, rng: random.Random) -> None:
-    """One flipped bit in the middle of a value: the line is JSON as before."""
+    """Flips one bit in the middle of a value: the line is still JSON."""
     study = folder / "study.journal"
     content = bytearray(study.read_bytes())
-    # The digit after a point is a value, wherever it lies.
+    # The digit after a point is part of a value, wherever it is.
     places = [i for i in range(len(content) - 1) if content[i : i + 2] == b"0."]
     content[rng.choice(places) + 2] ^= 1
     study.write_bytes(content)
 
 
 def remove_newest_checkpoint(folder: Path, rng: random.Random) -> None:
-    """The newest resumable checkpoint of each trial is deleted."""
+    """Deletes the newest resumable checkpoint of each trial."""
     for newest in newest_checkpoints(folder):
         shutil.rmtree(newest)
 
 
 def flip_newest_checkpoint(folder: Path, rng: random.Random) -> None:
-    """A flipped bit in the weights of the newest resumable checkpoint of each trial."""
+    """Flips a bit in the weights of each trial's newest resumable checkpoint."""
     for newest in newest_checkpoints(folder):
         weights = newest / "model.safetensors"
         content = bytearray(weights.read_bytes())
@@ -160,8 +162,7 @@ def flip_newest_checkpoint(folder: Path, rng: random.Random) -> None:
 
 
 def can_walk_back(folder: Path) -> bool:
-    """Whether some trial has an older checkpoint besides its newest, of which its study has had the
-    time to hear."""
+    """Says whether some trial has a checkpoint older than one that its study knows of."""
     for trial in (folder / "checkpoints").glob("trial-*"):
         steps = sorted(trial.glob("step-*"))
         with contextlib.suppress(FileNotFoundError):
@@ -171,14 +172,14 @@ def can_walk_back(folder: Path) -> bool:
 
 
 def newest_checkpoints(folder: Path) -> list[Path]:
-    """The newest ``step-*`` of each trial that has one."""
+    """Returns the newest ``step-*`` of each trial that has one."""
     trials = (folder / "checkpoints").glob("trial-*")
     steps = [sorted(trial.glob("step-*")) for trial in trials]
     return [found[-1] for found in steps if found]
 
 
 STOPPED_S = 20.0
-"""A stop takes 4 s on two idle cores; 10 s are promised, and a busy machine gets twice that."""
+"""Seconds for a stop: it takes 4 s on two idle cores, and 10 s are promised; twice that here."""
 _RAY_GONE = (0, 3, 75)
 """A driver whose Ray ends can be resumed, unless it reaches its end before."""
 

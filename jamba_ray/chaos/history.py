@@ -1,7 +1,8 @@
-"""The history of a chaos run: an append-only file that no other part of jamba_ray reads or writes.
+"""Keeps the history of a chaos run in an append-only file that no other code uses.
 
 Each process appends one line per event in a single ``write``; what was acknowledged is written only
-after the acknowledgement. The checker judges the study by this file, not by the study's own word.
+after the acknowledgement. The checker judges the study by this file, not by the study's own
+records.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Event:
-    """One line."""
+    """Holds one line of the history."""
 
     at: float
     """Unix time."""
@@ -33,7 +34,7 @@ class History:
         self.path = Path(path)
 
     def note(self, name: str, trial: int | None = None, **more: Any) -> None:
-        """Append an event; it is on the disk when this returns."""
+        """Appends an event, which is on the disk when this returns."""
         line = json.dumps([time.time(), name, trial, more], allow_nan=False) + "\n"
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
@@ -43,7 +44,7 @@ class History:
             os.close(descriptor)
 
     def events(self) -> list[Event]:
-        """Every whole line, in the order written."""
+        """Returns every whole line, in the order written."""
         try:
             text = self.path.read_text()
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""An S3 server on this machine, for sweeps whose store is a bucket; needs ``moto`` (``[dev]``)."""
+"""Runs an S3 server on this machine, for sweeps whose store is a bucket; needs ``moto``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ CREDENTIALS = {
     "AWS_SECRET_ACCESS_KEY": "chaos",
     "AWS_REGION": "us-east-1",
 }
-"""Any will do, but there must be some."""
+"""The server accepts any, but requires some."""
 _UP_WITHIN_S = 60.0
 
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[str]:
-    """Runs a server without buckets in a process of its own; its endpoint.
+    """Runs a server without buckets in a process of its own and yields its endpoint.
 
     Raises:
         LookupError: ``moto`` is not installed, or does not start.
@@ -49,7 +49,7 @@ def s3_server() -> Iterator[str]:
 
 
 def make_bucket(endpoint: str) -> None:
-    """Make the bucket, which was not there before."""
+    """Creates the bucket."""
     request = urllib.request.Request(f"{endpoint}/{BUCKET}", method="PUT")
     urllib.request.urlopen(request, timeout=30).read()
 

@@ -1,7 +1,7 @@
-"""``python -m jamba_ray.chaos.subject <folder>``: the sweep that chaos is done to.
+"""Runs the sweep that gets the faults: ``python -m jamba_ray.chaos.subject <folder>``.
 
-Everything is real (Ray, runners, checkpoints, the study) but the training, which sleeps and
-returns a known curve, so that a sweep takes seconds and its history can be checked step by step.
+Everything is real (Ray, runners, checkpoints, the study) but the training, which sleeps and returns
+a known curve, so that a sweep takes seconds and its history can be checked step by step.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def fit(
     hangs: bool = False,
     **others: object,
 ) -> list[Outcome]:
-    """A rising curve per trial, each step noted in the history once it was acknowledged.
+    """Reports a rising curve per trial and notes each step in the history once it was acknowledged.
 
-    ``others``: what a stack may use and one trial need not.
+    ``others`` takes arguments that only stacks need.
     """
     told = History(Path(history))
     outcomes = []
@@ -102,12 +102,12 @@ def fit(
 
 
 def value_at(rate: float, step: int) -> float:
-    """What a trial of this learning rate reports at a step."""
+    """Returns what a trial of this learning rate reports at a step."""
     return float((0.9 - 0.1 * abs(math.log10(rate) + 2)) * (1 - 0.5**step))
 
 
 def sweep_config(n_trials: int, seed: int) -> SweepConfig:
-    """A sweep over the learning rate, two runners, a watchdog of seconds."""
+    """Returns a sweep over the learning rate with two runners and a watchdog of seconds."""
     rate = {"type": "float", "low": 1e-4, "high": 1e-1, "log": True}
     return SweepConfig.model_validate(
         {
@@ -125,7 +125,7 @@ def sweep_config(n_trials: int, seed: int) -> SweepConfig:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run or resume the sweep in a folder; the exit code of ``jamba_ray.sweep``."""
+    """Runs or resumes the sweep in a folder; returns the exit code of ``jamba_ray.sweep``."""
     options = argparse.ArgumentParser()
     options.add_argument("folder", type=Path)
     options.add_argument("--trials", type=int, default=8)
@@ -173,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _note_when_ray_is_up(history: History) -> None:
-    """Recovery is promised from that moment on: how long Ray itself takes is not ours to say."""
+    """Notes when Ray is up, because recovery is measured from then on, without Ray's own start."""
     init: Callable[..., Any] = ray.init
 
     def noting(*args: Any, **options: Any) -> Any:

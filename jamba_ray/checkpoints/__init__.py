@@ -1,5 +1,4 @@
-"""Stores checkpoints without pickle: safetensors, strict JSON, and a SHA-256 manifest at the
-end."""
+"""Stores checkpoints without pickle: safetensors, strict JSON and, written last, a manifest."""
 
 from jamba_ray.checkpoints.manifest import Kind, Manifest
 from jamba_ray.checkpoints.remote_folder import RemoteFolder

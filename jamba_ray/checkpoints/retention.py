@@ -29,9 +29,8 @@ def deletable(
     """Returns the checkpoints to delete; best results and running trials' progress stay.
 
     * A trial not in ``finished`` is running (or waits to be resumed): its ``newest`` step
-      checkpoints stay. Two, so that an older one is left if the newest is damaged. A trial that
-          began
-      since the caller looked is safe, because it is in neither list.
+      checkpoints stay. Two, so that an older one is left if the newest is damaged. A trial
+      that began since the caller looked is safe, because it is in neither list.
     * A trial in ``best`` that is finished keeps its newest ``best`` checkpoint; if it has none
       (killed before it was written), its ``newest`` step checkpoints.
     * Of other finished trials nothing stays.
