@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from jamba_ray.config.params import with_params
 from jamba_ray.config.run import SweepConfig, TrialConfig
 from jamba_ray.config.space import CategoricalLeaf, SearchSpace, values
 from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.reports.data_section import data_tables
 from jamba_ray.reports.words import duration, short
 from jamba_ray.runners.stack_probe import in_words, what_pays
 from jamba_ray.runs.run_folder import RunFolder
@@ -67,9 +69,6 @@ def print_plan(
     every = report_rows(config.trial(), len(data.train))
     rows = round(config.training.epochs * len(data.train))
     lines = {
-        "data": f"{len(data.train):,} training, {len(data.val):,} validation rows, "
-        f"{data.schema.input_dim} features"
-        + "".join(f", {len(rows):,} {name}" for name, rows in data.tests.items()),
         "trials": f"{n} by {config.sampler.name}, {shapes_in_words(space)}",
         "budget": f"{config.training.epochs:g} epochs = {rows:,} rows a trial, "
         f"a report every {every:,} rows, {_rungs(config, every, rows)}",
@@ -83,9 +82,20 @@ def print_plan(
     for name, text in lines.items():
         grid.add_row(f"[bold]{name}[/]", escape(text))
     console.print(grid)
+    for found in data_tables(data.overview):
+        console.print(_shown(found))
     for note in data.notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     console.print("Nothing was started. Drop `dry_run=true` to run it.", highlight=False)
+
+
+def _shown(rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 2))
+    for i, name in enumerate(rows[0]):
+        table.add_column(escape(name), style="cyan" if i == 0 else "", overflow="fold")
+    for row in rows[1:]:
+        table.add_row(*map(escape, row))
+    return table
 
 
 def n_trials(config: SweepConfig, space: SearchSpace) -> int:

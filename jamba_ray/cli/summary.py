@@ -114,6 +114,7 @@ def frame(command: str, config: ExperimentConfig, data: PreparedData) -> dict[st
         "objective": config.objective,
         "config_fingerprint": fingerprint(config),
         "data_fingerprint": data.fingerprint,
+        "data": dict(data.overview),
         "versions": versions(),
         "best": None,
         "baseline": None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,27 +38,49 @@ class RowHashes:
         return self._hashes + np.uint64(97_531)
 
 
-def notes(hashes: Mapping[str, Hashes], targets: Mapping[str, Labels]) -> tuple[str, ...]:
-    """Sentences on repeated rows in ``train``, across parts, and with both labels."""
+@dataclass(frozen=True)
+class Duplicates:
+    """How many rows have the features of another."""
+
+    repeated: int
+    """Training rows that repeat the features of another one."""
+    both_labels: int
+    """Training rows with features that occur with both labels."""
+    in_train: Mapping[str, int]
+    """By other part, its rows with the features of a training row."""
+
+
+def count(hashes: Mapping[str, Hashes], targets: Mapping[str, Labels]) -> Duplicates:
+    """Counts the repeated rows in ``train``, across parts, and with both labels."""
     train, y = hashes["train"], targets["train"]
-    found = []
-    distinct = len(np.unique(train))
-    if distinct < len(train):
-        found.append(
-            f"{len(train) - distinct:,} of {len(train):,} training rows repeat the features of "
-            "another."
+    torn = np.intersect1d(train[y == 0], train[y == 1])
+    return Duplicates(
+        repeated=len(train) - len(np.unique(train)),
+        both_labels=int(np.isin(train, torn).sum()),
+        in_train={
+            name: int(np.isin(others, train).sum())
+            for name, others in hashes.items()
+            if name != "train"
+        },
+    )
+
+
+def notes(found: Duplicates, rows: Mapping[str, int]) -> tuple[str, ...]:
+    """Says in sentences what was found; ``rows``: by part."""
+    said, n_train = [], rows["train"]
+    if found.repeated:
+        said.append(
+            f"{found.repeated:,} of {n_train:,} training rows repeat the features of another."
         )
-    for name, others in hashes.items():
-        seen = int(np.isin(others, train).sum()) if name != "train" else 0
-        if seen:
-            found.append(
-                f"{seen:,} of {len(others):,} {name} rows ({seen / len(others):.2%}) have the "
-                "features of a training row; scores there are partly memory."
-            )
-    torn = int(np.isin(train, np.intersect1d(train[y == 0], train[y == 1])).sum())
-    if torn:
-        found.append(
-            f"{torn:,} of {len(train):,} training rows have features that occur with both labels; "
-            "no model can get all of them right."
+    said += [
+        f"{seen:,} of {rows[name]:,} {name} rows ({seen / rows[name]:.2%}) have the features of a "
+        "training row; scores there are partly memory."
+        for name, seen in found.in_train.items()
+        if seen
+    ]
+    if found.both_labels:
+        said.append(
+            f"{found.both_labels:,} of {n_train:,} training rows have features that occur with "
+            "both labels; no model can get all of them right."
         )
-    return tuple(found)
+    return tuple(said)

@@ -38,6 +38,8 @@ class Matrices:
     rows, which the notes on columns are about."""
     misread: Mapping[str, float]
     """See ``Preprocessor.misread``."""
+    missing: Mapping[str, int]
+    """By column, its cells that counted as missing; columns without any left out."""
 
 
 def in_memory(
@@ -99,13 +101,15 @@ class _Filling:
         self._telling: set[str] = set()
         self._unreadable: dict[str, Counted] = {}
         self._misread: dict[str, float] = {}
+        self._missing: dict[str, int] = {}
 
     def add(self, frame: pd.DataFrame, group: Sequence[str]) -> None:
         """The next columns of all rows."""
         numbers, codes, some = self._preprocessor.of_columns(group)
         if self._name not in ("train", "val"):  # from files of their own
             check_kinds(frame, some, self.part.name)
-        x_num, x_cat = some.transform(frame, source=self.part.name)
+        x_num, x_cat, missing = some.transform_and_count(frame, source=self.part.name)
+        self._missing |= {name: cells for name, cells in missing.items() if cells}
         self._x_num[:, numbers] = x_num
         self._x_cat[:, codes] = x_cat
         for name in group:
@@ -125,4 +129,5 @@ class _Filling:
             telling,
             self._unreadable,
             self._misread,
+            self._missing,
         )

@@ -34,6 +34,8 @@ class Source:
     """How ``y`` was read, where the labels were not 0 and 1."""
     notes: tuple[str, ...] = ()
     """Sentences on what was assumed of the table."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Columns of the table that were not read -> why."""
 
     def __len__(self) -> int:
         return len(self.y)

@@ -26,6 +26,7 @@ from jamba_ray.data.labels import IN_DOCUMENT, LabelRule, asked_rule, check_both
 from jamba_ray.data.leaks import leak_notes
 from jamba_ray.data.mapped_rows import MappedRows, files_of, write_rest
 from jamba_ray.data.matrices import Make, Matrices, in_memory, matrices, unreadable_notes
+from jamba_ray.data.overview import overview
 from jamba_ray.data.parts import Parts, Source, divide
 from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
 from jamba_ray.data.preprocessing import Preprocessor
@@ -126,6 +127,8 @@ def _prepared(section: DataSection, place: Place, extents: Extents, make: Make) 
     rows = {name: _rows(part, made[name]) for name, part in parts.named().items()}
     hashes = {name: part.hashes for name, part in made.items()}
     targets = {name: part.y for name, part in rows.items()}
+    repeated = duplicates.count(hashes, targets)
+    on_columns = (*roles.notes, *notes)
     return PreparedData(
         schema=preprocessor.schema,
         preprocessing=preprocessing,
@@ -134,12 +137,14 @@ def _prepared(section: DataSection, place: Place, extents: Extents, make: Make) 
         fingerprint=_fingerprint(section, preprocessing, hashes, targets),
         notes=(
             *dict.fromkeys(note for part in parts.named().values() for note in part.notes),
-            *roles.notes,
-            *notes,
+            *on_columns,
             *unreadable_notes(made),
             *_spans(section, parts),
             *leak_notes(preprocessor.schema, made["train"].telling, len(rows["train"])),
-            *duplicates.notes(hashes, targets),
+            *duplicates.notes(repeated, {name: len(part) for name, part in rows.items()}),
+        ),
+        overview=overview(
+            parts.named(), made, preprocessor, _purposes(section), on_columns, repeated
         ),
         tests={name: rows[name] for name in parts.tests},
         rows_in=section.rows_in,
@@ -157,6 +162,15 @@ def _parts(section: DataSection, place: Place, extents: Extents) -> tuple[Parts,
         parts = divide(source, tests, section.split)
         return parts, no_features(section)
     raise DataError(f"data must be synthetic or a table, but is {section.name!r}.")
+
+
+def _purposes(section: DataSection) -> dict[str, str]:
+    """Columns of a table that are no features -> what they are."""
+    named: tuple[str | None, ...] = (TARGET, TIMESTAMP, GROUP, BAYES)
+    if isinstance(section, TableSection):
+        named = (section.target, section.timestamp, section.group, None)
+    purposes = ("the label", "the time", "the group", "the true probability")
+    return {name: what for name, what in zip(named, purposes, strict=True) if name is not None}
 
 
 def _spans(section: DataSection, parts: Parts) -> tuple[str, ...]:
@@ -192,6 +206,7 @@ def _on_disk(section: DataSection, place: Place, extents: Extents) -> PreparedDa
             "preprocessing": data.preprocessing,
             "fingerprint": data.fingerprint,
             "notes": list(data.notes),
+            "overview": data.overview,
             "parts": list(parts),
         }
 
@@ -204,6 +219,7 @@ def _on_disk(section: DataSection, place: Place, extents: Extents) -> PreparedDa
         val=rows.pop("val"),
         fingerprint=index["fingerprint"],
         notes=tuple(index["notes"]),
+        overview=index.get("overview", {}),
         tests=rows,
         rows_in=section.rows_in,
     )

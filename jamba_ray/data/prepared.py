@@ -88,6 +88,8 @@ class PreparedData:
     """Sentences a user should read: constant columns left out, duplicates across the split ..."""
     tests: Mapping[str, Rows] = field(default_factory=dict)
     """Test sets by name, 'test' first; scored once, for the winner."""
+    overview: Mapping[str, Any] = field(default_factory=dict)
+    """Strict JSON: rows, columns and gaps of each part; see ``data.overview``."""
     rows_in: RowsIn = "auto"
     """Where the user wants the rows to lie."""
 

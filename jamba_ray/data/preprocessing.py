@@ -151,17 +151,32 @@ class Preprocessor:
         category as unknown. Raises DataError, naming ``source``, where a column is missing or comes
         twice.
         """
+        x_num, x_cat, _ = self.transform_and_count(frame, source=source)
+        return x_num, x_cat
+
+    def transform_and_count(
+        self, frame: pd.DataFrame, *, source: str = "the rows"
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], dict[str, int]]:
+        """Like ``transform``, and by column the number of cells that counted as missing."""
         check_columns(list(frame.columns), self.columns, source)
         x_num = np.empty((len(frame), len(self.numeric)), dtype=np.float32)
         x_cat = np.zeros((len(frame), len(self.categorical)), dtype=np.int64)
-        for j, number in enumerate(self.numeric):
-            x_num[:, j] = number(self._numbers(frame[number.name]))
+        missing: dict[str, int] = {}
+        indicators = {c.name: j for j, c in enumerate(self.categorical) if c.tells_missing}
+        scaled = {c.name: j for j, c in enumerate(self.numeric)}
+        for name in dict.fromkeys((*scaled, *indicators)):
+            values = self._numbers(frame[name])
+            gaps = np.isnan(values)
+            missing[name] = int(gaps.sum())
+            if name in scaled:
+                x_num[:, scaled[name]] = self.numeric[scaled[name]](values)
+            if name in indicators:
+                x_cat[:, indicators[name]] = ~gaps
         for j, column in enumerate(self.categorical):
-            if column.tells_missing:
-                x_cat[:, j] = ~np.isnan(self._numbers(frame[column.name]))
-            else:
-                x_cat[:, j] = _codes(frame[column.name], column.categories)
-        return x_num, x_cat
+            if not column.tells_missing:
+                codes, missing[column.name] = _codes(frame[column.name], column.categories)
+                x_cat[:, j] = codes
+        return x_num, x_cat, missing
 
     def unreadable(self, frame: pd.DataFrame) -> dict[str, Counted]:
         """Of numeric columns, the cells that are set but no number; columns without any left out.
@@ -300,12 +315,15 @@ def _frequent(column: pd.Series[Any], section: PreprocessingSection) -> tuple[st
     return tuple(kept[: section.max_categories])
 
 
-def _codes(column: pd.Series[Any], categories: tuple[str, ...]) -> npt.NDArray[np.int64]:
+def _codes(
+    column: pd.Series[Any], categories: tuple[str, ...]
+) -> tuple[npt.NDArray[np.int64], int]:
+    """The codes [N] of a column, and how many of its cells are missing."""
     codes, names = to_names(column)
     code_of = {category: i + 1 for i, category in enumerate(categories)}
     # The last entry is what -1 (missing) picks.
     of_name = np.array([code_of.get(name, 0) for name in names] + [0], dtype=np.int64)
-    return of_name[codes]
+    return of_name[codes], int((codes < 0).sum())
 
 
 def check_columns(present: Sequence[str], wanted: Collection[str], source: str) -> None:

@@ -107,6 +107,10 @@ def table(
     """
     given = _given(section)
     drop, _ = _left_out(section, path, keep)
+    left_out = {
+        name: "named in data.drop" if name in section.drop else "not in all files"
+        for name in sorted(drop)
+    }
     notes = list(extents[path].notes)
     if place.kind == "disk":
         names = [name for name in column_names(path, given) if name not in drop]
@@ -119,6 +123,7 @@ def table(
     for name in [n for n in frame.columns if may_be_index(n) and n not in _named(section, keep)]:
         if is_pandas_index(frame[name], n_files=len(table_files(path))):
             names.remove(name)
+            left_out[name] = "the index that pandas wrote"
             notes.append(f"Column {name!r} is the index that pandas wrote; it is no feature.")
     if place.kind == "disk":
         raw = by_columns(path, names, extents[path], given)
@@ -146,6 +151,7 @@ def table(
         times=times,
         rule=used,
         notes=tuple(note for note in notes if note),
+        left_out=left_out,
     )
 
 

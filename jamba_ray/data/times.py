@@ -68,12 +68,17 @@ def read_column(column: pd.Series[Any], source: str, form: str | None, order: st
 def span_note(name: str, how: str, parts: Mapping[str, TimeValues | None]) -> str:
     """A sentence that says from when to when each part's rows are."""
     spans = [
-        f"{part} {_shown(times.min())} to {_shown(times.max())}"
-        if times is not None and len(times)
-        else f"{part} unknown"
+        f"{part} {' to '.join(found)}" if (found := span(times)) else f"{part} unknown"
         for part, times in parts.items()
     ]
     return f"Rows follow {name!r}{f' ({how})' if how else ''}: {', '.join(spans)}."
+
+
+def span(times: TimeValues | None) -> tuple[str, str] | None:
+    """The first and the last time, in words; None where they are not known."""
+    if times is None or not len(times):
+        return None
+    return _shown(times.min()), _shown(times.max())
 
 
 def _shown(value: Any) -> str:

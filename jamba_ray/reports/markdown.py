@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jamba_ray.reports import answer
+from jamba_ray.reports.data_section import data_tables
 from jamba_ray.reports.figures import importances
 from jamba_ray.reports.operating_points import operating_table
 from jamba_ray.reports.run import Run
@@ -19,6 +20,9 @@ def render(run: Run) -> str:
     if shares := importances(run):
         words = ", ".join(f"`{path}` {share:.0%}" for path, share in shares.items())
         lines += ["", "## What mattered", "", words]
+    if tables := data_tables(run.summary.get("data") or {}):
+        lines += ["", "## The data"]
+        lines += [line for table in tables for line in _table(table)]
     for title, table in {
         "The best trials": answer.best_trials(run),
         "Failures": answer.failures_table(run),

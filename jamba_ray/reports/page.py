@@ -18,6 +18,7 @@ from jamba_ray.reports.compare import (
     plot_run_comparison,
 )
 from jamba_ray.reports.compare import table as runs_table
+from jamba_ray.reports.data_section import data_tables
 from jamba_ray.reports.operating_points import operating_table
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import DARK, STYLE, Figure
@@ -85,6 +86,7 @@ def render(run: Run) -> str:
             "What the winner does",
             _grid(figures, ["precision_recall", "roc", "calibration", "confusion", "groups"]),
         ),
+        _section("The data", "".join(map(_table, data_tables(run.summary.get("data") or {})))),
         _section("The search", _grid(figures, ["history", "curves", "parallel", "importance"])),
         _section("The best trials", _table(answer.best_trials(run))),
         _section(

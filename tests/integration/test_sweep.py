@@ -130,7 +130,14 @@ def test_a_used_name_is_refused_and_nothing_is_touched(command, swept):
 def test_a_dry_run_starts_nothing(here, workplace):
     before = set((workplace / "runs").iterdir()) if (workplace / "runs").exists() else set()
     done = here("sweep", "+sweep=attention_heads", *SMALL, "run=dry", "dry_run=true")
-    for words in ("model.n_heads", "of 4 shapes", "forecast", "rungs at", "runs/dry"):
+    for words in (
+        "model.n_heads",
+        "of 4 shapes",
+        "forecast",
+        "rungs at",
+        "also in training",
+        "runs/dry",
+    ):
         assert words in done.stdout
     after = set((workplace / "runs").iterdir()) if (workplace / "runs").exists() else set()
     assert after == before

@@ -30,6 +30,24 @@ CONFIG = {
     "pruner": {"name": "asha", "min_rows": None, "reduction_factor": 3},
 }
 
+OVERVIEW = {
+    "parts": {
+        name: {
+            "rows": rows,
+            "threats": rows // 5,
+            "prevalence": 0.2,
+            "from": f"2026-0{i}-01",
+            "to": f"2026-0{i}-28 12:00:00",
+            "also_in_train": None if name == "train" else 10 * i,
+        }
+        for i, (name, rows) in enumerate({"train": 6000, "val": 750, "test": 750}.items(), 1)
+    },
+    "columns": {"numeric": ["bytes", "a<b>&c"], "categorical": ["protocol"]},
+    "left_out": {"label": "the label", "time": "the time", "host": "named in data.drop"},
+    "missing": {"bytes": {"train": 0.25, "val": 0.00001, "test": 0.0}},
+    "duplicates": {"repeated": 12, "both_labels": 0},
+}
+
 
 def make_run(path: Path, *, n_trials=6, ended=True, name_of_cause="the loss became nan"):
     """A sweep of ``n_trials``, the second failed; ``ended=False``: killed in its last trial."""
@@ -125,6 +143,7 @@ def judge(folder: RunFolder):
         "groups": by_group(y[test], p[test], group[test], threshold, seen=["dos", "benign"]),
         "importance": {},
         "failures": [],
+        "data": OVERVIEW,
         "versions": {"python": "3.11"},
         "notes": [],
         "goodput": 0.5,
