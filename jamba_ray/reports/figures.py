@@ -12,9 +12,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from jamba_ray.config.direction import badness, better
 from jamba_ray.config.search import PrunerSection
-from jamba_ray.reports.importance import MIN_TRIALS, importance
+from jamba_ray.reports.importance import MIN_TRIALS, compared, importance
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import Figure, Plot, Scale, colour_of
+from jamba_ray.reports.timeline import timeline
 from jamba_ray.reports.words import LABELS, duration, names_of, params_in_words
 from jamba_ray.study.records import TrialRecord
 from jamba_ray.study.sampling import rung_steps
@@ -34,12 +35,15 @@ def study_figures(run: Run) -> dict[str, Figure]:
         found["curves"] = curves(run)
     if run.study is None:
         return found
+    if (times := timeline(run)) is not None:
+        found["timeline"] = times
     distributions = run.study.distributions
     if len(distributions) > 1 and len(scored) > 1:
         found["parallel"] = parallel(run, scored, distributions)
     shares = importances(run)
     if shares:
-        found["importance"] = importance_bars(shares)
+        among = compared(run.records)
+        found["importance"] = importance_bars(shares, among.words if among else "")
     if len(scored) > 2:
         order = [*shares, *(p for p in distributions if p not in shares)][:_MAX_SLICES]
         for path in order:
@@ -186,7 +190,7 @@ def parallel(
     )
 
 
-def importance_bars(shares: dict[str, float]) -> Figure:
+def importance_bars(shares: dict[str, float], among: str) -> Figure:
     """A bar per parameter."""
     names = names_of(shares)
     row, left, width = 26, max(128, 7 * max(map(len, names.values()))), 440
@@ -197,7 +201,7 @@ def importance_bars(shares: dict[str, float]) -> Figure:
         plot.text(left - 6, y + 14, names[path], "r")
         plot.box(left, y + 3, plot.px(share), y + row - 7, "bar s0", f"{path}: {share:.1%}")
         plot.text(plot.px(share) + 5, y + 14, f"{share:.0%}", "dim")
-    note = "Share of the objective's variation among good trials (PED-ANOVA, complete trials)."
+    note = f"What sets the good trials apart (PED-ANOVA, {among}). Few trials give a hint only."
     return Figure("Parameter importance", "".join(plot.parts), width, height, note)
 
 

@@ -87,7 +87,10 @@ def render(run: Run) -> str:
             _grid(figures, ["precision_recall", "roc", "calibration", "confusion", "groups"]),
         ),
         _section("The data", "".join(map(_table, data_tables(run.summary.get("data") or {})))),
-        _section("The search", _grid(figures, ["history", "curves", "parallel", "importance"])),
+        _section(
+            "The search",
+            _grid(figures, ["history", "curves", "importance", "timeline", "parallel"]),
+        ),
         _section("The best trials", _table(answer.best_trials(run))),
         _section(
             "What each parameter does",

@@ -24,6 +24,7 @@ svg.jr .line{fill:none;stroke-width:1.6;stroke-linejoin:round}svg.jr .thin{strok
 svg.jr .bold{stroke-width:2.4}svg.jr .dash{stroke-dasharray:4 3}
 svg.jr .dot{stroke:var(--page,#fff);stroke-width:.8}svg.jr .faint{opacity:.55}
 svg.jr .band{opacity:.18}svg.jr .cell{opacity:.6;shape-rendering:crispEdges}
+svg.jr text.on{fill:var(--page,#fff);font-size:10px}svg.jr text.bad{fill:var(--bad,#c0322b)}
 svg.jr text.halo{paint-order:stroke;stroke:var(--page,#fff);stroke-width:3px}
 """
     + "".join(
@@ -253,6 +254,8 @@ class Plot:
                 )
             axes.append(_text(at, bottom + 14, label, "dim c"))
         for place, label in self.y.ticks(5):
+            if not label:
+                continue
             at = bottom - place * (bottom - self.top)
             axes.append(
                 f'<line class="grid" y1="{at:.1f}" y2="{at:.1f}" x1="{self.left}" x2="{right}"/>'

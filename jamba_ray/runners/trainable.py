@@ -75,6 +75,7 @@ class RunnerTrainable(tune.Trainable):
         An error here goes to the study and to a log: Tune would only say that the process ended.
         """
         self._server = server_of(settings.server)
+        self._name = f"{os.uname().nodename} {os.getpid()}"
         try:
             self._begin(config, settings, data)
         except JambaError:
@@ -118,9 +119,7 @@ class RunnerTrainable(tune.Trainable):
             rows=settings.rows and not apart,
             hang_timeout_s=settings.hang_timeout_s,
             patience_s=settings.patience_s,
-            waiting=partial(
-                aside(self._server.waiting).remote, f"runner {os.uname().nodename} {os.getpid()}"
-            ),
+            waiting=partial(aside(self._server.waiting).remote, f"runner {self._name}"),
             note=self._server.note.remote,
             tell_log=self._server.log.remote if apart else None,
             # Needs no answer: calls arrive in order, so it comes before the next report.
@@ -226,6 +225,7 @@ class RunnerTrainable(tune.Trainable):
                 seconds=r.seconds,
                 goodput_s=r.goodput_s,
                 row=self._row(r),
+                runner=self._name,
             )
             for r in reports
         ]

@@ -16,9 +16,9 @@ from jamba_ray.config.direction import Direction
 from jamba_ray.errors import RunExistsError, StorageError
 from jamba_ray.study import lease, old_study, recovery
 from jamba_ray.study.backend import JournalBackend
-from jamba_ray.study.records import TrialRecord
+from jamba_ray.study.records import Stay, TrialRecord
 from jamba_ray.study.recovery import STUDY_NAME
-from jamba_ray.study.trial_index import record
+from jamba_ray.study.trial_index import record, stays_of
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,9 @@ class StudyReading:
     """Trial number -> when it was begun, local time."""
     ended: Mapping[int, datetime]
     """Trial number -> when it ended; unfinished ones are missing."""
+    stays: Mapping[int, tuple[Stay, ...]]
+    """Trial number -> the runners that trained it; those of which no runner is known are missing.
+    """
     distributions: Mapping[str, BaseDistribution]
     """Parameter -> where its values come from, in the order of their first use."""
     direction: Direction
@@ -67,6 +70,7 @@ def read_study(path: Path) -> StudyReading:
         trials=tuple(record(trial) for trial in trials),
         begun={t.number: t.datetime_start for t in trials if t.datetime_start is not None},
         ended={t.number: t.datetime_complete for t in trials if t.datetime_complete is not None},
+        stays={t.number: stays for t in trials if (stays := stays_of(t))},
         distributions=distributions,
         direction="minimize" if study.direction.name == "MINIMIZE" else "maximize",
         identity=dict(attributes.get("identity", {})),

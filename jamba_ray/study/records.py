@@ -82,6 +82,21 @@ class ReportLine:
     goodput_s: float = 0.0
     row: Mapping[str, Any] | None = None
     """The report's local row, where its runner cannot write it into the run folder itself."""
+    runner: str = ""
+    """The process that trains it: host and process number; empty where that is not known."""
+
+
+@dataclass(frozen=True)
+class Stay:
+    """A trial's time on one runner."""
+
+    runner: str
+    begun: float
+    """Unix time at which the runner was given the trial."""
+    step: int
+    """Reports that the trial had where this runner went on."""
+    known: int
+    """Reports that the study had of it then: more than ``step`` if the trial went back."""
 
 
 @dataclass(frozen=True)

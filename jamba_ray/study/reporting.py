@@ -38,6 +38,7 @@ class Reporting:
         if live is None:
             # It ended because its runner counted as lost: who still trains it must stop.
             return "stop"
+        self._note_runner(live, report)
         live.heard = self._clock()
         if live.spoilt is not None:
             return "stop"
@@ -59,6 +60,15 @@ class Reporting:
         if limit is None or not live.ticket or self._clock() - live.heard < limit:
             return None
         return f"it reported nothing for `hang_timeout_s` ({limit:g} s) and was ended"
+
+    def _note_runner(self, live: Live, report: ReportLine) -> None:
+        """Notes at its first report who trains the trial, since when, and from where on."""
+        if not report.runner or (live.stays and live.stays[-1][0] == report.runner):
+            return
+        given = live.heard if math.isfinite(live.heard) else self._clock()
+        stay = [report.runner, given, report.step - 1, live.step]
+        self._storage.set_trial_user_attr(live.trial_id, "stays", [*live.stays, stay])
+        live.stays.append(stay)
 
     def _judge(self, live: Live, report: ReportLine) -> Decision:
         """Returns the pruner's decision; a step judged before a crash is not judged again.

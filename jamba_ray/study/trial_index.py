@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from jamba_ray.config.direction import Direction, badness, better
 from jamba_ray.config.space import Params
 from jamba_ray.study import end_rules
-from jamba_ray.study.records import ReportLine, RunningTrial, State, TrialRecord
+from jamba_ray.study.records import ReportLine, RunningTrial, State, Stay, TrialRecord
 
 _STATES: dict[TrialState, State] = {
     TrialState.COMPLETE: "complete",
@@ -51,6 +51,8 @@ class Live:
     """Why it must fail, such as a report that is not a number."""
     latest: ReportLine | None = None
     """Newest report in this session."""
+    stays: list[list[Any]] = field(default_factory=list)
+    """The fields of a ``Stay`` for each runner that reported of it, in their order."""
     goodput_before: float = 0.0
     """Goodput seconds of earlier sessions."""
 
@@ -208,7 +210,13 @@ def live_of(trial: FrozenTrial, trial_id: int) -> Live:
         pruned_at=trial.user_attrs.get("pruned_at"),
         stack=stack_of(trial),
         losses=int(trial.user_attrs.get("losses", 0)),
+        stays=[list(stay) for stay in trial.user_attrs.get("stays", [])],
     )
+
+
+def stays_of(trial: FrozenTrial) -> tuple[Stay, ...]:
+    """Which runners trained a trial, one after the other; empty where none reported of it."""
+    return tuple(Stay(*stay) for stay in trial.user_attrs.get("stays", []))
 
 
 def stack_of(trial: FrozenTrial) -> int:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,7 @@ def _train(study, rows, spec, stop, cause):
         metrics = {"train/loss": 1.0 / step, "val/average_precision": values[step - 1]}
         rows.write(spec.number, step, metrics, goodput_s=0.1 * step, **counts)
         line = ReportLine(spec.number, step, values[step - 1], goodput_s=0.1 * step, **counts)
+        line = replace(line, runner=f"host {1 + spec.number % 2}")
         if spec.number == 1 and step == 3:
             study.finish(TrialOutcome(spec.number, "failed", reason=cause))
             return
