@@ -183,7 +183,7 @@ def _has_netrc_login() -> bool:
 
 
 def _make_token(path: Path) -> str:
-    """Makes a token file that its owner alone can read; keeps one that nobody else could."""
+    """Makes a token file that only its owner can read, or keeps one that is like that."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     said = f"{path} holds a new token (0600): `ray up` copies it to every node."
     with contextlib.suppress(FileNotFoundError):

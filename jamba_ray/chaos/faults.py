@@ -28,7 +28,7 @@ class Fault:
     inject: Callable[[int, Path, random.Random], None]
     """Called with the driver's process number, the run folder and seeded randomness."""
     driver_survives: bool = False
-    """Whether the sweep must go on by itself, without ``resume=true``."""
+    """Whether the sweep must continue by itself, without ``resume=true``."""
     exit_codes: tuple[int, ...] = (-signal.SIGKILL,)
     """How the driver may end, where it does not survive."""
     hangs: bool = False

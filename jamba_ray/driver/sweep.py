@@ -122,7 +122,7 @@ def run_sweep(
             dataclasses.replace(
                 settings,
                 runners=plan.runners,
-                # What stands in for training need not know of stacks, unless it is asked to.
+                # A replacement of ``fit`` trains no stacks, unless the user set their size.
                 stack=1
                 if fit is not None and config.trials_per_runner == "auto"
                 else stack_size(config, space, plan.runners),

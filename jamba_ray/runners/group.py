@@ -156,7 +156,7 @@ class Group:
                 decisions = relay([Report(**line) for line in event["reports"]])
                 self._call(self._queue.answer, event["number"], list(decisions))
             elif event["kind"] == "ended":
-                # With rank 0 they are gone as well; that it died is told yet.
+                # If rank 0 died, they are gone too; the event of its death is still to come.
                 with contextlib.suppress(ray.exceptions.RayError):
                     outcomes: list[Outcome] = ray.get(event["outcomes"][0])
                     return outcomes

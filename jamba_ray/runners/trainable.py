@@ -41,7 +41,7 @@ class RunnerSettings:
     folder: RunFolder
     """The run; on other machines than the driver's its path is a scratch folder."""
     base: dict[str, Any]
-    """The base ``TrialConfig`` as JSON: families are registered before it is read."""
+    """The base ``TrialConfig`` as JSON: model families are registered before it is parsed."""
     threads: int
     device: str
     node_id: str = ""
@@ -157,8 +157,8 @@ class RunnerTrainable(tune.Trainable):
             # Ray would take a BaseException for the end of the process.
             raise RuntimeError(str(error)) from error
         except DetachedError as error:
-            # The sweep ends for all runners: what one cannot store is lost. Already told if it came
-            # from the study itself.
+            # The sweep ends for all runners: what one cannot store is lost. An error that came from
+            # the study itself is known there already.
             with contextlib.suppress(JambaError):
                 call(self._server.storage_lost, str(error))
             raise RuntimeError(str(error)) from error
@@ -175,7 +175,7 @@ class RunnerTrainable(tune.Trainable):
             return _jobs(specs)
 
         self._runner.train_stack(
-            # What was interrupted goes on first; its free slots are filled as they would have been.
+            # Interrupted trials continue first; free slots are then filled as without interruption.
             fill(new=first.step == 0),
             base,
             self._report,

@@ -49,7 +49,7 @@ def retry_store(
 
 
 def gave_up(error: StorageError, waited_s: float, attempts: int) -> StorageError:
-    """Returns the error of a store that was retried for so long, so often."""
+    """Returns the error of a store that was retried ``attempts`` times in ``waited_s`` seconds."""
     if attempts == 1:
         return error
     return StorageError(

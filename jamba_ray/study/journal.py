@@ -112,7 +112,7 @@ class StudyJournal:
         Raises:
             LeaseLostError: Another driver writes this study now; nothing was written.
             StorageError: The disk refused for ``patience_s``. What was committed before is intact;
-                the changes in memory are not: open the study anew.
+                the changes in memory are not: open the study again.
         """
         upto = self._backend.seal() if upto is None else upto
         with self._turn:

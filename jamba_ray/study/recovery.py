@@ -126,7 +126,7 @@ def content(path: Path) -> Merged:
 
 
 def copy_whole(path: Path) -> None:
-    """Writes the copy anew; raises OSError."""
+    """Writes the copy again as a whole; raises OSError."""
     write_whole(copy_of(path), _content(path))
 
 

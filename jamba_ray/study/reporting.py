@@ -55,7 +55,7 @@ class Reporting:
         return decision
 
     def hung(self, live: Live) -> str | None:
-        """Returns why a trial counts as hung; None: it reported in time, or nobody trains it."""
+        """Returns why a trial counts as hung; None: it reported in time, or has no runner."""
         limit = self._settings.hang_timeout_s
         if limit is None or not live.ticket or self._clock() - live.heard < limit:
             return None

@@ -4,7 +4,7 @@
 the trial, and collects and sorts those of all trials for each decision: at 10,000 trials that is
 most of what the study does. Here the values of each rung stay sorted, and a decision is a bisection
 (``tests/study/test_rungs.py`` holds the two to be equal). The attributes are Optuna's own, so that
-the study's file has all there is to know and any Optuna could go on with it.
+the study's file is complete and any version of Optuna can continue it.
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ class SweepStudy:
         self._suggestions.enqueue(params)
         self._journal.commit()
 
-    # -- told by the runners -------------------------------------------------------------------
+    # -- called by the runners -----------------------------------------------------------------
 
     def report(self, reports: Sequence[ReportLine]) -> list[Decision]:
         """Notes one report of each of some trials and returns a decision for each."""

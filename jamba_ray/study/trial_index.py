@@ -67,7 +67,7 @@ class TrialIndex:
     order: list[int] = field(default_factory=list)
     """Numbers of finished trials in the order in which they finished."""
     waiting: deque[int] = field(default_factory=deque)
-    """Live trials that nobody trains, the next one first."""
+    """Live trials that wait for a runner, the next one first."""
     stacks: Counter[int] = field(default_factory=Counter)
     """Trials by the first trial of the stack that they were begun in."""
     best: TrialRecord | None = None
