@@ -30,10 +30,6 @@ def run(config: DashboardConfig, console: Console) -> ExitCode:
     Raises:
         UnavailableError: W&B did not accept them.
         StorageError: There is no such run.
-
-    Raises:
-        UnavailableError: W&B did not take them.
-        StorageError: There is no such run.
     """
     found = Run(find_run(config.run, config.store))
     if found.study is None:

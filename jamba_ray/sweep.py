@@ -66,9 +66,6 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
 
     Raises:
         JambaError: Anything that the user can act on, with a sentence and an exit code.
-
-    Raises:
-        JambaError: With the sentence and exit code for whatever the user can act on.
     """
     space = parse_space(config)
     if not space.parameters:

@@ -65,11 +65,6 @@ def run(config: SyncConfig, console: Console) -> ExitCode:
         UnavailableError: W&B did not accept everything.
         InterruptedRunError: The time was up, or Ctrl-C came, before everything was sent.
         StorageError: There is no such run.
-
-    Raises:
-        UnavailableError: W&B did not take everything.
-        InterruptedRunError: The time was up, or Ctrl-C came, before everything was sent.
-        StorageError: There is no such run.
     """
     found = Run(find_run(config.run, config.store))
     section = validate(
@@ -79,7 +74,7 @@ def run(config: SyncConfig, console: Console) -> ExitCode:
     section = validate(TrackingSection, {**section.model_dump(mode="json"), **given})
     check_tracking(section)
     folder = found.folder.path
-    Cursor(folder).stand(1, None)  # an earlier attempt's problem is not this one's
+    Cursor(folder).stand(1, None)  # clear the problem of an earlier attempt
     before = Delivery.of(folder)
     log = found.folder.logs / "tracking.log"
     line = [*command(folder, section, (), online=True), "--once"]

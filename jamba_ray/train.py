@@ -60,9 +60,6 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
 
     Raises:
         JambaError: Anything that the user can act on, with a sentence and an exit code.
-
-    Raises:
-        JambaError: With the sentence and exit code for whatever the user can act on.
     """
     config = config.model_copy(update={"run": config.run or unused_name(config.store, "train")})
     folder = bucket_store.folder_of(config)

@@ -91,7 +91,7 @@ def cluster_usd_per_hour(
             unknown.append(machine)
             continue
         each = price.on_demand if price.spot is None or not _is_spot(node) else price.spot
-        # Ray completes a head's `max_workers` to 0: it is there all the same.
+        # Ray sets a head's `max_workers` to 0, although there is one head.
         total += each * max(1, int(kind.get("max_workers", 0)))
     if unknown:
         raise ConfigError(

@@ -66,7 +66,7 @@ class Link:
             if not is_silence(error):
                 raise error
             silent_since = self._clock() - failure.waited_s
-            # Nor by another thread, nor of a silence that ended there while this one asked.
+            # Logged once for all threads, and not if another thread got an answer meanwhile.
             if not self._told and asked_at >= self._answered_at:
                 self._told = True
                 self._say(self._silent(error))

@@ -20,7 +20,7 @@ _NAMES = (
     *(".pypirc", ".htpasswd", ".dockercfg", ".s3cfg", ".boto", "*kubeconfig*", "auth.json"),
     *("*credential*", "*secret*", "*password*", "*passwd*", "*service?account*.json"),
 )
-# `tokenizer.json` is none, `auth_token`, `tokens.txt` and `TOKEN-2` are.
+# Matches `auth_token`, `tokens.txt` and `TOKEN-2`, but not `tokenizer.json`.
 _TOKEN = re.compile(r"tokens?(?![a-z])")
 _SOURCE = (
     *(".py", ".pyi", ".md", ".rst", ".html", ".css", ".js", ".ts", ".go", ".rs", ".c", ".h"),
@@ -29,8 +29,8 @@ _SOURCE = (
 """Programs and texts often have a secret's name without being one: only their content counts."""
 
 _MAX_BYTES = 1_000_000
-# Each begins with its literal, which is what makes the search fast; what may not stand before it
-# comes after.
+# Each pattern begins with its literal, which makes the search fast; what must not precede it is
+# checked after it.
 _CONTENT = {
     "-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----": "a private key",
     "AKIA(?<![A-Za-z0-9]AKIA)[0-9A-Z]{16}(?![0-9A-Za-z])": "an AWS access key",
@@ -66,8 +66,6 @@ def looks_secret(path: Path, shown: str) -> str | None:
     """Returns why a file looks like a secret, or None; ``shown`` is its path in the upload.
 
     A link is also judged by its target, because the target's content is uploaded.
-
-    A link is judged by what it points to as well: its content is what travels.
     """
     names = [PurePosixPath(shown)]
     if (real := path.resolve()) != path.absolute():

@@ -43,9 +43,6 @@ def require_surroundings(address: str | None = None) -> None:
 
     Raises:
         UnavailableError: With the cause and the way out.
-
-    Raises:
-        UnavailableError: With the cause and the way out.
     """
     if mistake := surroundings_mistake(address):
         raise UnavailableError(mistake)

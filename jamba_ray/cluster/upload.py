@@ -83,7 +83,7 @@ def preview(folder: Path, allow: Sequence[str] = (), outputs: Sequence[str] = ()
     allowed = [f"!{_exactly(name)}" for name in allow]
     inside = [os.path.relpath(folder / path, folder) for path in outputs if "://" not in path]
     left = [_exactly(path) for path in inside if path != "." and not path.startswith("..")]
-    # In this order: nothing that is allowed brings `.git` back.
+    # In this order, so that an allowed path never includes `.git` again.
     excludes = (*secret_files.EXCLUDED, *allowed, *EXCLUDES, *left)
     files = _walk(folder, excludes)
     others = _walk(folder, (*EXCLUDES, *left))

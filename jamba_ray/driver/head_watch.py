@@ -2,9 +2,6 @@
 
 Ray itself waits a minute for a new head, and ends the process without an orderly stop if none
 comes. On one machine none ever comes, so the sweep is stopped here, at once and in order.
-
-Ray waits a minute for a head that went away, and ends the process in the middle of it when none
-came. On one machine none ever comes, so the sweep is ended here, at once and in order.
 """
 
 from __future__ import annotations
@@ -26,8 +23,6 @@ class HeadWatch:
     """Checks whether ``processes`` live, while entered, and calls ``interrupt`` if one has ended.
 
     ``interrupt`` is called with what happened, as the beginning of a sentence.
-
-    ``interrupt`` is given what happened, as a sentence's beginning.
     """
 
     def __init__(

@@ -1,8 +1,6 @@
 """Starts Ray on this machine for one sweep: on the loopback interface and with a long timeout.
 
 Where Ray has no option for this, its own methods are replaced, here and nowhere else.
-
-What no option of Ray offers is done by replacing methods of its own, here and nowhere else.
 """
 
 from __future__ import annotations
@@ -33,9 +31,6 @@ def start(machine: Machine, sockets: Path, verbose: bool, ahead: Sequence[str]) 
 
     Raises:
         UnavailableError: A process of Ray ended while it was started.
-
-    Raises:
-        UnavailableError: A process of Ray's ended while it was started.
     """
     import ray
 

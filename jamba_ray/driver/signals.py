@@ -143,7 +143,7 @@ class Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._note(signal.Signals(number).name)
-        # Once: what unwinds the run must not be interrupted by the same request again.
+        # Only once: the same request must not interrupt the code that unwinds the run.
         if not self._deferred and not self._raised:
             self._raised = True
             raise Signalled(self.name)

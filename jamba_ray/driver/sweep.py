@@ -238,7 +238,7 @@ class _Running:
 
         seen = call(self._server.open)
         if self._opened.identity and self._config.tracking.name != "none":
-            # A row that was lost with its machine is made again from what the study has of it.
+            # A row that was lost with its machine is written again from the study's values.
             for trial in call(self._server.records):
                 key = f"val/{self._config.objective}"
                 fill_rows(self._folder.path, trial.number, trial.curve, key)
@@ -246,7 +246,7 @@ class _Running:
         server, nodes, stopping = self._server, NodeWatch(), self._stopping
 
         def heed() -> None:
-            # Ray loses a signal's exception while it waits, as for a study whose disk refuses.
+            # Ray may lose a signal's exception while it waits, such as for a disk that refuses.
             if stopping():
                 raise Signalled
 
@@ -299,7 +299,7 @@ class _Running:
                 raise Signalled
             return self._result(monitor, searcher, begun)
         except BaseException:
-            # What was acknowledged is committed; this only folds the log into the one file.
+            # Everything acknowledged is committed already; this only closes the files.
             if self._head.lost is None:
                 with_deadline = threading.Thread(target=_close_quietly, args=(self._server,))
                 with_deadline.start()

@@ -12,8 +12,8 @@ import os
 from jamba_ray.driver.preload import PRELOAD
 
 if os.environ.get(PRELOAD) != "0":
-    # Where workers are warm there is a runner for each CPU. Libraries read this once, when they are
-    # loaded, and Ray sets it later, when a runner begins.
+    # Workers preload only if each CPU has a runner, so one thread each. Libraries read this once,
+    # when they are loaded, and Ray sets it later, when a runner begins.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with contextlib.suppress(Exception):
         importlib.import_module("jamba_ray.runners.trainable")

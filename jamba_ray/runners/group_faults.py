@@ -63,9 +63,6 @@ class Faults:
 
         Raises:
             TrialError: The trial's own code failed or hung, and would do so again.
-
-        Raises:
-            TrialError: The trial's own code failed or hung. Trying again would do it again.
         """
         if self._fault is not None:
             cause = RankError(f"rank {self._fault['rank']}:\n{self._fault['traceback']}")

@@ -100,9 +100,6 @@ class BucketReplica:
 
         Raises:
             StorageError: The store refuses; the next call tries again.
-
-        Raises:
-            StorageError: The store does not take it; the next call tries again.
         """
         if not self._folder.study.exists():
             return
@@ -140,7 +137,7 @@ class BucketReplica:
         self._rows.push_all()
         manifest = self._folder.best / MANIFEST
         if manifest.is_file():
-            # Between the two there is no `best/`, rather than a mixture of old and new.
+            # The manifest is deleted first and written last: no reader sees a mixture of files.
             self._remote.delete(f"best/{MANIFEST}")
             for file in sorted(self._folder.best.iterdir()):
                 if file.name != MANIFEST:

@@ -38,9 +38,6 @@ class BucketRows:
 
         Raises:
             StorageError: The store refuses; the next call tries again.
-
-        Raises:
-            StorageError: The store does not take it; the next call tries again.
         """
         if self._part == 0:
             # The local rows hold what an earlier session left in parts: it was fetched.
@@ -63,9 +60,6 @@ class BucketRows:
 
         Raises:
             StorageError: The store refuses.
-
-        Raises:
-            StorageError: The store does not take it.
         """
         packed, taken = io.BytesIO(), dict[Path, int]()
         with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=6) as rows:

@@ -39,9 +39,6 @@ class JournalParts:
 
         Raises:
             StorageError: The store refuses; the next call tries again.
-
-        Raises:
-            StorageError: The store does not take them; the next call tries again.
         """
         if not (data := self._appended()):
             return

@@ -17,9 +17,9 @@ _TOP = (
     r"tracking\.json|dashboard\.json|rows\.jsonl\.gz"
 )
 _FILES = re.compile(
-    # With what a killed process leaves of a file that it was writing.
+    # Also temporary files that a killed process leaves.
     rf"{_TOP}|\.({_TOP})\.[a-z0-9_]{{8}}"
-    # With the copy, the lease, and what was damaged, replaced or of an earlier version.
+    # Also the copy, the lease, and damaged, replaced or earlier versions' files.
     rf"|\.?study\.{_ANY}|{_PART}"
     rf"|rows/trial-\d{{4,}}\.jsonl|rows/part-\d+\.jsonl\.gz|logs/{_ANY}\.log|(wandb|tensorboard)/.+"
     r"|best/([a-z0-9_]+\.json|(model|current)\.txt|model\.safetensors)"

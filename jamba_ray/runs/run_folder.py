@@ -82,9 +82,6 @@ class RunFolder:
 
         Raises:
             StorageError: It cannot be read, or is not YAML.
-
-        Raises:
-            StorageError: It cannot be read, or is no YAML.
         """
         try:
             tree = read_yaml(self.config)
@@ -159,7 +156,7 @@ class RunFolder:
         return self.path / LOGS
 
     def exists(self) -> bool:
-        """Says whether there is anything at the folder's path."""
+        """Says whether there is a file or a folder with content at the path."""
         return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
 
     def refuse_if_used(self, *, resume: bool = False, overwrite: bool = False) -> None:
@@ -251,10 +248,6 @@ def write_json(path: Path, value: Any) -> None:
     Raises:
         ValueError: ``value`` holds NaN, an infinity or something that JSON has not.
         StorageError: The file cannot be written.
-
-    Raises:
-        ValueError: ``value`` holds NaN, an infinity or something that is no JSON.
-        StorageError: The disk does not take it.
     """
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     write_bytes(path, text.encode())
@@ -336,7 +329,7 @@ def sync_folder(folder: Path) -> None:
 def _take(folder: Path) -> bool:
     """Creates a run's folder; False where another run has it.
 
-    True where the store cannot be written: the error comes when it is.
+    True also where it cannot be created: writing the run then raises the error.
     """
     try:
         folder.mkdir(parents=True)

@@ -75,9 +75,6 @@ def accepted_changes(
 
     Raises:
         ConfigError: The settings do not allow some; it has a sentence for each difference.
-
-    Raises:
-        ConfigError: They do not; a sentence for each difference.
     """
     allowed = {
         "allow_config_change": settings.allow_config_change,

@@ -3,10 +3,6 @@
 ``study.journal`` holds Optuna's own operations, one JSON object a line: plain Optuna
 (``JournalFileBackend``) and ``optuna-dashboard`` read it. ``study.copy.journal`` beside it is a
 second copy of the same file, from which a damaged one is repaired.
-
-``study.journal`` holds Optuna's own operations, one JSON object a line: plain Optuna
-(``JournalFileBackend``) and ``optuna-dashboard`` read it. ``study.copy.journal`` beside it is the
-same file once more, for the day on which one of them is damaged.
 """
 
 from __future__ import annotations
@@ -170,7 +166,7 @@ class StudyJournal:
                     os.ftruncate(main, self._end.size)
                 raise
             for copy in copies:
-                # The journal is the truth: a disk that refuses costs only the chance to repair it.
+                # A copy that cannot be written only loses the chance to repair the journal.
                 with contextlib.suppress(OSError):
                     _write_at(copy, data, self._end.size)
                     self._sync_now_and_then(copy)

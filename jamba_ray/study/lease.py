@@ -91,10 +91,6 @@ def held(path: Path, epoch: int, writer: str) -> Iterator[None]:
     Raises:
         LeaseLostError: Another process became the writer before.
         OSError: The lease cannot be read.
-
-    Raises:
-        LeaseLostError: Somebody did before.
-        OSError: The lease cannot be read.
     """
     with _locked(path) as file:
         found = _read(file)
@@ -154,9 +150,6 @@ class Lease:
     A driver that is paused or cut off renews nothing, so another one may take over. From then on
     every commit of the first driver's server is refused, because a commit checks the epoch while it
     writes.
-
-    A driver that is paused or cut off renews nothing, another may take over, and every commit of
-    this one's server is refused from then on, because it checks the epoch while it writes.
     """
 
     def __init__(self, path: Path, epoch: int) -> None:

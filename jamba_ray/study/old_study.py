@@ -35,10 +35,6 @@ def copy_into(storage: BaseStorage, old: Path, path: Path) -> str:
     Raises:
         RunExistsError: A driver of the older version writes it.
         StorageError: Both it and its copy are damaged.
-
-    Raises:
-        RunExistsError: A driver of the older version writes it.
-        StorageError: Neither it nor its copy is as it was written.
     """
     found, wrong = None, []
     for file in (old, old.with_name("study.copy.db")):

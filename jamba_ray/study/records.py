@@ -88,15 +88,15 @@ class ReportLine:
 
 @dataclass(frozen=True)
 class Stay:
-    """A trial's time on one runner."""
+    """Holds one runner's time on a trial."""
 
     runner: str
     begun: float
     """Unix time at which the runner was given the trial."""
     step: int
-    """Reports that the trial had where this runner went on."""
+    """Reports that the trial had where this runner continued it."""
     known: int
-    """Reports that the study had of it then: more than ``step`` if the trial went back."""
+    """Reports that the study had of it then; more than ``step`` if an older checkpoint was used."""
 
 
 @dataclass(frozen=True)

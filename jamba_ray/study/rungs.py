@@ -49,8 +49,6 @@ class Rungs:
         """Returns whether a trial's newest report prunes it, and the rungs that it reached.
 
         It changes nothing: a rung counts once ``note`` is called, after the study has stored it.
-
-        Changes nothing: the rungs become true by ``note`` once the study holds them.
         """
         reached: dict[str, float] = {}
         step = trial.last_step

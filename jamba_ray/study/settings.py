@@ -18,7 +18,7 @@ from jamba_ray.config.space import Params, SearchSpace, values
 from jamba_ray.study.stacks import most_at_a_time
 
 if TYPE_CHECKING:
-    # The study's server has no rows, and reads pandas and scipy half a second for them.
+    # The study's server has no rows, and need not import pandas and scipy for half a second.
     from jamba_ray.data.prepared import PreparedData
 
 N_REPORTS = 16

@@ -90,9 +90,6 @@ class Suggestions:
 
         If ``shape`` is given, its structural parameters are fixed to it. ``joins`` says that the
         trial is to join a stack; enqueued parameters begin a stack of their own.
-
-        ``shape``: its structural parameters are these. ``joins``: it is to join a stack; what was
-        enqueued does not, it begins one.
         """
         queue = self._enqueued()
         if queue and (taken := self._n_taken) < len(queue):

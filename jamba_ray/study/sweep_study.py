@@ -136,11 +136,6 @@ class SweepStudy:
         new ones. New ones are not added while trials of other shapes wait, nor beyond this runner's
         share of the remaining trials, nor beyond what ``study.stacks`` allows. A trial whose runner
         was lost trains alone, so that it cannot end other trials too.
-
-        They are made up to ``size``, by trials of that shape which wait for a runner and then, if
-        ``new``, by new ones: not while trials of other shapes wait, not beyond this runner's share
-        of the trials that are left, and not beyond what ``study.stacks`` allows. A trial whose
-        runner was lost stays alone, so that it takes no other down with it.
         """
         specs = self._assignment.fill(ticket, size, new=new)
         self._journal.commit()
@@ -328,7 +323,7 @@ class SweepStudy:
         if live.spoilt is not None:
             state, reason = "failed", reason if finish.state == "failed" else live.spoilt
         elif state == "stopped":
-            # Stopped early it is still the model that its value says it is.
+            # A model that was stopped early still has the value that was measured.
             state, reason = (
                 "complete",
                 reason or self._ending.out_of_time() or "it was told to stop",

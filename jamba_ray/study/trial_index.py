@@ -106,7 +106,7 @@ class TrialIndex:
 
     def is_among_first_stacks(self, stack: int, n: int) -> bool:
         """Says whether fewer than ``n`` stacks were begun before this one."""
-        # Stacks were noted in the order in which they began: so are their names.
+        # Stacks were added in the order in which they began, and a dict keeps that order.
         return stack in itertools.islice(self.stacks, n)
 
     def holders(self, ticket: str) -> list[int]:
@@ -215,7 +215,7 @@ def live_of(trial: FrozenTrial, trial_id: int) -> Live:
 
 
 def stays_of(trial: FrozenTrial) -> tuple[Stay, ...]:
-    """Which runners trained a trial, one after the other; empty where none reported of it."""
+    """Returns the runners that trained a trial, in order; empty where none reported of it."""
     return tuple(Stay(*stay) for stay in trial.user_attrs.get("stays", []))
 
 
