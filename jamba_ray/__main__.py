@@ -1,6 +1,6 @@
 """Runs every command by its name: ``jamba-ray <command>`` or ``python -m jamba_ray <command>``.
 
-A command's module is imported when the command is asked for, so that this list costs nothing.
+What a command needs is imported when the command is asked for, so that this list costs nothing.
 """
 
 from __future__ import annotations
@@ -26,21 +26,26 @@ COMMANDS = {
     "submit": "run a sweep as a job of a Ray cluster",
     "doctor": "say whether a sweep would run here, or on a cluster",
     "chaos": "do faults to small sweeps and check that nothing is lost",
+    "completion": "complete commands, settings and values in bash, zsh or fish",
 }
 _EXAMPLES = """\
   jamba-ray sweep +sweep=rivals data=table data.path=flows.csv data.target=label run=x
   jamba-ray threshold runs/x max_fpr=0.01
   jamba-ray predict runs/x new.csv -o scored.csv"""
+_ELSEWHERE = {"chaos": "jamba_ray.chaos.__main__", "completion": "jamba_ray.cli.completion"}
+"""Commands without settings: their modules have a ``main`` of their own."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that the first word names and returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["help"]:  # `help sweep data` is `sweep --help data`
+        words = [*words[1:2], "--help", *words[2:]]
     name = words[0] if words else "--help"
-    if name == "--version":
+    if name in {"--version", "-V"}:
         print(f"jamba_ray {__version__}")
         return ExitCode.OK
-    if name in {"-h", "--help", "help"}:
+    if name in {"-h", "--help"}:
         print(_usage())
         return ExitCode.OK
     if name not in COMMANDS:
@@ -51,11 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(name: str) -> Callable[[Sequence[str]], int]:
-    module: Any = importlib.import_module(
-        "jamba_ray.chaos.__main__" if name == "chaos" else f"jamba_ray.{name}"
-    )
+    module: Any = importlib.import_module(_ELSEWHERE.get(name, "jamba_ray.cli.commands"))
     run: Callable[[Sequence[str]], int] = (
-        module.COMMAND.main if hasattr(module, "COMMAND") else module.main
+        module.main if name in _ELSEWHERE else module.COMMANDS[name].main
     )
     return run
 

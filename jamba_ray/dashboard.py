@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import sys
 
+from jamba_ray.cli.commands import DASHBOARD as COMMAND
+
+# Above the other imports, which take seconds: help and mistakes need none of them.
+if __name__ == "__main__":
+    sys.exit(COMMAND.main())
+
+
 from rich.console import Console
 
-from jamba_ray.cli.entry import Command
 from jamba_ray.config.command_line import command, override
 from jamba_ray.config.dashboard import DashboardConfig
 from jamba_ray.config.direction import least_first
@@ -16,12 +22,6 @@ from jamba_ray.reports.run import Run, find_run
 from jamba_ray.runs.run_folder import write_json
 from jamba_ray.tracking.follower import OutageError
 from jamba_ray.tracking.wandb_dashboard import Dashboard, as_json, publish
-
-ABOUT = "Make a W&B workspace and a W&B report about a sweep's best trials."
-EXAMPLES = """\
-  python -m jamba_ray.dashboard run=night-1
-  python -m jamba_ray.dashboard run=night-1 publish=true entity=blue-team
-"""
 
 
 def run(config: DashboardConfig, console: Console) -> ExitCode:
@@ -69,16 +69,3 @@ def run(config: DashboardConfig, console: Console) -> ExitCode:
             soft_wrap=True,
         )
     return ExitCode.OK
-
-
-COMMAND = Command(
-    name="dashboard",
-    about=ABOUT,
-    examples=EXAMPLES,
-    section=DashboardConfig,
-    primary="dashboard",
-    run=run,
-)
-
-if __name__ == "__main__":
-    sys.exit(COMMAND.main())

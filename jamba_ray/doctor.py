@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
+from jamba_ray.cli.commands import DOCTOR as COMMAND
+
+# Above the other imports, which take seconds: help and mistakes need none of them.
+if __name__ == "__main__":
+    sys.exit(COMMAND.main())
+
 import contextlib
 import json
 import netrc
@@ -9,7 +17,6 @@ import os
 import secrets
 import shlex
 import stat
-import sys
 import time
 import uuid
 from collections.abc import Sequence
@@ -17,10 +24,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jamba_ray.cli.composition import compose_section, split_flags
-from jamba_ray.cli.entry import guarded
-from jamba_ray.cli.help import print_help
-from jamba_ray.cli.split_settings import split_settings
 from jamba_ray.cluster import diagnosis, upload
 from jamba_ray.cluster.diagnosis import Line
 from jamba_ray.cluster.doctor_job import MARK
@@ -32,38 +35,20 @@ from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.submit import DoctorSection
 from jamba_ray.errors import ExitCode, JambaError, UnavailableError
 
-ABOUT = """\
-Check that a sweep would run: versions, GPUs, authentication, store, data, clocks, disk, W&B. Every
-line is ok, warn or fix; it exits 69 when a sweep would fail. What does not begin with `doctor.` are
-the settings of the sweep that is meant."""
-EXAMPLES = """\
-  python -m jamba_ray.doctor
-  python -m jamba_ray.doctor store=s3://bucket/sweeps doctor.address=http://127.0.0.1:8265 \\
-      doctor.nodes=3
-  python -m jamba_ray.doctor doctor.make_token=true
-"""
-INSECURE = "--insecure-local"
 _STYLES = {"ok": "green", "warn": "yellow", "fix": "bold red"}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command as ``python -m jamba_ray.doctor`` does and returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda out: _main(arguments, out))
+def run(
+    own: DoctorSection, config: SweepConfig, words: Sequence[str], out: Console, *, insecure: bool
+) -> int:
+    """Checks what the sweep ``config`` needs, a line each; or makes a token, where that is asked.
 
-
-def _main(arguments: list[str], out: Console) -> int:
-    insecure = INSECURE in arguments
-    flags, settings = split_flags([a for a in arguments if a != INSECURE])
-    if flags.help:
-        print_help(out, ABOUT, EXAMPLES, DoctorSection, prefix="doctor.")
-        out.print(f"  {INSECURE}    accept a cluster without a token at a loopback address")
-        return ExitCode.OK
-    own, overrides = split_settings(DoctorSection, "doctor", settings)
+    Raises:
+        JambaError: With the sentence and exit code for whatever the user can act on.
+    """
     if own.make_token:
         out.print(_make_token(token_path()), highlight=False, markup=False, soft_wrap=True)
         return ExitCode.OK
-    config = compose_section(SweepConfig, "config", overrides)
     if own.address is None:
         lines = _local_lines(config, own)
     else:
@@ -204,7 +189,3 @@ def _make_token(path: Path) -> str:
         file.write(secrets.token_hex(32))
     os.replace(new, path)
     return said
-
-
-if __name__ == "__main__":
-    sys.exit(main())

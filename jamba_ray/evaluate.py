@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import sys
+
+from jamba_ray.cli.commands import EVALUATE as COMMAND
+
+# Above the other imports, which take seconds: help and mistakes need none of them.
+if __name__ == "__main__":
+    sys.exit(COMMAND.main())
+
+import io
 import time
 from functools import partial
 from pathlib import Path
@@ -17,7 +24,6 @@ from rich.console import Console
 import jamba_ray
 from jamba_ray.cli import summary
 from jamba_ray.cli.composition import to_yaml
-from jamba_ray.cli.entry import Command
 from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.config.data import SyntheticSection, TableSection
 from jamba_ray.config.run import EvaluateConfig
@@ -30,12 +36,6 @@ from jamba_ray.runs.probe import probe
 from jamba_ray.runs.run_folder import RunFolder, unused_name, write_bytes, write_json
 from jamba_ray.runs.run_log import say
 from jamba_ray.study.lease import check_free
-
-ABOUT = "Judge a checkpoint on labelled rows, and write a score for each row."
-EXAMPLES = """\
-  python -m jamba_ray.evaluate checkpoint=runs/night-1 data.path=march.parquet
-  python -m jamba_ray.evaluate checkpoint=runs/night-1/best data=nsl_kdd
-"""
 
 
 def run(config: EvaluateConfig, console: Console) -> ExitCode:
@@ -126,16 +126,3 @@ def _summary(
     }
     plain: dict[str, Any] = summary.finite(report)
     return plain
-
-
-COMMAND = Command(
-    name="evaluate",
-    about=ABOUT,
-    examples=EXAMPLES,
-    section=EvaluateConfig,
-    primary="evaluate",
-    run=run,
-)
-
-if __name__ == "__main__":
-    sys.exit(COMMAND.main())

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import sys
+
+from jamba_ray.cli.commands import PREDICT as COMMAND
+
+# Above the other imports, which take seconds: help and mistakes need none of them.
+if __name__ == "__main__":
+    sys.exit(COMMAND.main())
+
 import time
 from functools import partial
 
 from rich.console import Console
 
 import jamba_ray
-from jamba_ray.cli.entry import Command
 from jamba_ray.config.predict import PredictConfig
 from jamba_ray.errors import ExitCode
 from jamba_ray.inference import predict_file
 from jamba_ray.inference.predict_file import STANDARD
 from jamba_ray.runs.run_log import say
-
-ABOUT = "Score unlabelled rows: write them with score, alert and threshold."
-EXAMPLES = """\
-  python -m jamba_ray.predict runs/night-1 new.csv -o scored.csv
-  python -m jamba_ray.predict run=runs/night-1 data.path=march/ output=scored.parquet threshold=soc
-  zcat flows.csv.gz | python -m jamba_ray.predict runs/night-1 - -o - > scored.csv
-"""
 
 
 def run(config: PredictConfig, console: Console) -> ExitCode:
@@ -47,18 +46,3 @@ def run(config: PredictConfig, console: Console) -> ExitCode:
         f"{'standard output' if scored.output == STANDARD else scored.output}.",
     )
     return ExitCode.OK
-
-
-COMMAND = Command(
-    name="predict",
-    about=ABOUT,
-    examples=EXAMPLES,
-    section=PredictConfig,
-    primary="predict",
-    run=run,
-    positional=("run", "data.path"),
-    short={"-o": "output"},
-)
-
-if __name__ == "__main__":
-    sys.exit(COMMAND.main())

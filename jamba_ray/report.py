@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
+
+from jamba_ray.cli.commands import REPORT as COMMAND
+
+# Above the other imports, which take seconds: help and mistakes need none of them.
+if __name__ == "__main__":
+    sys.exit(COMMAND.main())
+
+import contextlib
 from pathlib import Path
 
 from rich.console import Console
 
-from jamba_ray.cli.entry import Command
 from jamba_ray.config.report import ReportConfig
 from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.errors import ConfigError, ExitCode
@@ -18,15 +24,6 @@ from jamba_ray.reports.files import write_comparison, write_report
 from jamba_ray.reports.page import get_ranked
 from jamba_ray.runs.bucket_replica import BucketReplica
 from jamba_ray.runs.run_folder import SCRATCH, RunFolder, write_bytes
-
-ABOUT = "Write the report of a run, or compare runs: one HTML file each, readable anywhere."
-EXAMPLES = """\
-  python -m jamba_ray.report run=night-1
-  python -m jamba_ray.report run=/mnt/runs/night-1
-  python -m jamba_ray.report run=s3://bucket/sweeps/night-1
-  python -m jamba_ray.report runs=[night-1,night-2]
-  python -m jamba_ray.report top_n=5 metric=roc_auc
-"""
 
 
 def run(config: ReportConfig, console: Console) -> ExitCode:
@@ -78,11 +75,3 @@ def _kept(path: Path, place: StoreUri, endpoint: str | None) -> Path:
 def _say(console: Console, sentence: str, path: Path) -> None:
     console.print(sentence, markup=False, highlight=False, soft_wrap=True)
     console.print(f"The report is {path}", markup=False, highlight=False, soft_wrap=True)
-
-
-COMMAND = Command(
-    name="report", about=ABOUT, examples=EXAMPLES, section=ReportConfig, primary="report", run=run
-)
-
-if __name__ == "__main__":
-    sys.exit(COMMAND.main())

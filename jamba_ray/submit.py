@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
+from jamba_ray.cli.commands import SUBMIT as COMMAND
+
+# Above the other imports, which take seconds: help and mistakes need none of them.
+if __name__ == "__main__":
+    sys.exit(COMMAND.main())
+
 import hashlib
 import shlex
 import subprocess
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -13,10 +20,6 @@ from pathlib import Path
 from rich.console import Console
 
 from jamba_ray.cli import gate
-from jamba_ray.cli.composition import compose_section, split_flags
-from jamba_ray.cli.entry import guarded
-from jamba_ray.cli.help import print_help
-from jamba_ray.cli.split_settings import split_settings
 from jamba_ray.cluster import job_result, upload
 from jamba_ray.cluster.job_client import Jobs, require_access
 from jamba_ray.cluster.retry import Link
@@ -27,34 +30,15 @@ from jamba_ray.config.submit import SubmitSection
 from jamba_ray.errors import ConfigError, ExitCode
 from jamba_ray.runs.run_log import say
 
-ABOUT = """\
-Run a sweep as a job of a Ray cluster and wait for it: its log is shown, its result copied back, its
-exit code is this command's. Submitted again (a retried CI job) it follows the sweep there is.
-SIGTERM and Ctrl-C stop the sweep with its state saved; the same command continues it."""
-EXAMPLES = """\
-  python -m jamba_ray.submit +sweep=attention_heads
-  python -m jamba_ray.submit +sweep=rivals n_trials=64 store=s3://bucket/sweeps
-  python -m jamba_ray.submit +sweep=rivals submit.champion=champion.json submit.margin=0.005
-  python -m jamba_ray.submit +sweep=rivals submit.dry_run=true
-"""
-INSECURE = "--insecure-local"
 
+def run(
+    own: SubmitSection, config: SweepConfig, words: Sequence[str], out: Console, *, insecure: bool
+) -> int:
+    """Submits the sweep ``config``, which ``words`` compose, and waits for it.
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command as ``python -m jamba_ray.submit`` does and returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda out: _main(arguments, out))
-
-
-def _main(arguments: list[str], out: Console) -> int:
-    insecure = INSECURE in arguments
-    flags, settings = split_flags([a for a in arguments if a != INSECURE])
-    if flags.help:
-        print_help(out, ABOUT, EXAMPLES, SubmitSection, prefix="submit.")
-        out.print(f"  {INSECURE}    accept a cluster without a token at a loopback address")
-        return ExitCode.OK
-    own, overrides = split_settings(SubmitSection, "submit", settings)
-    config = compose_section(SweepConfig, "config", overrides)
+    Raises:
+        JambaError: With the sentence and exit code for whatever the user can act on.
+    """
     _refuse_ours(config)
     champion = None if own.champion is None else gate.read_champion(own.champion)
     package = upload.preview(Path.cwd(), own.allow, (config.store, own.results))
@@ -63,8 +47,8 @@ def _main(arguments: list[str], out: Console) -> int:
     upload.refuse_secrets(package, own.allow)
     upload.refuse_too_large(package, own.max_upload_mb)
     key = own.key or sweep_key(config, package)
-    run = config.run or key
-    command = [own.python, "-m", "jamba_ray.cli.job", *overrides, f"run={run}", "resume=true"]
+    name = config.run or key
+    command = [own.python, "-m", "jamba_ray.cli.job", *words, f"run={name}", "resume=true"]
     if own.dry_run:
         out.print(
             f"job {key}: {shlex.join(command)}", highlight=False, markup=False, soft_wrap=True
@@ -125,7 +109,3 @@ def _git(folder: Path, *arguments: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
+from jamba_ray.cli.commands import SWEEP as COMMAND
+
+# Above the other imports, which take seconds: help and mistakes need none of them.
+if __name__ == "__main__":
+    sys.exit(COMMAND.main())
+
 import contextlib
 import shlex
-import sys
 import time
 from functools import partial
 from typing import Any
@@ -15,7 +22,7 @@ from jamba_ray.cli import summary
 from jamba_ray.cli.budget_forecast import BudgetForecast
 from jamba_ray.cli.composition import to_yaml
 from jamba_ray.cli.display import Display
-from jamba_ray.cli.entry import Command, show_error
+from jamba_ray.cli.entry import show_error
 from jamba_ray.cli.importance import importance
 from jamba_ray.cli.plan import print_plan
 from jamba_ray.cli.summary_text import print_summary
@@ -25,7 +32,7 @@ from jamba_ray.config.budget import limit_of
 from jamba_ray.config.command_line import command
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
-from jamba_ray.config.sweep_space import parse_space
+from jamba_ray.config.sweep_space import checked_space
 from jamba_ray.data import changed_files, prepare, source_files
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.driver import bucket_store, verdict
@@ -51,15 +58,6 @@ from jamba_ray.study.trials_table import write_trials
 from jamba_ray.tracking import follower_process
 from jamba_ray.tracking.follower_process import Following
 
-ABOUT = "Search the hyperparameters of the threat model, and judge the winner."
-EXAMPLES = """\
-  python -m jamba_ray.sweep +sweep=attention_heads
-  python -m jamba_ray.sweep +sweep=rivals data=table data.path=flows.parquet data.target=is_threat
-  python -m jamba_ray.sweep +sweep=learning_rate n_trials=64 budget.hours=0.5 run=night-1
-  python -m jamba_ray.sweep +sweep=learning_rate n_trials=64 run=night-1 resume=true
-  python -m jamba_ray.sweep 'search_space.model.n_heads={type: categorical, choices: [2, 4]}'
-"""
-
 
 def run(config: SweepConfig, console: Console) -> ExitCode:
     """Runs a sweep from its configuration to its summary.
@@ -67,11 +65,7 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
     Raises:
         JambaError: Anything that the user can act on, with a sentence and an exit code.
     """
-    space = parse_space(config)
-    if not space.parameters:
-        raise ConfigError(
-            ["`search_space` must have a parameter, but is empty. Add `+sweep=attention_heads`."]
-        )
+    space = checked_space(config)
     name = config.run or unused_name(config.store, config.sweep_name)
     config = config.model_copy(update={"run": name})
     folder = bucket_store.folder_of(config)
@@ -237,11 +231,3 @@ def _next_commands(folder: RunFolder, result: SweepResult) -> list[str]:
         evaluate_command(str(folder.path)),
         dashboard_command(folder),
     ]
-
-
-COMMAND = Command(
-    name="sweep", about=ABOUT, examples=EXAMPLES, section=SweepConfig, primary="config", run=run
-)
-
-if __name__ == "__main__":
-    sys.exit(COMMAND.main())

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+
+from jamba_ray.cli.commands import SYNC as COMMAND
+
+# Above the other imports, which take seconds: help and mistakes need none of them.
+if __name__ == "__main__":
+    sys.exit(COMMAND.main())
+
 import contextlib
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from jamba_ray.cli.entry import Command
 from jamba_ray.config.mistakes import validate
 from jamba_ray.config.sync import SyncConfig
 from jamba_ray.config.tracking import TrackingSection
@@ -23,14 +29,6 @@ from jamba_ray.runs.run_folder import open_log
 from jamba_ray.tracking.cursor import Cursor
 from jamba_ray.tracking.follower_process import check_tracking, command
 from jamba_ray.tracking.run_reader import tracked_runs
-
-ABOUT = (
-    "Send a run to Weights & Biases: each trial, curve and artifact once, however often you ask."
-)
-EXAMPLES = """\
-  python -m jamba_ray.sync run=night-1
-  python -m jamba_ray.sync run=/mnt/runs/night-1 project=threats entity=blue-team
-"""
 
 
 @dataclass(frozen=True)
@@ -130,11 +128,3 @@ def _send(line: Sequence[str], log: Path, timeout_s: float) -> tuple[str | None,
             os.killpg(process.pid, signal.SIGKILL)
         code = process.wait()
     return stopped, code
-
-
-COMMAND = Command(
-    name="sync", about=ABOUT, examples=EXAMPLES, section=SyncConfig, primary="sync", run=run
-)
-
-if __name__ == "__main__":
-    sys.exit(COMMAND.main())

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import sys
+
+from jamba_ray.cli.commands import THRESHOLD as COMMAND
+
+# Above the other imports, which take seconds: help and mistakes need none of them.
+if __name__ == "__main__":
+    sys.exit(COMMAND.main())
+
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +27,6 @@ from jamba_ray.checkpoints.thresholds import (
     read_thresholds,
     with_threshold,
 )
-from jamba_ray.cli.entry import Command
 from jamba_ray.config.command_line import command, override
 from jamba_ray.config.predict import DEFAULT, ThresholdConfig
 from jamba_ray.config.store_uri import StoreUri, parse_store
@@ -30,11 +36,6 @@ from jamba_ray.inference import find_checkpoint
 from jamba_ray.runs.run_folder import write_bytes
 from jamba_ray.runs.run_log import say
 
-ABOUT = "Choose a threshold on validation rows, show what it costs on test, save it with the model."
-EXAMPLES = """\
-  python -m jamba_ray.threshold runs/night-1 max_fpr=0.01
-  python -m jamba_ray.threshold runs/night-1 name=soc alerts_per_day=50 rows_per_day=2000000
-"""
 _SCORES = "scores.parquet"
 _MAX_SCORES_BYTES = 1 << 34
 
@@ -179,17 +180,3 @@ def _promise(config: ThresholdConfig, val: Mapping[str, Any]) -> str:
             "as among these; say otherwise with threat_ratio=."
         )
     return text
-
-
-COMMAND = Command(
-    name="threshold",
-    about=ABOUT,
-    examples=EXAMPLES,
-    section=ThresholdConfig,
-    primary="threshold",
-    run=run,
-    positional=("run",),
-)
-
-if __name__ == "__main__":
-    sys.exit(COMMAND.main())

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
+
+from jamba_ray.cli.commands import TRAIN as COMMAND
+
+# Above the other imports, which take seconds: help and mistakes need none of them.
+if __name__ == "__main__":
+    sys.exit(COMMAND.main())
+
+import contextlib
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -16,7 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from jamba_ray.checkpoints import Snapshot
 from jamba_ray.cli import summary
 from jamba_ray.cli.composition import to_yaml
-from jamba_ray.cli.entry import Command, show_error
+from jamba_ray.cli.entry import show_error
 from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.cluster.resources import count_gpus
 from jamba_ray.config.command_line import command
@@ -43,13 +50,6 @@ from jamba_ray.tracking import follower_process
 from jamba_ray.tracking.follower_process import Following
 from jamba_ray.training import Decision, Member, Outcome, Report, Reporter, fit
 from jamba_ray.training.device_rows import streaming
-
-ABOUT = "Train one configuration of the threat model, and judge it."
-EXAMPLES = """\
-  python -m jamba_ray.train
-  python -m jamba_ray.train data=nsl_kdd model.n_heads=8 training.epochs=3
-  python -m jamba_ray.train model=mlp training.learning_rate=1e-3 run=mlp-1
-"""
 
 _SAVE_WITHIN_S = 20.0
 """Seconds to stop: a signal is handled between two steps, and the state is then saved."""
@@ -255,11 +255,3 @@ class _Curve:
             if not self._console.is_terminal:
                 self._console.print(line, highlight=False, soft_wrap=True)
         return ["continue"] * len(reports)
-
-
-COMMAND = Command(
-    name="train", about=ABOUT, examples=EXAMPLES, section=TrainConfig, primary="config", run=run
-)
-
-if __name__ == "__main__":
-    sys.exit(COMMAND.main())

@@ -13,7 +13,9 @@ from unittest import mock
 import torch
 
 
-def run_here(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_here(
+    name: str, *arguments: str, cwd: Path, columns: int = 120
+) -> subprocess.CompletedProcess[str]:
     """Runs ``python -m jamba_ray.<name>`` by the entry that it has; for commands that start no
     Ray. Saves the 3 to 5 s of importing torch and Ray again."""
     threads = torch.get_num_threads()
@@ -21,7 +23,7 @@ def run_here(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProce
     out, err = io.StringIO(), io.StringIO()
     with (
         contextlib.chdir(cwd),
-        mock.patch.dict(os.environ, {"COLUMNS": "120"}),
+        mock.patch.dict(os.environ, {"COLUMNS": str(columns)}),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):

@@ -7,13 +7,15 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from jamba_ray.chaos.fault_runner import Round, run_round
-from jamba_ray.chaos.faults import FAULTS
 from jamba_ray.errors import ExitCode
+
+if TYPE_CHECKING:
+    from jamba_ray.chaos.fault_runner import Round
 
 _LEGEND = """\
 seconds: from the fault to the next acknowledged step, the slowest; after Ray: of them since Ray was
@@ -23,7 +25,7 @@ up again; redone: steps that were done twice, at most one checkpoint interval a 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a sweep with each chosen fault; returns 0 if every promise was kept, else 70."""
     options = argparse.ArgumentParser(
-        prog="python -m jamba_ray.chaos",
+        prog="jamba-ray chaos",
         description="Do seeded faults to small real sweeps and check that nothing was lost, run "
         "again or hidden. Takes about a minute a fault on 2 cores.",
     )
@@ -34,6 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--folder", type=Path, help="where the sweeps run; kept afterwards")
     options.add_argument("--list", action="store_true", help="name the faults and end")
     given = options.parse_args(argv)
+    # Here and not above: `--help` needs no torch.
+    from jamba_ray.chaos.fault_runner import run_round
+    from jamba_ray.chaos.faults import FAULTS
+
     words = [word.strip() for word in given.faults.split(",") if word.strip()]
     chosen = [f for f in FAULTS if not words or any(word in f.name for word in words)]
     console = Console()

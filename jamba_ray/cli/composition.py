@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,8 +20,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-import jamba_ray.models  # noqa: F401  (registers the model families)
 from jamba_ray.cli.interpolations import refuse_foreign
+from jamba_ray.cli.multirun import concrete
+from jamba_ray.cli.options import OptionFile, folder, load_families, option_files
 from jamba_ray.cli.overrides import parsed, read_text
 from jamba_ray.config.mistakes import validate
 from jamba_ray.config.names import nearest
@@ -33,92 +33,38 @@ from jamba_ray.errors import ConfigError
 
 S = TypeVar("S", bound=Section)
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+Options = Mapping[str, Mapping[str, OptionFile]]
+"""Group -> option -> file."""
+_OWN = "__own"
 _MAX_UNFOLDED = 100_000_000
 _FORBIDDEN_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 
 
-@dataclass(frozen=True)
-class Flags:
-    """What begins with a dash on the command line."""
-
-    help: bool = False
-    cfg_job: bool = False
-
-
-def folder(name: str) -> Path:
-    """The ``conf`` or ``sweeps`` folder: of the checkout if there is one, else the wheel's copy."""
-    checkout = _PACKAGE.parent / name
-    return (
-        checkout if (checkout / "..").joinpath("pyproject.toml").exists() else _PACKAGE / f"_{name}"
-    )
-
-
-def groups() -> dict[str, list[str]]:
-    """Config group -> its options: the folders of ``conf/``, and ``sweep``."""
-    found = {
-        path.name: sorted(f.stem for f in path.glob("*.yaml"))
-        for path in sorted(folder("conf").iterdir())
-        if path.is_dir()
-    }
-    return {**found, "sweep": sorted(sweep_files())}
-
-
-def sweep_files() -> dict[str, Path]:
-    """Sweep name -> file; those of ``./sweeps`` come before those that ship with jamba_ray."""
-    folders = (folder("sweeps"), Path.cwd() / "sweeps")
-    return {f.stem: f for place in folders for f in sorted(place.glob("*.yaml"))}
-
-
-def split_flags(argv: Sequence[str]) -> tuple[Flags, list[str]]:
-    """Separate flags from overrides.
-
-    Raises:
-        ConfigError: For a flag that is unknown or, as ``--multirun``, refused.
-    """
-    overrides = [arg for arg in argv if not arg.startswith("-")]
-    dashed = [arg for arg in argv if arg.startswith("-")]
-    mistakes = []
-    if "--cfg" in dashed:
-        if "job" in overrides:
-            overrides.remove("job")
-        else:
-            mistakes.append("`--cfg` must be followed by 'job'. Say `--cfg job`.")
-    for flag in dashed:
-        if flag in {"-m", "--multirun"}:
-            mistakes.append(
-                f"`{flag}` is refused: a sweep schedules its own trials. "
-                "Put the values into `search_space.<path>={type: categorical, choices: [...]}`."
-            )
-        elif flag not in {"-h", "--help", "--cfg", "--cfg=job"}:
-            mistakes.append(
-                f"`{flag}` is not a flag. Settings are written `name=value`; see `--help`."
-            )
-    if mistakes:
-        raise ConfigError(mistakes)
-    return Flags(
-        help=bool({"-h", "--help"} & set(dashed)),
-        cfg_job=bool({"--cfg", "--cfg=job"} & set(dashed)),
-    ), overrides
-
-
-def compose_section(section: type[S], primary: str, overrides: Sequence[str]) -> S:
-    """Compose ``conf/<primary>.yaml`` with the overrides and validate it as ``section``.
+def compose_section(
+    section: type[S], primary: str, overrides: Sequence[str], config_dir: Path | None = None
+) -> S:
+    """Composes ``conf/<primary>.yaml`` with the overrides and validates it as ``section``; options
+    come from ``config_dir`` too.
 
     Raises:
         ConfigError: With every mistake in it.
     """
-    return validate(section, compose_tree(section, primary, overrides))
+    tree = compose_tree(section, primary, overrides, config_dir)
+    load_families()
+    return validate(section, tree)
 
 
-def compose_tree(section: type[Section], primary: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """The composed configuration as plain values, missing ones (``???``) left out.
+def compose_tree(
+    section: type[Section], primary: str, overrides: Sequence[str], config_dir: Path | None = None
+) -> dict[str, Any]:
+    """Returns the composed configuration as plain values, missing ones (``???``) left out.
 
     Raises:
         ConfigError: For overrides that do not parse, unknown options, and what could run code.
     """
-    choices, settings = _parse(section, overrides)
-    _register_sweeps(choices)
+    known = option_files(config_dir)
+    choices, settings = _parse(section, overrides, known)
+    _offer(known, choices)
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(folder("conf").resolve()), version_base="1.3"):
@@ -148,11 +94,29 @@ def to_yaml(section: Section) -> str:
     return text
 
 
+def part_of(section: Section, path: str) -> str:
+    """Returns the part of a configuration at a dotted path, as YAML.
+
+    Raises:
+        ConfigError: There is no such part.
+    """
+    part: Any = section.model_dump(mode="json")
+    for name in path.split("."):
+        if not isinstance(part, Mapping) or name not in part:
+            known = list(part) if isinstance(part, Mapping) else []
+            hint = nearest(name, known) or "."
+            raise ConfigError(
+                [f"`--package` must name a part of the configuration, but {path!r} is none{hint}"]
+            )
+        part = part[name]
+    text: str = yaml.safe_dump(part, sort_keys=False, allow_unicode=True)
+    return text if isinstance(part, Mapping | list) else text.removesuffix("...\n")
+
+
 def _parse(
-    section: type[Section], overrides: Sequence[str]
+    section: type[Section], overrides: Sequence[str], known: Options
 ) -> tuple[list[Override], list[Override | tuple[TextSetting, Any]]]:
     """(choices of group options, settings); ``+`` and ``++`` before a setting are accepted."""
-    known = groups()
     choices: dict[str, Override] = {}  # the last of a group wins, as it does for settings
     settings: list[Override | tuple[TextSetting, Any]] = []
     mistakes: list[str] = []
@@ -174,7 +138,7 @@ def _parse(
         elif override.is_sweep_override():
             mistakes.append(
                 f"`{text}` is refused: it asks Hydra for several runs. "
-                f"Use `search_space.{key}={{type: categorical, choices: [...]}}`."
+                f"Give it to a sweep as {concrete(override)}."
             )
         elif key in known and override.type is not OverrideType.DEL:
             mistakes += _option_mistakes(key, override, known)
@@ -186,37 +150,60 @@ def _parse(
     return list(choices.values()), settings
 
 
-def _option_mistakes(group: str, override: Override, known: Mapping[str, list[str]]) -> list[str]:
+def _option_mistakes(group: str, override: Override, known: Options) -> list[str]:
     option = override.value()
     if option in known[group]:
         return []
-    hint = nearest(str(option), known[group]) or "."
-    return [f"`{group}={option}` must be one of {', '.join(known[group])}{hint}"]
+    names = sorted(known[group])
+    hint = nearest(str(option), names) or "."
+    return [f"`{group}={option}` must be one of {', '.join(names)}{hint}"]
 
 
-def _register_sweeps(choices: Sequence[Override]) -> None:
-    """Offer the asked-for ``sweeps/<name>.yaml`` as ``+sweep=<name>``.
-
-    Only the one asked for is read, so that a broken sweep file breaks no other sweep. ``sweep`` is
-    no folder of ``conf/`` because the user wants ``sweeps/`` at the top level.
+def _offer(known: Options, choices: Sequence[Override]) -> None:
+    """Offers to Hydra the files of users and ``sweeps/``, which are read here, in bounded time and
+    memory. One that is broken is a mistake only where it is chosen; others may name the rest in
+    their ``defaults``.
     """
-    for override in choices:
-        if override.key_or_group != "sweep":
-            continue
-        name = str(override.value())
-        try:
-            text = read_yaml_text(sweep_files()[name])
-            _refuse_unfolding(text)
-            node = OmegaConf.create(text)
-        except OSError as error:
-            raise ConfigError([f"`sweeps/{name}.yaml` cannot be read: {error.strerror}."]) from None
-        except (yaml.YAMLError, OmegaConfBaseException) as error:
-            why = " ".join(str(error).split()).rstrip(".")
-            raise ConfigError([f"`sweeps/{name}.yaml` is no valid YAML: {why}."]) from None
-        refuse_foreign(OmegaConf.to_container(node, resolve=False))  # Hydra resolves its defaults
-        ConfigStore.instance().store(name=name, node=node, group="sweep", package="_global_")
-        # `sweep=x` and `+sweep=x` mean the same to a user; Hydra wants the plus.
-        override.input_line = f"+sweep={name}"
+    chosen = {(one.key_or_group, str(one.value())): one for one in choices}
+    for group, files in known.items():
+        for name, file in files.items():
+            override = chosen.get((group, name))
+            if file.is_ours or (group == "sweep" and override is None):
+                continue
+            try:
+                node = _read(file.path)
+            except ConfigError:
+                if override is not None:
+                    raise
+                continue
+            # Under a name that no file of `conf/` has, which Hydra would prefer.
+            stored = f"{name}{_OWN}" if (folder("conf") / group / file.path.name).exists() else name
+            package = "_global_" if group == "sweep" else None
+            ConfigStore.instance().store(name=stored, node=node, group=group, package=package)
+            if override is not None:
+                # `sweep=x` and `+sweep=x` mean the same to a user; Hydra wants the plus.
+                plus = "+" if group == "sweep" else ""
+                override.input_line = f"{plus}{group}={stored}"
+
+
+def _read(path: Path) -> DictConfig:
+    """The settings of one file of a user or of ``sweeps/``."""
+    name = f"{path.parent.name}/{path.name}"
+    try:
+        text = read_yaml_text(path)
+        _refuse_unfolding(text)
+        node = OmegaConf.create(text)
+    except OSError as error:
+        raise ConfigError([f"`{name}` cannot be read: {error.strerror}."]) from None
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        why = " ".join(str(error).split()).rstrip(".")
+        raise ConfigError([f"`{name}` is no valid YAML: {why}."]) from None
+    plain = OmegaConf.to_container(node, resolve=False)
+    if not isinstance(node, DictConfig):
+        raise ConfigError([f"`{name}` must hold settings (`name: value`), but holds a list."])
+    refuse_foreign(plain)  # Hydra resolves its defaults
+    _refuse_instantiation(plain, "")
+    return node
 
 
 def _refuse_unfolding(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import importlib
 import os
 import sys
 import tempfile
@@ -16,19 +17,22 @@ from typing import Any, Generic, TypeVar
 
 from rich.console import Console
 
-from jamba_ray.cli.composition import compose_section, split_flags, to_yaml
+from jamba_ray.cli.flags import Flags, split_flags
 from jamba_ray.cli.help import print_help
 from jamba_ray.cli.positional import as_settings
-from jamba_ray.config.run import RenamedSettingWarning
+from jamba_ray.config.run import RenamedSettingWarning, SweepConfig
 from jamba_ray.config.section import Section
 from jamba_ray.errors import ConfigError, ExitCode, JambaError
 
 S = TypeVar("S", bound=Section)
+INSECURE = "--insecure-local"
+"""The flag of the commands that speak with a cluster."""
 
 
 @dataclass(frozen=True)
 class Command(Generic[S]):
-    """A command: what it is called, what configures it, and what it does."""
+    """What a command is called, what configures it, and what its help says. What it does is
+    ``run(config, console)`` of the module with its name, which is imported when all is checked."""
 
     name: str
     about: str
@@ -36,11 +40,14 @@ class Command(Generic[S]):
     section: type[S]
     primary: str
     """The file of ``conf/`` it starts from."""
-    run: Callable[[S, Console], ExitCode]
+    most: tuple[str, ...] = ()
+    """The settings that people change most, for the help; empty: all."""
     positional: tuple[str, ...] = ()
     """The settings that words without a name stand for, in their order."""
     short: Mapping[str, str] = field(default_factory=dict)
     """Flag -> the setting that the word after it stands for."""
+    check: Callable[[S], object] | None = None
+    """Finds the mistakes that no single section can know; raises ConfigError."""
 
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Run the command as ``python -m jamba_ray.<name>`` does; returns the exit code."""
@@ -50,18 +57,63 @@ class Command(Generic[S]):
         return guarded(lambda out: self._main(arguments, out))
 
     def _main(self, arguments: Sequence[str], out: Console) -> int:
+        flags, words = split_flags(arguments, others=self.short, command=self.name)
+        if flags.help is not None:
+            print_help(out, self, flags.help)
+            return ExitCode.OK
         if self.positional or self.short:
-            arguments = as_settings(arguments, self.positional, self.short)
-        flags, overrides = split_flags(arguments)
-        if flags.help:
-            print_help(out, self.about, self.examples, self.section)
-            return ExitCode.OK
+            words = as_settings(words, self.positional, self.short)
+        # Here and not above, because the help needs no Hydra.
+        from jamba_ray.cli.composition import compose_section
+
         with renamed_settings_shown():
-            config = compose_section(self.section, self.primary, overrides)
-        if flags.cfg_job:
-            out.print(to_yaml(config), highlight=False, markup=False, end="", soft_wrap=True)
+            config = compose_section(self.section, self.primary, words, flags.config_dir)
+        if self.check is not None:
+            self.check(config)
+        if flags.cfg:
+            print_config(out, config, flags)
             return ExitCode.OK
-        return self.run(config, out)
+        code: int = self.body().run(config, out)
+        return code
+
+    def body(self) -> Any:
+        """Imports the module that does what the command is for: torch, Ray and pandas with it."""
+        return importlib.import_module(f"jamba_ray.{self.name}")
+
+
+@dataclass(frozen=True)
+class ClusterCommand(Command[S]):
+    """A command about a sweep elsewhere: settings that begin with its name are its own, the others
+    are those of the sweep. Its module has ``run(own, config, words, console, insecure)``."""
+
+    def _main(self, arguments: Sequence[str], out: Console) -> int:
+        flags, words = split_flags(arguments, others=(INSECURE,), command=self.name)
+        insecure = INSECURE in words
+        words = [word for word in words if word != INSECURE]
+        if flags.help is not None:
+            print_help(out, self, flags.help, prefix=f"{self.name}.")
+            return ExitCode.OK
+        from jamba_ray.cli.composition import compose_section
+        from jamba_ray.cli.split_settings import split_settings
+
+        own, words = split_settings(self.section, self.name, words)
+        with renamed_settings_shown():
+            config = compose_section(SweepConfig, self.primary, words, flags.config_dir)
+        if flags.cfg:
+            print_config(out, config, flags)
+            return ExitCode.OK
+        if flags.config_dir is not None:
+            words = [*words, f"--config-dir={flags.config_dir}"]
+        code: int = self.body().run(own, config, words, out, insecure=insecure)
+        return code
+
+
+def print_config(console: Console, config: Section, flags: Flags) -> None:
+    """Prints the configuration as YAML, or the part that ``--package`` names."""
+    from jamba_ray.cli.composition import part_of, to_yaml
+
+    text = to_yaml(config) if flags.package is None else part_of(config, flags.package)
+    console.print(text, highlight=False, markup=False, end="", soft_wrap=True)
 
 
 @contextlib.contextmanager

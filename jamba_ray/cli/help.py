@@ -1,8 +1,14 @@
-"""``--help``: what a command does, and every setting with its default and meaning."""
+"""``--help``: what a command does and what people change most; every setting where it is asked for.
+
+It imports nothing that takes long: no Hydra, no torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -10,68 +16,171 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jamba_ray.cli.composition import groups
+from jamba_ray.cli.options import groups, load_families
 from jamba_ray.config.family import FAMILIES
+from jamba_ray.config.names import nearest
 from jamba_ray.config.predict import InputSection
 from jamba_ray.config.run import DATA_SECTIONS
 from jamba_ray.config.section import Section
-from jamba_ray.errors import ExitCode
+from jamba_ray.config.settings import GROUPS
+from jamba_ray.errors import ConfigError, ExitCode
+
+if typing.TYPE_CHECKING:
+    from jamba_ray.cli.entry import Command
 
 _OPEN_SECTIONS: dict[str, Mapping[str, type[Section]]] = {
     "model": FAMILIES,
     "data": DATA_SECTIONS,
 }
 """Settings whose ``name`` picks the section."""
+ALL = "all"
+TOPICS: dict[str, tuple[str, ...]] = {
+    "data": ("data",),
+    "model": ("model",),
+    "training": ("training", "precision", "compile", "seed", "objective"),
+    "search": (
+        "search_space",
+        "n_trials",
+        "objective",
+        "budget",
+        "sampler",
+        "pruner",
+        "max_concurrent",
+        "trials_per_runner",
+        "workers_per_trial",
+        "max_failed_trials",
+        "hang_timeout_s",
+        "keep_checkpoints",
+    ),
+}
+"""What ``--help <topic>`` shows: these settings and those below them."""
+Row = tuple[str, str, str]
 
 
-def print_help(
-    console: Console, about: str, examples: str, section: type[Section], prefix: str = ""
-) -> None:
-    """Print the help of a command whose settings are ``section``, each behind ``prefix``."""
-    console.print(f"{about}\n", highlight=False, markup=False)
+def print_help(console: Console, command: Command[Any], topic: str, prefix: str = "") -> None:
+    """Prints the help of a command whose settings stand behind ``prefix``: all of a topic, or the
+    two screens where the topic is empty.
+
+    Raises:
+        ConfigError: There is no such topic and no such setting.
+    """
+    load_families()
+    rows = list(settings(command.section, prefix))
+    if topic:
+        chosen = rows if topic == ALL else _of_topic(rows, topic)
+        if not chosen:
+            paths = [path for path, _, _ in rows if path]
+            known = [*topics(command), *(path.partition(".")[0] for path in paths), *paths]
+            hint = nearest(topic, known) or f". Say one of {', '.join(topics(command))}."
+            raise ConfigError([f"`--help {topic}` must name a topic or a setting{hint}"])
+        _print_settings(console, chosen)
+        return
+    console.print(f"{command.about}\n", highlight=False, markup=False)
     console.print("[bold]Examples[/]")
-    console.print(f"{examples.rstrip()}\n", highlight=False, markup=False)
-    console.print("[bold]Choices[/] (group=option)")
-    for group, options in groups().items():
-        if group == "sweep" and "search_space" not in section.model_fields:
-            continue
-        plus = "+" if group == "sweep" else ""
-        console.print(f"  {plus}{group}=", escape(" | ".join(options)), sep="", highlight=False)
-    console.print("\n[bold]Settings[/] (name=value)")
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2), expand=False)
-    rows = list(_settings(section, prefix))
-    # On a narrow terminal the meaning wraps; the name of a setting is never cut.
-    table.add_column(no_wrap=True, style="cyan", min_width=max(len(path) for path, _, _ in rows))
-    table.add_column(no_wrap=True, style="dim", max_width=12, overflow="ellipsis")
-    table.add_column(overflow="fold")
-    for path, default, meaning in rows:
-        table.add_row(escape(path), escape(default), escape(meaning))
-    console.print(table)
-    console.print("\n[bold]Flags[/]\n  --help, -h\n  --cfg job    print the configuration and stop")
+    console.print(f"{command.examples.rstrip()}\n", highlight=False, markup=False, soft_wrap=True)
+    if command.most:
+        console.print("[bold]Settings that people change most[/] (name=value)")
+        found = {row[0]: row for row in reversed(rows)}
+        most = [found[path] for path in command.most]
+        _print_settings(console, [(p, default, _first_sentence(text)) for p, default, text in most])
+        more = " | ".join(topics(command))
+        console.print(
+            f"  All others: jamba-ray {command.name} --help {more}\n"
+            "  A section or a setting does too: --help "
+            f"{'pruner' if 'pruner' in command.section.model_fields else command.most[0]}",
+            highlight=False,
+            markup=False,
+        )
+    else:
+        console.print("[bold]Settings[/] (name=value)")
+        _print_settings(console, rows)
+    _print_choices(console, command.section)
+    console.print("\n[bold]Flags[/]")
+    console.print(
+        "  --cfg job          print the configuration and stop (-p training: that part)\n"
+        "  --config-dir=DIR   take options from DIR/model, DIR/data, DIR/sweep too, as\n"
+        "                     from ./conf and ./sweeps",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    if prefix:
+        console.print(
+            "  --insecure-local   accept a cluster without a token at a loopback address",
+            highlight=False,
+        )
     codes = ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in ExitCode)
-    console.print(f"\n[bold]Exit codes[/]\n  {codes}", highlight=False)
+    console.print(f"\n[bold]Exit codes[/] {codes}", highlight=False)
 
 
-def _settings(section: type[Section], prefix: str) -> Iterator[tuple[str, str, str]]:
+def topics(command: Command[Any]) -> list[str]:
+    """Returns the topics that ``--help`` has for a command, ``all`` last."""
+    fields = command.section.model_fields
+    named = [name for name, paths in TOPICS.items() if paths[0] in fields]
+    return [*named, ALL]
+
+
+def groups_of(section: type[Section]) -> list[str]:
+    """Returns the groups that choose an option for a section, as a command line has them."""
+    fields = section.model_fields
+    named: list[str] = [
+        group
+        for group in GROUPS
+        if group in fields and fields[group].annotation is not InputSection
+    ]
+    return [*named, "+sweep"] if "search_space" in fields else named
+
+
+def settings(section: type[Section], prefix: str = "") -> Iterator[Row]:
+    """Yields (name, default, meaning) of every setting; an empty name before each section that a
+    ``name`` picks, whose first row is ``model=<name>``."""
     for name, field in section.model_fields.items():
         path = f"{prefix}{name}"
         if path in _OPEN_SECTIONS and field.annotation is not InputSection:
             for option, chosen in _OPEN_SECTIONS[path].items():
                 yield "", "", ""
                 yield f"{path}={option}", "", _first_line(chosen.__doc__)
-                yield from (
-                    row for row in _settings(chosen, f"{path}.") if row[0] != f"{path}.name"
-                )
+                yield from (row for row in settings(chosen, f"{path}.") if row[0] != f"{path}.name")
         elif isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            yield from _settings(field.annotation, f"{path}.")
+            yield from settings(field.annotation, f"{path}.")
         else:
-            yield path, _default(field), " ".join((field.description or "").split())
+            yield path, _default(field), _meaning(field)
+
+
+def _of_topic(rows: Iterable[Row], topic: str) -> list[Row]:
+    heads = TOPICS.get(topic, (topic.rstrip("."),))
+    found = [
+        row
+        for row in rows
+        if any(row[0] == head or row[0].startswith((f"{head}.", f"{head}=")) for head in heads)
+    ]
+    return found if len(found) != 1 or "=" not in found[0][0] else []
+
+
+def _print_settings(console: Console, rows: list[Row]) -> None:
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 2), expand=False)
+    # On a narrow terminal the meaning wraps; the name of a setting is never cut.
+    table.add_column(no_wrap=True, style="cyan", min_width=max(len(path) for path, _, _ in rows))
+    table.add_column(overflow="fold")
+    for path, default, meaning in rows:
+        shown = f" [dim]{escape(f'[{default}]')}[/]" if default not in ("", "null") else ""
+        table.add_row(escape(path), f"{escape(meaning)}{shown}")
+    console.print(table)
+
+
+def _print_choices(console: Console, section: type[Section]) -> None:
+    options = groups()
+    if names := groups_of(section):
+        console.print("\n[bold]Choices[/] (group=option)")
+    for name in names:
+        found = escape(" | ".join(options[name.removeprefix("+")]))
+        console.print(f"  {name}=", found, sep="", highlight=False)
 
 
 def _default(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True)
     if default is PydanticUndefined:
-        return "(required)"
+        return "required"
     if isinstance(default, tuple):
         default = list(default)
     return (
@@ -83,5 +192,17 @@ def _default(field: FieldInfo) -> str:
     )
 
 
+def _meaning(field: FieldInfo) -> str:
+    text = " ".join((field.description or "").split()).replace("``", "`")
+    return re.sub(r"\bNone\b", "null", text)
+
+
 def _first_line(doc: str | None) -> str:
     return (doc or "").strip().partition("\n")[0]
+
+
+def _first_sentence(text: str) -> str:
+    """The first sentence of a meaning; all of one that goes through the values."""
+    if text.startswith("`"):
+        return text
+    return re.split(r"(?<=[^.])\.(?=\s)", text, maxsplit=1)[0].rstrip(".") + "."

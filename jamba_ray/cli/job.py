@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jamba_ray.cli.composition import compose_section
+from jamba_ray.cli.flags import split_flags
 from jamba_ray.cluster.job_result import killed_by, pack
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.errors import JambaError
@@ -53,7 +54,8 @@ def _end_with_parent() -> None:
 def _run_folder(overrides: Sequence[str]) -> Path | None:
     """Where the sweep's run lies, asked of the same configuration as the sweep's own."""
     try:
-        config = compose_section(SweepConfig, "config", overrides)
+        flags, words = split_flags(overrides)
+        config = compose_section(SweepConfig, "config", words, flags.config_dir)
     except JambaError:
         return None  # the sweep has said why
     if config.run is None:

@@ -16,9 +16,9 @@ def override(name: str, value: Any) -> str:
     return f"{name}={_written(value)}"
 
 
-def command(module: str, *words: str) -> str:
-    """Writes the command line ``python -m jamba_ray.<module> <words>``, quoted for a shell."""
-    return shlex.join(["python", "-m", f"jamba_ray.{module}", *words])
+def command(name: str, *words: str) -> str:
+    """Writes the command line ``jamba-ray <name> <words>``, quoted for a shell."""
+    return shlex.join(["jamba-ray", name, *words])
 
 
 def setting(name: str, value: Any) -> str:

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+import jamba_ray.config.model  # noqa: F401  (registers the families that ship with jamba_ray)
 from jamba_ray.config.budget import BudgetSection
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.family import FAMILIES, TRAINERS, ModelSection

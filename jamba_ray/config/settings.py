@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -44,6 +44,29 @@ def text_setting(section: type[Section], key: str) -> TextSetting | None:
             return _setting(tuple(parts), kind, may_be_null)
         owners = _sections(kind)
     return None
+
+
+def choices_of(section: type[Section], key: str) -> list[str]:
+    """Returns the values of a setting where they can be listed, as a command line has them."""
+    owners: list[type[Section]] = [section]
+    found: list[FieldInfo] = []
+    for part in key.split("."):
+        found = [owner.model_fields[part] for owner in owners if part in owner.model_fields]
+        owners = [one for field in found for one in _sections(_type_of(field.annotation)[0])]
+    return list(dict.fromkeys(c for field in found for c in _choices(field.annotation)))
+
+
+def _choices(annotation: Any) -> Iterator[str]:
+    origin = get_origin(annotation)
+    if annotation is bool:
+        yield from ("true", "false")
+    elif origin is Literal:
+        yield from (str(value) for value in get_args(annotation))
+    elif origin is Annotated:
+        yield from _choices(get_args(annotation)[0])
+    elif origin in (Union, UnionType):
+        for member in get_args(annotation):
+            yield from _choices(member)
 
 
 def _setting(path: tuple[str, ...], kind: Any, may_be_null: bool) -> TextSetting | None:

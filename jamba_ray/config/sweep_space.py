@@ -58,6 +58,16 @@ def parse_space(config: SweepConfig) -> SearchSpace:
     return space
 
 
+def checked_space(config: SweepConfig) -> SearchSpace:
+    """Returns the search space of ``config``, which has a parameter; raises as ``parse_space``."""
+    space = parse_space(config)
+    if not space.parameters:
+        raise ConfigError(
+            ["`search_space` must have a parameter, but is empty. Add `+sweep=attention_heads`."]
+        )
+    return space
+
+
 def reachable_families(base_family: str, leaves: Mapping[str, Any]) -> list[str]:
     """The model families that trials may have."""
     leaf = leaves.get("model.name")
@@ -84,7 +94,7 @@ def _path_mistakes(path: str, leaf: Any, families: Sequence[str]) -> list[str]:
             f"{', '.join(lacking)} has no such setting. "
             f"Add `when: {{model.name: [{', '.join(having)}]}}`."
         ]
-    known = sorted(set(itertools.chain.from_iterable(_paths(f) for f in wanted if f in FAMILIES)))
+    known = sorted(set(itertools.chain.from_iterable(paths_of(f) for f in wanted if f in FAMILIES)))
     hint = nearest(path, known) or ". Search spaces vary `model.*`, `training.*` and `precision`."
     return [f"`search_space.{path}` is not a setting{hint}"]
 
@@ -121,7 +131,8 @@ def field_of(path: str, family: str) -> Any:
     return None if is_section else field
 
 
-def _paths(family: str) -> list[str]:
+def paths_of(family: str) -> list[str]:
+    """Returns the settings that a search space may vary for trials of ``family``."""
     own = [f"model.{name}" for name in FAMILIES[family].model_fields]
     training = [f"training.{name}" for name in TrainingSection.model_fields]
     return [*own, *training, "precision", "seed"]

@@ -23,7 +23,7 @@ class TrackingSection(Section):
     """``local``: every report as a line of JSON in the run folder; ``wandb``: that, and a follower
     that sends it to Weights & Biases; ``none``: the study alone."""
     mode: Literal["offline", "online"] = "offline"
-    """``wandb`` only. ``offline`` writes runs that `python -m jamba_ray.sync` or `wandb sync` sends
+    """``wandb`` only. ``offline`` writes runs that `jamba-ray sync` or `wandb sync` sends
     later and needs no network; ``online`` sends them as they come."""
     project: str = "jamba_ray"
     """W&B project."""
@@ -33,7 +33,7 @@ class TrackingSection(Section):
     """Also write TensorBoard event files, a folder a trial, into ``<run folder>/tensorboard``."""
     close_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 60.0
     """Seconds after its end that a run waits for its follower; an interrupted one waits at most 3.
-    What is not sent by then `python -m jamba_ray.sync run=<run>` sends."""
+    What is not sent by then `jamba-ray sync run=<run>` sends."""
 
     @field_validator("project")
     @classmethod

@@ -184,7 +184,7 @@ def _why(error: Exception, cluster: str | None, log: Path) -> str:
         )
     return (
         f"Ray must start on this machine, but does not ({what}). "
-        "See what it prints with `verbose=true`, or run `python -m jamba_ray.doctor`."
+        "See what it prints with `verbose=true`, or run `jamba-ray doctor`."
     )
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from jamba_ray.checkpoints import Snapshot
+from jamba_ray.config.model import LightgbmSection
 from jamba_ray.config.params import with_params
 from jamba_ray.config.run import ExperimentConfig, TrialConfig
 from jamba_ray.data.prepared import PreparedData, Rows
@@ -24,7 +25,6 @@ from jamba_ray.evaluation import (
     too_few,
 )
 from jamba_ray.inference import Predictor, score_rows
-from jamba_ray.models.lightgbm import LightgbmSection
 from jamba_ray.runs.run_folder import RunFolder, write_bytes
 from jamba_ray.study.records import TrialRecord
 from jamba_ray.training import Member, fit

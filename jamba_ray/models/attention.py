@@ -10,67 +10,16 @@ Letters: B batch, F features (tokens), D width, H heads, E = D / H head width.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jamba_ray.config.family import ModelSection
-from jamba_ray.config.section import FUSIBLE
+from jamba_ray.config.model import AttentionSection
 from jamba_ray.data.prepared import FeatureSchema
 from jamba_ray.models.dropout import Dropout
-from jamba_ray.models.feature_layers import FeatureLayers, Norm, progressive_widths
+from jamba_ray.models.feature_layers import FeatureLayers, progressive_widths
 from jamba_ray.models.registry import register
-from jamba_ray.models.tokens import Embedding, FeatureTokens
-
-
-class AttentionSection(ModelSection):
-    """``model.name: attention``."""
-
-    name: Literal["attention"] = "attention"
-    input_dim: Annotated[int, Field(ge=1)] | None = None
-    """Number of features; None: from the data. A check, not a choice."""
-    hidden_dim: Annotated[int, Field(ge=4, le=4096)] = 32
-    """Width of a feature token."""
-    output_dim: Literal[1] = 1
-    """One logit: the log-odds of a threat."""
-    n_heads: Annotated[int, Field(ge=1, le=256)] = 4
-    """Attention heads; must divide ``hidden_dim``."""
-    n_blocks: Annotated[int, Field(ge=1, le=32)] = 1
-    """Attention blocks."""
-    feature_layers: Annotated[int, Field(ge=1, le=16)] = 3
-    """Progressive layers after attention; the first is 4 x ``hidden_dim`` wide, each next half."""
-    dropout_rate: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
-        default=0.1, json_schema_extra=FUSIBLE
-    )
-    """Dropout inside blocks and in the widest feature layer; narrower layers drop less."""
-    feature_masking: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
-        default=0.1, json_schema_extra=FUSIBLE
-    )
-    """Rate at which a whole feature is hidden in training, against leaning on a few of them. At 0 /
-    0.05 / 0.1, ROC AUC was 0.955 / 0.961 / 0.963 on KDDTest+ (attacks that training lacks; means of
-    3 seeds) and 0.951 / 0.950 / 0.950 on synthetic data (nothing new in the test; 1-3 seeds).
-    """
-    embedding: Embedding = "ple"
-    """How a number becomes a token: piecewise-linear, periodic or linear."""
-    norm: Norm = "layer"
-    """Normalisation of the feature layers (blocks always use layer norm)."""
-    pool: Literal["flatten", "mean"] = "flatten"
-    """What the feature layers see: all tokens side by side, or their mean."""
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> AttentionSection:
-        if self.hidden_dim % self.n_heads:
-            fitting = [h for h in (1, 2, 4, 8, 16, 32) if self.hidden_dim % h == 0]
-            near = sorted(sorted(fitting, key=lambda h: abs(h - self.n_heads))[:2])
-            raise ValueError(
-                f"`model.n_heads` must divide `model.hidden_dim` ({self.hidden_dim}), "
-                f"but is {self.n_heads}. Choose {' or '.join(map(str, near))}"
-            )
-        return self
-
+from jamba_ray.models.tokens import FeatureTokens
 
 MANY_TOKENS = 96
 """From here on the scores of all heads leave the cache and torch's fused attention, which never

@@ -6,13 +6,11 @@ Letters: B batch, D_in width of the input, w_l width of layer l.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from torch import Tensor, nn
 
+from jamba_ray.config.model import Norm
 from jamba_ray.models.dropout import Dropout
-
-Norm = Literal["batch", "layer"]
 
 NARROWEST = 8
 

@@ -6,46 +6,13 @@ with the same tokens and the same layers, so the two differ in attention alone.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
 from torch import Tensor, nn
 
-from jamba_ray.config.family import ModelSection
-from jamba_ray.config.section import FUSIBLE
+from jamba_ray.config.model import MlpSection
 from jamba_ray.data.prepared import FeatureSchema
-from jamba_ray.models.feature_layers import FeatureLayers, Norm
+from jamba_ray.models.feature_layers import FeatureLayers
 from jamba_ray.models.registry import register
-from jamba_ray.models.tokens import Embedding, FeatureTokens
-
-
-class MlpSection(ModelSection):
-    """``model.name: mlp``."""
-
-    name: Literal["mlp"] = "mlp"
-    input_dim: Annotated[int, Field(ge=1)] | None = None
-    """Number of features; None: from the data. A check, not a choice."""
-    hidden_dim: Annotated[int, Field(ge=4, le=8192)] = 256
-    """Width of every layer."""
-    output_dim: Literal[1] = 1
-    """One logit: the log-odds of a threat."""
-    feature_layers: Annotated[int, Field(ge=1, le=16)] = 3
-    """Layers; all but the first are residual."""
-    token_dim: Annotated[int, Field(ge=1, le=512)] = 16
-    """Width of an embedded feature."""
-    dropout_rate: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
-        default=0.1, json_schema_extra=FUSIBLE
-    )
-    """Dropout after each layer."""
-    feature_masking: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
-        default=0.1, json_schema_extra=FUSIBLE
-    )
-    """Rate at which a whole feature is hidden in training, against leaning on a few of them. See
-    ``attention``."""
-    embedding: Embedding = "ple"
-    """How a number becomes a vector: piecewise-linear, periodic or linear."""
-    norm: Norm = "layer"
-    """Normalisation of the layers."""
+from jamba_ray.models.tokens import FeatureTokens
 
 
 class Mlp(nn.Module):

@@ -12,16 +12,14 @@ frequencies.
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from jamba_ray.config.model import Embedding
 from jamba_ray.data.prepared import FeatureSchema
 from jamba_ray.models.dropout import Dropout
-
-Embedding = Literal["ple", "periodic", "linear"]
 
 N_FREQUENCIES = 24
 FREQUENCY_SCALE = 0.05

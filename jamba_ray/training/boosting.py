@@ -21,12 +21,13 @@ import numpy.typing as npt
 import torch
 
 from jamba_ray.checkpoints.snapshot import Snapshot
+from jamba_ray.config.model import LightgbmSection
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.config.training import TrainingSection
 from jamba_ray.data.mapped_rows import side_by_side
 from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.errors import TrialError
-from jamba_ray.models.lightgbm import LightgbmSection, lightgbm_params, threads_for
+from jamba_ray.models.lightgbm import lightgbm_params, threads_for
 from jamba_ray.models.tree_text import read_trees
 from jamba_ray.training.loss import threat_weight
 from jamba_ray.training.member import (

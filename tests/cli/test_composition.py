@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jamba_ray.cli.composition import compose_section, compose_tree, groups, split_flags
+from jamba_ray.cli.composition import compose_section, compose_tree
+from jamba_ray.cli.options import groups
 from jamba_ray.config.run import RenamedSettingWarning, SweepConfig, TrainConfig
 from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.errors import ConfigError
@@ -95,12 +96,6 @@ def test_refusals(override, words):
     assert words in sentence
 
 
-@pytest.mark.parametrize("flag", ["-m", "--multirun", "--config-dir=/x", "--hydra-help"])
-def test_flags_that_are_refused(flag):
-    with pytest.raises(ConfigError):
-        split_flags([flag, "n_trials=2"])
-
-
 def test_missing_values_are_named():
     assert mistakes_of("data=table") == [
         "`data.path` must be given, but is missing. Set `data.path=...`."
@@ -181,13 +176,6 @@ def test_cfg_job_prints_yaml_that_composes_again(tmp_path):
     tree = yaml.safe_load(done.stdout)
     assert SweepConfig.model_validate(tree).sweep_name == "rivals"
     assert list(tmp_path.iterdir()) == []
-
-
-def test_help_names_every_setting(tmp_path):
-    done = run_here("sweep", "--help", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    for words in ("n_trials", "model.n_heads", "data.random_state", "+sweep=", "Exit codes"):
-        assert words in done.stdout
 
 
 def test_a_users_mistake_shows_sentences_and_no_traceback(tmp_path):

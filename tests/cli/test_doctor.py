@@ -18,30 +18,30 @@ def _elsewhere(tmp_path, monkeypatch):
 
 
 def test_a_healthy_laptop(capsys):
-    assert doctor.main(["doctor.free_gb=0.001"]) == ExitCode.OK
+    assert doctor.COMMAND.main(["doctor.free_gb=0.001"]) == ExitCode.OK
     assert "fix" not in capsys.readouterr().out
 
 
 def test_what_a_sweep_would_fail_on(capsys):
     arguments = ["data=table", "data.path=none.csv", "tracking=wandb", "tracking.mode=online"]
-    assert doctor.main(arguments) == ExitCode.UNAVAILABLE
+    assert doctor.COMMAND.main(arguments) == ExitCode.UNAVAILABLE
     out = capsys.readouterr().out
     assert "none.csv does not exist" in out
     assert "wandb login" in out
 
 
 def test_a_cluster_that_is_not_there(capsys):
-    assert doctor.main(["doctor.address=http://127.0.0.1:9"]) == ExitCode.UNAVAILABLE
+    assert doctor.COMMAND.main(["doctor.address=http://127.0.0.1:9"]) == ExitCode.UNAVAILABLE
     assert "must answer" in capsys.readouterr().out
 
 
 def test_the_token_file_is_private_and_made_once(tmp_path, capsys):
     path = tmp_path / ".ray" / "auth_token"
-    assert doctor.main(["doctor.make_token=true"]) == ExitCode.OK
+    assert doctor.COMMAND.main(["doctor.make_token=true"]) == ExitCode.OK
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     first = path.read_text()
     assert len(first) == 64
-    assert doctor.main(["doctor.make_token=true"]) == ExitCode.OK
+    assert doctor.COMMAND.main(["doctor.make_token=true"]) == ExitCode.OK
     assert "is kept" in capsys.readouterr().out
     assert path.read_text() == first
 
@@ -57,7 +57,7 @@ def test_a_token_that_others_could_read_is_replaced(how, tmp_path, capsys):
         path.symlink_to(tmp_path / "elsewhere")
     elif how != "empty":
         path.chmod(how)
-    assert doctor.main(["doctor.make_token=true"]) == ExitCode.OK
+    assert doctor.COMMAND.main(["doctor.make_token=true"]) == ExitCode.OK
     assert ("was empty" if how == "empty" else "others could read") in capsys.readouterr().out
     assert not path.is_symlink()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -67,7 +67,7 @@ def test_a_token_that_others_could_read_is_replaced(how, tmp_path, capsys):
 
 def test_a_cluster_in_the_environment_that_is_gone(capsys, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    assert doctor.main(["doctor.free_gb=0.001"]) == ExitCode.UNAVAILABLE
+    assert doctor.COMMAND.main(["doctor.free_gb=0.001"]) == ExitCode.UNAVAILABLE
     assert "Ray must answer at 127.0.0.1:9" in capsys.readouterr().out
 
 
@@ -81,5 +81,5 @@ def test_a_cluster_in_the_environment_that_is_gone(capsys, monkeypatch):
     ],
 )
 def test_mistakes(setting, said, capsys):
-    assert doctor.main([setting]) == ExitCode.CONFIG
+    assert doctor.COMMAND.main([setting]) == ExitCode.CONFIG
     assert said in capsys.readouterr().err

@@ -150,7 +150,7 @@ BASE = {
     "wall_s": 75.0,
     "goodput": 0.5,
     "folder": "runs/r",
-    "next": ["python -m jamba_ray.evaluate checkpoint=runs/r"],
+    "next": ["jamba-ray evaluate checkpoint=runs/r"],
 }
 
 
@@ -181,7 +181,7 @@ def test_a_sweep_with_a_winner():
         "1 failed (trial 3): out of memory",
         "note: 1 column is constant [and left out]",
         "4 trials: 2 complete, 1 pruned, 1 failed, 1 min 15 s, 50% of runner time",
-        "next: python -m jamba_ray.evaluate checkpoint=runs/r",
+        "next: jamba-ray evaluate checkpoint=runs/r",
     ):
         assert words in text
 
@@ -205,9 +205,9 @@ def test_the_next_commands_name_a_folder_of_any_name_through_a_shell(tmp_path):
     folder = RunFolder(tmp_path / "my 'runs'=3 $x" / "night-1")
     result = SimpleNamespace(best=object())
     chosen, evaluated, shown = map(shlex.split, _next_commands(folder, result))
-    config = compose_section(EvaluateConfig, "evaluate", evaluated[3:])
+    config = compose_section(EvaluateConfig, "evaluate", evaluated[2:])
     assert config.checkpoint == str(folder.path)
-    words = as_settings(chosen[3:], threshold.COMMAND.positional, threshold.COMMAND.short)
+    words = as_settings(chosen[2:], threshold.COMMAND.positional, threshold.COMMAND.short)
     asked = compose_section(threshold.COMMAND.section, threshold.COMMAND.primary, words)
     assert (asked.run, asked.max_fpr) == (str(folder.path), 0.01)
     assert shown[-1] == str(folder.study)

@@ -133,9 +133,9 @@ def test_submit_lists_and_refuses_before_anything_is_sent(folder, monkeypatch, c
     monkeypatch.chdir(folder)
     put(folder, "deploy.key")
     line = ["+sweep=learning_rate", "submit.dry_run=true"]
-    assert submit.main(line) == ExitCode.CONFIG
+    assert submit.COMMAND.main(line) == ExitCode.CONFIG
     assert "deploy.key (its name)" in capsys.readouterr().err
-    assert submit.main([*line, "submit.allow=[deploy.key]"]) == ExitCode.OK
+    assert submit.COMMAND.main([*line, "submit.allow=[deploy.key]"]) == ExitCode.OK
 
 
 @pytest.mark.parametrize("git", [True, False])

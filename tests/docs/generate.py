@@ -22,7 +22,7 @@ from pydantic_core import PydanticUndefined
 
 import jamba_ray.models  # noqa: F401  (registers the model families)
 from jamba_ray import errors
-from jamba_ray.cli.entry import Command
+from jamba_ray.cli.entry import ClusterCommand, Command
 from jamba_ray.config.data import DataSection
 from jamba_ray.config.family import FAMILIES, ModelSection
 from jamba_ray.config.run import DATA_SECTIONS, ExperimentConfig, SweepConfig, TrainConfig
@@ -83,7 +83,7 @@ def commands() -> dict[str, type[Section]]:
         if file.stem.startswith("_"):
             continue
         command = getattr(importlib.import_module(f"jamba_ray.{file.stem}"), "COMMAND", None)
-        if isinstance(command, Command):
+        if isinstance(command, Command) and not isinstance(command, ClusterCommand):
             found[command.name] = command.section
     return found
 

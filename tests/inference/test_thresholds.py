@@ -45,7 +45,7 @@ def test_a_threshold_is_chosen_saved_and_used_by_predict(run, tmp_path):
     new.to_csv(tmp_path / "new.csv", index=False)
     code, said = command(tmp_path, "jamba_ray.threshold", "run", "max_fpr=0.05", "name=soc")
     assert code == 0, said
-    assert "next: python -m jamba_ray.predict run new.csv -o scored.csv threshold=soc" in said
+    assert "next: jamba-ray predict run new.csv -o scored.csv threshold=soc" in said
     words = said.rsplit("next: python -m ", 1)[1].split()
     code, said = command(tmp_path, *words)
     assert code == 0, said

@@ -126,7 +126,8 @@ def test_a_command_is_made_smaller_and_stays_itself():
 @pytest.mark.parametrize("page", RUN, ids=name_of)
 def test_each_command_composes(page, tmp_path, monkeypatch):
     """Settings and options that a page names exist and take the values that it gives."""
-    from jamba_ray.cli.composition import compose_section, split_flags
+    from jamba_ray.cli.composition import compose_section
+    from jamba_ray.cli.flags import split_flags
     from jamba_ray.cli.positional import as_settings
     from jamba_ray.cli.split_settings import split_settings
     from jamba_ray.config.run import SweepConfig

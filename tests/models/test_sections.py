@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from jamba_ray.models.attention import AttentionSection
-from jamba_ray.models.lightgbm import LightgbmSection, lightgbm_params
-from jamba_ray.models.mlp import MlpSection
+from jamba_ray.config.model import AttentionSection, LightgbmSection, MlpSection
+from jamba_ray.models.lightgbm import lightgbm_params
 
 
 def _sentence(section, **values) -> str:

@@ -9,8 +9,9 @@ import lightgbm
 import numpy as np
 import pytest
 
+from jamba_ray.config.model import LightgbmSection
 from jamba_ray.errors import CheckpointError
-from jamba_ray.models.lightgbm import LightgbmSection, lightgbm_params
+from jamba_ray.models.lightgbm import lightgbm_params
 from jamba_ray.models.tree_text import read_trees
 from tests.models.tree_fuzz import N_FEATURES, joined, parts
 

@@ -112,7 +112,7 @@ def test_markdown_says_the_same(finished):
     text = markdown.render(Run(finished.path))
     assert text.splitlines()[2].startswith("**Trial ")
     assert "| test |" in text
-    assert "python -m jamba_ray.train" in text
+    assert "jamba-ray train" in text
 
 
 def test_a_run_of_version_0_1_is_reported_and_tracked_alike(finished, tmp_path):

@@ -57,7 +57,7 @@ def test_an_interrupted_run_waits_three_seconds_for_a_server_that_hangs(stub, tm
         raise KeyboardInterrupt
     assert time.monotonic() - begun < 10
     assert not group_lives(pid)
-    assert "python -m jamba_ray.sync run=" in follower.verdict()[0]
+    assert "jamba-ray sync run=" in follower.verdict()[0]
 
 
 def test_local_tracking_starts_nothing(tmp_path):

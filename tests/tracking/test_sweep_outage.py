@@ -58,7 +58,7 @@ def test_an_outage_costs_no_trial_and_each_row_is_sent_once(stub, tmp_path, faul
         stub.fault = fault
         said += sweep.stdout.read()
     assert sweep.returncode == 0, said
-    assert "python -m jamba_ray.sync run=" in said
+    assert "jamba-ray sync run=" in said
     folder = RunFolder(tmp_path / "runs" / "night-1")
     assert [t.state for t in read_study(folder.study).trials] == ["complete"] * N_TRIALS
     assert not all(run["finished"] for run in stub.runs.values()) or len(stub.runs) < N_TRIALS

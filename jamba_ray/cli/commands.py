@@ -1,0 +1,194 @@
+"""Lists the commands: what each is called and what configures it. What they do is imported when
+they do it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jamba_ray.cli.entry import ClusterCommand, Command
+from jamba_ray.config.dashboard import DashboardConfig
+from jamba_ray.config.predict import PredictConfig, ThresholdConfig
+from jamba_ray.config.report import ReportConfig
+from jamba_ray.config.run import EvaluateConfig, SweepConfig, TrainConfig
+from jamba_ray.config.submit import DoctorSection, SubmitSection
+from jamba_ray.config.sweep_space import checked_space
+from jamba_ray.config.sync import SyncConfig
+
+SWEEP = Command(
+    name="sweep",
+    about="Search the hyperparameters of the threat model, and judge the winner.",
+    examples="""\
+  jamba-ray sweep +sweep=attention_heads
+  jamba-ray sweep +sweep=rivals data=table data.path=flows.csv data.target=label
+  jamba-ray sweep +sweep=learning_rate n_trials=64 budget.hours=0.5 run=night-1
+  jamba-ray sweep +sweep=learning_rate n_trials=64 run=night-1 resume=true
+  jamba-ray sweep 'search_space.model.n_blocks={type: int, low: 1, high: 3}'
+""",
+    section=SweepConfig,
+    primary="config",
+    most=(
+        "data.path",
+        "data.target",
+        "data.split.kind",
+        "n_trials",
+        "budget.hours",
+        "training.epochs",
+        "objective",
+        "run",
+        "resume",
+        "dry_run",
+    ),
+    check=checked_space,
+)
+TRAIN = Command(
+    name="train",
+    about="Train one configuration of the threat model, and judge it.",
+    examples="""\
+  jamba-ray train
+  jamba-ray train data=nsl_kdd model.n_heads=8 training.epochs=3
+  jamba-ray train model=mlp training.learning_rate=1e-3 run=mlp-1
+  jamba-ray train model=lightgbm data=table data.path=a.csv data.target=label
+""",
+    section=TrainConfig,
+    primary="config",
+    most=(
+        "data.path",
+        "data.target",
+        "data.split.kind",
+        "training.learning_rate",
+        "training.epochs",
+        "training.batch_size",
+        "objective",
+        "run",
+        "resume",
+        "dry_run",
+    ),
+)
+THRESHOLD = Command(
+    name="threshold",
+    about="Choose a threshold on validation rows, show what it costs on test, save it with the "
+    "model.",
+    examples="""\
+  jamba-ray threshold runs/night-1 max_fpr=0.01
+  jamba-ray threshold runs/night-1 name=soc alerts_per_day=50 rows_per_day=2e6
+""",
+    section=ThresholdConfig,
+    primary="threshold",
+    positional=("run",),
+)
+PREDICT = Command(
+    name="predict",
+    about="Score unlabelled rows: write them with score, alert and threshold.",
+    examples="""\
+  jamba-ray predict runs/night-1 new.csv -o scored.csv
+  jamba-ray predict runs/night-1 march/ -o scored.parquet threshold=soc
+  zcat flows.csv.gz | jamba-ray predict runs/night-1 - -o - > scored.csv
+""",
+    section=PredictConfig,
+    primary="predict",
+    positional=("run", "data.path"),
+    short={"-o": "output"},
+)
+EVALUATE = Command(
+    name="evaluate",
+    about="Judge a checkpoint on labelled rows, and write a score for each row.",
+    examples="""\
+  jamba-ray evaluate checkpoint=runs/night-1 data.path=march.parquet
+  jamba-ray evaluate checkpoint=runs/night-1/best data=nsl_kdd
+""",
+    section=EvaluateConfig,
+    primary="evaluate",
+    most=(
+        "checkpoint",
+        "data.path",
+        "data.target",
+        "data.positive",
+        "data.negative",
+        "data.columns",
+        "threshold",
+        "run",
+        "store",
+        "overwrite",
+    ),
+)
+REPORT = Command(
+    name="report",
+    about="Write the report of a run, or compare runs: one HTML file each, readable anywhere.",
+    examples="""\
+  jamba-ray report run=night-1
+  jamba-ray report run=/mnt/runs/night-1
+  jamba-ray report run=s3://bucket/sweeps/night-1
+  jamba-ray report runs=[night-1,night-2]
+  jamba-ray report top_n=5 metric=roc_auc
+""",
+    section=ReportConfig,
+    primary="report",
+)
+SYNC = Command(
+    name="sync",
+    about="Send a run to Weights & Biases: each trial, curve and artifact once, however often you "
+    "ask.",
+    examples="""\
+  jamba-ray sync run=night-1
+  jamba-ray sync run=/mnt/runs/night-1 project=threats entity=blue-team
+""",
+    section=SyncConfig,
+    primary="sync",
+)
+DASHBOARD = Command(
+    name="dashboard",
+    about="Make a W&B workspace and a W&B report about a sweep's best trials.",
+    examples="""\
+  jamba-ray dashboard run=night-1
+  jamba-ray dashboard run=night-1 publish=true entity=blue-team
+""",
+    section=DashboardConfig,
+    primary="dashboard",
+)
+SUBMIT = ClusterCommand(
+    name="submit",
+    about="""\
+Run a sweep as a job of a Ray cluster and wait for it: its log is shown, its \
+result copied back, its exit code is this command's. Submitted again (a retried CI \
+job) it follows the sweep there is. SIGTERM and Ctrl-C stop the sweep with its \
+state saved; the same command continues it.""",
+    examples="""\
+  jamba-ray submit +sweep=attention_heads
+  jamba-ray submit +sweep=rivals n_trials=64 store=s3://bucket/sweeps
+  jamba-ray submit +sweep=rivals submit.champion=best.json submit.margin=0.005
+  jamba-ray submit +sweep=rivals submit.dry_run=true
+""",
+    section=SubmitSection,
+    primary="config",
+)
+DOCTOR = ClusterCommand(
+    name="doctor",
+    about="""\
+Check that a sweep would run: versions, GPUs, authentication, store, data, clocks, \
+disk, W&B. Every line is ok, warn or fix; it exits 69 when a sweep would fail. What \
+does not begin with `doctor.` are the settings of the sweep that is meant.""",
+    examples="""\
+  jamba-ray doctor
+  jamba-ray doctor store=s3://bucket/sweeps doctor.nodes=3 \\
+      doctor.address=http://127.0.0.1:8265
+  jamba-ray doctor doctor.make_token=true
+""",
+    section=DoctorSection,
+    primary="config",
+)
+
+COMMANDS: dict[str, Command[Any]] = {
+    command.name: command
+    for command in (
+        SWEEP,
+        TRAIN,
+        THRESHOLD,
+        PREDICT,
+        EVALUATE,
+        REPORT,
+        SYNC,
+        DASHBOARD,
+        SUBMIT,
+        DOCTOR,
+    )
+}
