@@ -46,8 +46,8 @@ def test_a_threshold_is_chosen_saved_and_used_by_predict(run, tmp_path):
     code, said = command(tmp_path, "jamba_ray.threshold", "run", "max_fpr=0.05", "name=soc")
     assert code == 0, said
     assert "next: jamba-ray predict run new.csv -o scored.csv threshold=soc" in said
-    words = said.rsplit("next: python -m ", 1)[1].split()
-    code, said = command(tmp_path, *words)
+    words = said.rsplit("next: jamba-ray ", 1)[1].split()
+    code, said = command(tmp_path, "jamba_ray", *words)
     assert code == 0, said
     assert "the saved threshold 'soc'" in said
     scored = pd.read_csv(tmp_path / "scored.csv")

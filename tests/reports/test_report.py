@@ -223,8 +223,8 @@ def test_the_command_that_trains_the_best_trial_again_means_that_very_trial(tmp_
     monkeypatch.setattr(folders, "curve", lambda params, seed: [0.1 * i for i in range(1, 10)])
     run = Run(make_run(tmp_path / "night-1", n_trials=3)[0].path)
     words = shlex.split(answer.reproduce_command(run))
-    assert words[:3] == ["python", "-m", "jamba_ray.train"]
-    again = compose_section(TrainConfig, "config", words[3:])
+    assert words[:2] == ["jamba-ray", "train"]
+    again = compose_section(TrainConfig, "config", words[2:])
     expected = with_params(config.trial(), run.best.params)
     assert again.trial() == expected.model_copy(update={"seed": 5 + run.best.number})
     assert again.data == config.data
@@ -241,8 +241,8 @@ def test_the_command_that_continues_a_run_composes_its_configuration_again(tmp_p
     write_json(folder.summary, {"status": "interrupted"})
     (line,) = re.findall(r"Continue it with `(.*)`", "\n".join(answer.sentences(Run(folder.path))))
     words = shlex.split(line)
-    assert words[:3] == ["python", "-m", "jamba_ray.sweep"]
-    again = compose_section(SweepConfig, "config", words[3:])
+    assert words[:2] == ["jamba-ray", "sweep"]
+    again = compose_section(SweepConfig, "config", words[2:])
     assert again == config.model_copy(update={"resume": True, "verbose": False})
 
 
@@ -250,10 +250,10 @@ def test_the_commands_of_a_report_name_the_run_through_a_shell(tmp_path):
     place = tmp_path / "my runs=3 $x" / "a<b>&c"
     page_text = page.render(Run(make_run(place, n_trials=3)[0].path))
     lines = map(unescape, re.findall(r'<div class="step">.*?<pre>(.*?)</pre>', page_text))
-    words = [shlex.split(line)[2:] for line in lines if line.startswith("python")]
+    words = [shlex.split(line)[1:] for line in lines if line.startswith("jamba-ray")]
     told = {module: rest for module, *rest in words}
-    evaluated = compose_section(EvaluateConfig, "evaluate", told["jamba_ray.evaluate"])
-    reported = compose_section(ReportConfig, "report", told["jamba_ray.report"])
+    evaluated = compose_section(EvaluateConfig, "evaluate", told["evaluate"])
+    reported = compose_section(ReportConfig, "report", told["report"])
     assert evaluated.checkpoint == reported.run == str(place)
 
 
