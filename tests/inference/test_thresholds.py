@@ -58,7 +58,7 @@ def test_a_threshold_is_chosen_saved_and_used_by_predict(run, tmp_path):
     ).sum() <= 0.05
     assert (scored["alert"] == (scored["score"] >= cut)).all()
     np.testing.assert_allclose(scored["score"], jamba_ray.load(run).predict_proba(new), rtol=1e-6)
-    code, said = command(tmp_path, *words)
+    code, said = command(tmp_path, "jamba_ray", *words)
     assert code == 73
     assert said.count("\n") == 1
 
