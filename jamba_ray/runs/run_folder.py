@@ -254,10 +254,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file that appears whole and durable; raises OSError.
-
-    It has a temporary name in the same folder first, then fsync, rename, and fsync of the folder.
-    """
+    """Writes a file whole and durable by a temporary file, fsync and rename; raises OSError."""
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -327,10 +324,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _take(folder: Path) -> bool:
-    """Creates a run's folder; False where another run has it.
-
-    True also where it cannot be created: writing the run then raises the error.
-    """
+    """Creates a run's folder; False where another run has it, True also where the disk refuses."""
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
