@@ -29,7 +29,7 @@ def run(config: DashboardConfig, console: Console) -> ExitCode:
 
     Raises:
         UnavailableError: W&B did not accept them.
-        StorageError: There is no such run.
+        NoRunError: There is no such run.
     """
     found = Run(find_run(config.run, config.store))
     if found.study is None:

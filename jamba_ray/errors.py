@@ -25,6 +25,8 @@ class ExitCode(IntEnum):
     """The configuration is wrong (all mistakes are named at once); nothing was started."""
     DATA = 65
     """The data cannot be used; nothing was started."""
+    NO_RUN = 66
+    """There is no run or checkpoint where one was named."""
     UNAVAILABLE = 69
     """The machine or the cluster lacks what was asked for. ``submit``: the cluster has not answered
     for ``submit.patience_s``, or lost the job."""
@@ -97,6 +99,12 @@ class StoreRefusedError(StorageError):
 
 class CheckpointError(StorageError):
     """A checkpoint is missing, incomplete or does not match its manifest."""
+
+
+class NoRunError(CheckpointError):
+    """Says that there is no run or checkpoint where one was named: a name is wrong, not a store."""
+
+    exit_code = ExitCode.NO_RUN
 
 
 class InterruptedRunError(JambaError):

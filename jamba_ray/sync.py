@@ -62,7 +62,7 @@ def run(config: SyncConfig, console: Console) -> ExitCode:
     Raises:
         UnavailableError: W&B did not accept everything.
         InterruptedRunError: The time was up, or Ctrl-C came, before everything was sent.
-        StorageError: There is no such run.
+        NoRunError: There is no such run.
     """
     found = Run(find_run(config.run, config.store))
     section = validate(

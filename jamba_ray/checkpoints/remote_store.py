@@ -33,7 +33,7 @@ from jamba_ray.checkpoints.store import (
     packed,
     trial_name,
 )
-from jamba_ray.errors import CheckpointError
+from jamba_ray.errors import CheckpointError, NoRunError
 
 _PATH = re.compile(r"trial-([0-9]{4,})/(step|best)-([0-9]{6,})")
 
@@ -145,7 +145,7 @@ def read_published(folder: RemoteFolder) -> Snapshot:
             verify(name, data, expected, where)
             files[name] = data
         return decode(files, where)
-    raise CheckpointError(
+    raise NoRunError(
         f"{folder.uri} must be a run with a `best/`, or that folder, but holds no `{MANIFEST}`. "
         "Give the run of a finished sweep, such as 's3://bucket/sweeps/<run>'."
     )

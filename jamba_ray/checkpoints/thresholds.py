@@ -18,7 +18,7 @@ from jamba_ray.checkpoints.folder import OpenFolder
 from jamba_ray.checkpoints.manifest import MANIFEST, MAX_MANIFEST_BYTES
 from jamba_ray.checkpoints.remote_folder import RemoteFolder
 from jamba_ray.config.names import nearest
-from jamba_ray.errors import CheckpointError, ConfigError
+from jamba_ray.errors import CheckpointError, ConfigError, NoRunError
 
 FILE = "thresholds.json"
 _MAX_BYTES = 1_000_000
@@ -83,7 +83,10 @@ def beside_remote(folder: RemoteFolder) -> tuple[bytes | None, str, str]:
         if manifest is not None:
             raw = folder.read(f"{prefix}{FILE}", _MAX_BYTES)
             return raw, digest_of(manifest), prefix
-    raise CheckpointError(f"{folder.uri} must be a run with a `best/`, but holds none. Check it.")
+    raise NoRunError(
+        f"{folder.uri} must be a run with a `best/`, but holds none. Give the run of a finished "
+        "sweep, such as 's3://bucket/sweeps/<run>'."
+    )
 
 
 def chosen(

@@ -14,11 +14,12 @@ import pandas as pd
 from jamba_ray.checkpoints import RemoteFolder, Snapshot, read_checkpoint, read_published
 from jamba_ray.checkpoints.manifest import MANIFEST
 from jamba_ray.checkpoints.thresholds import beside, beside_remote, chosen, read_thresholds
+from jamba_ray.config.names import nearest
 from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.data import Rows
 from jamba_ray.data.column_kinds import check_kinds
 from jamba_ray.data.header import tidy_names
-from jamba_ray.errors import CheckpointError, DataError
+from jamba_ray.errors import CheckpointError, DataError, NoRunError
 from jamba_ray.inference.predict_file import Scored, predict_file
 from jamba_ray.inference.scorer import (
     Probabilities,
@@ -176,9 +177,11 @@ def find_checkpoint(path: Path) -> Path:
         if (folder / MANIFEST).exists():
             return folder
     what = "lacks that" if path.is_dir() else "is no folder" if path.exists() else "does not exist"
-    raise CheckpointError(
+    runs = [best.parent.name for best in path.resolve().parent.glob("*/best")]
+    close = nearest(path.name, runs)
+    raise NoRunError(
         f"{path} must be a run with a `best/`, or a checkpoint (a folder with `{MANIFEST}`), but "
-        f"{what}. Give the run folder of a finished sweep, such as 'runs/<run>'."
+        f"{what}{close or '. Give the run folder of a finished sweep, such as `runs/<run>`.'}"
     )
 
 

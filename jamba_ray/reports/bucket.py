@@ -29,7 +29,8 @@ def opened(name: str, store: str, endpoint: str | None = None) -> Iterator[Run]:
     folder, which is gone afterwards.
 
     Raises:
-        StorageError: There is no such run, or the bucket does not answer.
+        NoRunError: There is no such run.
+        StorageError: The bucket does not answer.
     """
     place = place_of(name, store)
     if place is None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from jamba_ray.config.direction import Direction, badness, direction_of, least_first
-from jamba_ray.errors import StorageError
+from jamba_ray.config.names import nearest
+from jamba_ray.errors import NoRunError, StorageError
 from jamba_ray.runs.row_log import read_rows
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.reading import StudyReading, has_study, read_study
@@ -30,15 +31,18 @@ class Run:
     """
 
     def __init__(self, path: str | Path, *, copy_of: str | None = None) -> None:
-        """``copy_of``: the URI of which ``path`` is a copy, soon to be gone. Raises StorageError if
+        """``copy_of``: the URI of which ``path`` is a copy, soon to be gone. Raises NoRunError if
         no run lies at ``path``."""
         self.folder = RunFolder(Path(path))
         self.copy_of = copy_of
         if not self.folder.config.exists():
             what = "is no run" if self.folder.path.is_dir() else "does not exist"
-            raise StorageError(
+            asked = self.folder.path.resolve()
+            runs = [config.parent.name for config in asked.parent.glob("*/config.yaml")]
+            close = nearest(asked.name, runs)
+            raise NoRunError(
                 f"{str(self.folder.path)!r} must be a run folder (one with `config.yaml`), but "
-                f"{what}. Give `run=<name>` with its `store=`, or the folder itself."
+                f"{what}{close or '. Give `run=<name>` with its `store=`, or the folder itself.'}"
             )
 
     @property
@@ -185,7 +189,7 @@ def open_run(path: str | Path) -> Run:
     """The run at ``path``, for a notebook: ``.trials``, ``.curves``, ``.figures()``, ``.load()``.
 
     Raises:
-        StorageError: No run lies there.
+        NoRunError: No run lies there.
     """
     return Run(path)
 

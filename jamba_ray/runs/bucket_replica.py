@@ -17,7 +17,7 @@ from pathlib import Path
 from jamba_ray.checkpoints import Patience, RemoteFolder
 from jamba_ray.checkpoints.manifest import MANIFEST
 from jamba_ray.config.store_uri import StoreUri
-from jamba_ray.errors import StorageError
+from jamba_ray.errors import NoRunError, StorageError
 from jamba_ray.runs.bucket_rows import BucketRows
 from jamba_ray.runs.checked_lines import merge
 from jamba_ray.runs.journal_parts import JournalParts
@@ -156,7 +156,7 @@ class BucketReplica:
             if (found := self._remote.read(name, _MAX_BYTES)) is not None:
                 write_bytes(self._folder.path / name, found)
         if not self._folder.config.is_file():
-            raise StorageError(
+            raise NoRunError(
                 f"{self._remote.uri} must be a run (with `config.yaml`), but is none. Give the run "
                 "of a sweep, such as 's3://bucket/sweeps/<run>'."
             )

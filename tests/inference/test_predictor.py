@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import jamba_ray
-from jamba_ray.errors import CheckpointError, DataError, TrialError
+from jamba_ray.errors import CheckpointError, DataError, NoRunError, TrialError
 from jamba_ray.evaluation import score
 from jamba_ray.inference import Predictor, find_checkpoint, load, score_rows
 
@@ -163,8 +163,11 @@ def test_loading_leaves_the_random_state_alone(trained):
 
 def test_a_path_without_a_checkpoint_is_told_with_the_way_out(tmp_path):
     for path, what in ((tmp_path / "none", "does not exist"), (tmp_path, "lacks that")):
-        with pytest.raises(CheckpointError, match=rf"must be a run.*{what}.*runs/<run>"):
+        with pytest.raises(NoRunError, match=rf"must be a run.*{what}.*runs/<run>"):
             find_checkpoint(path)
+    (tmp_path / "night-1" / "best").mkdir(parents=True)
+    with pytest.raises(NoRunError, match="Did you mean `night-1`"):
+        find_checkpoint(tmp_path / "nigth-1")
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="is no folder"):
         load(tmp_path / "file")

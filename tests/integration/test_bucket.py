@@ -89,7 +89,7 @@ def test_a_training_lives_in_its_bucket(on_machine, bucket, tmp_path, monkeypatc
 
 
 def test_what_is_no_run_is_one_sentence(on_machine):
-    said = on_machine("third", "report", "run=s3://bucket/jobs/nothing", expect=74)
+    said = on_machine("third", "report", "run=s3://bucket/jobs/nothing", expect=66)
     assert "s3://bucket/jobs/nothing must be a run" in said
     said = on_machine("third", "report", "top_n=2", "store=s3://bucket/jobs", expect=64)
     assert "`runs=[a,b]`" in said

@@ -40,7 +40,7 @@ def test_the_same_seed_gives_the_same_model(command, workplace):
 
 
 def test_a_missing_checkpoint_is_one_sentence(here):
-    done = here("evaluate", "checkpoint=runs/nothing", "data=synthetic", expect=74)
+    done = here("evaluate", "checkpoint=runs/nothing", "data=synthetic", expect=66)
     assert done.stderr.startswith("error: ")
 
 

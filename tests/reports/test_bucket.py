@@ -9,7 +9,7 @@ from jamba_ray.checkpoints import RemoteFolder
 from jamba_ray.config.mistakes import validate
 from jamba_ray.config.report import ReportConfig
 from jamba_ray.config.store_uri import StoreUri
-from jamba_ray.errors import ConfigError, StorageError
+from jamba_ray.errors import ConfigError, NoRunError, StorageError
 from jamba_ray.reports import bucket
 from jamba_ray.reports.run import Run, find_run
 from jamba_ray.runs.bucket_replica import BucketReplica
@@ -96,7 +96,7 @@ def test_damaged_rows_cost_no_run(run, endpoint):
 
 def test_what_is_not_there_is_said(endpoint):
     with (
-        pytest.raises(StorageError, match=r"s3://bucket/nothing must be a run"),
+        pytest.raises(NoRunError, match=r"s3://bucket/nothing must be a run"),
         bucket.opened("s3://bucket/nothing", "runs", endpoint),
     ):
         pass

@@ -18,7 +18,7 @@ from jamba_ray.cli.composition import compose_section
 from jamba_ray.config.params import with_params
 from jamba_ray.config.report import ReportConfig
 from jamba_ray.config.run import EvaluateConfig, SweepConfig, TrainConfig
-from jamba_ray.errors import StorageError
+from jamba_ray.errors import NoRunError
 from jamba_ray.reports import answer, markdown, page
 from jamba_ray.reports.compare import analyze_parameter_impact, get_best_runs
 from jamba_ray.reports.files import write_comparison, write_report
@@ -162,9 +162,9 @@ def test_before_the_first_trial_has_ended(tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_refused_in_a_sentence(tmp_path):
-    with pytest.raises(StorageError, match=r"must be a run folder .* is no run"):
+    with pytest.raises(NoRunError, match=r"must be a run folder .* is no run"):
         Run(tmp_path)
-    with pytest.raises(StorageError, match="does not exist"):
+    with pytest.raises(NoRunError, match="does not exist"):
         Run(tmp_path / "nothing")
 
 
@@ -206,8 +206,8 @@ def test_the_command(finished, capsys):
     store = finished.path.parent
     assert report.COMMAND.main(["run=night-1", f"store={store}"]) == 0
     assert f"The report is {finished.report}" in capsys.readouterr().out.replace("\n", "")
-    assert report.COMMAND.main(["run=night-9", f"store={store}"]) == 74
-    assert "does not exist" in capsys.readouterr().err
+    assert report.COMMAND.main(["run=night-9", f"store={store}"]) == 66
+    assert "does not exist. Did you mean `night-1`?" in capsys.readouterr().err
     assert report.COMMAND.main(["run=night-1", "top_n=3"]) == 64
     assert "one of `run`, `runs` and `top_n` must be given" in capsys.readouterr().err
 
