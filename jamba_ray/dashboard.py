@@ -51,13 +51,21 @@ def run(config: DashboardConfig, console: Console) -> ExitCode:
     )
     path = found.folder.path / "dashboard.json"
     try:
-        write_json(path, as_json(board))
+        spec = as_json(board)
+        if spec is None and not config.publish:
+            raise OutageError(
+                "dashboards can be written to a file by the version of wandb-workspaces that "
+                "`pip install 'jamba-ray[wandb]'` installs; `publish=true` works with this one"
+            )
+        if spec is not None:
+            write_json(path, spec)
         addresses = publish(board) if config.publish else []
     except OutageError as error:
         raise UnavailableError(f"{error}. The run itself is whole.") from None
     for address in addresses:
         console.print(address, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"Written to {path}", markup=False, highlight=False, soft_wrap=True)
+    if spec is not None:
+        console.print(f"Written to {path}", markup=False, highlight=False, soft_wrap=True)
     if not config.publish:
         given = {"run": str(found.folder.path), "project": config.project, "entity": config.entity}
         words = [override(name, value) for name, value in given.items() if value is not None]

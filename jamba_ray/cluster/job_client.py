@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from jamba_ray.cluster.ray_private import SEND_REQUEST, override
 from jamba_ray.cluster.retry import Link, is_silence
 from jamba_ray.errors import UnavailableError
 
@@ -142,7 +143,7 @@ class Jobs:
                 "Check the token and Ray's version."
             ) from error
         # Ray's client waits for ever if the network drops what is sent.
-        client._do_request = functools.partial(client._do_request, timeout=_REQUEST_S)
+        override(client, SEND_REQUEST, lambda send: functools.partial(send, timeout=_REQUEST_S))
         self._client = client
 
     def submit(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from jamba_ray.cluster.ray_private import DRAINING_NODES
 from jamba_ray.cluster.resources import Machine
 from jamba_ray.config.yaml_text import YamlTextError, read_yaml
 
@@ -69,11 +70,9 @@ def nodes_alive() -> set[str]:
 
 
 def draining_nodes() -> set[str]:
-    """Returns the ids of the nodes that Ray is draining."""
-    from ray._private.state import state
-
-    found: Mapping[str, int] = state.get_draining_nodes()
-    return set(found)
+    """Returns the ids of the nodes that Ray is draining; none where this Ray cannot say."""
+    ask = DRAINING_NODES.find()
+    return set() if ask is None else set(ask())
 
 
 class NodeWatch:

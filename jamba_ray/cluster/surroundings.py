@@ -114,9 +114,12 @@ def _unless_refused(failure: Failure) -> None:
 
 def _host_of_ray(host: str) -> str:
     """Returns the address that Ray uses for ``host``, which matters for this machine's names."""
-    from ray._private import services
+    if host not in ("localhost", "127.0.0.1", "::1"):
+        return host
+    from ray.util import get_node_ip_address
 
-    return str(services.resolve_ip_for_localhost(host))
+    address: str = get_node_ip_address()  # type: ignore[no-untyped-call]
+    return address
 
 
 def _answers(host: str, port: int) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jamba_ray.cluster import secret_files
+from jamba_ray.cluster.ray_private import UPLOAD_EXCLUDES, WALK_UPLOAD
 from jamba_ray.cluster.secret_files import looks_secret
 from jamba_ray.errors import ConfigError
 
@@ -125,9 +126,6 @@ def refuse_too_large(upload: Upload, max_mb: float) -> None:
 
 
 def _walk(folder: Path, excludes: Sequence[str]) -> list[tuple[str, int]]:
-    from ray._private.ray_constants import RAY_RUNTIME_ENV_IGNORE_GITIGNORE
-    from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
-
     found: list[tuple[str, int]] = []
 
     def note(path: Path) -> None:
@@ -135,9 +133,9 @@ def _walk(folder: Path, excludes: Sequence[str]) -> list[tuple[str, int]]:
             found.append((str(path.relative_to(folder)), path.stat().st_size))
 
     silent = logging.getLogger("jamba_ray.upload")
-    obeys = os.environ.get(RAY_RUNTIME_ENV_IGNORE_GITIGNORE, "0") != "1"  # as Ray decides
-    skips = [_get_excludes(folder, list(excludes))]
-    _dir_travel(folder, skips, note, include_gitignore=obeys, logger=silent)
+    obeys = os.environ.get("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "0") != "1"  # as Ray decides
+    skips = [UPLOAD_EXCLUDES.require()(folder, list(excludes))]
+    WALK_UPLOAD.require()(folder, skips, note, include_gitignore=obeys, logger=silent)
     return found
 
 

@@ -1,20 +1,22 @@
 """Starts Ray on this machine for one sweep: on the loopback interface and with a long timeout.
 
-Where Ray has no option for this, its own methods are replaced, here and nowhere else.
+Where Ray has no option for this, its own methods are replaced (``cluster.ray_private``).
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from jamba_ray.checkpoints import Failure, Patience, retry
+from jamba_ray.cluster import ray_private
+from jamba_ray.cluster.ray_private import PrivateName, replaced
 from jamba_ray.cluster.resources import Machine
 from jamba_ray.cluster.surroundings import object_store_bytes
 from jamba_ray.errors import UnavailableError
@@ -26,6 +28,30 @@ other work loads."""
 _SHORT = {"timeout_ms": 2000}
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """A process of Ray's that was started here."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    outputs: tuple[str, ...]
+    """Files that it writes to, its errors first."""
+
+
+_BEGUN: list[_Begun] = []
+"""Of the Ray that this process has started; Ray too is there once a process."""
+
+
+def head_processes() -> dict[str, subprocess.Popen[bytes]]:
+    """Returns what this process has started and cannot go on without, by name."""
+    return {b.name: b.process for b in _BEGUN if b.name in ("gcs_server", "raylet")}
+
+
+def forget() -> None:
+    """Notes that the Ray of this process has ended."""
+    _BEGUN.clear()
+
+
 def start(machine: Machine, sockets: Path, verbose: bool, ahead: Sequence[str]) -> None:
     """Calls ``ray.init`` for a Ray of this process alone, with its sockets below ``sockets``.
 
@@ -34,6 +60,19 @@ def start(machine: Machine, sockets: Path, verbose: bool, ahead: Sequence[str]) 
     """
     import ray
 
+    forget()
+    for name in (ray_private.OWN_ADDRESS, ray_private.LOCAL_ADDRESS):
+        name.require()  # without them it would listen to others
+    options = {
+        ray_private.TEMPORARY_FOLDER: str(sockets / "ray"),
+        ray_private.OWN_ADDRESS: _LOOPBACK,
+        # Ray starts a worker for each CPU and ends idle ones above this number after a second; one
+        # became the study's server, and another would be ended just before a runner needs it.
+        ray_private.SYSTEM_CONFIG: {
+            "num_workers_soft_limit": machine.cpus + 2,
+            "preload_python_modules": list(ahead),
+        },
+    }
     with _few_processes(verbose), _in_sessions_of_their_own(), _on_loopback(), _patient():
         ray.init(
             address="local",
@@ -44,15 +83,7 @@ def start(machine: Machine, sockets: Path, verbose: bool, ahead: Sequence[str]) 
             logging_level=logging.INFO if verbose else logging.ERROR,
             configure_logging=verbose,
             object_store_memory=object_store_bytes(),
-            _temp_dir=str(sockets / "ray"),
-            _node_ip_address=_LOOPBACK,
-            # Ray starts a worker for each CPU and ends idle ones above this number after a second;
-            # one became the study's server, and another would be ended just before a runner needs
-            # it.
-            _system_config={
-                "num_workers_soft_limit": machine.cpus + 2,
-                "preload_python_modules": list(ahead),
-            },
+            **ray_private.known_options(options),
         )
 
 
@@ -62,9 +93,7 @@ def _on_loopback() -> Iterator[None]:
 
     No option does it: Ray 2.60 takes 127.0.0.1 for the address that other machines reach.
     """
-    from ray._private import services
-
-    with replaced(services, {"resolve_ip_for_localhost": lambda host: host}):
+    with replaced({ray_private.LOCAL_ADDRESS: lambda host: host}):
         yield
 
 
@@ -74,22 +103,15 @@ def _patient() -> Iterator[None]:
 
     It waits for half a minute, whether they live or not; no option changes that (Ray 2.60).
     """
-    from ray._private import node, services
-
-    module: Any = node
-    begin: Any = module.Node.start_head_processes
-    nodes: list[Any] = []
     deadline = time.monotonic() + _START_S
 
-    def begun(one: Any) -> None:
-        nodes.append(one)
-        begin(one)
-
     def failed(failure: Failure) -> None:
-        if ended := _ended(nodes):
+        if ended := _ended():
             raise UnavailableError(ended) from None
 
-    def retried(ask: Callable[..., Any], most: Mapping[str, int]) -> Callable[..., Any]:
+    def retried(name: PrivateName, most: Mapping[str, int]) -> Callable[..., Any]:
+        ask = name.find()
+
         def call(*args: Any, **options: Any) -> Any:
             left_s = deadline - time.monotonic()
             return retry(
@@ -98,29 +120,22 @@ def _patient() -> Iterator[None]:
 
         return call
 
-    asking: dict[str, Callable[..., Any]] = {"get_node": retried(services.get_node, {})}
-    port = {"wait_for_persisted_port": retried(module.wait_for_persisted_port, _SHORT)}
-    with (
-        replaced(module.Node, {"start_head_processes": begun}),
-        replaced(module, port),
-        replaced(services, asking),
-    ):
+    asking = {ray_private.FIND_NODE: {}, ray_private.FIND_PORT: _SHORT}
+    with replaced({name: retried(name, most) for name, most in asking.items()}):
         yield
 
 
-def _ended(nodes: Sequence[Any]) -> str | None:
+def _ended() -> str | None:
     """Returns a sentence on a process of Ray that ended, with the last line that it wrote."""
-    for node in nodes:
-        for name in ("gcs_server", "raylet"):
-            for one in node.all_processes.get(name, ()):
-                if (code := one.process.poll()) is not None:
-                    return f"Ray's {name} must start, but ended with code {code}{_last(one)}."
+    for one in _BEGUN:
+        if one.name in ("gcs_server", "raylet") and (code := one.process.poll()) is not None:
+            return f"Ray's {one.name} must start, but ended with code {code}{_last(one.outputs)}."
     return None
 
 
-def _last(process: Any) -> str:
-    for path in (process.stderr_file, process.stdout_file):
-        with contextlib.suppress(OSError, TypeError):
+def _last(outputs: Sequence[str]) -> str:
+    for path in outputs:
+        with contextlib.suppress(OSError):
             lines = Path(path).read_text(errors="replace").split("\n")
             # A fatal message is followed by a stack trace of Ray's code, which is left out.
             said = [line.strip() for line in lines if line.strip()]
@@ -139,40 +154,28 @@ def _few_processes(verbose: bool) -> Iterator[None]:
     nothing else happens (``tests/benchmarks/sweep_speed.md``). A sweep on one machine uses none of
     them: runners write their own logs. No option leaves them out (Ray 2.60).
     """
-    from ray._private.node import Node
-
-    unused = ["start_monitor", "start_api_server", *([] if verbose else ["start_log_monitor"])]
-    with replaced(Node, dict.fromkeys(unused, lambda *args, **options: None)):
+    unused = [ray_private.START_MONITOR, ray_private.START_DASHBOARD]
+    unused += [] if verbose else [ray_private.START_LOG_MONITOR]
+    with replaced(dict.fromkeys(unused, lambda *args, **options: None)):
         yield
 
 
 @contextlib.contextmanager
 def _in_sessions_of_their_own() -> Iterator[None]:
-    """Makes ``ray.init`` start each process in a session of its own.
+    """Makes ``ray.init`` start each process in a session of its own, and notes it.
 
     A signal for this process's group (Ctrl-C, ``timeout``) would otherwise end Ray under a sweep
     that is still saving its state; and by the session's number, which workers inherit, all of them
     are found. No option does it (Ray 2.60).
     """
-    from ray._private import services
+    start_process = ray_private.START_PROCESS.find()
 
-    apart = partial(services.ConsolePopen, start_new_session=True)
-    with replaced(services, {"ConsolePopen": apart}):
+    def apart(command: Sequence[str], **options: Any) -> Any:
+        process = start_process(command, start_new_session=True, **options)
+        files = (getattr(options.get(name), "name", None) for name in ("stderr", "stdout"))
+        outputs = tuple(str(file) for file in files if file is not None)
+        _BEGUN.append(_Begun(Path(command[0]).name, process, outputs))
+        return process
+
+    with replaced({ray_private.START_PROCESS: apart}):
         yield
-
-
-@contextlib.contextmanager
-def replaced(owner: type | ModuleType, methods: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
-    """Replaces methods of a class or module of Ray for a while, where Ray has no option.
-
-    Methods that this version of Ray does not have are ignored, so that it behaves as it does by
-    itself.
-    """
-    kept = {name: getattr(owner, name) for name in methods if hasattr(owner, name)}
-    for name in kept:
-        setattr(owner, name, methods[name])
-    try:
-        yield
-    finally:
-        for name, method in kept.items():
-            setattr(owner, name, method)

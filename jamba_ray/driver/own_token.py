@@ -7,7 +7,8 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from jamba_ray.cluster.ray_private import COMPILED_CONFIG, COMPILED_TOKEN
 
 _MODE, _TOKEN, _PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 
@@ -20,6 +21,8 @@ def own_token(folder: Path) -> Iterator[None]:
     folder; with it they can run code as its owner. Token settings in the environment are for
     clusters: they are removed meanwhile, hidden from what the run starts, and restored afterwards.
     """
+    for private in (COMPILED_CONFIG, COMPILED_TOKEN):
+        private.require()
     path = folder / "auth_token"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_hex(32))
@@ -38,8 +41,5 @@ def own_token(folder: Path) -> Iterator[None]:
 
 def _read_anew() -> None:
     """Makes Ray in this process forget the mode and the token that it has read before."""
-    from ray import _raylet
-
-    compiled: Any = _raylet
-    compiled.Config.initialize("")
-    compiled.AuthenticationTokenLoader.instance().reset_cache()
+    COMPILED_CONFIG.require()("")
+    COMPILED_TOKEN.require()().reset_cache()

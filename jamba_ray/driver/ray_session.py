@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from jamba_ray.cluster.nodes import cluster_machine
+from jamba_ray.cluster.ray_private import AUTO_CONNECT, PRINTED, assign
 from jamba_ray.cluster.resources import Machine, count_gpus, this_machine
 from jamba_ray.cluster.surroundings import (
     cluster_address,
     require_surroundings,
 )
 from jamba_ray.driver.head_watch import kill_sessions
-from jamba_ray.driver.local_ray import start
+from jamba_ray.driver.local_ray import forget, head_processes, start
 from jamba_ray.driver.own_token import own_token
 from jamba_ray.errors import UnavailableError
 from jamba_ray.runs.scratch import scratch_folder, socket_folder
@@ -93,10 +94,9 @@ def ray_session(
     """
     _set_environment(verbose)
     import ray
-    from ray._private import auto_init_hook
 
-    # After shutdown no late call may start another Ray (the variable for it is read on import).
-    auto_init_hook.enable_auto_connect = False
+    # After shutdown no late call may start another Ray; the variable for it is read on import.
+    assign(AUTO_CONNECT, False)
     cluster = cluster_address(address)
     require_surroundings(address)
     loaded: Sequence[str] = ()
@@ -128,7 +128,7 @@ def ray_session(
                 local=cluster is None,
                 scratch=scratch,
                 node_id=ray.get_runtime_context().get_node_id(),
-                processes=_processes() if cluster is None else {},
+                processes=head_processes() if cluster is None else {},
                 ahead=tuple(loaded),
             )
         finally:
@@ -141,13 +141,6 @@ def _socket_folder(scratch: Path) -> contextlib.AbstractContextManager[Path]:
     return contextlib.nullcontext(scratch) if within == scratch.parent else scratch_folder(within)
 
 
-def _processes() -> dict[str, subprocess.Popen[bytes]]:
-    from ray._private import worker
-
-    started: Any = worker._global_node.all_processes  # type: ignore[attr-defined]
-    return {name: started[name][0].process for name in ("gcs_server", "raylet")}
-
-
 def end_at_once() -> None:
     """Kills the Ray that this process has started, and its workers, without asking it.
 
@@ -155,7 +148,7 @@ def end_at_once() -> None:
     """
     if "ray" in sys.modules:
         with contextlib.suppress(Exception):
-            kill_sessions(process.pid for process in _processes().values())
+            kill_sessions(process.pid for process in head_processes().values())
 
 
 def _end() -> None:
@@ -163,6 +156,7 @@ def _end() -> None:
 
     with contextlib.suppress(Exception):
         ray.shutdown()
+    forget()
 
 
 def _why(error: Exception, cluster: str | None, log: Path) -> str:
@@ -214,13 +208,12 @@ def _silence(verbose: bool) -> Iterator[None]:
     if verbose:
         yield
         return
-    from ray._private import worker
-
-    printed: Any = worker.stdout_deduplicator  # type: ignore[attr-defined]
+    printed: Any = PRINTED.find()
     loggers = [logging.getLogger(name) for name in _NOISY]
-    before, skipped = [logger.level for logger in loggers], printed.skip_re
+    before, skipped = [logger.level for logger in loggers], getattr(printed, "skip_re", None)
     # The raylet's messages on a dead worker are printed even with `log_to_driver=False`.
-    printed.skip_re = re.compile("")
+    if printed is not None:
+        printed.skip_re = re.compile("")
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
@@ -229,6 +222,7 @@ def _silence(verbose: bool) -> Iterator[None]:
             warnings.filterwarnings("ignore", category=ResourceWarning)
             yield
     finally:
-        printed.skip_re = skipped
+        if printed is not None:
+            printed.skip_re = skipped
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)

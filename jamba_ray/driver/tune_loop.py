@@ -10,12 +10,11 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.execution import class_cache
 
+from jamba_ray.cluster.ray_private import ACTOR_CLASS, replaced
 from jamba_ray.cluster.resources import RunnerPlan
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.driver.local_ray import replaced
 from jamba_ray.driver.searcher import StudySearcher
 from jamba_ray.driver.tune_scheduler import InOrder
 from jamba_ray.runners.runner import Fit
@@ -123,10 +122,14 @@ def _in_any_worker() -> Iterator[None]:
     every worker of a cluster that this process started has inherited.
     """
 
-    def plain(cache: Any, trainable: type) -> Any:
-        return cache._cache.setdefault(trainable, ray.remote(trainable))
+    classes: dict[type, Any] = {}
 
-    with replaced(class_cache._ActorClassCache, {"get": plain}):
+    def plain(cache: object, trainable: type) -> Any:
+        if trainable not in classes:
+            classes[trainable] = ray.remote(trainable)
+        return classes[trainable]
+
+    with replaced({ACTOR_CLASS: plain}):
         yield
 
 

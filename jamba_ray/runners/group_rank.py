@@ -15,9 +15,9 @@ from typing import Any, cast
 import ray
 import torch
 from ray.train.torch import get_device
-from ray.train.v2._internal.execution.context import get_train_context
 
 from jamba_ray.checkpoints import Snapshot
+from jamba_ray.cluster.ray_private import TRAIN_CONTEXT
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import StorageError
@@ -194,7 +194,8 @@ def _is_preempted() -> bool:
 
     ``ray.train.get_preemption_info`` is a collective call, but only rank 0 asks.
     """
-    return get_train_context().preemption_context.preemption_info is not None
+    context = TRAIN_CONTEXT.find()
+    return context is not None and context().preemption_context.preemption_info is not None
 
 
 class Waiting:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import ray
 from ray import train
+from ray.exceptions import RayActorError, RayError
+from ray.train import ControllerError, PreemptionError, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.callbacks.placement_group_callback import (
-    PlacementGroupCleanerCallback,
-)
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
-from ray.train.v2._internal.execution.failure_handling import FailureDecision, FailurePolicy
-from ray.train.v2._internal.execution.failure_handling.default import _is_preemption_failure
-from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
-from ray.train.v2.api.config import FailureConfig
-from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
+from jamba_ray.cluster.ray_private import (
+    AFTER_START,
+    FAILURE_DECISION,
+    GROUP_CLEANER,
+    MAKE_DECISION,
+    REQUEST_RESOURCES,
+    RUN_CONTROLLER,
+    START_TIMEOUT,
+    override,
+)
 from jamba_ray.runners.group_rank import run_rank
 from jamba_ray.runs.run_folder import RunFolder
 
@@ -56,8 +61,7 @@ def run_trainer(
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    _Trainer(
-        queue,
+    trainer = TorchTrainer(
         run_rank,
         train_loop_config={
             "queue": queue,
@@ -72,69 +76,63 @@ def run_trainer(
             resources_per_worker={"CPU": threads, **({"GPU": gpus} if gpus else {})},
         ),
         run_config=train.RunConfig(name="group", storage_path=scratch),
-    ).fit()
+    )
+    override(trainer, RUN_CONTROLLER, lambda run: partial(_run_controller, run, queue))
+    trainer.fit()
 
 
 def found_no_place(error: BaseException | None) -> bool:
     """Says whether ``error`` of ``run_trainer`` means that the cluster had no room for ranks."""
-    return isinstance(error, ControllerError) and isinstance(
-        error.controller_failure, WorkerGroupStartupTimeoutError
+    timeout = START_TIMEOUT.find()
+    return (
+        timeout is not None
+        and isinstance(error, ControllerError)
+        and isinstance(error.controller_failure, timeout)
     )
 
 
-class _Restarts(FailurePolicy):
-    """Restarts dead ranks in the running controller (a new one costs five seconds).
+def _run_controller(run: Callable[..., Any], queue: Any, **parts: Any) -> Any:
+    """Runs the controller of Ray Train with three of its parts changed.
 
-    The runner decides what becomes of the trial: only it knows whether the trial or a machine is at
-    fault.
+    - It starts ranks in place of those that died: a new controller costs five seconds.
+    - It goes without the actor that divides a cluster between Ray Train and Ray Data, which costs
+      seconds to start and stays on the cluster. Placement groups that wait ask the autoscaler too.
+    - It leaves nothing behind. Ray Train's cleaner of placement groups does: it asks the State API,
+      which needs the dashboard and finds the wrong cluster where two share a host. Our groups end
+      by themselves, and a controller that dies takes its placement group along.
     """
-
-    def __init__(self, queue: Any) -> None:
-        super().__init__(FailureConfig())
-        self._queue = queue
-
-    def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
-        if isinstance(training_failed_error, ControllerError):
-            return FailureDecision.RAISE
-        preempted = _is_preemption_failure(training_failed_error)
-        try:
-            start = ray.get(self._queue.died.remote(preempted), timeout=_ANSWER_S)
-        except ray.exceptions.RayError:
-            return FailureDecision.RAISE  # the runner is gone
-        return FailureDecision.RETRY if start else FailureDecision.RAISE
+    if FAILURE_DECISION.find() is not None:
+        override(parts.get("failure_policy"), MAKE_DECISION, lambda _: partial(_decide, queue))
+    for name in (AFTER_START, REQUEST_RESOURCES):
+        override(parts.get("scaling_policy"), name, lambda _: _nothing)
+    if (cleaner := GROUP_CLEANER.find()) is not None:
+        parts["callbacks"] = [c for c in parts["callbacks"] if not isinstance(c, cleaner)]
+    return run(**parts)
 
 
-class _Scaling(FixedScalingPolicy):
-    """Scales without the actor that divides a cluster between Ray Train and Ray Data.
+def _decide(queue: Any, training_failed_error: TrainingFailedError) -> Any:
+    """Decides whether ranks that died are started again. What becomes of the trial is the runner's
+    to say: only it knows whether the trial or a machine is to blame."""
+    decision = FAILURE_DECISION.find()
+    if isinstance(training_failed_error, ControllerError):
+        return decision.RAISE
+    try:
+        start = ray.get(queue.died.remote(was_preempted(training_failed_error)), timeout=_ANSWER_S)
+    except RayError:
+        return decision.RAISE  # the runner is gone
+    return decision.RETRY if start else decision.RAISE
 
-    That actor takes seconds to start and stays on the cluster for ever. Waiting placement groups
-    ask the autoscaler as well.
-    """
 
-    def after_controller_start(self, train_run_context: Any) -> None:
-        """Does nothing: there is no such actor to register with."""
+def was_preempted(error: TrainingFailedError) -> bool:
+    """Whether a machine was taken away, whatever other ranks raised: they lost one that they waited
+    for."""
+    if isinstance(error, PreemptionError):
+        return True
+    if not isinstance(error, WorkerGroupError):
+        return False
+    causes = (getattr(e, "health_check_failure", e) for e in error.worker_failures.values())
+    return any(isinstance(cause, RayActorError) and cause.preempted for cause in causes)
 
-    def _maybe_send_resource_request(self) -> None:
-        """Does nothing: there is no such actor to ask."""
 
-
-class _Trainer(TorchTrainer):
-    """Runs without Ray Train's cleaner of placement groups, which would be left behind.
-
-    The cleaner asks the State API, which needs the dashboard and finds the wrong cluster where two
-    share a host. Our groups end by themselves, and a controller that dies takes its placement group
-    along.
-    """
-
-    def __init__(self, queue: Any, loop: Any, **options: Any) -> None:
-        super().__init__(loop, **options)
-        self._queue = queue
-
-    def _initialize_and_run_controller(self, **parts: Any) -> Any:
-        parts["scaling_policy"] = _Scaling(self.scaling_config)  # type: ignore[arg-type]
-        parts["failure_policy"] = _Restarts(self._queue)
-        return super()._initialize_and_run_controller(**parts)  # type: ignore[misc]
-
-    def _create_default_callbacks(self) -> list[Any]:
-        callbacks: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]
-        return [c for c in callbacks if not isinstance(c, PlacementGroupCleanerCallback)]
+def _nothing(*_: object) -> None:
+    """Nothing to register with, nobody to ask."""

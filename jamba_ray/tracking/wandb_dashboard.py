@@ -29,8 +29,9 @@ class Dashboard:
     """The result in one sentence."""
 
 
-def as_json(board: Dashboard) -> dict[str, Any]:
-    """Both dashboards as W&B's own JSON; needs no network and no key.
+def as_json(board: Dashboard) -> dict[str, Any] | None:
+    """Returns both dashboards as W&B's own JSON; needs no network and no key. None: the installed
+    ``wandb-workspaces`` cannot be asked for it, only to publish them.
 
     Raises:
         OutageError: ``wandb-workspaces`` is not installed.
@@ -38,10 +39,12 @@ def as_json(board: Dashboard) -> dict[str, Any]:
     ws, wr = _libraries()
     workspace = _workspace(ws, wr, board)
     report = _report(wr, board, runsets=[])  # a run set cannot be written down without a login
-    return {
-        "workspace": json.loads(workspace._to_model().model_dump_json(by_alias=True)),
-        "report": json.loads(report._to_model().model_dump_json(by_alias=True)),
-    }
+    try:
+        # The one private name of W&B's. There is no public way to look at them without a network.
+        models = {"workspace": workspace._to_model(), "report": report._to_model()}
+    except AttributeError:
+        return None
+    return {name: json.loads(m.model_dump_json(by_alias=True)) for name, m in models.items()}
 
 
 def publish(board: Dashboard) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -215,3 +216,25 @@ with ray_session(machine=Machine(1)):
     print(json.dumps([runner, time.monotonic() - begun > 35]))
 """
     assert look(STOP + script) == [False, True]
+
+
+@pytest.mark.slow
+def test_a_session_starts_where_ray_lacks_what_only_saves_time():
+    """Another version of Ray: what keeps strangers out is there, nothing else that is private."""
+    script = """
+    from jamba_ray.cluster import ray_private
+    there = ray_private.PrivateName.find
+    needed = (
+        *(ray_private.OWN_ADDRESS, ray_private.LOCAL_ADDRESS),
+        *(ray_private.COMPILED_CONFIG, ray_private.COMPILED_TOKEN),
+    )
+    ray_private.PrivateName.find = lambda name: there(name) if name in needed else None
+    with ray_session(machine=Machine(1)) as session:
+        runner = ray.get(Worker.remote().has_torch.remote())
+        print(json.dumps([runner, list(session.processes), listening(), scripts()]))
+    """
+    with tempfile.TemporaryDirectory(prefix="jr-", dir="/tmp") as short:
+        runner, watched, addresses, started = look(script, RAY_TMPDIR=short)
+    assert (runner, watched) == (False, [])
+    assert set(addresses) <= LOOPBACK
+    assert set(started) >= UNUSED

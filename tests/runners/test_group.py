@@ -187,6 +187,25 @@ def test_more_workers_than_there_are_is_refused_before_anything_starts(tmp_path,
 
 
 @pytest.mark.slow
+def test_a_killed_rank_costs_no_report_where_ray_train_is_as_it_comes(
+    session, data, expected, tmp_path, monkeypatch
+):
+    """Without what is replaced in Ray Train a group goes on too, in a new controller."""
+    from jamba_ray.cluster.ray_private import PrivateName
+    from jamba_ray.runners.group import Group
+
+    monkeypatch.setattr(PrivateName, "find", lambda name: None)
+    bare = Group(RunFolder(tmp_path / "run").create(), workers=2)
+    try:
+        recorder = KillAt(5, subject=1)
+        (outcome,) = bare.fit([trial(2, seed=0)], data, recorder)
+        assert is_equal(recorder, outcome, expected)
+        assert recorder.back_at is not None, "it went on after the kill"
+    finally:
+        bare.close()
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_ten_sigkills_of_any_rank_at_any_time(group, data, expected):
     chance = random.Random(3)

@@ -64,3 +64,15 @@ def test_publishing_saves_a_workspace_and_a_report(folder, capsys, monkeypatch, 
     kinds = [view.get("type") for view in stub.views]
     assert kinds == ["project-view", "runs"]
     assert said.out.replace("\n", "").count(f"{stub.url}/tester/jamba_ray") >= 2
+
+
+def test_a_version_that_cannot_write_them_still_publishes(folder, capsys, monkeypatch, tmp_path):
+    """``_to_model`` is private to wandb-workspaces."""
+    for module in ("workspaces:Workspace", "reports.v2:Report"):
+        monkeypatch.delattr(f"wandb_workspaces.{module.replace(':', '.')}._to_model")
+    monkeypatch.setattr(dashboard, "publish", lambda board: ["https://w/1"])
+    assert dashboard.COMMAND.main([f"run={folder.path}"]) == 69
+    assert "`publish=true` works with this one" in capsys.readouterr().err
+    assert dashboard.COMMAND.main([f"run={folder.path}", "publish=true"]) == 0
+    assert capsys.readouterr().out.split() == ["https://w/1"]
+    assert not (folder.path / "dashboard.json").exists()
