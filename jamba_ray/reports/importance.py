@@ -69,7 +69,8 @@ def importance(
     shared = [path for path in distributions if all(path in t.params for t in chosen)]
     if among is None or len(chosen) < MIN_TRIALS or len(shared) < 2:
         return {}
-    # With it come scikit-learn and scipy.stats, a second that a command need not begin with.
+    # With it comes scipy.stats (and scikit-learn, where that is installed): a second that a command
+    # need not begin with.
     from optuna.importance import PedAnovaImportanceEvaluator
 
     study = optuna.create_study(direction=direction_of(objective))
