@@ -61,8 +61,8 @@ class MappedRows(Rows):
 
     def _advise(self, advice: int) -> None:
         for array in (self.x_num, self.x_cat):
-            mapping: Any = array.base
-            mapping._mmap.madvise(advice)
+            mapped: Any = array.base  # a ``memmap``, and that one's base is the file's mapping
+            mapped.base.madvise(advice)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As the folder's name."""
