@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +176,7 @@ def _note_when_ray_is_up(history: History) -> None:
     """Notes when Ray is up, because recovery is measured from then on, without Ray's own start."""
     init: Callable[..., Any] = ray.init
 
+    @wraps(init)
     def noting(*args: Any, **options: Any) -> Any:
         context = init(*args, **options)
         history.note("ray up")
