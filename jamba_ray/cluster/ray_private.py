@@ -21,7 +21,7 @@ from jamba_ray.errors import UnavailableError
 
 @dataclass(frozen=True)
 class PrivateName:
-    """A name in Ray that no version promises to keep."""
+    """Describes a name in Ray that no version promises to keep."""
 
     place: str
     """``module:attribute``; of an option ``module:function(option)``."""
@@ -32,7 +32,7 @@ class PrivateName:
 
     @property
     def attribute(self) -> str:
-        """The last part of the name."""
+        """Returns the last part of the name."""
         return self.place.rpartition(":")[2].rpartition(".")[2]
 
     def find(self) -> Any:

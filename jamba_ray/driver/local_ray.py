@@ -30,7 +30,7 @@ _SHORT = {"timeout_ms": 2000}
 
 @dataclass(frozen=True)
 class _Begun:
-    """A process of Ray's that was started here."""
+    """Holds a process of Ray that was started here."""
 
     name: str
     process: subprocess.Popen[bytes]

@@ -111,8 +111,11 @@ def _run_controller(run: Callable[..., Any], queue: Any, **parts: Any) -> Any:
 
 
 def _decide(queue: Any, training_failed_error: TrainingFailedError) -> Any:
-    """Decides whether ranks that died are started again. What becomes of the trial is the runner's
-    to say: only it knows whether the trial or a machine is to blame."""
+    """Decides whether ranks that died are started again.
+
+    The runner decides what becomes of the trial: only it knows whether the trial or a machine is at
+    fault.
+    """
     decision = FAILURE_DECISION.find()
     if isinstance(training_failed_error, ControllerError):
         return decision.RAISE
@@ -124,8 +127,7 @@ def _decide(queue: Any, training_failed_error: TrainingFailedError) -> Any:
 
 
 def was_preempted(error: TrainingFailedError) -> bool:
-    """Whether a machine was taken away, whatever other ranks raised: they lost one that they waited
-    for."""
+    """Says whether a machine was taken away, whatever the other ranks raised for want of it."""
     if isinstance(error, PreemptionError):
         return True
     if not isinstance(error, WorkerGroupError):
@@ -135,4 +137,4 @@ def was_preempted(error: TrainingFailedError) -> bool:
 
 
 def _nothing(*_: object) -> None:
-    """Nothing to register with, nobody to ask."""
+    """Does nothing: there is nobody to register with."""
