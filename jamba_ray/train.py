@@ -38,13 +38,12 @@ from jamba_ray.driver.signals import Signalled, Signals, interruptible
 from jamba_ray.errors import ExitCode, JambaError, StorageError, UnavailableError
 from jamba_ray.reports.answer import evaluate_command
 from jamba_ray.reports.words import LABELS
-from jamba_ray.runners.runner import DetachedError, Job
+from jamba_ray.runners.runner import DetachedError
 from jamba_ray.runs.probe import probe
 from jamba_ray.runs.replicator import copied
 from jamba_ray.runs.run_folder import RunFolder, unused_name, write_bytes, write_json
 from jamba_ray.runs.run_log import RunLog, say
-from jamba_ray.study.outcome import TrialOutcome
-from jamba_ray.study.records import TrialRecord
+from jamba_ray.study.records import TrialOutcome, TrialRecord, TrialSpec
 from jamba_ray.study.trials_table import write_trials
 from jamba_ray.tracking import follower_process
 from jamba_ray.tracking.follower_process import Following
@@ -139,9 +138,9 @@ def _train(
         alone=partial(_fit, signals),
         note=notes.append,
     ) as runner:
-        job = Job(0, {}, resumed=config.resume)
+        spec = TrialSpec(0, {}, resumed=config.resume)
         try:
-            (outcome,) = runner.train([job], config.trial(), curve.report)
+            (outcome,) = runner.train([spec], config.trial(), curve.report)
         except DetachedError as error:
             lost = isinstance(error.__cause__, StorageError)
             raise (StorageError if lost else UnavailableError)(str(error)) from error

@@ -16,8 +16,8 @@ RUNNER_KILLED = "the runner's process was killed"
 class StudySearcher(Searcher):
     """Asks the study for trials while a runner is free.
 
-    A Tune trial trains one stack: its configuration holds a ticket and the members. Runners report
-    the end of trials to the study themselves; only a dead runner is reported from here.
+    A Tune trial trains one stack: its configuration holds a ticket and the first trial. Runners
+    report the end of trials to the study themselves; only a dead runner is reported from here.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class StudySearcher(Searcher):
             # A busy runner may still die, and its trials then need another runner.
             return None if self._busy else finished
         self._busy.add(trial_id)
-        return {"ticket": ticket, "members": to_text([answer.spec])}
+        return {"ticket": ticket, "trial": to_text(answer.spec)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -18,13 +18,13 @@ from jamba_ray.errors import ConfigError, JambaError, StorageError
 from jamba_ray.runners.study_client import ASIDE, NAMESPACE, REPORTS
 from jamba_ray.runs.row_log import RowLog
 from jamba_ray.runs.run_folder import LOGS, append_log
-from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.study.records import (
     Answer,
     Packing,
     Paying,
     ReportLine,
     SweepProgress,
+    TrialOutcome,
     TrialRecord,
     TrialSpec,
 )

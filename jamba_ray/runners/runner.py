@@ -10,7 +10,6 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -19,7 +18,6 @@ import torch
 from jamba_ray.checkpoints import Kind, Snapshot
 from jamba_ray.config.params import with_params
 from jamba_ray.config.run import TrialConfig
-from jamba_ray.config.space import Params
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import CheckpointError, ConfigError, JambaError, StorageError
 from jamba_ray.runners.latest_checkpoint import LatestCheckpoints, Told
@@ -28,7 +26,7 @@ from jamba_ray.runners.watchdog import Watchdog
 from jamba_ray.runs.refusal import retry_store
 from jamba_ray.runs.row_log import RowLog
 from jamba_ray.runs.run_folder import RunFolder, append_log
-from jamba_ray.study.outcome import TrialOutcome
+from jamba_ray.study.records import TrialOutcome, TrialSpec
 from jamba_ray.training import KEPT, Decision, Member, Outcome, Report, fit
 from jamba_ray.training.snapshot_io import differences
 
@@ -49,20 +47,6 @@ class DetachedError(BaseException):
 
     It is no ``Exception``, so that code which catches a trial's errors does not catch it.
     """
-
-
-@dataclass(frozen=True)
-class Job:
-    """Holds a trial that the runner is to train."""
-
-    number: int
-    params: Params
-    resumed: bool = False
-    """Whether it continues from its newest checkpoint."""
-    step: int = 0
-    """Reports that the study has of it."""
-    saved: int = 0
-    """Step of the newest checkpoint that the study knows of; 0: none."""
 
 
 class Runner:
@@ -115,8 +99,10 @@ class Runner:
         self._log = folder.logs / f"runner-{os.uname().nodename}-{os.getpid()}.log"
         self._watchdog = Watchdog(hang_timeout_s, self._log)
 
-    def train(self, jobs: Sequence[Job], base: TrialConfig, report: Reporter) -> list[TrialOutcome]:
-        """Trains one stack to its end and returns one outcome per job, in order.
+    def train(
+        self, specs: Sequence[TrialSpec], base: TrialConfig, report: Reporter
+    ) -> list[TrialOutcome]:
+        """Trains one stack to its end and returns one outcome per trial, in order.
 
         A trial that raises ends as 'failed', with a one-sentence reason and its traceback in the
         log.
@@ -127,14 +113,14 @@ class Runner:
         self.objective_key = f"val/{base.objective}"
         ended: dict[int, TrialOutcome] = {}
         members = []
-        for job in jobs:
+        for spec in specs:
             try:
-                members.append(member_of(job, base))
+                members.append(member_of(spec, base))
             except Exception as error:
-                ended[job.number] = self._failed(job, error)
-        resume = {j.number for j in jobs if j.resumed and j.number not in ended}
-        for job in jobs:
-            self._newest.expect(job.number, job.saved)
+                ended[spec.number] = self._failed(spec, error)
+        resume = {j.number for j in specs if j.resumed and j.number not in ended}
+        for spec in specs:
+            self._newest.expect(spec.number, spec.saved)
         with self._watchdog:
             report = self._watchdog.around(report)
             try:
@@ -142,11 +128,11 @@ class Runner:
             except (Exception, SystemExit) as error:
                 outcomes = self._after_fault(members, resume, report, error)
         ended |= {
-            job.number: self._settled(job, outcomes[job.number])
-            for job in jobs
-            if job.number in outcomes
+            spec.number: self._settled(spec, outcomes[spec.number])
+            for spec in specs
+            if spec.number in outcomes
         }
-        return [ended[job.number] for job in jobs]
+        return [ended[spec.number] for spec in specs]
 
     def _fit_all(
         self, members: Sequence[Member], resume: set[int], report: Reporter
@@ -227,18 +213,18 @@ class Runner:
                 outcomes[member.trial] = own
         return outcomes
 
-    def _settled(self, job: Job, outcome: Outcome | BaseException) -> TrialOutcome:
+    def _settled(self, spec: TrialSpec, outcome: Outcome | BaseException) -> TrialOutcome:
         """Returns the outcome as plain values, and saves its weights if the trial may win."""
         if isinstance(outcome, BaseException):
-            return self._failed(job, outcome)
+            return self._failed(spec, outcome)
         value = outcome.value
         sound = value is not None and math.isfinite(value)
         path = None
         if outcome.checkpoint is not None and sound and outcome.state in KEPT:
             try:
-                path = self._save(job.number, outcome.best_step, outcome.checkpoint, "best")
+                path = self._save(spec.number, outcome.best_step, outcome.checkpoint, "best")
             except Exception as error:
-                return self._failed(job, error)
+                return self._failed(spec, error)
         return TrialOutcome(
             number=outcome.trial,
             state=outcome.state,
@@ -253,14 +239,14 @@ class Runner:
             checkpoint=path,
         )
 
-    def _failed(self, job: Job, error: BaseException) -> TrialOutcome:
+    def _failed(self, spec: TrialSpec, error: BaseException) -> TrialOutcome:
         reason = root_cause(error)
         text = "".join(traceback.format_exception(error))
-        self._write(f"trial {job.number} failed: {reason}\n{job.params}\n{text}")
+        self._write(f"trial {spec.number} failed: {reason}\n{spec.params}\n{text}")
         # The traceback holds the trial's tensors: free them for the next trial.
         error.__traceback__ = None
         gc.collect()
-        return TrialOutcome(number=job.number, state="failed", reason=reason)
+        return TrialOutcome(number=spec.number, state="failed", reason=reason)
 
     def _say(self, sentence: str) -> None:
         self._write(sentence)
@@ -340,9 +326,9 @@ def root_cause(error: BaseException) -> str:
     return f"{said}{where}"
 
 
-def member_of(job: Job, base: TrialConfig) -> Member:
-    """Returns a job as training takes it, with a seed of its own."""
-    config = with_params(base, job.params)
-    if "seed" not in job.params:
-        config = config.model_copy(update={"seed": (base.seed + job.number) % 2**31})
-    return Member(trial=job.number, config=config)
+def member_of(spec: TrialSpec, base: TrialConfig) -> Member:
+    """Returns a trial as training takes it, with a seed of its own."""
+    config = with_params(base, spec.params)
+    if "seed" not in spec.params:
+        config = config.model_copy(update={"seed": (base.seed + spec.number) % 2**31})
+    return Member(trial=spec.number, config=config)

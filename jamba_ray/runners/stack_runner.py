@@ -8,13 +8,13 @@ from jamba_ray.checkpoints import Snapshot
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.errors import TrialError
 from jamba_ray.runners.report_check import checked
-from jamba_ray.runners.runner import Job, Reporter, Runner, Saver, member_of
-from jamba_ray.study.outcome import TrialOutcome
+from jamba_ray.runners.runner import Reporter, Runner, Saver, member_of
+from jamba_ray.study.records import TrialOutcome, TrialSpec
 from jamba_ray.training import Decision, Member, Outcome, Report
 
 Ended = Callable[[TrialOutcome], None]
 """Is called with the outcome of each trial as soon as it has ended."""
-More = Callable[[], Sequence[Job]]
+More = Callable[[], Sequence[TrialSpec]]
 """Returns trials of the same shape that are to join."""
 
 
@@ -23,7 +23,7 @@ class StackRunner(Runner):
 
     def train_stack(
         self,
-        jobs: Sequence[Job],
+        specs: Sequence[TrialSpec],
         base: TrialConfig,
         report: Reporter,
         *,
@@ -32,7 +32,7 @@ class StackRunner(Runner):
         more: More,
         steps_to_come: int | None = None,
     ) -> None:
-        """Trains ``jobs`` of one shape, and trials that join them, as one stack.
+        """Trains ``specs`` of one shape, and trials that join them, as one stack.
 
         It has at most ``size`` trials at a time. ``steps_to_come`` is that of
         ``jamba_ray.training.fit``. A trial that raises fails alone, as in ``train``. If a stack
@@ -44,7 +44,7 @@ class StackRunner(Runner):
         """
         self.objective_key = f"val/{base.objective}"
         self._base, self._size, self._ended, self._more = base, size, ended, more
-        self._jobs: dict[int, Job] = {}
+        self._specs: dict[int, TrialSpec] = {}
         self._open: dict[int, Member] = {}
         self._told: set[int] = set()
         self._joins = True
@@ -56,7 +56,7 @@ class StackRunner(Runner):
         with self._watchdog:
             report = checked(self._written(self._watchdog.around(report)), self.objective_key)
             try:
-                self._run(self._begin(jobs, report), report)
+                self._run(self._begin(specs, report), report)
             except (Exception, SystemExit) as error:
                 self._one_by_one(report, error)
 
@@ -87,29 +87,31 @@ class StackRunner(Runner):
         """
         if not self._joins or len(self._open) >= self._size:
             return []
-        jobs = [job for job in self._more() if job.number not in self._jobs]
-        return self._begin(jobs, report)
+        specs = [spec for spec in self._more() if spec.number not in self._specs]
+        return self._begin(specs, report)
 
-    def _begin(self, jobs: Sequence[Job], report: Reporter) -> list[tuple[Member, Snapshot | None]]:
+    def _begin(
+        self, specs: Sequence[TrialSpec], report: Reporter
+    ) -> list[tuple[Member, Snapshot | None]]:
         """Returns members with the snapshots to continue from, each at its last report.
 
         Checkpoints of different ages would put trials of one stack out of step, and the pruner
         would be asked in another order than without the interruption.
         """
         members = []
-        for job in jobs:
-            self._jobs[job.number] = job
-            self._newest.expect(job.number, job.saved)
+        for spec in specs:
+            self._specs[spec.number] = spec
+            self._newest.expect(spec.number, spec.saved)
             try:
-                member = member_of(job, self._base)
+                member = member_of(spec, self._base)
             except Exception as error:
-                self._end(job.number, error)
+                self._end(spec.number, error)
                 continue
-            self._open[job.number] = member
+            self._open[spec.number] = member
             members.append(member)
-        found = {m.trial: self._read(m) for m in members if self._jobs[m.trial].step}
+        found = {m.trial: self._read(m) for m in members if self._specs[m.trial].step}
         snapshots = {trial: snapshot for trial, snapshot in found.items() if snapshot is not None}
-        behind = [m for m in members if _step(snapshots.get(m.trial)) < self._jobs[m.trial].step]
+        behind = [m for m in members if _step(snapshots.get(m.trial)) < self._specs[m.trial].step]
         snapshots |= self._catch_up(behind, snapshots, report)
         together = [(m, snapshots.get(m.trial)) for m in members if m.trial in self._open]
         if behind and len(together) < len(members):
@@ -131,7 +133,7 @@ class StackRunner(Runner):
         def until(reports: Sequence[Report]) -> list[Decision]:
             decisions = list(report(reports))
             for i, one in enumerate(reports):
-                if decisions[i] == "continue" and one.step >= self._jobs[one.trial].step:
+                if decisions[i] == "continue" and one.step >= self._specs[one.trial].step:
                     decisions[i] = "stop"
                     halted.add(one.trial)
             return decisions
@@ -168,12 +170,12 @@ class StackRunner(Runner):
 
     def _end(self, trial: int, how: Outcome | BaseException) -> None:
         """Reports a trial's end, once."""
-        job = self._jobs.get(trial)
-        if job is None or job.number in self._told:
+        spec = self._specs.get(trial)
+        if spec is None or spec.number in self._told:
             return
         self._told.add(trial)
         self._open.pop(trial, None)
-        self._ended(self._settled(job, how))
+        self._ended(self._settled(spec, how))
 
 
 def _step(snapshot: Snapshot | None) -> int:

@@ -18,7 +18,7 @@ from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import JambaError, StorageError
 from jamba_ray.runners.preemption import PreemptedError, PreemptionNotice
-from jamba_ray.runners.runner import DetachedError, Fit, Job, counts, root_cause
+from jamba_ray.runners.runner import DetachedError, Fit, counts, root_cause
 from jamba_ray.runners.stack_probe import n_batches, what_pays
 from jamba_ray.runners.stack_runner import StackRunner
 from jamba_ray.runners.study_client import aside, call, server_of
@@ -139,7 +139,7 @@ class RunnerTrainable(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Takes the next stack (``reuse_actors``)."""
         self._ticket = str(new_config["ticket"])
-        self._members = from_text(new_config["members"])
+        self._first = from_text(new_config["trial"])
         return True
 
     def step(self) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class RunnerTrainable(tune.Trainable):
             if self._settings.stack > 1:
                 self._train_stack(base)
             else:
-                outcomes = self._runner.train(_jobs(self._members), base, self._report)
+                outcomes = self._runner.train([self._first], base, self._report)
                 self._tell(self._server.finish, outcomes)
         except PreemptedError as error:
             # Ray would take a BaseException for the end of the process.
@@ -166,13 +166,13 @@ class RunnerTrainable(tune.Trainable):
 
     def _train_stack(self, base: TrialConfig) -> None:
         """Fills the runner with trials of the first one's shape, and refills it as they end."""
-        (first,) = self._members
+        first = self._first
         found = self._packing(first, base)
         size = min(found.size, self._settings.stack)
 
-        def fill(new: bool) -> list[Job]:
+        def fill(new: bool) -> list[TrialSpec]:
             specs: list[TrialSpec] = self._tell(self._server.fill, self._ticket, size, new)
-            return _jobs(specs)
+            return specs
 
         self._runner.train_stack(
             # Interrupted trials continue first; free slots are then filled as without interruption.
@@ -237,10 +237,6 @@ class RunnerTrainable(tune.Trainable):
         if self._row_log is None:
             return None
         return self._row_log.row(report.trial, report.step, report.metrics, **counts(report))
-
-
-def _jobs(specs: Sequence[TrialSpec]) -> list[Job]:
-    return [Job(spec.number, spec.params, spec.resumed, spec.step, spec.saved) for spec in specs]
 
 
 def _group_of(settings: RunnerSettings, server: Any) -> Group | None:

@@ -51,7 +51,7 @@ class Assignment:
             number = self._trial_index.n_begun
             params, marks = self._suggestions.next(number, shape=self._new_shape(number))
             if params is not None:
-                self._create(number, params, {"ticket": ticket, **marks})
+                self._create(params, {"ticket": ticket, **marks})
                 return Answer(spec=self._spec(number))
             ended = self._suggestions.exhausted()
         return Answer(ended=self._ending.say(ended))
@@ -71,23 +71,17 @@ class Assignment:
         self._storage.set_trial_user_attr(live.trial_id, "ticket", ticket)
         live.ticket, live.heard = ticket, self._clock()
 
-    def _create(self, number: int, params: Params, attrs: Mapping[str, Scalar]) -> None:
+    def _create(self, params: Params, attrs: Mapping[str, Scalar]) -> None:
         trial = whole_trial(params, self._settings.space, attrs, datetime.datetime.now())
         trial_id = self._storage.create_new_trial(self._study_id, trial)
-        self._suggestions.note(self._storage.get_trial(trial_id))
-        self._trial_index.live[number] = Live(
-            trial_id,
-            params,
-            str(attrs["ticket"]),
-            heard=self._clock(),
-            stack=int(str(attrs.get("stack", number))),
-        )
-        self._trial_index.stacks[self._trial_index.live[number].stack] += 1
+        begun = self._storage.get_trial(trial_id)
+        self._suggestions.note(begun)
+        self._trial_index.begin(begun, trial_id).heard = self._clock()
 
     def _spec(self, number: int) -> TrialSpec:
         live = self._trial_index.live[number]
         shape = self._settings.space.shape(live.params)
-        return TrialSpec(number, dict(live.params), shape, live.step, live.saved)
+        return TrialSpec(number, dict(live.params), live.step > 0, live.step, live.saved, shape)
 
     def _take_waiting(self, ticket: str, shape: Params, n: int) -> list[int]:
         """Takes at most ``n`` waiting trials of this shape that never lost a runner."""
@@ -124,6 +118,6 @@ class Assignment:
             params, marks = self._suggestions.next(number, shape=shape, joins=True)
             if params is None:
                 break
-            self._create(number, params, {"ticket": ticket, "stack": stack, **marks})
+            self._create(params, {"ticket": ticket, "stack": stack, **marks})
             made.append(number)
         return made

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jamba_ray.config.space import Params
-from jamba_ray.study.outcome import TrialOutcome
 
 State = Literal["complete", "pruned", "failed", "running"]
 
@@ -20,17 +19,33 @@ class TrialSpec:
 
     number: int
     params: Params
-    shape: Params
-    """The structural part of ``params``; trials of one shape can share a stack."""
+    resumed: bool = False
+    """Whether it was begun before, and continues from its newest checkpoint."""
     step: int = 0
-    """Reports that the study has of it; above 0 it continues from its newest checkpoint."""
+    """Reports that the study has of it."""
     saved: int = 0
     """Step of its newest checkpoint that the study knows of; 0: none."""
+    shape: Params = field(default_factory=dict)
+    """The structural part of ``params``; trials of one shape can share a stack."""
 
-    @property
-    def resumed(self) -> bool:
-        """Says whether the trial was begun before."""
-        return self.step > 0
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """Holds how one trial ended and where its weights are; ``training.Outcome`` has the weights."""
+
+    number: int
+    state: Literal["complete", "pruned", "failed", "stopped"]
+    reason: str | None = None
+    value: float | None = None
+    """The objective on all validation rows."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    best_step: int = 0
+    rows_seen: int = 0
+    epochs: float = 0.0
+    seconds: float = 0.0
+    goodput_s: float = 0.0
+    checkpoint: str | None = None
+    """Path of the best weights relative to the run folder's ``checkpoints/``."""
 
 
 @dataclass(frozen=True)
@@ -219,11 +234,11 @@ def attributes(finish: TrialOutcome) -> dict[str, Any]:
     }
 
 
-def to_text(specs: list[TrialSpec]) -> str:
-    """Returns trials as one JSON text, which Tune passes on unread."""
-    return json.dumps([dataclasses.asdict(spec) for spec in specs], allow_nan=False)
+def to_text(spec: TrialSpec) -> str:
+    """Returns a trial as one JSON text, which Tune passes on unread."""
+    return json.dumps(dataclasses.asdict(spec), allow_nan=False)
 
 
-def from_text(text: str) -> list[TrialSpec]:
+def from_text(text: str) -> TrialSpec:
     """Parses the text of ``to_text``."""
-    return [TrialSpec(**member) for member in json.loads(text)]
+    return TrialSpec(**json.loads(text))

@@ -21,13 +21,13 @@ from jamba_ray.study import end_rules, identity, sampling, stacks
 from jamba_ray.study.assignment import Assignment
 from jamba_ray.study.ending import Ending, begin_session
 from jamba_ray.study.journal import StudyJournal
-from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.study.records import (
     Answer,
     Packing,
     Paying,
     ReportLine,
     SweepProgress,
+    TrialOutcome,
     TrialRecord,
     TrialSpec,
     attributes,

@@ -95,14 +95,19 @@ class TrialIndex:
         for trial in sorted(done, key=lambda t: (t.datetime_complete is None, t.datetime_complete)):
             self.note(record(trial))
         for trial in trials:
-            self.stacks[stack_of(trial)] += 1
             if trial.state != TrialState.RUNNING:
+                self.stacks[stack_of(trial)] += 1
                 continue
-            live = live_of(trial, trial_id_of(trial.number))
-            self.live[trial.number] = live
+            live = self.begin(trial, trial_id_of(trial.number))
             if not (session and live.ticket.startswith(f"{session}/")):
                 live.ticket = ""
                 self.waiting.append(trial.number)
+
+    def begin(self, trial: FrozenTrial, trial_id: int) -> Live:
+        """Adds a trial that has no end yet: a new one, or one that the study holds."""
+        self.stacks[stack_of(trial)] += 1
+        live = self.live[trial.number] = live_of(trial, trial_id)
+        return live
 
     def is_among_first_stacks(self, stack: int, n: int) -> bool:
         """Says whether fewer than ``n`` stacks were begun before this one."""

@@ -33,8 +33,7 @@ from typing import Any
 from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.driver.sweep import run_sweep
 from jamba_ray.runs.run_folder import RunFolder
-from jamba_ray.study.outcome import TrialOutcome
-from jamba_ray.study.records import ReportLine
+from jamba_ray.study.records import ReportLine, TrialOutcome
 from tests.benchmarks.sweep_overhead import no_op
 from tests.study import trials
 from tests.study.studies import open_study, space_of

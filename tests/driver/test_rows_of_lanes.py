@@ -9,10 +9,10 @@ import pytest
 
 from jamba_ray.driver.server import StudyServer
 from jamba_ray.errors import StorageError
-from jamba_ray.runners.runner import Job, Runner
+from jamba_ray.runners.runner import Runner
 from jamba_ray.runs.row_log import RowLog, fill_rows, read_rows, row_file, rows_of
 from jamba_ray.runs.run_folder import RunFolder
-from jamba_ray.study.records import ReportLine
+from jamba_ray.study.records import ReportLine, TrialSpec
 from jamba_ray.study.settings import base_config
 from tests.study import trials
 from tests.study.studies import settings
@@ -71,7 +71,7 @@ def test_the_log_of_a_runner_elsewhere_is_told(tmp_path, folder, server):
     away = RunFolder(tmp_path / "scratch").create()
     runner = Runner(away, trials.data(), fit=trials.at_fault, rows=False, tell_log=server.log)
     base = base_config(trials.config(), 800)
-    (outcome,) = runner.train([Job(0, {"training.learning_rate": 0.01})], base, _go_on)
+    (outcome,) = runner.train([TrialSpec(0, {"training.learning_rate": 0.01})], base, _go_on)
     assert outcome.state == "failed"
     (log,) = folder.logs.glob("runner-*.log")
     assert "ValueError: bad batch" in log.read_text()

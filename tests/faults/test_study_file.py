@@ -20,7 +20,7 @@ from jamba_ray.runs import checked_lines
 from jamba_ray.runs.bucket_replica import replica_of
 from jamba_ray.study import journal as journal_file
 from jamba_ray.study import lease
-from jamba_ray.study.outcome import TrialOutcome
+from jamba_ray.study.records import TrialOutcome
 from tests.checkpoints.s3_server import s3_server
 from tests.faults.disks import fill, small_disk
 from tests.study.studies import line, open_study, plain, train

@@ -6,7 +6,7 @@ import math
 import subprocess
 import sys
 
-from jamba_ray.study.outcome import TrialOutcome
+from jamba_ray.study.records import TrialOutcome
 from tests.study.studies import line, open_study
 
 HUNG = """

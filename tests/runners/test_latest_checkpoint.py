@@ -15,9 +15,9 @@ from jamba_ray.driver.monitor import Monitor
 from jamba_ray.driver.open_runner import open_runner
 from jamba_ray.runners import runner as runner_file
 from jamba_ray.runners.latest_checkpoint import LatestCheckpoints, went_back
-from jamba_ray.runners.runner import Job, Runner
+from jamba_ray.runners.runner import Runner
 from jamba_ray.runs.run_folder import RunFolder
-from jamba_ray.study.records import SweepProgress
+from jamba_ray.study.records import SweepProgress, TrialSpec
 from jamba_ray.training import Report
 from tests.study.trials import data
 
@@ -107,10 +107,10 @@ def test_a_runner_tells_of_resumable_checkpoints_and_misses_the_one_that_is_gone
         tell = lambda *what: told.append(what)  # noqa: E731
         return Runner(folder, data(), fit=fit, note=notes.append, saved=tell)
 
-    runner().train([Job(4, {})], base, lambda reports: ["continue"])
+    runner().train([TrialSpec(4, {})], base, lambda reports: ["continue"])
     assert told == [(4, 1), (4, 2), (4, 3)]
     shutil.rmtree(folder.checkpoints / "trial-0004" / "step-000003")
-    runner().train([Job(4, {}, True, step=3, saved=3)], base, lambda reports: ["continue"])
+    runner().train([TrialSpec(4, {}, True, step=3, saved=3)], base, lambda reports: ["continue"])
     assert begun == [{}, {4: 2}]
     assert notes == [
         "trial 4: its newest checkpoint (step 3) is gone. It goes on from step 2: 1 step of it "
@@ -133,7 +133,7 @@ def test_a_training_keeps_its_two_newest_checkpoints_and_no_more(tmp_path, monke
         raise MemoryError
 
     with open_runner(folder, data(), alone=fit) as runner:
-        runner.train([Job(0, {})], base, lambda reports: ["continue"])
+        runner.train([TrialSpec(0, {})], base, lambda reports: ["continue"])
     assert [entry.step for entry in CheckpointStore(folder.checkpoints).entries()] == [5, 6]
 
 

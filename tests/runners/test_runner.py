@@ -18,12 +18,12 @@ from jamba_ray.runners.runner import (
     SAVE_EVERY_S,
     SAVE_SHARE,
     DetachedError,
-    Job,
     Runner,
     root_cause,
     save_every_s,
 )
 from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.study.records import TrialSpec
 from jamba_ray.training import Outcome, Report
 from tests.checkpoints.s3_server import s3_server
 from tests.study.trials import data
@@ -65,7 +65,11 @@ def test_each_trial_has_its_own_seed_and_an_invalid_one_fails_alone(folder, base
         seen.extend((m.trial, m.config.seed, m.config.model.n_heads) for m in members)
         return [outcome(m) for m in members]
 
-    jobs = [Job(0, {"model.n_heads": 8}), Job(1, {"model.n_heads": 7}), Job(2, {"seed": 77})]
+    jobs = [
+        TrialSpec(0, {"model.n_heads": 8}),
+        TrialSpec(1, {"model.n_heads": 7}),
+        TrialSpec(2, {"seed": 77}),
+    ]
     ends = runner(folder, fit).train(jobs, base, carry_on)
     assert seen == [(0, 5, 8), (2, 77, base.model.n_heads)]
     assert [e.state for e in ends] == ["complete", "failed", "complete"]
@@ -82,7 +86,7 @@ def test_of_a_stack_that_falls_over_only_the_guilty_member_fails(folder, base):
             raise ZeroDivisionError("no rows")
         return [outcome(m) for m in members]
 
-    ends = runner(folder, fit).train([Job(n, {}) for n in (1, 2, 3)], base, carry_on)
+    ends = runner(folder, fit).train([TrialSpec(n, {}) for n in (1, 2, 3)], base, carry_on)
     assert calls == [[1, 2, 3], [1], [2], [3]]
     assert [e.state for e in ends] == ["complete", "failed", "complete"]
     assert ends[1].reason.startswith("ZeroDivisionError: no rows (test_runner.py:")
@@ -97,7 +101,7 @@ def test_what_is_no_fault_of_the_trial_passes_through(folder, base, error):
         raise error
 
     with pytest.raises(type(error)):
-        runner(folder, fit).train([Job(0, {})], base, carry_on)
+        runner(folder, fit).train([TrialSpec(0, {})], base, carry_on)
 
 
 def test_progress_is_saved_and_taken_up_again(folder, base, monkeypatch):
@@ -111,13 +115,13 @@ def test_progress_is_saved_and_taken_up_again(folder, base, monkeypatch):
             save(members[0].trial, Snapshot(documents={"state": {"step": step}}))
         raise MemoryError
 
-    first = runner(folder, fit).train([Job(4, {})], base, carry_on)
+    first = runner(folder, fit).train([TrialSpec(4, {})], base, carry_on)
     assert first[0].reason == "out of memory (MemoryError)"
     newest, _ = CheckpointStore(folder.checkpoints).latest(4)
     assert (newest.entry.step, newest.snapshot.documents["state"]["step"]) == (3, 3)
     # A damaged newest checkpoint is passed over.
     (folder.checkpoints / newest.entry.path / "state.json").write_text('{"step": 9}')
-    runner(folder, fit).train([Job(4, {}, resumed=True)], base, carry_on)
+    runner(folder, fit).train([TrialSpec(4, {}, resumed=True)], base, carry_on)
     assert resumed[4].documents["state"]["step"] == 2
     text = "".join(p.read_text() for p in folder.logs.iterdir())
     assert "damaged checkpoint" in text
@@ -130,7 +134,7 @@ def test_saving_is_not_done_at_every_report(folder, base):
             save(0, Snapshot(documents={"state": {"step": step}}))
         return [outcome(members[0])]
 
-    runner(folder, fit).train([Job(0, {})], base, carry_on)
+    runner(folder, fit).train([TrialSpec(0, {})], base, carry_on)
     kinds = [(e.kind, e.step) for e in CheckpointStore(folder.checkpoints).entries(0)]
     assert sorted(kinds) == [("best", 3), ("step", 1)]
 
@@ -150,7 +154,7 @@ def test_pruned_trials_leave_no_checkpoint(folder, base):
 
         return [dataclasses.replace(outcome(members[0]), state="pruned")]
 
-    (end,) = runner(folder, fit).train([Job(0, {})], base, carry_on)
+    (end,) = runner(folder, fit).train([TrialSpec(0, {})], base, carry_on)
     assert (end.state, end.checkpoint) == ("pruned", None)
     assert CheckpointStore(folder.checkpoints).entries() == []
 
@@ -176,7 +180,7 @@ def test_nonsense_fails_the_trial_that_says_it(folder, base, said, reason):
         report([said if said is None else Report(0, 1, 1, 0.1, 0.1, said, 0.0)])
         return [outcome(members[0])]
 
-    (end,) = runner(folder, fit).train([Job(0, {})], base, carry_on)
+    (end,) = runner(folder, fit).train([TrialSpec(0, {})], base, carry_on)
     assert end.state == "failed"
     assert end.reason.startswith(reason)
 
@@ -194,7 +198,7 @@ def test_a_store_that_refuses_for_long_is_no_fault_of_the_trial(folder, base, mo
     unlucky = Runner(folder, data(), fit=fit, patience_s=0.5)
     monkeypatch.setattr(unlucky._store, "save", full)
     with pytest.raises(DetachedError, match="Disk full"):
-        unlucky.train([Job(0, {})], base, carry_on)
+        unlucky.train([TrialSpec(0, {})], base, carry_on)
     assert len(refused) > 1
 
 
@@ -219,7 +223,7 @@ def test_a_bucket_is_asked_again_for_the_patience_and_no_longer(
         faults.plan = lambda method, path: refusal
         begun = time.monotonic()
         with pytest.raises(DetachedError) as caught:
-            there.train([Job(0, {})], base, carry_on)
+            there.train([TrialSpec(0, {})], base, carry_on)
     assert least_s <= time.monotonic() - begun < least_s + 2.0
     assert bool(told) == bool(least_s), "what is waited for is said, and only then"
     assert ("times in 1 s)" in str(caught.value)) == bool(least_s)
@@ -231,7 +235,7 @@ def test_a_run_folder_that_is_gone_is_a_lost_store_and_is_not_made_anew(folder, 
         report([Report(0, 1, 1, 0.1, 0.1, METRICS, 0.0)])
 
     with pytest.raises(DetachedError, match=r"is gone\. .*\(tried \d+ times in 0 s\)"):
-        Runner(folder, data(), fit=fit, patience_s=0.3).train([Job(0, {})], base, carry_on)
+        Runner(folder, data(), fit=fit, patience_s=0.3).train([TrialSpec(0, {})], base, carry_on)
     assert not folder.path.exists()
 
 
@@ -251,7 +255,7 @@ def test_what_another_run_wrote_over_the_newest_checkpoint_costs_steps_and_not_t
     def opened():
         return Runner(folder, data(), note=notes.append)
 
-    jobs = [Job(0, {"model.name": "mlp"})]
+    jobs = [TrialSpec(0, {"model.name": "mlp"})]
     with pytest.raises(KeyboardInterrupt):
         opened().train(jobs, base, killed)
     steps = [entry.step for entry in store.entries(0)]

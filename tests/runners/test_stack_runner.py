@@ -8,9 +8,9 @@ import pytest
 
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.runners import runner as runner_file
-from jamba_ray.runners.runner import Job
 from jamba_ray.runners.stack_runner import StackRunner
 from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.study.records import TrialSpec
 from jamba_ray.training import fit
 from tests.study.trials import data
 
@@ -35,7 +35,7 @@ def base():
 
 
 def job(number, step=0):
-    return Job(number, {"training.learning_rate": RATES[number]}, step > 0, step)
+    return TrialSpec(number, {"training.learning_rate": RATES[number]}, step > 0, step)
 
 
 class Study:
@@ -156,7 +156,7 @@ def test_of_a_stack_that_falls_over_only_the_guilty_one_fails(folder, base):
 
 
 def test_one_with_wrong_settings_fails_alone(folder, base):
-    wrong = Job(4, {"training.learning_rate": -1.0})
+    wrong = TrialSpec(4, {"training.learning_rate": -1.0})
     study = train(folder, base, Study([wrong, job(3)]), [job(0), job(1)], size=3)
     assert sorted(study.told)[-1] == (4, "failed")
     assert [state for _, state in sorted(study.told)[:2]] == ["complete", "complete"]

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jamba_ray.config.space import Params
-from jamba_ray.study.outcome import TrialOutcome
-from jamba_ray.study.records import ReportLine, TrialSpec
+from jamba_ray.study.records import ReportLine, TrialOutcome, TrialSpec
 from jamba_ray.study.sweep_study import SweepStudy
 from tests.study.studies import settings
 

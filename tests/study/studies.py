@@ -12,8 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from jamba_ray.config.space import Parameter, Params, SearchSpace, in_order, parse_leaves
-from jamba_ray.study.outcome import TrialOutcome
-from jamba_ray.study.records import ReportLine, TrialSpec
+from jamba_ray.study.records import ReportLine, TrialOutcome, TrialSpec
 from jamba_ray.study.recovery import STUDY_NAME
 from jamba_ray.study.settings import StudySettings
 from jamba_ray.study.sweep_study import SweepStudy

@@ -11,7 +11,7 @@ from optuna.trial import TrialState, create_trial
 
 from jamba_ray.config.search import SamplerSection
 from jamba_ray.study import sampler_history, suggestions
-from jamba_ray.study.outcome import TrialOutcome
+from jamba_ray.study.records import TrialOutcome
 from jamba_ray.study.sampler_history import SamplerHistory
 from jamba_ray.study.study_view import view
 from tests.study.studies import TREE, line, open_study, train

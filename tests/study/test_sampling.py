@@ -7,8 +7,8 @@ import pytest
 from jamba_ray.config.search import PrunerSection, SamplerSection
 from jamba_ray.errors import ConfigError
 from jamba_ray.study import sampling
-from jamba_ray.study.outcome import TrialOutcome
 from jamba_ray.study.proposal import distribution
+from jamba_ray.study.records import TrialOutcome
 from tests.study.studies import open_study, space_of
 
 SAMPLERS = ["tpe", "random", "qmc", "gp"]

@@ -10,8 +10,7 @@ import pytest
 
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.study import stacks
-from jamba_ray.study.outcome import TrialOutcome
-from jamba_ray.study.records import Paying
+from jamba_ray.study.records import Paying, TrialOutcome
 from jamba_ray.study.settings import report_rows
 from jamba_ray.study.stacks import steps_to_come
 from jamba_ray.training.schedule import Timetable

@@ -12,7 +12,7 @@ from jamba_ray.config.params import with_params
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import parse_leaves
 from jamba_ray.config.sweep_space import parse_space
-from jamba_ray.study.outcome import TrialOutcome
+from jamba_ray.study.records import TrialOutcome
 from jamba_ray.study.settings import study_settings
 from jamba_ray.study.sweep_study import SweepStudy
 from tests.study.trials import data

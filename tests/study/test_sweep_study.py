@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from jamba_ray.config.budget import Limit
 from jamba_ray.errors import ConfigError, RunExistsError
 from jamba_ray.runs.checked_lines import commits
-from jamba_ray.study.outcome import TrialOutcome
+from jamba_ray.study.records import TrialOutcome
 from tests.study.studies import curve, line, open_study, plain, run_to_end, train
 
 SMALL = {"model": {"width": {"type": "categorical", "choices": [1, 2, 3]}}}

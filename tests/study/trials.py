@@ -19,9 +19,9 @@ from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
 from jamba_ray.driver.sweep import run_sweep
-from jamba_ray.runners.runner import Job, Runner
+from jamba_ray.runners.runner import Runner
 from jamba_ray.runs.run_folder import RunFolder
-from jamba_ray.study.records import ReportLine, SweepResult, TrialRecord
+from jamba_ray.study.records import ReportLine, SweepResult, TrialRecord, TrialSpec
 from jamba_ray.study.settings import base_config, study_settings
 from jamba_ray.study.sweep_study import SweepStudy
 from jamba_ray.training import Member, Outcome, Report
@@ -157,7 +157,7 @@ def without_ray(folder: RunFolder, **changes: Any) -> list[TrialRecord]:
     n = 0
     while (spec := study.ask(f"/{n}").spec) is not None:
         base = base_config(chosen, len(rows.train))
-        (outcome,) = runner.train([Job(spec.number, spec.params)], base, report)
+        (outcome,) = runner.train([TrialSpec(spec.number, spec.params)], base, report)
         study.finish(outcome)
         n += 1
     records = study.records()

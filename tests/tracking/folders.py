@@ -14,8 +14,7 @@ from jamba_ray.reports.files import write_report
 from jamba_ray.reports.run import Run
 from jamba_ray.runs.row_log import RowLog
 from jamba_ray.runs.run_folder import RunFolder, write_bytes, write_json
-from jamba_ray.study.outcome import TrialOutcome
-from jamba_ray.study.records import ReportLine
+from jamba_ray.study.records import ReportLine, TrialOutcome
 from tests.study.studies import N_REPORTS, curve, open_study
 
 CONFIG = {
