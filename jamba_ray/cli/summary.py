@@ -11,13 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from jamba_ray import __version__
-from jamba_ray.config.direction import badness
 from jamba_ray.config.fingerprint import fingerprint
 from jamba_ray.config.run import ExperimentConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import ExitCode, StorageError
+from jamba_ray.reports.run import Run
 from jamba_ray.runs.run_folder import RunFolder
-from jamba_ray.study.reading import read_study
 from jamba_ray.study.records import SweepResult, TrialRecord
 
 _PACKAGES = ("ray", "optuna", "torch", "lightgbm", "numpy", "pandas", "pyarrow", "scikit-learn")
@@ -78,14 +77,12 @@ def so_far(folder: RunFolder) -> dict[str, Any]:
     """What the study says of a sweep that did not end by itself: its trials by state, how the
     failed ones failed, and the best so far (which was not judged on any test)."""
     try:
-        reading = read_study(folder.study)
+        run = Run(folder.path)
+        trials, best = (None, None) if run.study is None else (run.study.trials, run.best)
     except StorageError:
+        trials = best = None
+    if trials is None:
         return {"trials": None, "failures": [], "best_so_far": None}
-    trials = reading.trials
-    done = [t for t in trials if t.state == "complete" and t.value is not None]
-    best = min(
-        done, key=lambda t: (badness(t.value or 0.0, reading.direction), t.number), default=None
-    )
     return {
         "trials": count_states(Counter(t.state for t in trials)),
         "failures": failures(trials),

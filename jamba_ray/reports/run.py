@@ -216,13 +216,14 @@ def _single(run: Run) -> tuple[TrialRecord, ...]:
     objective = f"val/{run.objective}"
     curve = tuple((r["step"], r["metrics"][objective]) for r in rows if objective in r["metrics"])
     best = summary.get("best")
-    if not best and not rows:
+    failed = summary.get("status") == "none_succeeded"
+    if not (best or rows or failed):
         return ()
     last = rows[-1] if rows else {}
     metrics = {f"val/{k}": v["value"] for k, v in (best or {}).get("val", {}).items()}
     trial = TrialRecord(
         number=0,
-        state="complete" if best else "failed" if summary else "running",
+        state="failed" if failed else "complete" if best else "running",
         params={},
         value=metrics.get(objective),
         metrics=metrics,
@@ -231,7 +232,7 @@ def _single(run: Run) -> tuple[TrialRecord, ...]:
         epochs=(best or {}).get("epochs", last.get("epoch", 0.0)),
         seconds=last.get("seconds", 0.0),
         goodput_s=last.get("goodput_s", 0.0),
-        reason=next((f["reason"] for f in summary.get("failures", [])), None),
+        reason=next((f["reason"] for f in summary.get("failures") or []), None),
         checkpoint=(best or {}).get("checkpoint"),
         curve=curve or tuple((int(s), float(v)) for s, v in summary.get("curve", [])),
     )

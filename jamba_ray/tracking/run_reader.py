@@ -11,10 +11,10 @@ from typing import Any
 from jamba_ray.config.direction import badness, better
 from jamba_ray.config.params import put
 from jamba_ray.errors import StorageError
-from jamba_ray.reports.run import FINAL
+from jamba_ray.reports.run import FINAL, Run
 from jamba_ray.runs.row_log import row_file, rows_of
 from jamba_ray.runs.run_folder import RunFolder
-from jamba_ray.study.reading import StudyReading, has_study, read_study
+from jamba_ray.study.reading import StudyReading
 from jamba_ray.study.records import TrialRecord
 from jamba_ray.tracking.tracked_run import Artifact, Row, TrackedRun, run_id
 
@@ -34,17 +34,15 @@ def tracked_runs(path: Path, birth: str, shape: Sequence[str] = ()) -> list[Trac
     Raises:
         StorageError: The study cannot be read (yet).
     """
-    folder = RunFolder(path)
-    config = folder.read_config()
-    summary = folder.read_summary()
-    study = read_study(folder.study) if has_study(folder.study) else None
+    run = Run(path)
+    folder, config = run.folder, run.config
+    summary, study = run.summary, run.study
     if study is None and "search_space" in config:
         raise StorageError(f"the study must exist, but {str(folder.study)!r} does not yet.")
     if study is not None and study.sessions:
         # The first session dates the study: the same id whenever and wherever it is sent from.
         birth = f"{folder.path.resolve().name}/{min(study.sessions.values())!r}"
-    trials = study.trials if study is not None else (_lone(folder, config, summary),)
-    runs = [_trial(folder, config, trial, birth, shape, study) for trial in trials]
+    runs = [_trial(run, trial, birth, shape) for trial in run.records]
     if baseline := summary.get("baseline"):
         runs.append(_baseline(folder, config, baseline, birth))
     if study is not None:
@@ -52,14 +50,8 @@ def tracked_runs(path: Path, birth: str, shape: Sequence[str] = ()) -> list[Trac
     return runs
 
 
-def _trial(
-    folder: RunFolder,
-    config: Mapping[str, Any],
-    trial: TrialRecord,
-    birth: str,
-    shape: Sequence[str],
-    study: StudyReading | None,
-) -> TrackedRun:
+def _trial(run: Run, trial: TrialRecord, birth: str, shape: Sequence[str]) -> TrackedRun:
+    folder, config, study = run.folder, run.config, run.study
     own = _own_config(config, trial)
     tags = [trial.state, str(own.get("model", {}).get("name"))]
     if values := [f"{p.rpartition('.')[2]}={trial.params[p]}" for p in shape if p in trial.params]:
@@ -77,10 +69,16 @@ def _trial(
         config=own,
         rows=rows,
         tags=tuple(tags),
-        summary=_trial_summary(trial),
+        summary={**_trial_summary(trial), **_alone_on_test(run)},
         ended=trial.state in _DONE,
         failed=trial.state == "failed",
     )
+
+
+def _alone_on_test(run: Run) -> dict[str, Any]:
+    """Returns what a trial without a study (``train``) scored on the test rows."""
+    best = (run.summary.get("best") or {}) if run.study is None else {}
+    return {f"best/test/{k}": v["value"] for k, v in (best.get("test") or {}).items()}
 
 
 def _trial_summary(trial: TrialRecord) -> dict[str, Any]:
@@ -236,29 +234,3 @@ def _own_config(config: Mapping[str, Any], trial: TrialRecord) -> dict[str, Any]
 
 def _shared(config: Mapping[str, Any]) -> Iterable[str]:
     return [k for k in ("model", "training", "precision", "objective", "data") if k in config]
-
-
-def _lone(folder: RunFolder, config: Mapping[str, Any], summary: Mapping[str, Any]) -> TrialRecord:
-    """The one trial of a ``train`` run."""
-    best = summary.get("best") or {}
-    metrics = {f"val/{k}": v["value"] for k, v in (best.get("val") or {}).items()}
-    metrics |= {f"test/{k}": v["value"] for k, v in (best.get("test") or {}).items()}
-    rows = rows_of(row_file(folder.path, 0))
-    last = rows[-1] if rows else {}
-    failed = summary.get("status") == "none_succeeded"
-    reason = next((f["reason"] for f in summary.get("failures") or []), None)
-    return TrialRecord(
-        number=0,
-        state="failed" if failed else "complete" if best else "running",
-        params={},
-        value=metrics.get(f"val/{config.get('objective')}"),
-        metrics=metrics,
-        best_step=best.get("step", 0),
-        rows_seen=best.get("rows_seen", 0),
-        epochs=best.get("epochs", 0.0),
-        seconds=last.get("seconds") or 0.0,
-        goodput_s=last.get("goodput_s") or 0.0,
-        reason=reason,
-        checkpoint=None,
-        curve=(),
-    )
