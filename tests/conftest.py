@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 # Two processes on two cores: a thread pool each would only make them wait for each other. Set
 # before torch is imported; the commands that tests start inherit it.
@@ -58,3 +59,25 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest group is begun first."""
     items.sort(key=lambda item: not item.nodeid.startswith(STARTS_RAY))
+
+
+@pytest.fixture(scope="module")
+def bucket_server() -> Iterator[tuple]:
+    """(endpoint, faults) of an object store for the tests of one file, and its credentials."""
+    from tests.checkpoints.s3_server import s3_server
+
+    with pytest.MonkeyPatch.context() as patch, s3_server() as found:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield found
+
+
+@pytest.fixture
+def s3(bucket_server, tmp_path, monkeypatch) -> tuple:
+    """``bucket_server`` without faults, in the folder of a machine of its own."""
+    monkeypatch.chdir(tmp_path)
+    endpoint, faults = bucket_server
+    faults.plan = lambda method, path: None
+    faults.requests.clear()
+    return endpoint, faults

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 from jamba_ray.config import command_line
 from jamba_ray.config.tracking import TrackingSection
@@ -79,12 +78,7 @@ class Following:
     def __enter__(self) -> Following:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.end(INTERRUPTED_S if kind is not None else self._section.close_s)
 
     def end(self, wait_s: float) -> None:

@@ -11,25 +11,6 @@ from jamba_ray.config.run import TrainConfig
 from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.driver import bucket_store
 from jamba_ray.errors import ExitCode, RunExistsError
-from tests.checkpoints.s3_server import s3_server
-
-
-@pytest.fixture(scope="module")
-def server():
-    with s3_server() as found:
-        yield found
-
-
-@pytest.fixture
-def s3(server, tmp_path, monkeypatch):
-    """(endpoint, faults), in the folder of a machine of its own."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.chdir(tmp_path)
-    server[1].plan = lambda method, path: None
-    server[1].requests.clear()
-    return server
 
 
 def config(endpoint, run, **changes):

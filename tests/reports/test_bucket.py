@@ -15,18 +15,12 @@ from jamba_ray.reports.run import Run, find_run
 from jamba_ray.runs.bucket_replica import BucketReplica
 from jamba_ray.runs.row_log import RowLog
 from jamba_ray.runs.run_folder import RunFolder, write_bytes, write_json
-from tests.checkpoints.s3_server import s3_server
 from tests.study.studies import open_study, run_to_end
 
 
 @pytest.fixture(scope="module")
-def endpoint():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        with s3_server() as (address, _):
-            yield address
+def endpoint(bucket_server):
+    return bucket_server[0]
 
 
 @pytest.fixture

@@ -12,22 +12,12 @@ from jamba_ray.errors import StorageError
 from jamba_ray.runs import bucket_rows
 from jamba_ray.runs.bucket_rows import BucketRows
 from jamba_ray.runs.row_log import RowLog, read_rows, row_file
-from tests.checkpoints.s3_server import s3_server
-
-
-@pytest.fixture(scope="module")
-def server():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        with s3_server() as found:
-            yield found
 
 
 @pytest.fixture
-def remote(server, tmp_path) -> RemoteFolder:
-    return RemoteFolder(StoreUri("s3", f"bucket/{tmp_path.name.replace('_', '-')}"), server[0])
+def remote(bucket_server, tmp_path) -> RemoteFolder:
+    uri = StoreUri("s3", f"bucket/{tmp_path.name.replace('_', '-')}")
+    return RemoteFolder(uri, bucket_server[0])
 
 
 @pytest.fixture
@@ -67,15 +57,15 @@ def test_what_is_new_goes_alone(here, remote, tmp_path):
     assert _there(tmp_path, remote, "b") == [(0, 1), (0, 2), (0, 3), (1, 1)]
 
 
-def test_nothing_new_is_not_copied(here, remote, server):
+def test_nothing_new_is_not_copied(here, remote, bucket_server):
     rows = BucketRows(here, remote)
     _write(here, 0, 1)
     rows.push_new()
     _write(here, 0, 2)
     rows.push_new()
-    before = len(server[1].requests)
+    before = len(bucket_server[1].requests)
     rows.push_new()
-    assert len(server[1].requests) == before
+    assert len(bucket_server[1].requests) == before
 
 
 def test_half_a_row_waits_for_its_other_half(here, remote, tmp_path):
@@ -105,17 +95,17 @@ def test_a_part_that_is_large_is_closed(here, remote, tmp_path, monkeypatch):
     assert _there(tmp_path, remote, "a") == [(0, step) for step in range(1, 9)]
 
 
-def test_a_refused_copy_is_made_with_the_next(here, remote, tmp_path, server):
-    impatient = RemoteFolder(remote.uri, server[0], sleep=_no_more)
+def test_a_refused_copy_is_made_with_the_next(here, remote, tmp_path, bucket_server):
+    impatient = RemoteFolder(remote.uri, bucket_server[0], sleep=_no_more)
     rows = BucketRows(here, impatient)
     rows.push_new()
     _write(here, 0, 1)
-    server[1].plan = lambda method, path: (503, "SlowDown") if method == "PUT" else None
+    bucket_server[1].plan = lambda method, path: (503, "SlowDown") if method == "PUT" else None
     try:
         with pytest.raises(StorageError):
             rows.push_new()
     finally:
-        server[1].plan = lambda method, path: None
+        bucket_server[1].plan = lambda method, path: None
     rows.push_new()
     assert _there(tmp_path, remote, "a") == [(0, 1)]
 

@@ -10,24 +10,14 @@ from jamba_ray.errors import StorageError
 from jamba_ray.runs import journal_parts
 from jamba_ray.runs.checked_lines import Position, commits, encode
 from jamba_ray.runs.journal_parts import JournalParts
-from tests.checkpoints.s3_server import s3_server
-
-
-@pytest.fixture(scope="module")
-def server():
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "test")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        with s3_server() as found:
-            yield found
 
 
 @pytest.fixture
-def remote(server, tmp_path, monkeypatch):
+def remote(bucket_server, tmp_path, monkeypatch):
     monkeypatch.setattr(journal_parts, "_PART_BYTES", 1000)
-    server[1].requests.clear()
-    return RemoteFolder(StoreUri("s3", f"bucket/{tmp_path.name.replace('_', '-')}"), server[0])
+    bucket_server[1].requests.clear()
+    uri = StoreUri("s3", f"bucket/{tmp_path.name.replace('_', '-')}")
+    return RemoteFolder(uri, bucket_server[0])
 
 
 class Journal:
@@ -49,20 +39,20 @@ class Journal:
         return self.path.read_bytes()
 
 
-def test_what_is_appended_goes_in_parts_that_are_written_few_times(tmp_path, remote, server):
+def test_what_is_appended_goes_in_parts_that_are_written_few_times(tmp_path, remote, bucket_server):
     journal = Journal(tmp_path / "j")
     parts = JournalParts(journal.path, remote)
     for _ in range(40):
         journal.grow(1)
         parts.push()
         assert remote.read(remote.names("study")[-1], 10**6)
-    puts = [path for method, path in server[1].requests if method == "PUT"]
+    puts = [path for method, path in bucket_server[1].requests if method == "PUT"]
     assert len(puts) == 40
     assert len(set(puts)) == len(remote.names("study")) >= 8
     assert parts.read() == journal.data
     assert parts.n_commits() == 40
     parts.push()
-    assert len([m for m, _ in server[1].requests if m == "PUT"]) == 40, "nothing was new"
+    assert len([m for m, _ in bucket_server[1].requests if m == "PUT"]) == 40, "nothing was new"
 
 
 def test_a_commit_that_is_being_written_is_not_copied(tmp_path, remote):
@@ -130,7 +120,7 @@ def test_a_damaged_part_ends_what_can_be_read(tmp_path, remote, damage):
     assert parts.n_commits() == 30
 
 
-def test_a_store_that_refuses_is_tried_again(tmp_path, remote, server):
+def test_a_store_that_refuses_is_tried_again(tmp_path, remote, bucket_server):
     journal = Journal(tmp_path / "j")
     journal.grow(12)
     parts = JournalParts(journal.path, remote)
@@ -141,12 +131,12 @@ def test_a_store_that_refuses_is_tried_again(tmp_path, remote, server):
         n += method == "PUT"
         return (403, "AccessDenied") if method == "PUT" and n == 3 else None
 
-    server[1].plan = third
+    bucket_server[1].plan = third
     try:
         with pytest.raises(StorageError, match="Check the bucket"):
             parts.push()
     finally:
-        server[1].plan = lambda method, path: None
+        bucket_server[1].plan = lambda method, path: None
     journal.grow(3)
     parts.push()
     assert parts.read() == journal.data

@@ -11,25 +11,6 @@ from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.errors import StorageError
 from jamba_ray.runs.probe import probe
 from jamba_ray.runs.run_folder import RunFolder
-from tests.checkpoints.s3_server import s3_server
-
-
-@pytest.fixture(scope="module")
-def server():
-    with s3_server() as found:
-        yield found
-
-
-@pytest.fixture
-def s3(server, tmp_path, monkeypatch):
-    """(endpoint, faults), in the folder of a machine of its own."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.chdir(tmp_path)
-    server[1].plan = lambda method, path: None
-    server[1].requests.clear()
-    return server
 
 
 def test_a_folder_and_a_bucket_that_work_hold_nothing_afterwards(s3, tmp_path):
