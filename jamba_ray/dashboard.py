@@ -19,7 +19,7 @@ from jamba_ray.config.direction import least_first
 from jamba_ray.errors import ConfigError, ExitCode, UnavailableError
 from jamba_ray.reports.answer import headline
 from jamba_ray.reports.run import Run, find_run
-from jamba_ray.runs.run_folder import write_json
+from jamba_ray.runs.file_writes import write_json
 from jamba_ray.tracking.follower import OutageError
 from jamba_ray.tracking.wandb_dashboard import Dashboard, as_json, publish
 

@@ -24,6 +24,7 @@ from rich.console import Console
 import jamba_ray
 from jamba_ray.cli import summary
 from jamba_ray.cli.composition import to_yaml
+from jamba_ray.cli.entry import say
 from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.config.data import SyntheticSection, TableSection
 from jamba_ray.config.run import EvaluateConfig
@@ -32,9 +33,9 @@ from jamba_ray.driver.verdict import few_rows
 from jamba_ray.errors import ExitCode
 from jamba_ray.evaluation import by_group, intervals
 from jamba_ray.inference import Predictor, score_rows
+from jamba_ray.runs.file_writes import write_bytes, write_json
 from jamba_ray.runs.probe import probe
-from jamba_ray.runs.run_folder import RunFolder, unused_name, write_bytes, write_json
-from jamba_ray.runs.run_log import say
+from jamba_ray.runs.run_folder import RunFolder, unused_name
 from jamba_ray.study.lease import check_free
 
 

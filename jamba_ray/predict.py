@@ -16,11 +16,11 @@ from functools import partial
 from rich.console import Console
 
 import jamba_ray
+from jamba_ray.cli.entry import say
 from jamba_ray.config.predict import PredictConfig
 from jamba_ray.errors import ExitCode
 from jamba_ray.inference import predict_file
 from jamba_ray.inference.predict_file import STANDARD
-from jamba_ray.runs.run_log import say
 
 
 def run(config: PredictConfig, console: Console) -> ExitCode:

@@ -23,7 +23,8 @@ from jamba_ray.reports.compare import get_best_runs, runs_in
 from jamba_ray.reports.files import write_comparison, write_report
 from jamba_ray.reports.page import get_ranked
 from jamba_ray.runs.bucket_replica import BucketReplica
-from jamba_ray.runs.run_folder import SCRATCH, RunFolder, write_bytes
+from jamba_ray.runs.file_writes import write_bytes
+from jamba_ray.runs.run_folder import SCRATCH, RunFolder
 
 
 def run(config: ReportConfig, console: Console) -> ExitCode:

@@ -20,6 +20,7 @@ from pathlib import Path
 from rich.console import Console
 
 from jamba_ray.cli import gate
+from jamba_ray.cli.entry import say
 from jamba_ray.cluster import job_result, upload
 from jamba_ray.cluster.job_client import Jobs, require_access
 from jamba_ray.cluster.retry import Link
@@ -28,7 +29,6 @@ from jamba_ray.config.fingerprint import fingerprint_json
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.submit import SubmitSection
 from jamba_ray.errors import ConfigError, ExitCode
-from jamba_ray.runs.run_log import say
 
 
 def run(

@@ -22,7 +22,7 @@ from jamba_ray.cli import summary
 from jamba_ray.cli.budget_forecast import BudgetForecast
 from jamba_ray.cli.composition import to_yaml
 from jamba_ray.cli.display import Display
-from jamba_ray.cli.entry import show_error
+from jamba_ray.cli.entry import say, show_error
 from jamba_ray.cli.importance import importance
 from jamba_ray.cli.plan import print_plan
 from jamba_ray.cli.summary_text import print_summary
@@ -48,9 +48,9 @@ from jamba_ray.errors import (
     StorageError,
 )
 from jamba_ray.reports.answer import dashboard_command, evaluate_command
+from jamba_ray.runs.file_writes import RunLog, write_bytes, write_json
 from jamba_ray.runs.probe import probe
-from jamba_ray.runs.run_folder import RunFolder, unused_name, write_bytes, write_json
-from jamba_ray.runs.run_log import RunLog, say
+from jamba_ray.runs.run_folder import RunFolder, unused_name
 from jamba_ray.study.lease import LeaseLostError
 from jamba_ray.study.reading import read_study
 from jamba_ray.study.records import SweepResult

@@ -25,7 +25,7 @@ from jamba_ray.config.sync import SyncConfig
 from jamba_ray.config.tracking import TrackingSection
 from jamba_ray.errors import ExitCode, InterruptedRunError, UnavailableError
 from jamba_ray.reports.run import Run, find_run
-from jamba_ray.runs.run_folder import open_log
+from jamba_ray.runs.file_writes import open_log
 from jamba_ray.tracking.cursor import Cursor
 from jamba_ray.tracking.follower_process import check_tracking, command
 from jamba_ray.tracking.run_reader import tracked_runs

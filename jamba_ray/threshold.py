@@ -27,14 +27,14 @@ from jamba_ray.checkpoints.thresholds import (
     read_thresholds,
     with_threshold,
 )
+from jamba_ray.cli.entry import say
 from jamba_ray.config.command_line import command, override
 from jamba_ray.config.predict import DEFAULT, ThresholdConfig
 from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.errors import ConfigError, DataError, ExitCode
 from jamba_ray.evaluation.goal import Goal, operating_point, threshold_for
 from jamba_ray.inference import find_checkpoint
-from jamba_ray.runs.run_folder import write_bytes
-from jamba_ray.runs.run_log import say
+from jamba_ray.runs.file_writes import write_bytes
 
 _SCORES = "scores.parquet"
 _MAX_SCORES_BYTES = 1 << 34

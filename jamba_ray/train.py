@@ -23,7 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from jamba_ray.checkpoints import Snapshot
 from jamba_ray.cli import summary
 from jamba_ray.cli.composition import to_yaml
-from jamba_ray.cli.entry import show_error
+from jamba_ray.cli.entry import say, show_error
 from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.cluster.resources import count_gpus
 from jamba_ray.config.command_line import command
@@ -39,10 +39,10 @@ from jamba_ray.errors import ExitCode, JambaError, StorageError, UnavailableErro
 from jamba_ray.reports.answer import evaluate_command
 from jamba_ray.reports.words import LABELS
 from jamba_ray.runners.runner import DetachedError
+from jamba_ray.runs.file_writes import RunLog, write_bytes, write_json
 from jamba_ray.runs.probe import probe
 from jamba_ray.runs.replicator import copied
-from jamba_ray.runs.run_folder import RunFolder, unused_name, write_bytes, write_json
-from jamba_ray.runs.run_log import RunLog, say
+from jamba_ray.runs.run_folder import RunFolder, unused_name
 from jamba_ray.study.records import TrialOutcome, TrialRecord, TrialSpec
 from jamba_ray.study.trials_table import write_trials
 from jamba_ray.tracking import follower_process

@@ -31,9 +31,9 @@ from jamba_ray.data.prepared import PreparedData
 from jamba_ray.driver import bucket_store
 from jamba_ray.driver.sweep import run_sweep
 from jamba_ray.errors import JambaError
+from jamba_ray.runs.file_writes import RunLog
 from jamba_ray.runs.probe import probe
 from jamba_ray.runs.run_folder import RunFolder
-from jamba_ray.runs.run_log import RunLog
 from jamba_ray.study.records import SweepProgress
 from jamba_ray.training import Decision, Member, Outcome, Report
 

@@ -14,7 +14,7 @@ from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import Params
 from jamba_ray.driver.capacity import MACHINES
 from jamba_ray.reports.words import LABELS, duration, params_in_words
-from jamba_ray.runs.run_log import RunLog
+from jamba_ray.runs.file_writes import RunLog
 from jamba_ray.study.records import SweepProgress, TrialRecord
 
 _RECENT = 6

@@ -179,3 +179,8 @@ def _show_defect(console: Console, error: Exception) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def say(console: Console, sentence: str) -> None:
+    """Prints one line without markup or wrapping."""
+    console.print(sentence, highlight=False, markup=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jamba_ray.errors import ExitCode
-from jamba_ray.runs.run_folder import write_bytes
+from jamba_ray.runs.file_writes import write_bytes
 
 FILES = ("summary.json", "config.yaml", "log.txt", "trials.parquet", "report.html", "report.md")
 """Files that are sent, if they exist; no other name is ever written."""

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from jamba_ray.config.run import ExperimentConfig
 from jamba_ray.errors import StorageError
 from jamba_ray.runs.bucket_replica import replica_of
+from jamba_ray.runs.file_writes import RunLog
 from jamba_ray.runs.run_contents import why_no_run_in_bucket
 from jamba_ray.runs.run_folder import RunFolder, not_replaceable, used_name
-from jamba_ray.runs.run_log import RunLog
 from jamba_ray.study.lease import check_free
 
 

@@ -16,8 +16,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from jamba_ray.driver.preload import PRELOAD
 from jamba_ray.errors import ConfigError, JambaError, StorageError
 from jamba_ray.runners.study_client import ASIDE, NAMESPACE, REPORTS
+from jamba_ray.runs.file_writes import append_log
 from jamba_ray.runs.row_log import RowLog
-from jamba_ray.runs.run_folder import LOGS, append_log
+from jamba_ray.runs.run_folder import LOGS
 from jamba_ray.study.records import (
     Answer,
     Packing,

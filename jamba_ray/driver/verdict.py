@@ -25,7 +25,8 @@ from jamba_ray.evaluation import (
     too_few,
 )
 from jamba_ray.inference import Predictor, score_rows
-from jamba_ray.runs.run_folder import RunFolder, write_bytes
+from jamba_ray.runs.file_writes import write_bytes
+from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import TrialRecord
 from jamba_ray.training import Member, fit
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jamba_ray.reports import markdown, page
 from jamba_ray.reports.run import Run
-from jamba_ray.runs.run_folder import write_bytes
+from jamba_ray.runs.file_writes import write_bytes
 
 
 def write_report(run: Run) -> Path:

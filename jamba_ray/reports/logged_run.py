@@ -15,8 +15,9 @@ from jamba_ray.config.training import TrainingSection
 from jamba_ray.errors import ConfigError
 from jamba_ray.reports.files import write_report
 from jamba_ray.reports.run import Run
+from jamba_ray.runs.file_writes import write_bytes, write_json
 from jamba_ray.runs.row_log import RowLog
-from jamba_ray.runs.run_folder import RunFolder, unused_name, write_bytes, write_json
+from jamba_ray.runs.run_folder import RunFolder, unused_name
 from jamba_ray.study.trials_table import write_trials
 
 _PREFERRED = "average_precision"

@@ -23,9 +23,10 @@ from jamba_ray.errors import CheckpointError, ConfigError, JambaError, StorageEr
 from jamba_ray.runners.latest_checkpoint import LatestCheckpoints, Told
 from jamba_ray.runners.report_check import by_trial, checked, is_number
 from jamba_ray.runners.watchdog import Watchdog
+from jamba_ray.runs.file_writes import append_log
 from jamba_ray.runs.refusal import retry_store
 from jamba_ray.runs.row_log import RowLog
-from jamba_ray.runs.run_folder import RunFolder, append_log
+from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import TrialOutcome, TrialSpec
 from jamba_ray.training import KEPT, Decision, Member, Outcome, Report, fit
 from jamba_ray.training.snapshot_io import differences

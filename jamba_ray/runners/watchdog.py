@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-from jamba_ray.runs.run_folder import open_to_append
+from jamba_ray.runs.file_writes import open_to_append
 from jamba_ray.training import Decision, Report
 
 Reporter = Callable[[Sequence[Report]], Sequence[Decision]]

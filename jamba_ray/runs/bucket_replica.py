@@ -20,9 +20,10 @@ from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.errors import NoRunError, StorageError
 from jamba_ray.runs.bucket_rows import BucketRows
 from jamba_ray.runs.checked_lines import merge
+from jamba_ray.runs.file_writes import write_bytes
 from jamba_ray.runs.journal_parts import JournalParts
 from jamba_ray.runs.run_contents import BEING_DELETED
-from jamba_ray.runs.run_folder import RunFolder, write_bytes
+from jamba_ray.runs.run_folder import RunFolder
 
 _RESULTS = (
     *("config.yaml", "trials.parquet", "summary.json", "scores.parquet"),

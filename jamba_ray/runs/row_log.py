@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from jamba_ray.errors import StorageError
-from jamba_ray.runs.run_folder import open_to_append, write_bytes
+from jamba_ray.runs.file_writes import open_to_append, write_bytes
 
 FOLDER = "rows"
 

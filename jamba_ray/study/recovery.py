@@ -21,7 +21,7 @@ from optuna.storages import JournalStorage
 from jamba_ray.config.direction import Direction
 from jamba_ray.errors import JambaError, StorageError
 from jamba_ray.runs.checked_lines import Merged, Position, encode, merge
-from jamba_ray.runs.run_folder import write_whole
+from jamba_ray.runs.file_writes import write_whole
 from jamba_ray.study import lease, old_study
 from jamba_ray.study.backend import JournalBackend
 

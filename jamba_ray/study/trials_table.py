@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from jamba_ray.runs.run_folder import RunFolder, write_bytes
+from jamba_ray.runs.file_writes import write_bytes
+from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import TrialRecord
 
 _LAST = ("epochs", "rows_seen", "seconds", "goodput_s", "reason", "checkpoint")

@@ -17,8 +17,8 @@ from jamba_ray.config.tracking import TrackingSection
 from jamba_ray.errors import ConfigError
 from jamba_ray.reports.files import write_report
 from jamba_ray.reports.run import Run
-from jamba_ray.runs.run_folder import RunFolder, open_log
-from jamba_ray.runs.run_log import RunLog
+from jamba_ray.runs.file_writes import RunLog, open_log
+from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.tracking.cursor import Cursor
 
 INTERRUPTED_S = 3.0

@@ -21,8 +21,9 @@ import numpy as np
 import yaml
 
 from jamba_ray.config.tracking import TrackingSection
+from jamba_ray.runs.file_writes import write_bytes
 from jamba_ray.runs.row_log import RowLog
-from jamba_ray.runs.run_folder import RunFolder, write_bytes
+from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import ReportLine, TrialOutcome
 from jamba_ray.tracking.follower_process import Following
 from tests.study.studies import N_REPORTS, curve, open_study

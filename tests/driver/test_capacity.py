@@ -11,7 +11,7 @@ from rich.console import Console
 from jamba_ray.cli.display import Display
 from jamba_ray.cluster.resources import Machine, plan_runners
 from jamba_ray.driver.capacity import MachineWatch, places
-from jamba_ray.runs.run_log import RunLog
+from jamba_ray.runs.file_writes import RunLog
 from jamba_ray.study.records import RunningTrial, SweepProgress
 from tests.study import trials
 

@@ -13,8 +13,9 @@ from jamba_ray.errors import ConfigError, NoRunError, StorageError
 from jamba_ray.reports import bucket
 from jamba_ray.reports.run import Run, find_run
 from jamba_ray.runs.bucket_replica import BucketReplica
+from jamba_ray.runs.file_writes import write_bytes, write_json
 from jamba_ray.runs.row_log import RowLog
-from jamba_ray.runs.run_folder import RunFolder, write_bytes, write_json
+from jamba_ray.runs.run_folder import RunFolder
 from tests.study.studies import open_study, run_to_end
 
 

@@ -24,7 +24,8 @@ from jamba_ray.reports.compare import analyze_parameter_impact, get_best_runs
 from jamba_ray.reports.files import write_comparison, write_report
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.words import names_of
-from jamba_ray.runs.run_folder import RunFolder, write_json
+from jamba_ray.runs.file_writes import write_json
+from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.tracking.run_reader import tracked_runs
 from tests.study.studies import open_study
 from tests.tracking import folders

@@ -13,9 +13,9 @@ import pytest
 
 from jamba_ray.errors import RunExistsError, StorageError
 from jamba_ray.runs import run_folder
+from jamba_ray.runs.file_writes import RunLog, append_log, open_log, write_json
 from jamba_ray.runs.row_log import RowLog, row_file, take_rows
-from jamba_ray.runs.run_folder import RunFolder, append_log, open_log, unused_name, write_json
-from jamba_ray.runs.run_log import RunLog
+from jamba_ray.runs.run_folder import RunFolder, unused_name
 
 
 def test_a_used_name_is_refused_with_both_ways_out(tmp_path):

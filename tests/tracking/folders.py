@@ -12,8 +12,9 @@ import yaml
 from jamba_ray.evaluation import by_group, choose_threshold, compare, intervals
 from jamba_ray.reports.files import write_report
 from jamba_ray.reports.run import Run
+from jamba_ray.runs.file_writes import write_bytes, write_json
 from jamba_ray.runs.row_log import RowLog
-from jamba_ray.runs.run_folder import RunFolder, write_bytes, write_json
+from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import ReportLine, TrialOutcome
 from tests.study.studies import N_REPORTS, curve, open_study
 

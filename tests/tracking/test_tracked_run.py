@@ -6,8 +6,9 @@ import yaml
 
 from jamba_ray.reports.files import write_report
 from jamba_ray.reports.run import Run
+from jamba_ray.runs.file_writes import write_bytes, write_json
 from jamba_ray.runs.row_log import RowLog
-from jamba_ray.runs.run_folder import RunFolder, write_bytes, write_json
+from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.tracking.run_reader import tracked_runs
 from tests.study.studies import open_study, train
 from tests.tracking.folders import CONFIG, make_run
