@@ -14,8 +14,8 @@ if __name__ == "__main__":
 from rich.console import Console
 
 from jamba_ray.config.command_line import command, override
-from jamba_ray.config.dashboard import DashboardConfig
 from jamba_ray.config.direction import least_first
+from jamba_ray.config.tracking import DashboardConfig
 from jamba_ray.errors import ConfigError, ExitCode, UnavailableError
 from jamba_ray.reports.answer import headline
 from jamba_ray.reports.run import Run, find_run

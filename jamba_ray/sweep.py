@@ -23,7 +23,6 @@ from jamba_ray.cli.budget_forecast import BudgetForecast
 from jamba_ray.cli.composition import to_yaml
 from jamba_ray.cli.display import Display
 from jamba_ray.cli.entry import say, show_error
-from jamba_ray.cli.importance import importance
 from jamba_ray.cli.plan import print_plan
 from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.cluster.prices import priced
@@ -48,10 +47,12 @@ from jamba_ray.errors import (
     StorageError,
 )
 from jamba_ray.reports.answer import dashboard_command, evaluate_command
+from jamba_ray.reports.importance import importance
 from jamba_ray.runs.file_writes import RunLog, write_bytes, write_json
 from jamba_ray.runs.probe import probe
 from jamba_ray.runs.run_folder import RunFolder, unused_name
 from jamba_ray.study.lease import LeaseLostError
+from jamba_ray.study.proposal import distribution
 from jamba_ray.study.reading import read_study
 from jamba_ray.study.records import SweepResult
 from jamba_ray.study.trials_table import write_trials
@@ -192,7 +193,11 @@ def _summary(
         "trials": summary.count_states(result.counts),
         "failures": summary.failures(result.trials),
         "bayes": verdict.bayes(data),
-        "importance": importance(result.trials, space, config.objective),
+        "importance": importance(
+            result.trials,
+            {p.path: distribution(p.leaf) for p in space.parameters},
+            config.objective,
+        ),
         "notes": [*data.notes, *result.notes, *verdict.few_rows(verdict.labels_of(data))],
         "goodput": result.goodput if result.runners else None,
         "folder": str(folder.path),

@@ -21,8 +21,7 @@ from pathlib import Path
 from rich.console import Console
 
 from jamba_ray.config.mistakes import validate
-from jamba_ray.config.sync import SyncConfig
-from jamba_ray.config.tracking import TrackingSection
+from jamba_ray.config.tracking import SyncConfig, TrackingSection
 from jamba_ray.errors import ExitCode, InterruptedRunError, UnavailableError
 from jamba_ray.reports.run import Run, find_run
 from jamba_ray.runs.file_writes import open_log

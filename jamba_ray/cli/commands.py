@@ -6,13 +6,12 @@ from __future__ import annotations
 from typing import Any
 
 from jamba_ray.cli.entry import ClusterCommand, Command
-from jamba_ray.config.dashboard import DashboardConfig
 from jamba_ray.config.predict import PredictConfig, ThresholdConfig
 from jamba_ray.config.report import ReportConfig
 from jamba_ray.config.run import EvaluateConfig, SweepConfig, TrainConfig
 from jamba_ray.config.submit import DoctorSection, SubmitSection
 from jamba_ray.config.sweep_space import checked_space
-from jamba_ray.config.sync import SyncConfig
+from jamba_ray.config.tracking import DashboardConfig, SyncConfig
 
 SWEEP = Command(
     name="sweep",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Literal, TypeGuard
 
 Direction = Literal["maximize", "minimize"]
 
@@ -35,3 +36,8 @@ def badness(value: float, direction: str) -> float:
 def least_first(direction: str) -> bool:
     """Returns whether values in ascending order begin with the best."""
     return badness(1.0, direction) > badness(0.0, direction)
+
+
+def is_score(value: float | None) -> TypeGuard[float]:
+    """Says whether ``value`` may be compared: NaN and infinities may not."""
+    return value is not None and math.isfinite(value)

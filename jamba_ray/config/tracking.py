@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from jamba_ray.config.names import LocalPath
 from jamba_ray.config.section import Section
 
 _PROJECT = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -53,3 +54,33 @@ class TrackingSection(Section):
                 "but is true. Drop `tracking=none`"
             )
         return self
+
+
+class SyncConfig(Section):
+    """``python -m jamba_ray.sync``."""
+
+    run: LocalPath
+    """A run's name, or its folder."""
+    store: LocalPath = "runs"
+    """Folder that holds the run folders."""
+    project: str | None = None
+    """W&B project; None: that of the run's ``tracking``."""
+    entity: str | None = None
+    """W&B user or team; None: that of the run's ``tracking``, else the default one of the key."""
+    timeout_s: Annotated[float, Field(gt=0.0)] = 3600.0
+    """Seconds after which to stop; what was sent by then stays sent."""
+
+
+class DashboardConfig(Section):
+    """``python -m jamba_ray.dashboard``."""
+
+    run: LocalPath
+    """A run's name, or its folder."""
+    store: LocalPath = "runs"
+    """Folder that holds the run folders."""
+    publish: bool = False
+    """Save the dashboards in W&B; otherwise they are only written to ``dashboard.json``."""
+    project: str | None = None
+    """W&B project; None: that of the run's ``tracking``."""
+    entity: str | None = None
+    """W&B user or team; None: that of the run's ``tracking``."""

@@ -174,10 +174,6 @@ def _looks_like_data(first: Sequence[str], sample: Sequence[Sequence[str]]) -> b
     )
 
 
-def _has_numbers(sample: Sequence[Sequence[str]]) -> bool:
-    return any(_is_number(cell) for row in sample for cell in row)
-
-
 def _is_number(cell: str) -> bool:
     return _NUMBER.fullmatch(cell.strip()) is not None
 

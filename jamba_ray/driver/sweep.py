@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jamba_ray.cluster.nodes import NodeWatch
@@ -345,8 +344,3 @@ def _close_quietly(server: Any) -> None:
             call(server.close, timeout_s=CLOSE_S)
     except BaseException:
         return
-
-
-def runner_logs(folder: RunFolder) -> list[Path]:
-    """Returns the logs that runners wrote (only runners with failed trials do)."""
-    return sorted(folder.logs.glob("runner-*.log"))

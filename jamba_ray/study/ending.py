@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import optuna
 
-from jamba_ray.study import end_rules
+from jamba_ray.config.budget import Limit
+from jamba_ray.study.records import State
 from jamba_ray.study.settings import StudySettings
 from jamba_ray.study.suggestions import Suggestions
 from jamba_ray.study.trial_index import TrialIndex
+
+FIRST = 20
+"""Without ``max_failed_trials`` a sweep ends when over half of this many first trials fail."""
 
 
 class Ending:
@@ -54,7 +58,9 @@ class Ending:
         s = self._settings
         if self._spoilt is not None:
             return self._spoilt
-        if failed := self._trial_index.too_many_failed(s.max_failed_trials):
+        index = self._trial_index
+        n_failed = index.counts()["failed"]
+        if failed := too_many_failed(index.first(FIRST), n_failed, s.max_failed_trials):
             return failed
         if late := self.out_of_time():
             return late
@@ -70,7 +76,7 @@ class Ending:
 
     def out_of_time(self) -> str | None:
         """Returns why the budget ends the sweep; None: it does not."""
-        return end_rules.out_of_time(self.earlier_s + self.elapsed_s, self._settings.limit)
+        return out_of_time(self.earlier_s + self.elapsed_s, self._settings.limit)
 
 
 def begin_session(study: optuna.Study, session: str, now: float) -> tuple[float, float]:
@@ -92,3 +98,28 @@ def _event_times(study: optuna.Study) -> list[float]:
     trials = study.get_trials(deepcopy=False)
     times = [t for trial in trials for t in (trial.datetime_start, trial.datetime_complete) if t]
     return sorted(t.timestamp() for t in times)
+
+
+def too_many_failed(first: Sequence[State], n_failed: int, max_failed: int | None) -> str | None:
+    """Returns why failures must end the sweep, or None.
+
+    Args:
+        first: States of the first ``FIRST`` trials, by number; fewer if there are fewer.
+        n_failed: All trials that failed.
+        max_failed: ``max_failed_trials``.
+    """
+    if max_failed is not None:
+        if n_failed >= max_failed:
+            return f"{n_failed} trials failed, which `max_failed_trials` does not allow"
+        return None
+    failed = sum(state == "failed" for state in first)
+    if failed > FIRST // 2:
+        return f"{failed} of the first {FIRST} trials failed"
+    return None
+
+
+def out_of_time(elapsed_s: float, limit: Limit | None) -> str | None:
+    """Returns why the budget must end the sweep, or None."""
+    if limit is None or elapsed_s < limit.seconds:
+        return None
+    return f"{limit.words} is used up"

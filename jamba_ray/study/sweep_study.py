@@ -16,8 +16,9 @@ from pathlib import Path
 
 from optuna.trial import TrialState
 
+from jamba_ray.config.direction import is_score
 from jamba_ray.config.space import Scalar
-from jamba_ray.study import end_rules, identity, sampling, stacks
+from jamba_ray.study import identity, sampling, stacks
 from jamba_ray.study.assignment import Assignment
 from jamba_ray.study.ending import Ending, begin_session
 from jamba_ray.study.journal import StudyJournal
@@ -328,7 +329,7 @@ class SweepStudy:
                 "complete",
                 reason or self._ending.out_of_time() or "it was told to stop",
             )
-        if state == "complete" and not end_rules.is_score(finish.value):
+        if state == "complete" and not is_score(finish.value):
             state = "failed"
             reason = f"its final validation {self._settings.objective} is {finish.value}"
         sound = {k: float(v) for k, v in finish.metrics.items() if math.isfinite(v)}

@@ -12,9 +12,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from jamba_ray.config.direction import Direction, badness, better
+from jamba_ray.config.direction import Direction, badness, better, is_score
 from jamba_ray.config.space import Params
-from jamba_ray.study import end_rules
 from jamba_ray.study.records import ReportLine, RunningTrial, State, Stay, TrialRecord
 
 _STATES: dict[TrialState, State] = {
@@ -133,20 +132,17 @@ class TrialIndex:
         self._ended[done.state] += 1
         if done.state == "failed":
             self._reasons[done.reason or "unknown"] += 1
-        if done.state != "complete" or not end_rules.is_score(done.value):
+        if done.state != "complete" or not is_score(done.value):
             return
         insort(self._ranking, (badness(done.value, self.direction), done.number))
         best = self.best.value if self.best is not None else None
-        if not end_rules.is_score(best) or better(done.value, best, self.direction):
+        if not is_score(best) or better(done.value, best, self.direction):
             self.best = done
 
-    def too_many_failed(self, max_failed: int | None) -> str | None:
-        """Returns why failures must end the sweep, or None (see ``end_rules.too_many_failed``)."""
-        first = [
-            self.records[n].state if n in self.records else "running"
-            for n in range(min(end_rules.FIRST, self.n_begun))
-        ]
-        return end_rules.too_many_failed(first, self._ended["failed"], max_failed)
+    def first(self, n: int) -> list[State]:
+        """Returns the states of the first ``n`` trials, by number; fewer if there are fewer."""
+        numbers = range(min(n, self.n_begun))
+        return [self.records[i].state if i in self.records else "running" for i in numbers]
 
     def counts(self) -> dict[State, int]:
         """Counts the trials by state."""

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 import jamba_ray
-from jamba_ray.config.sync import SyncConfig
+from jamba_ray.config.tracking import SyncConfig
 from jamba_ray.errors import InterruptedRunError, UnavailableError
 from jamba_ray.sync import Delivery, run, sentence
 from tests.tracking.folders import make_run

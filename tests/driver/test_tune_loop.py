@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
-from jamba_ray.driver.tune_scheduler import InOrder
+from jamba_ray.driver.tune_loop import InOrder
 
 
 class Stub:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from jamba_ray.config.budget import BudgetSection, limit_of
-from jamba_ray.study.end_rules import is_score, out_of_time, too_many_failed
+from jamba_ray.config.direction import is_score
+from jamba_ray.study.ending import out_of_time, too_many_failed
 
 
 def test_more_than_half_of_the_first_twenty():
