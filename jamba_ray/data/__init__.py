@@ -1,4 +1,5 @@
-"""From files or a generator to matrices that models train on; no torch, no Ray."""
+"""Reads files or generates rows, and turns them into matrices that models train on; no torch, no
+Ray."""
 
 from jamba_ray.data.labels import LabelRule, labels
 from jamba_ray.data.prepare import prepare, prepare_for

@@ -1,4 +1,4 @@
-"""How much a reader may unfold, decided before it starts and kept while it reads.
+"""Limits how much a reader may unfold, before it starts and while it reads.
 
 Compressed files cannot be trusted to say how large they become: 1 MB of gzip can be 1 GB of text,
 and a Parquet file whose footer says 195 kB opened to 387 MB. So cells are counted, and text bytes
@@ -21,7 +21,7 @@ _CGROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 
 @dataclass
 class Budget:
-    """What is left to read, over all files of one table."""
+    """Holds what is left to read, over all files of one table."""
 
     cells: int
     text_bytes: int
@@ -29,7 +29,8 @@ class Budget:
 
     @classmethod
     def of(cls, max_cells: int) -> Budget:
-        """``max_cells``, or what fits this machine's memory where that is less."""
+        """Returns a budget of ``max_cells``, or of what fits this machine's memory where that is
+        less."""
         memory = memory_bytes()
         fits = memory // _CELL_BYTES
         if fits < max_cells:
@@ -40,13 +41,17 @@ class Budget:
 
     @classmethod
     def apart_from_memory(cls, max_cells: int) -> Budget:
-        """``max_cells``, for a table that is not held as a whole."""
+        """Returns a budget of ``max_cells`` for a table that is not held in memory as a whole."""
         why = f"data.max_cells={max_cells}; raise it if the file is meant to be that large"
         # CSV text spends about 10 bytes on a cell; 64 leaves room for long strings.
         return cls(max_cells, 64 * max_cells + 65_536, why)
 
     def spend(self, file: Path, *, cells: int = 0, text_bytes: int = 0) -> None:
-        """Take what ``file`` was found to hold. Raises DataError where less than that is left."""
+        """Takes what ``file`` was found to hold.
+
+        Raises:
+            DataError: Less than that is left.
+        """
         self.cells -= cells
         self.text_bytes -= text_bytes
         if self.cells < 0:
@@ -63,7 +68,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a pass through a file finds."""
+    """Holds what a pass through a file finds."""
 
     rows: int
     """At most so many."""
@@ -74,7 +79,7 @@ class Measured:
 
 
 def memory_bytes() -> int:
-    """Memory of this machine or of the container that holds this process."""
+    """Returns the memory of this machine or of the container that holds this process."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in _CGROUP:
         with suppress(OSError, ValueError):  # absent, or "max"

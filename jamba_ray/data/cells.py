@@ -1,4 +1,4 @@
-"""One column of a user's table as numbers or as category names, whatever type it arrived in."""
+"""Reads one column of a user's table as numbers or as category names, whatever its type."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ EXACT_INTEGERS = 2**53
 
 
 def to_numbers(column: pd.Series[Any], form: NumberFormat = PLAIN) -> npt.NDArray[np.float64]:
-    """[N] float64; missing cells and cells that are no number become NaN; infinities stay.
+    """Returns the cells as [N] float64; missing cells and cells that are no number become NaN,
+    infinities stay.
 
     Text is parsed (``" 1.5 "``, ``"1e3"``, ``"inf"``) as ``form`` says, booleans are 0 and 1, times
     are no numbers.
@@ -41,7 +42,8 @@ def to_numbers(column: pd.Series[Any], form: NumberFormat = PLAIN) -> npt.NDArra
 
 
 def to_names(column: pd.Series[Any]) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Codes [N] into a list of distinct category names; -1 where the cell is missing or blank.
+    """Returns codes [N] into a list of distinct category names; -1 where the cell is missing or
+    blank.
 
     A category has one name in every type: ``80``, ``80.0`` and ``"80"`` are ``"80"``; ``True`` and
     ``"true"`` are ``"true"``; outer spaces do not count.
@@ -68,7 +70,7 @@ def _distinct(column: pd.Series[Any]) -> tuple[npt.NDArray[np.int64], list[Any]]
 
 
 def is_text(column: pd.Series[Any]) -> bool:
-    """Whether cells may be text; a look at the type alone."""
+    """Says whether cells may be text, from the column's type alone."""
     kind = column.dtype
     if isinstance(kind, pd.CategoricalDtype):
         kind = kind.categories.dtype
@@ -77,7 +79,7 @@ def is_text(column: pd.Series[Any]) -> bool:
 
 @dataclass(frozen=True)
 class Counted:
-    """Some cells of a column."""
+    """Counts some cells of a column and keeps one of them."""
 
     cells: int
     distinct: int
@@ -87,7 +89,7 @@ class Counted:
 
 @dataclass(frozen=True, eq=False)
 class Distinct:
-    """The D distinct values of a column of N cells."""
+    """Holds the D distinct values of a column of N cells."""
 
     codes: npt.NDArray[np.int64]
     """[N], -1 where the cell is missing."""
@@ -97,33 +99,33 @@ class Distinct:
 
     @classmethod
     def of(cls, column: pd.Series[Any]) -> Distinct:
-        """Those of a column, in the order of the table."""
+        """Finds the distinct values of a column, in the order of the table."""
         codes, values = _distinct(column)
         return cls(codes, values, np.bincount(codes[codes >= 0], minlength=len(values)))
 
     @property
     def present(self) -> int:
-        """Cells that are not missing."""
+        """Returns the number of cells that are not missing."""
         return int(self.counts.sum())
 
     def numbers(self, form: NumberFormat) -> npt.NDArray[np.float64]:
-        """[D], NaN for what is no number."""
+        """Returns the values as numbers [D], NaN where one is no number."""
         return np.array([_number(value, form) for value in self.values], dtype=np.float64)
 
     def cells(self, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """[D] of the values -> [N] of the cells."""
+        """Takes numbers of the values [D] to the cells [N]."""
         # The last entry is what -1 (missing) picks.
         return np.append(numbers, np.nan)[self.codes]
 
     def unset(self, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        """[D], which of the values that are no number are text that stands for no value."""
+        """Says [D] which values that are no number are text for "no value"."""
         found = np.zeros(len(self.values), dtype=bool)
         for i in np.flatnonzero(np.isnan(numbers)):
             found[i] = is_unset(as_text(self.values[i]))
         return found
 
     def counted(self, chosen: npt.NDArray[np.bool_]) -> Counted:
-        """The cells that hold the values of ``chosen`` [D]."""
+        """Counts the cells that hold the values of ``chosen`` [D]."""
         if not chosen.any():
             return Counted(0, 0, "")
         shown = as_text(self.values[int(np.argmax(np.where(chosen, self.counts, -1)))])
@@ -131,12 +133,12 @@ class Distinct:
 
 
 def as_text(value: Any) -> str:
-    """A cell as text, bytes decoded."""
+    """Returns a cell as text, bytes decoded."""
     return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def unreadable(column: pd.Series[Any], form: NumberFormat) -> Counted:
-    """The cells that are set, but no number as ``form`` writes them. Only text is looked at."""
+    """Counts the text cells that are set but are no number in the format ``form``."""
     if not is_text(column):
         return Counted(0, 0, "")
     distinct = Distinct.of(column)

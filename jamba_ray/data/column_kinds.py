@@ -1,4 +1,4 @@
-"""Whether the columns of rows to score are of the kind that training saw under their names."""
+"""Checks that the columns of rows to score are of the kind that training saw."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ _LOOKED_AT = 1000
 
 
 def check_kinds(frame: pd.DataFrame, preprocessor: Preprocessor, source: str) -> None:
-    """Raise DataError, naming ``source``, where a column is missing or twice, holds no number
-    where training had numbers, or numbers where it had other names.
+    """Checks that each column is there once and holds numbers or names as it did in training.
+
+    Raises:
+        DataError: A column is missing, occurs twice, holds no number where training had numbers, or
+            holds numbers where training had other names; the sentence names ``source``.
 
     A few odd cells are no such column: they count as missing, or as an unknown category.
     """
@@ -50,7 +53,7 @@ def _has_number(column: pd.Series[Any], form: NumberFormat) -> bool:
 
 
 def _shown(column: pd.Series[Any], form: NumberFormat) -> str:
-    """A cell that holds something, or an empty text where none does."""
+    """Returns a cell that holds something, or an empty text where none does."""
     if is_text(column):
         return unreadable(column, form).shown
     present = column.dropna()
@@ -58,7 +61,7 @@ def _shown(column: pd.Series[Any], form: NumberFormat) -> str:
 
 
 def _is_other(column: pd.Series[Any], category: CategoricalColumn) -> bool:
-    """Whether a column of numbers stands where training had names, none of which it holds."""
+    """Says whether a column holds numbers where training had names, none of which it holds."""
     if not types.is_numeric_dtype(column.dtype) or column.isna().all():
         return False
     if (~np.isnan(to_numbers(pd.Series(category.categories, dtype=object)))).any():

@@ -1,4 +1,4 @@
-"""Which columns are features, and which of those are numeric or categorical.
+"""Decides which columns are features, and which of those are numeric or categorical.
 
 Decided from the training rows alone, so that no other row can change what a model sees.
 """
@@ -50,7 +50,7 @@ LOOKS_LIKE_AN_ID = 0.5
 
 @dataclass(frozen=True)
 class Roles:
-    """Feature columns by kind, in the table's order, and what a user should know of the choice."""
+    """Holds the feature columns by kind, in the table's order, and notes on the choice."""
 
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
@@ -66,7 +66,7 @@ def detect(
     numeric: Collection[str] = (),
     categorical: Collection[str] = (),
 ) -> Roles:
-    """Give every column of ``train`` a role, except those of ``exclude`` (target, group ...).
+    """Assigns a role to every column of ``train`` except those of ``exclude`` (target, group ...).
 
     Numbers and booleans are numeric, however few values they take; text is categorical unless
     nearly all of it, cells like ``-`` aside, is numbers in one of the ways that ``NumberFormat``
@@ -98,8 +98,10 @@ def detect(
 
 
 def _kind(column: pd.Series[Any], wanted: str | None) -> tuple[Kind | None, str, NumberFormat]:
-    """The kind of one column, or None to leave it out; a note to follow the column's name; and how
-    its numbers are written."""
+    """Decides the kind of one column, or None to leave it out.
+
+    Also returns a note that follows the column's name, and the format of its numbers.
+    """
     if column.isna().all():
         return None, "has no value in the training rows and is left out", PLAIN
     if wanted is None and _is_time(column):
@@ -148,14 +150,14 @@ def _kind_of_text(
 
 
 def _sample(distinct: Distinct) -> list[str]:
-    """As text, some cells, always the same ones."""
+    """Returns some cells as text, the same ones each time."""
     present = distinct.codes[distinct.codes >= 0]
     picked = np.random.default_rng(0).integers(len(present), size=_SAMPLE)
     return [as_text(distinct.values[code]) for code in np.unique(present[picked])]
 
 
 def _may_be_numbers(sample: Collection[str]) -> bool:
-    """False where a sample of the cells that are set shows that few of them are numbers."""
+    """Says whether a column may be numbers; False where a sample shows few of them."""
     few = len(sample) < _SAMPLE // 10
     return few or 4 * sum(map(may_be_number, sample)) >= len(sample)
 
@@ -171,7 +173,7 @@ def _named(column: pd.Series[Any], distinct: Distinct, more: str) -> tuple[Kind 
 
 
 def _is_numeric(known: Floats, n_known: int, odd: Counted, found: Recognised) -> bool:
-    """Whether text is numbers: ``known`` are the distinct ones, in ``n_known`` cells."""
+    """Says whether text is numbers; ``known`` are the distinct ones, in ``n_known`` cells."""
     if not n_known or (found.hex_share == 1.0 and len(known) <= FEW_CATEGORIES):
         return False  # a few flags such as 0x02 are names
     mostly = n_known >= odd.cells and odd.distinct <= WORDS_AMONG_NUMBERS
@@ -182,7 +184,7 @@ def _is_numeric(known: Floats, n_known: int, odd: Counted, found: Recognised) ->
 def _reading(
     distinct: Distinct, numbers: Floats, unset: Counted, odd: Counted, found: Recognised
 ) -> str:
-    """How text is read as ``numbers`` and what of it is not read; follows the column's name."""
+    """Says how text is read as ``numbers`` and what of it is not read, to follow the column's name."""
     gaps = [f"{unset.cells} cells that are unset (such as {unset.shown!r})"] if unset.cells else []
     gaps += [f"{odd.cells} cells that are no number (such as {odd.shown!r})"] if odd.cells else []
     missing = " and ".join(gaps) + ", taken as missing"
@@ -198,7 +200,7 @@ def _reading(
 
 
 def _if_varied(kind: Kind, values: np.ndarray[Any, Any], note: str) -> tuple[Kind | None, str]:
-    """``kind``, unless all values (a missing cell counts as one) are the same."""
+    """Returns ``kind`` unless all values (a missing cell counts as one) are the same."""
     missing = np.isnan(values) if values.dtype.kind == "f" else values < 0
     # NaN differs from everything, itself included, so gaps among equal values count as variation.
     if missing.any() != missing.all() or (values != values[0])[~missing].any():
@@ -216,7 +218,7 @@ def _is_time(column: pd.Series[Any]) -> bool:
 
 
 def _identifying(column: pd.Series[Any]) -> str:
-    """Say so where integers look like identifiers: rising by row, or too large for a float64."""
+    """Says so where integers look like identifiers: rising by row, or too large for a float64."""
     if not types.is_integer_dtype(column.dtype):
         return ""
     present = column.dropna()

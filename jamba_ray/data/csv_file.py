@@ -1,4 +1,4 @@
-"""One CSV file as an Arrow table: measured in a first pass, read in a second."""
+"""Reads one CSV file as an Arrow table: measured in a first pass, read in a second."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MISSING = [
 
 
 def read_csv_file(file: Path, budget: Budget, choice: Choice) -> pa.Table:
-    """The table, its column types inferred from all rows; measured against ``budget`` first.
+    """Reads the table, its column types inferred from all rows; measured against ``budget`` first.
 
     Raises DataError, one sentence that names the file, for whatever keeps it from being a table.
     """
@@ -48,8 +48,10 @@ def read_csv_file(file: Path, budget: Budget, choice: Choice) -> pa.Table:
 
 
 def measure_csv_file(file: Path, budget: Budget, choice: Choice) -> Measured:
-    """What is in the file, found by streaming through it once; spends its bytes, and its cells
-    that are not dropped."""
+    """Measures what is in the file by streaming through it once.
+
+    It spends the file's bytes, and the cells that are not dropped.
+    """
     with in_one_sentence(file):
         layout, chunks = open_csv(file, choice)
         width = sum(name not in choice.drop for name in layout.names)
@@ -91,13 +93,13 @@ def measure_csv_file(file: Path, budget: Budget, choice: Choice) -> Measured:
 
 
 def csv_names(file: Path, choice: Choice) -> list[str]:
-    """The column names, from the first lines."""
+    """Returns the column names, from the first lines."""
     with in_one_sentence(file):
         return list(open_csv(file, choice)[0].names)
 
 
 def open_csv(file: Path, choice: Choice) -> tuple[CsvLayout, Iterator[bytes]]:
-    """The layout, and what follows the header in chunks that end with a line."""
+    """Opens a file: its layout, and what follows the header in chunks that end with a line."""
     chunks = text_chunks(file)
     head = b""
     for chunk in chunks:
@@ -117,7 +119,7 @@ def open_csv(file: Path, choice: Choice) -> tuple[CsvLayout, Iterator[bytes]]:
 
 
 def whole_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same bytes, cut only after line ends."""
+    """Yields the same bytes, cut only after line ends."""
     begun: list[bytes] = []
     for chunk in chunks:
         # "\r" at the very end may be half of "\r\n": it waits.
@@ -159,7 +161,7 @@ def _read(file: Path, layout: CsvLayout, chunks: Iterator[bytes], choice: Choice
 
 
 def only_rows(layout: CsvLayout, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """``chunks`` without lines that are no rows."""
+    """Yields ``chunks`` without lines that are no rows."""
     for chunk in chunks:
         has_header = layout.header and layout.header in chunk
         has_comment = layout.is_zeek and b"#" in chunk
@@ -175,7 +177,7 @@ def only_rows(layout: CsvLayout, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def uneven_line(file: Path, layout: CsvLayout, choice: Choice) -> str:
-    """The sentence on the first line with more or fewer cells than there are columns."""
+    """Returns the sentence on the first line with more or fewer cells than there are columns."""
     _, chunks = open_csv(file, choice)
     lines = (line for chunk in chunks for line in chunk.splitlines())
     reader = csv.reader((decoded(line) + "\n" for line in lines), delimiter=layout.delimiter)
@@ -211,7 +213,7 @@ def _is_utf8(chunk: bytes) -> bool:
 
 @contextmanager
 def in_one_sentence(file: Path) -> Iterator[None]:
-    """Turn what readers raise into a DataError that names the file."""
+    """Turns what readers raise into a DataError that names the file."""
     try:
         yield
     except pa.ArrowException as error:

@@ -1,4 +1,4 @@
-"""How a CSV file is laid out: where its rows begin, what separates cells, what columns are called.
+"""Finds the layout of a CSV file: its first row, its delimiter and the names of its columns.
 
 Decided from the first lines alone.
 """
@@ -26,7 +26,7 @@ _NUMBER = re.compile(
 
 @dataclass(frozen=True)
 class CsvLayout:
-    """What is known of a CSV file before its rows are read."""
+    """Describes a CSV file before its rows are read."""
 
     names: tuple[str, ...]
     delimiter: str
@@ -41,8 +41,10 @@ class CsvLayout:
 
 
 def layout_of(file: Path, head: bytes, names: Sequence[str] = ()) -> CsvLayout:
-    """The layout of a file that begins with ``head`` (UTF-8, its first ``LOOKED_AT`` lines or
-    more); ``names`` are given to the columns of a file without a header.
+    """Finds the layout of a file that begins with ``head``.
+
+    ``head`` is UTF-8, its first ``LOOKED_AT`` lines or more; ``names`` are given to the columns of
+    a file without a header.
 
     Raises:
         DataError: The first lines are those of no table, or no header is among them.
@@ -102,7 +104,7 @@ def layout_of(file: Path, head: bytes, names: Sequence[str] = ()) -> CsvLayout:
 
 
 def _start(lines: Sequence[bytes]) -> tuple[int, str]:
-    """The line at which header or rows begin, and the delimiter where a line says it."""
+    """Returns the line at which header or rows begin, and the delimiter where a line says it."""
     for i, line in enumerate(lines):
         text = line.strip()
         if text.lower().startswith(b"sep=") and len(text) == 5:  # Excel's own
@@ -120,7 +122,8 @@ def _cells(line: bytes) -> int:
 
 
 def _delimiter(lines: Sequence[bytes]) -> str:
-    """The one that divides the first line into most cells, and the next into as many if any does.
+    """Chooses the delimiter that divides the first line into most cells, and the next into as many
+    if any does.
 
     Cells in quotes may hold any.
     """
@@ -137,7 +140,7 @@ def _delimiter(lines: Sequence[bytes]) -> str:
 
 
 def _rows(lines: Sequence[bytes], delimiter: str) -> Iterator[tuple[list[str], int]]:
-    """Rows with how many lines they take up, blank ones left out."""
+    """Yields rows with how many lines they take up, blank ones left out."""
     reader = csv.reader((_text(line) + "\n" for line in lines), delimiter=delimiter)
     taken = 0
     for row in reader:
@@ -157,7 +160,7 @@ def _sample(rows: Iterator[tuple[list[str], int]]) -> list[list[str]]:
 
 
 def _looks_like_data(first: Sequence[str], sample: Sequence[Sequence[str]]) -> bool:
-    """Whether the first line has a number in each column that has numbers below.
+    """Says whether the first line has a number in each column that has numbers below.
 
     Consecutive integers are names, as pandas gives them to columns without any.
     """
@@ -179,7 +182,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _zeek(file: Path, lines: Sequence[bytes]) -> CsvLayout | None:
-    """The layout of a Zeek log, whose header is a comment."""
+    """Returns the layout of a Zeek log, whose header is a comment."""
     if not lines or not lines[0].startswith((b"#separator", b"#fields")):
         return None
     for i, line in enumerate(lines):
@@ -195,7 +198,8 @@ def _text(line: bytes) -> str:
 
 
 def decoded(content: bytes) -> str:
-    """Text as UTF-8, else as Windows-1252, else as Latin-1, in which every byte is a letter."""
+    """Decodes text as UTF-8, else as Windows-1252, else as Latin-1, in which every byte is a
+    letter."""
     for encoding in ("utf-8", "cp1252"):
         try:
             return content.decode(encoding)

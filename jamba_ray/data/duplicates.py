@@ -1,4 +1,4 @@
-"""Rows that occur more than once: what they do to a score is worth a sentence."""
+"""Counts rows that occur more than once, which change what a score means."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ Hashes = npt.NDArray[np.uint64]
 
 
 class RowHashes:
-    """64-bit hashes [N] of rows, the same in every process; fed column by column.
+    """Computes 64-bit hashes [N] of rows, the same in every process, from one column after the
+    other.
 
     Equal to ``pandas.util.hash_pandas_object`` of all columns at once. Two different rows of a
     million share one with probability 3e-8.
@@ -27,20 +28,20 @@ class RowHashes:
         self._factor, self._left = 1_000_003, n_columns
 
     def add(self, column: pd.Series[Any]) -> None:
-        """The next column of all rows."""
+        """Adds the next column of all rows."""
         self._hashes ^= np.asarray(pd.util.hash_pandas_object(column, index=False), np.uint64)
         self._hashes *= np.uint64(self._factor)
         self._factor += 82_520 + 2 * self._left
         self._left -= 1
 
     def done(self) -> Hashes:
-        """The hashes, after the last column."""
+        """Returns the hashes, after the last column."""
         return self._hashes + np.uint64(97_531)
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """How many rows have the features of another."""
+    """Counts the rows that have the features of another."""
 
     repeated: int
     """Training rows that repeat the features of another one."""

@@ -1,4 +1,4 @@
-"""The column names of a file, and which of its columns are read."""
+"""Defines the column names of a file, and which of its columns are read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PANDAS_INDEX = re.compile(rf"__index_level_\d+__|{UNNAMED}")
 
 @dataclass(frozen=True)
 class Choice:
-    """Which columns of a file are read, and what they are called where it has no header."""
+    """Says which columns of a file are read, and what they are called where it has no header."""
 
     drop: frozenset[str] = frozenset()
     """Columns that are not read."""
@@ -28,7 +28,7 @@ class Choice:
 
 
 def tidy_names(names: Sequence[str]) -> list[str]:
-    """The names under which columns are known, however a table arrives.
+    """Returns the names under which columns are known, whatever file format they come from.
 
     Outer spaces do not count, a blank name becomes ``Unnamed: <position>`` and a repeated one
     ``<name>.1``, which are the names that ``pandas.read_csv`` gives.
@@ -47,7 +47,7 @@ def tidy_names(names: Sequence[str]) -> list[str]:
 
 
 def renamed_note(file: Path, names: Sequence[str]) -> str:
-    """A sentence on names that come more than once, or an empty string."""
+    """Returns a sentence on names that come more than once, or an empty string."""
     counts = Counter(stripped for name in names if (stripped := name.strip()))
     twice = [name for name, n in counts.items() if n > 1]
     if not twice:
@@ -60,12 +60,16 @@ def renamed_note(file: Path, names: Sequence[str]) -> str:
 
 
 def may_be_index(name: str) -> bool:
-    """Whether pandas gives this name to an index that has none of its own."""
+    """Says whether pandas gives this name to an index that has none of its own."""
     return _PANDAS_INDEX.fullmatch(name) is not None
 
 
 def check_width(file: Path, columns: int) -> None:
-    """Raise DataError, naming ``file``, where it has more columns than can be trained on."""
+    """Checks that a file has no more columns than can be trained on.
+
+    Raises:
+        DataError: It has; the sentence names ``file``.
+    """
     if columns > MAX_COLUMNS:
         raise DataError(
             f"{file} must have at most {MAX_COLUMNS:,} columns, but has {columns:,}; keep those "
@@ -74,7 +78,11 @@ def check_width(file: Path, columns: int) -> None:
 
 
 def check_distinct(file: Path, names: Sequence[str]) -> None:
-    """Raise DataError, naming ``file``, unless all names differ."""
+    """Checks that all names differ.
+
+    Raises:
+        DataError: Some are the same; the sentence names ``file``.
+    """
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
         raise DataError(

@@ -1,4 +1,4 @@
-"""One file of JSON lines (an object in each line) as an Arrow table."""
+"""Reads one file of JSON lines (an object in each line) as an Arrow table."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ _BLOCK_ROWS = 8192
 
 
 def read_json_file(file: Path, budget: Budget, choice: Choice) -> pa.Table:
-    """The table, its columns in the order in which their names occur; a name that a line lacks is
-    a missing cell. Raises DataError, one sentence that names the file, for what is no such table.
+    """Reads the table, its columns in the order in which their names occur.
+
+    A name that a line lacks is a missing cell.
+
+    Raises:
+        DataError: It is no such table; one sentence that names the file.
     """
     columns: dict[str, list[pa.Array]] = {}
     rows = 0
@@ -38,21 +42,23 @@ def read_json_file(file: Path, budget: Budget, choice: Choice) -> pa.Table:
 
 
 def measure_json_file(file: Path, budget: Budget, choice: Choice) -> Measured:
-    """What is in the file, found by reading it once; spends its bytes and cells."""
+    """Measures what is in the file by reading it once; spends its bytes and cells."""
     before = budget.text_bytes
     rows = sum(len(block) for block in _blocks(file, budget, choice))
     return Measured(rows, before - budget.text_bytes)
 
 
 def json_names(file: Path, choice: Choice) -> list[str]:
-    """The names that occur in any line."""
+    """Returns the names that occur in any line."""
     blocks = _blocks(file, Budget.of(1 << 60), choice)
     return list(dict.fromkeys(name for block in blocks for row in block for name in row))
 
 
 def _blocks(file: Path, budget: Budget, choice: Choice) -> Iterator[list[dict[str, Any]]]:
-    """The objects, some at a time. Every column is spent for every row, whether it occurs or not:
-    that is what it takes as a table."""
+    """Yields the objects, some at a time.
+
+    Every column is spent for every row, whether it occurs or not: that is what it takes as a table.
+    """
     names: set[str] = set()
     block: list[dict[str, Any]] = []
     numbers = count(1)
@@ -111,7 +117,7 @@ def _text(cell: Any) -> str:
 
 
 def _one_type(chunks: Sequence[pa.Array]) -> pa.ChunkedArray:
-    """Chunks of one type: numbers where all are, else text."""
+    """Converts chunks to one type: numbers where all are, else text."""
     kinds = {chunk.type for chunk in chunks if not pa.types.is_null(chunk.type)}
     if len(kinds) <= 1:
         kind = kinds.pop() if kinds else pa.null()

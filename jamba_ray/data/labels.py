@@ -1,4 +1,4 @@
-"""The 0/1 target of a table, and which of its values mean a threat."""
+"""Reads the 0/1 target of a table, and decides which of its values mean a threat."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NUMBERS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
 
 @dataclass(frozen=True)
 class LabelRule:
-    """Which values of a label column are benign and which are threats.
+    """Says which values of a label column are benign and which are threats.
 
     Values are compared without case and outer spaces; ``80``, ``80.0`` and ``"80"`` are one, and a
     missing cell is the value ``""``.
@@ -44,14 +44,14 @@ class LabelRule:
     """Whether the user gave it, with ``data.positive`` or ``data.negative``."""
 
     def of(self, value: str) -> float | None:
-        """0.0 or 1.0 for a value's name, None where the rule does not say."""
+        """Returns 0.0 or 1.0 for a value's name, None where the rule does not say."""
         folded = _folded(value)
         if folded in map(_folded, self.threat):
             return 1.0
         return 0.0 if folded in map(_folded, self.benign) else self.rest
 
     def to_json(self) -> dict[str, Any]:
-        """Strict JSON."""
+        """Returns strict JSON."""
         return {
             "benign": list(self.benign),
             "threat": list(self.threat),
@@ -61,12 +61,12 @@ class LabelRule:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> LabelRule:
-        """Inverse of ``to_json``."""
+        """Makes a rule from what ``to_json`` returned."""
         return cls(tuple(value["benign"]), tuple(value["threat"]), value["rest"], value["is_asked"])
 
 
 def asked_rule(positive: Sequence[str], negative: Sequence[str]) -> LabelRule | None:
-    """The rule that ``data.positive`` and ``data.negative`` give; None without any."""
+    """Returns the rule that ``data.positive`` and ``data.negative`` give; None without any."""
     if not positive and not negative:
         return None
     rest = None if positive and negative else 0.0 if positive else 1.0
@@ -74,7 +74,8 @@ def asked_rule(positive: Sequence[str], negative: Sequence[str]) -> LabelRule | 
 
 
 def plain_rule(values: Sequence[str]) -> LabelRule | None:
-    """The rule that the distinct values of a column suggest, or None where they suggest none.
+    """Returns the rule that the distinct values of a column suggest, or None where they suggest
+    none.
 
     So it is for a benign word beside a threat word, for pairs such as yes and no or -1 and 1, and
     for a benign word beside other words (names of attacks).
@@ -99,7 +100,7 @@ def plain_rule(values: Sequence[str]) -> LabelRule | None:
 def labels(
     frame: pd.DataFrame, target: str, rule: LabelRule | None = None, *, source: str = "the data"
 ) -> npt.NDArray[np.float32]:
-    """The target column as [N] of 0.0 and 1.0, by ``rule`` where there is one.
+    """Returns the target column as [N] of 0.0 and 1.0, by ``rule`` where there is one.
 
     Booleans, 0/1 in any numeric type and the words ``0 1 true false`` (any case) are understood
     without one. Raises DataError, naming ``source``, where the column is missing, or a value is
@@ -116,7 +117,7 @@ def labels_and_rule(
     source: str = "the data",
     is_test: bool = False,
 ) -> tuple[npt.NDArray[np.float32], LabelRule | None]:
-    """``labels``, and the rule by which they were read; None for those that need none.
+    """Returns ``labels`` and the rule by which they were read; None for those that need none.
 
     A rule that was learnt from other rows gives way where it does not know the values: to plain
     0 and 1, then to what the values themselves suggest. The values that a user named must occur,
@@ -158,7 +159,7 @@ def labels_and_rule(
 
 
 def rule_note(rule: LabelRule | None, target: str) -> str:
-    """A sentence that says how labels were read; empty where they were 0 and 1."""
+    """Says how labels were read; an empty string where they were 0 and 1."""
     if rule is None:
         return ""
     threat = _quoted(rule.threat) if rule.threat else "every other value"
@@ -168,7 +169,11 @@ def rule_note(rule: LabelRule | None, target: str) -> str:
 
 
 def check_both_labels(y: npt.NDArray[np.float32], part: str) -> None:
-    """Raise DataError, naming ``part``, unless it holds benign rows and threats."""
+    """Checks that ``part`` holds benign rows and threats.
+
+    Raises:
+        DataError: It does not.
+    """
     threats = int(y.sum())
     if threats in (0, len(y)):
         kind = "threats" if threats else "benign rows"
@@ -181,7 +186,7 @@ def check_both_labels(y: npt.NDArray[np.float32], part: str) -> None:
 def _check_asked(
     rule: LabelRule, present: Mapping[str, int], target: str, source: str, is_test: bool
 ) -> None:
-    """Refuse values that do not occur: a misspelt one would turn threats into benign rows."""
+    """Refuses values that do not occur: a misspelt one would turn threats into benign rows."""
     known = [_folded(value) for value in present]
     asked = [_folded(value) for value in (*rule.benign, *rule.threat)]
     others = [value for value in present if _folded(value) not in asked]
@@ -219,7 +224,7 @@ def _unknown(
     rule: LabelRule | None,
     n_rows: int,
 ) -> str:
-    """The sentence on values of which nothing says whether they are threats."""
+    """Returns the sentence on values of which nothing says whether they are threats."""
     rows = sum(unknown.values())
     if rule is not None and (rule.is_asked or len(unknown) < len(present)):
         example = next(iter(unknown))

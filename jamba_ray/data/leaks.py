@@ -1,4 +1,4 @@
-"""Features that know too much: what decides the label alone was probably made from it."""
+"""Finds features that decide the label alone: they were probably made from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def telling_features(
     x_cat: npt.NDArray[np.int64],
     y: npt.NDArray[np.float32],
 ) -> frozenset[str]:
-    """The features that alone tell the label of every training row: x_num [N, F_n], x_cat [N, F_c].
+    """Finds the features that alone tell the label of every training row: x_num [N, F_n], x_cat [N,
+    F_c].
 
     So it is where a threshold parts the classes, or each of at most 100 values has one label.
     """
@@ -32,7 +33,8 @@ def telling_features(
 
 
 def leak_notes(schema: FeatureSchema, telling: Collection[str], n_rows: int) -> tuple[str, ...]:
-    """A sentence for each feature that alone tells the label of all ``n_rows`` training rows."""
+    """Returns a sentence for each feature that alone tells the label of all ``n_rows`` training
+    rows."""
     return tuple(
         f"Feature {name!r} alone tells the label of all {n_rows:,} training rows; if it was "
         "made from the label, name it in data.drop."

@@ -1,4 +1,4 @@
-"""Prepared rows in files that are mapped into memory: read when touched, shared by all processes.
+"""Maps prepared rows from files into memory: read when touched, shared by all processes.
 
 A folder holds one ``.npy`` file per array. Pickled, such rows are the folder's name, so that Ray's
 object store never holds them and the runners of a machine share one copy in its page cache.
@@ -24,7 +24,7 @@ _CHUNK_ROWS = 65_536
 
 
 class MappedRows(Rows):
-    """Rows whose arrays are mapped read-only from a folder's files."""
+    """Holds rows whose arrays are mapped read-only from a folder's files."""
 
     folder: Path
 
@@ -47,7 +47,8 @@ class MappedRows(Rows):
         object.__setattr__(self, "folder", folder)
 
     def expect_disorder(self) -> None:
-        """Say that rows will be read in no order, where they do not fit the page cache.
+        """Tells the kernel that rows will be read in no order, where they do not fit the page
+        cache.
 
         The kernel reads 128 kB around every row otherwise, which pushes out as many others: of
         480 MB in a control group of 400 MB, 164 rows/s were read so, 49,000 rows/s with this.
@@ -56,7 +57,7 @@ class MappedRows(Rows):
             self._advise(mmap.MADV_RANDOM)
 
     def expect_order(self) -> None:
-        """Say that rows will be read one after the other."""
+        """Tells the kernel that rows will be read one after the other."""
         self._advise(mmap.MADV_NORMAL)
 
     def _advise(self, advice: int) -> None:
@@ -65,13 +66,16 @@ class MappedRows(Rows):
             mapped.base.madvise(advice)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As the folder's name."""
+        """Packs the rows as their folder's name."""
         return MappedRows, (self.folder,)
 
 
 def side_by_side(rows: Rows) -> npt.NDArray[np.float32]:
-    """[N, F_n + F_c], numbers and codes (exact in float32 up to 2^24); of mapped rows in a file
-    without a name on the same disk."""
+    """Returns numbers and codes side by side, [N, F_n + F_c] (codes are exact in float32 up to
+    2^24).
+
+    Of mapped rows it is a file without a name on the same disk.
+    """
     n, width = rows.x_num.shape[1], rows.x_num.shape[1] + rows.x_cat.shape[1]
     if not isinstance(rows, MappedRows):
         return np.concatenate([rows.x_num, rows.x_cat.astype(np.float32)], axis=1)
@@ -88,7 +92,11 @@ def side_by_side(rows: Rows) -> npt.NDArray[np.float32]:
 
 
 def new_array(file: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """An array to fill, in a file of its final size. Raises OSError where the disk is too full."""
+    """Creates an array to fill, in a file of its final size.
+
+    Raises:
+        OSError: The disk is too full.
+    """
     array: npt.NDArray[Any] = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
     with file.open("r+b") as stream:
         # A hole that cannot be filled later would end the process with SIGBUS.
@@ -104,7 +112,7 @@ def _mapped(file: Path) -> npt.NDArray[Any]:
 def files_of(
     folder: Path,
 ) -> Callable[[str, str, tuple[int, int], npt.DTypeLike], npt.NDArray[Any]]:
-    """What makes the matrices of every part (``matrices.Make``) in a folder for each."""
+    """Returns what makes the matrices of every part (``matrices.Make``) in a folder for each."""
 
     def make(
         part: str, name: str, shape: tuple[int, int], dtype: npt.DTypeLike
@@ -116,7 +124,7 @@ def files_of(
 
 
 def write_rest(folder: Path, rows: Rows) -> None:
-    """What ``rows`` hold besides the matrices."""
+    """Writes what ``rows`` hold besides the matrices."""
     for name in ("y", "group", "bayes"):
         values = getattr(rows, name)
         if values is not None:

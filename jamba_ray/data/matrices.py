@@ -1,4 +1,4 @@
-"""Raw rows of every part through a fitted preprocessing, a few columns at a time."""
+"""Transforms the raw rows of every part with a fitted preprocessing, a few columns at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Make: TypeAlias = Callable[[str, str, tuple[int, int], npt.DTypeLike], npt.NDArr
 
 @dataclass(frozen=True)
 class Matrices:
-    """What became of one part. N rows, F_n numeric and F_c categorical features."""
+    """Holds the matrices of one part with N rows, F_n numeric and F_c categorical features."""
 
     x_num: npt.NDArray[np.float32]
     """[N, F_n]."""
@@ -45,14 +45,14 @@ class Matrices:
 def in_memory(
     part: str, name: str, shape: tuple[int, int], dtype: npt.DTypeLike
 ) -> npt.NDArray[Any]:
-    """See ``Make``."""
+    """Makes an array in memory, as ``Make`` describes."""
     return np.empty(shape, dtype)
 
 
 def matrices(
     parts: Mapping[str, Source], preprocessor: Preprocessor, make: Make = in_memory
 ) -> dict[str, Matrices]:
-    """Every part transformed, and looked through for repeated rows and leaks.
+    """Transforms every part, and looks through it for repeated rows and leaks.
 
     Raises DataError where a part lacks a column.
     """
@@ -69,8 +69,10 @@ def matrices(
 
 
 def unreadable_notes(made: Mapping[str, Matrices]) -> tuple[str, ...]:
-    """Sentences on numeric columns of which cells of other rows than training are no numbers, or
-    may be others than those that were meant, each with one of them."""
+    """Returns sentences on numeric columns that other rows than training write in another way.
+
+    Their cells are no numbers, or may be others than were meant; each sentence names one.
+    """
     counts: dict[str, list[str]] = {}
     for part, rows in made.items():
         for name, odd in rows.unreadable.items():
@@ -90,7 +92,7 @@ def unreadable_notes(made: Mapping[str, Matrices]) -> tuple[str, ...]:
 
 
 class _Filling:
-    """One part while its matrices are filled."""
+    """Fills the matrices of one part."""
 
     def __init__(self, name: str, part: Source, preprocessor: Preprocessor, make: Make) -> None:
         self._name, self.part, self._preprocessor = name, part, preprocessor
@@ -104,7 +106,7 @@ class _Filling:
         self._missing: dict[str, int] = {}
 
     def add(self, frame: pd.DataFrame, group: Sequence[str]) -> None:
-        """The next columns of all rows."""
+        """Adds the next columns of all rows."""
         numbers, codes, some = self._preprocessor.of_columns(group)
         if self._name not in ("train", "val"):  # from files of their own
             check_kinds(frame, some, self.part.name)

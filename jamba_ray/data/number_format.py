@@ -1,4 +1,5 @@
-"""How the numbers of a text column are written: decimal sign, thousands separator, units, hex.
+"""Recognises how the numbers of a text column are written: decimal sign, thousands separator,
+units, hex.
 
 Decided from all cells of a column, never from one: ``1,234`` alone is 1234 or 1.234.
 """
@@ -66,7 +67,7 @@ _UNITS: dict[str, Callable[[str], float | None]] = {
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """How a column's cells are read. ``PLAIN``: as Python's ``float`` reads them."""
+    """Describes how a column's cells are read; ``PLAIN``: as Python's ``float`` reads them."""
 
     decimal: str = "."
     thousands: str = ""
@@ -77,7 +78,11 @@ class NumberFormat:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> NumberFormat:
-        """Inverse of ``to_json``. Raises ValueError for what is no such format."""
+        """Makes a format from what ``to_json`` returned.
+
+        Raises:
+            ValueError: It is no such format.
+        """
         found = cls(value["decimal"], value["thousands"], value["units"], value["hex"])
         forms = (found.decimal, found.thousands)
         if forms not in _FORMS or found.units not in _UNITS or not isinstance(found.hex, bool):
@@ -85,7 +90,7 @@ class NumberFormat:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """Strict JSON."""
+        """Returns strict JSON."""
         return {
             "decimal": self.decimal,
             "thousands": self.thousands,
@@ -94,7 +99,7 @@ class NumberFormat:
         }
 
     def number(self, text: str) -> float:
-        """The number that a cell holds, or NaN."""
+        """Returns the number that a cell holds, or NaN."""
         if self is PLAIN:
             return _float(text)
         token = _token(text)
@@ -111,7 +116,7 @@ class NumberFormat:
 
     @property
     def words(self) -> str:
-        """What is read in another way than Python reads it, as the start of a clause."""
+        """Says what is read in another way than Python reads it, as the start of a clause."""
         parts = []
         if self.decimal == ",":
             parts.append("',' as decimal sign")
@@ -131,7 +136,7 @@ PLAIN = NumberFormat()
 
 @dataclass(frozen=True)
 class Recognised:
-    """A format, and what a user should know of how it was found."""
+    """Holds a format, and notes on how it was found."""
 
     format: NumberFormat
     assumed: str = ""
@@ -149,7 +154,7 @@ class _Token(NamedTuple):
 
     @property
     def value_of_hex(self) -> float:
-        """The cell's value where it is hexadecimal, infinite where that is too large."""
+        """Returns the cell's value where it is hexadecimal, infinite where that is too large."""
         try:
             return float(int(self.sign + self.hex, 16))
         except OverflowError:
@@ -157,14 +162,14 @@ class _Token(NamedTuple):
 
 
 def is_unset(text: str) -> bool:
-    """Whether a cell stands for no value."""
+    """Says whether a cell stands for no value."""
     return text.strip().lower() in UNSET
 
 
 def recognise(
     texts: Sequence[str], weights: Sequence[int], plain: Sequence[float] | npt.NDArray[np.float64]
 ) -> Recognised:
-    """The format that reads the most cells: distinct ``texts``, each in ``weights`` cells.
+    """Finds the format that reads the most cells: distinct ``texts``, each in ``weights`` cells.
 
     ``plain`` is what ``PLAIN`` reads of each. ``PLAIN`` where no other reads more.
     """
@@ -192,12 +197,12 @@ def recognise(
 
 
 def may_be_number(text: str) -> bool:
-    """Whether some format reads a cell."""
+    """Says whether some format reads a cell."""
     return _float(text) == _float(text) or _token(text) is not None
 
 
 def _units_of(numbers: Sequence[tuple[_Token, int]]) -> str:
-    """The family of units that knows the units of the most cells."""
+    """Returns the family of units that knows the units of the most cells."""
     weights: Counter[str] = Counter()
     for token, weight in numbers:
         weights[token.unit] += weight
@@ -209,8 +214,10 @@ def _units_of(numbers: Sequence[tuple[_Token, int]]) -> str:
 
 
 def _shape(body: str) -> str:
-    """``body``, its digits but the first as 0, so that a column has few; but for addresses, whose
-    digits matter."""
+    """Replaces all digits of ``body`` but the first with 0, so that a column has few patterns.
+
+    Addresses are left as they are: their digits matter.
+    """
     return body if body.count(".") == 3 else body[0] + body[1:].translate(_ZEROS)
 
 

@@ -1,4 +1,4 @@
-"""What there is of the data, for people: rows, columns and gaps of each part, as strict JSON."""
+"""Describes the data for people, as strict JSON: rows, columns and gaps of each part."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def overview(
     notes: Sequence[str],
     duplicates: Duplicates,
 ) -> dict[str, Any]:
-    """The data of a run: ``data`` of ``summary.json``, shown by the dry run and the report.
+    """Describes the data of a run: ``data`` of ``summary.json``, shown by the dry run and the
+    report.
 
     ``special``: columns that are no features -> why; ``notes``: sentences on columns, which say
     why one was left out.
@@ -69,7 +70,7 @@ def _part(name: str, part: Source, duplicates: Duplicates) -> dict[str, Any]:
 
 
 def _why(name: str, notes: Sequence[str]) -> str:
-    """What a sentence on the column says after its name."""
+    """Returns what a sentence on the column says after its name."""
     start = f"Column {name!r} "
     said = next((note.removeprefix(start) for note in notes if note.startswith(start)), "")
     return said.removesuffix(".").removesuffix(" and is left out") or "not usable"

@@ -1,4 +1,4 @@
-"""One Parquet file as an Arrow table: bounded by its footer, and by counting while reading."""
+"""Reads one Parquet file as an Arrow table: bounded by its footer, and by counting while reading."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BATCH_ROWS, _BATCH_CELLS, _BATCH_BYTES = 65_536, 1 << 21, 1 << 26
 
 
 def read_parquet_file(file: Path, budget: Budget, choice: Choice) -> pa.Table:
-    """The table, its text columns dictionary-encoded, so that repeated text is held once.
+    """Reads the table, its text columns dictionary-encoded, so that repeated text is held once.
 
     The footer's rows x columns are spent before anything is read; what comes out is counted too,
     because a footer may lie. Raises DataError, one sentence that names the file.
@@ -30,14 +30,14 @@ def read_parquet_file(file: Path, budget: Budget, choice: Choice) -> pa.Table:
 
 
 def parquet_names(file: Path) -> list[str]:
-    """The column names, from the footer."""
+    """Returns the column names, from the footer."""
     with in_parquet_sentence(file), pq.ParquetFile(file) as opened:
         check_width(file, len(opened.schema_arrow.names))
         return tidy_names(opened.schema_arrow.names)
 
 
 def measure_parquet_file(file: Path, budget: Budget, choice: Choice) -> Measured:
-    """Rows and bytes of uncompressed content as the footer gives them; spends their cells."""
+    """Measures rows and bytes of uncompressed content as the footer gives them; spends their cells."""
     with in_parquet_sentence(file), pq.ParquetFile(file) as opened:
         rows, row_bytes = _promised(opened)
         names = opened.schema_arrow.names
@@ -47,7 +47,7 @@ def measure_parquet_file(file: Path, budget: Budget, choice: Choice) -> Measured
 
 
 def _kept(opened: pq.ParquetFile, choice: Choice) -> dict[str, pa.Field]:
-    """The columns to read, by the name they get."""
+    """Returns the columns to read, by the name they get."""
     fields = list(opened.schema_arrow)
     names = tidy_names([field.name for field in fields])
     return {
@@ -82,7 +82,8 @@ def _read(opened: pq.ParquetFile, file: Path, budget: Budget, choice: Choice) ->
 
 
 def _promised(opened: pq.ParquetFile) -> tuple[int, int]:
-    """Rows, and bytes per row, that the footer speaks of; where it contradicts itself, the more."""
+    """Returns rows, and bytes per row, as the footer gives them; where it contradicts itself, the
+    more."""
     footer = opened.metadata
     groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
     rows = max(footer.num_rows, sum(group.num_rows for group in groups))
@@ -90,7 +91,7 @@ def _promised(opened: pq.ParquetFile) -> tuple[int, int]:
 
 
 def _check_plain(file: Path, kept: Mapping[str, pa.Field]) -> None:
-    """Refuse lists and structs before they are read: they can unfold without limit."""
+    """Refuses lists and structs before they are read: they can unfold without limit."""
     for name, field in kept.items():
         if pa.types.is_nested(field.type):
             raise DataError(
@@ -109,13 +110,13 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _text_bytes(batch: pa.RecordBatch) -> int:
-    """Bytes of text columns and whatever else is not of fixed width."""
+    """Counts the bytes of text columns and whatever else is not of fixed width."""
     return sum(column.nbytes for column in batch.columns if not pa.types.is_primitive(column.type))
 
 
 @contextmanager
 def in_parquet_sentence(file: Path) -> Iterator[None]:
-    """Turn what readers raise into a DataError that names the file."""
+    """Turns what readers raise into a DataError that names the file."""
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:

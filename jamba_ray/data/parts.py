@@ -1,4 +1,4 @@
-"""Raw rows, and their division into train, validation and tests."""
+"""Divides raw rows into train, validation and tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jamba_ray.data.times import Times, TimeValues
 
 @dataclass(frozen=True)
 class Source:
-    """Rows of a raw table with what each of its special columns says. N rows."""
+    """Holds N rows of a raw table with the contents of each of its special columns."""
 
     name: str
     table: RawTable
@@ -42,11 +42,11 @@ class Source:
 
     @property
     def columns(self) -> RawColumns:
-        """The raw columns of these rows."""
+        """Returns the raw columns of these rows."""
         return RawColumns(self.table, self.rows)
 
     def take(self, rows: Indices) -> Source:
-        """The rows at these positions."""
+        """Returns the rows at these positions."""
         return replace(
             self,
             rows=self.rows[rows],
@@ -59,19 +59,19 @@ class Source:
 
 @dataclass(frozen=True)
 class Parts:
-    """Raw rows by the use they are put to."""
+    """Holds raw rows by their use: train, validation and tests."""
 
     train: Source
     val: Source
     tests: Mapping[str, Source] = field(default_factory=dict)
 
     def named(self) -> dict[str, Source]:
-        """Every part by name."""
+        """Returns every part by name."""
         return {"train": self.train, "val": self.val, **self.tests}
 
 
 def divide(source: Source, tests: Mapping[str, Source], split: SplitSection) -> Parts:
-    """Cut the test rows (unless a file has them) and then the validation rows from ``source``."""
+    """Cuts the test rows (unless a file has them) and then the validation rows from ``source``."""
     if "test" in tests or split.test == 0.0:
         kept, cut, val_share = source, {}, split.val
     else:

@@ -1,4 +1,4 @@
-"""From a data section to matrices: read or generate, check, split, fit on train, transform.
+"""Turns a data section into matrices: read or generate, check, split, fit on train, transform.
 
 There is one way, whatever the size: only where the raw columns and the matrices lie differs. A
 table that fits memory is read once and held; of one that does not, a few columns are read at a time
@@ -44,7 +44,10 @@ _JUDGED = "test"
 def prepare(
     section: DataSection, tell: Callable[[str], object] = lambda sentence: None
 ) -> PreparedData:
-    """Rows ready to train on. Raises DataError, one sentence, for data that cannot be used.
+    """Prepares rows to train on.
+
+    Raises:
+        DataError: The data cannot be used; one sentence.
 
     Everything that is fitted (which columns are features, scales, categories) is fitted on the
     training rows alone. The test set, if any, is ``tests["test"]``; further ones follow under their
@@ -63,8 +66,10 @@ def prepare_for(
     tell: Callable[[str], object] = lambda sentence: None,
     rule: LabelRule | None = None,
 ) -> Rows:
-    """The rows that a trained model is to be judged on (``test`` if there is one, else ``path``) as
-    its own preprocessing makes them, their labels read by ``rule`` unless the section says how.
+    """Prepares the rows that a trained model is to be judged on with its own preprocessing.
+
+    They are ``test`` if there is one, else ``path``; labels are read by ``rule`` unless the section
+    says how.
 
     Raises DataError. ``tell`` is given a sentence on each thing that is assumed of the rows, and
     for each column with cells that are no numbers."""
@@ -152,7 +157,7 @@ def _prepared(section: DataSection, place: Place, extents: Extents, make: Make) 
 
 
 def _parts(section: DataSection, place: Place, extents: Extents) -> tuple[Parts, set[str]]:
-    """The rows divided, and the columns that are no features."""
+    """Returns the rows divided, and the columns that are no features."""
     if isinstance(section, SyntheticSection):
         parts = divide(raw_sources.synthetic(section), {}, section.split)
         return parts, {TARGET, TIMESTAMP, GROUP, BAYES}
@@ -165,7 +170,7 @@ def _parts(section: DataSection, place: Place, extents: Extents) -> tuple[Parts,
 
 
 def _purposes(section: DataSection) -> dict[str, str]:
-    """Columns of a table that are no features -> what they are."""
+    """Maps the columns of a table that are no features to their purposes."""
     named: tuple[str | None, ...] = (TARGET, TIMESTAMP, GROUP, BAYES)
     if isinstance(section, TableSection):
         named = (section.target, section.timestamp, section.group, None)
@@ -174,7 +179,7 @@ def _purposes(section: DataSection) -> dict[str, str]:
 
 
 def _spans(section: DataSection, parts: Parts) -> tuple[str, ...]:
-    """From when to when each part is, where rows of a table were divided by time."""
+    """Says from when to when each part is, where rows of a table were divided by time."""
     times = parts.train.times
     if times is None or not isinstance(section, TableSection):
         return ()
@@ -231,7 +236,8 @@ def _fingerprint(
     hashes: Mapping[str, duplicates.Hashes],
     targets: Mapping[str, npt.NDArray[np.float32]],
 ) -> str:
-    """Over what was fitted, how rows were divided, and every row of every part in its order."""
+    """Computes a fingerprint over what was fitted, how rows were divided, and every row in its
+    order."""
     digest = hashlib.sha256(fingerprint(section.split).encode())
     digest.update(json.dumps(preprocessing, sort_keys=True, allow_nan=False).encode())
     for name, rows in hashes.items():

@@ -1,4 +1,4 @@
-"""What training sees of the data: matrices, what their columns mean, and a fingerprint.
+"""Defines what training gets of the data: matrices, the meaning of their columns, a fingerprint.
 
 Letters: N rows, F_n numeric features, F_c categorical features.
 """
@@ -18,7 +18,7 @@ from jamba_ray.data.labels import IN_DOCUMENT, LabelRule
 
 @dataclass(frozen=True)
 class FeatureSchema:
-    """What a model has to know of its inputs. JSON-able through ``to_json``/``from_json``."""
+    """Describes the inputs of a model; JSON-able through ``to_json``/``from_json``."""
 
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
@@ -31,11 +31,11 @@ class FeatureSchema:
 
     @property
     def input_dim(self) -> int:
-        """F = F_n + F_c, the number of feature tokens."""
+        """Returns F = F_n + F_c, the number of feature tokens."""
         return len(self.numeric) + len(self.categorical)
 
     def to_json(self) -> dict[str, Any]:
-        """Strict JSON."""
+        """Returns strict JSON."""
         return {
             "numeric": list(self.numeric),
             "categorical": list(self.categorical),
@@ -45,7 +45,7 @@ class FeatureSchema:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> FeatureSchema:
-        """Inverse of ``to_json``."""
+        """Makes a schema from what ``to_json`` returned."""
         return cls(
             numeric=tuple(value["numeric"]),
             categorical=tuple(value["categorical"]),
@@ -56,7 +56,7 @@ class FeatureSchema:
 
 @dataclass(frozen=True)
 class Rows:
-    """Preprocessed rows, C-contiguous."""
+    """Holds preprocessed rows, C-contiguous."""
 
     x_num: npt.NDArray[np.float32]
     """[N, F_n], scaled, finite."""
@@ -75,7 +75,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Train and validation rows with everything fitted on train; tests kept apart."""
+    """Holds train and validation rows with everything fitted on train; tests are kept apart."""
 
     schema: FeatureSchema
     preprocessing: dict[str, Any]
@@ -95,6 +95,6 @@ class PreparedData:
 
     @property
     def label_rule(self) -> LabelRule | None:
-        """How labels were read; None where they were 0 and 1."""
+        """Returns how labels were read; None where they were 0 and 1."""
         found = self.preprocessing.get(IN_DOCUMENT)
         return None if found is None else LabelRule.from_json(found)

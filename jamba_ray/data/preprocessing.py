@@ -1,4 +1,4 @@
-"""From a user's table to matrices: fitted on the training rows, saved as JSON with every
+"""Turns a user's table into matrices: fitted on the training rows, saved as JSON with every
 checkpoint.
 
 Letters: N rows, F_n numeric features, F_c categorical features.
@@ -31,7 +31,7 @@ _PRESENT = "present"
 
 @dataclass(frozen=True)
 class NumericColumn:
-    """One numeric column: infinities become ``low`` or ``high``, gaps ``fill``; then the scale."""
+    """Scales one numeric column; first infinities become ``low`` or ``high``, gaps ``fill``."""
 
     name: str
     low: float
@@ -41,7 +41,7 @@ class NumericColumn:
     bin_edges: tuple[float, ...]
 
     def __call__(self, values: Floats) -> npt.NDArray[np.float32]:
-        """[N] raw -> [N] scaled and finite."""
+        """Transforms [N] raw values to [N] scaled and finite ones."""
         finite = np.where(np.isnan(values), self.fill, values)
         finite = np.where(np.isposinf(finite), self.high, finite)
         finite = np.where(np.isneginf(finite), self.low, finite)
@@ -50,7 +50,7 @@ class NumericColumn:
 
 @dataclass(frozen=True)
 class CategoricalColumn:
-    """One categorical feature; ``categories[i]`` has code i + 1, everything else code 0.
+    """Describes one categorical feature: ``categories[i]`` has code i + 1, everything else code 0.
 
     With ``tells_missing`` it is about a numeric column and has one category, 'present'.
     """
@@ -61,12 +61,12 @@ class CategoricalColumn:
 
     @property
     def feature(self) -> str:
-        """Its name among the features."""
+        """Returns its name among the features."""
         return f"{self.name} (missing)" if self.tells_missing else self.name
 
 
 class Preprocessor:
-    """Everything that was learnt from the training rows about their columns."""
+    """Holds everything that was learnt from the training rows about their columns."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Preprocessor:
     def fit(
         cls, train: pd.DataFrame | RawColumns, roles: Roles, section: PreprocessingSection
     ) -> tuple[Preprocessor, tuple[str, ...]]:
-        """Fit to the training rows; also returns notes on columns found useless or dirty."""
+        """Fits to the training rows; also returns notes on columns found useless or dirty."""
         numeric: list[NumericColumn] = []
         categorical: list[CategoricalColumn] = []
         indicators: list[CategoricalColumn] = []
@@ -116,13 +116,15 @@ class Preprocessor:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The table columns that ``transform`` reads."""
+        """Returns the table columns that ``transform`` reads."""
         names = [c.name for c in self.numeric] + [c.name for c in self.categorical]
         return tuple(dict.fromkeys(names))
 
     def of_columns(self, names: Collection[str]) -> tuple[list[int], list[int], Preprocessor]:
-        """What is about some columns alone, and where its numeric and categorical features stand
-        among all."""
+        """Returns a preprocessor of some columns alone.
+
+        Before it come the positions of its numeric and categorical features among all.
+        """
         numbers = [j for j, c in enumerate(self.numeric) if c.name in names]
         codes = [j for j, c in enumerate(self.categorical) if c.name in names]
         some = Preprocessor(
@@ -134,7 +136,7 @@ class Preprocessor:
 
     @property
     def schema(self) -> FeatureSchema:
-        """What a model has to know of the features."""
+        """Returns what a model has to know of the features."""
         return FeatureSchema(
             numeric=tuple(c.name for c in self.numeric),
             categorical=tuple(c.feature for c in self.categorical),
@@ -145,7 +147,8 @@ class Preprocessor:
     def transform(
         self, frame: pd.DataFrame, *, source: str = "the rows"
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """x_num [N, F_n], finite, and x_cat [N, F_c] of ``frame``; other columns are ignored.
+        """Transforms ``frame`` to x_num [N, F_n], finite, and x_cat [N, F_c]; other columns are
+        ignored.
 
         Cells may be anything: what is no number in a numeric column counts as missing, an unseen
         category as unknown. Raises DataError, naming ``source``, where a column is missing or comes
@@ -157,7 +160,7 @@ class Preprocessor:
     def transform_and_count(
         self, frame: pd.DataFrame, *, source: str = "the rows"
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], dict[str, int]]:
-        """Like ``transform``, and by column the number of cells that counted as missing."""
+        """Does what ``transform`` does, and counts by column the cells that are taken as missing."""
         check_columns(list(frame.columns), self.columns, source)
         x_num = np.empty((len(frame), len(self.numeric)), dtype=np.float32)
         x_cat = np.zeros((len(frame), len(self.categorical)), dtype=np.int64)
@@ -179,7 +182,8 @@ class Preprocessor:
         return x_num, x_cat, missing
 
     def unreadable(self, frame: pd.DataFrame) -> dict[str, Counted]:
-        """Of numeric columns, the cells that are set but no number; columns without any left out.
+        """Counts, for numeric columns, the cells that are set but are no number; columns without
+        any are left out.
 
         Only text can hold such cells, so columns of numbers cost nothing.
         """
@@ -193,8 +197,10 @@ class Preprocessor:
         return {name: odd for name, odd in found.items() if odd.cells}
 
     def misread(self, frame: pd.DataFrame) -> dict[str, float]:
-        """Columns that training read with points between thousands, of which a reader of files took
-        every point for a decimal one; each with such a number."""
+        """Finds columns whose points between thousands a reader of files took for decimal points.
+
+        Training read them between thousands; each comes with such a number.
+        """
         found = {}
         for name, form in self.formats.items():
             if form.thousands != "." or not types.is_float_dtype(frame[name].dtype):
@@ -212,7 +218,7 @@ class Preprocessor:
         return to_numbers(column, self.formats.get(str(column.name), PLAIN))
 
     def to_json(self) -> dict[str, Any]:
-        """Strict JSON from which ``from_json`` makes the same transform, bit for bit."""
+        """Returns strict JSON from which ``from_json`` makes the same transform, bit for bit."""
         formats = {name: form.to_json() for name, form in self.formats.items()}
         return {
             # Version 1 does not know formats, so what has some must not be read by it.
@@ -240,7 +246,11 @@ class Preprocessor:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Preprocessor:
-        """Inverse of ``to_json``. Raises DataError for a version that this code does not know."""
+        """Makes a preprocessor from what ``to_json`` returned.
+
+        Raises:
+            DataError: It is of a version that this code does not know.
+        """
         if value.get("version") not in (1, VERSION):
             raise DataError(
                 f"preprocessing must have version 1 or {VERSION}, but has "
@@ -307,7 +317,8 @@ def _fit_numeric(
 
 
 def _frequent(column: pd.Series[Any], section: PreprocessingSection) -> tuple[str, ...]:
-    """The categories that get a code, most frequent first; ties in the order of their names."""
+    """Returns the categories that get a code, most frequent first; ties in the order of their
+    names."""
     codes, names = to_names(column)
     counts = np.bincount(codes[codes >= 0], minlength=len(names))
     order = sorted(range(len(names)), key=lambda i: (-counts[i], names[i]))
@@ -318,7 +329,7 @@ def _frequent(column: pd.Series[Any], section: PreprocessingSection) -> tuple[st
 def _codes(
     column: pd.Series[Any], categories: tuple[str, ...]
 ) -> tuple[npt.NDArray[np.int64], int]:
-    """The codes [N] of a column, and how many of its cells are missing."""
+    """Returns the codes [N] of a column, and how many of its cells are missing."""
     codes, names = to_names(column)
     code_of = {category: i + 1 for i, category in enumerate(categories)}
     # The last entry is what -1 (missing) picks.
@@ -327,7 +338,11 @@ def _codes(
 
 
 def check_columns(present: Sequence[str], wanted: Collection[str], source: str) -> None:
-    """Raise DataError, naming ``source``, unless each of ``wanted`` is there once."""
+    """Checks that each of ``wanted`` is there once.
+
+    Raises:
+        DataError: One is not; the sentence names ``source``.
+    """
     missing = [name for name in wanted if name not in present]
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""

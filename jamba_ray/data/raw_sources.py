@@ -1,4 +1,4 @@
-"""From a data section to its raw tables: synthetic or of files, held as a whole or by columns."""
+"""Reads the raw tables of a data section: synthetic or of files, held as a whole or by columns."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Extents = Mapping[str, Extent]
 
 
 def place_of(section: DataSection) -> tuple[Place, Extents]:
-    """Where the rows of a section shall lie, and how large its tables are, by path.
+    """Decides where the rows of a section lie, and returns how large its tables are, by path.
 
     Raises DataError for more than ``max_cells``, or for column names that do not exist.
     """
@@ -57,7 +57,7 @@ def place_of(section: DataSection) -> tuple[Place, Extents]:
 
 
 def synthetic(section: SyntheticSection) -> Source:
-    """The rows of the generator."""
+    """Returns the rows of the generator."""
     frame = generate(section)
     return Source(
         "the synthetic data",
@@ -71,7 +71,11 @@ def synthetic(section: SyntheticSection) -> Source:
 
 
 def extent_of(section: TableSection, path: str, keep: Collection[str] = ()) -> Extent:
-    """How large a table is; ``keep`` as for ``table``. Raises DataError past ``max_cells``."""
+    """Measures how large a table is; ``keep`` as for ``table``.
+
+    Raises:
+        DataError: It is larger than ``max_cells``.
+    """
     drop, notes = _left_out(section, path, keep)
     extent = table_extent(path, max_cells=section.max_cells, drop=drop, names=_given(section))
     return replace(extent, notes=(*extent.notes, *notes))
@@ -80,7 +84,7 @@ def extent_of(section: TableSection, path: str, keep: Collection[str] = ()) -> E
 def tests(
     section: TableSection, place: Place, extents: Extents, train: Source
 ) -> dict[str, Source]:
-    """The test sets of files, by name; labels and times are read as those of ``train`` were."""
+    """Reads the test sets of files, by name; labels and times are read as those of ``train`` were."""
     order = train.times.order if train.times else ""
     return {
         name: table(section, path, place, extents, is_test=True, rule=train.rule, order=order)
@@ -99,7 +103,7 @@ def table(
     order: str = "",
     keep: Collection[str] = (),
 ) -> Source:
-    """The rows of files; where they shall lie on disk, only the special columns are read yet.
+    """Reads the rows of files; where they lie on disk, only the special columns are read yet.
 
     ``rule`` says how the training labels were read and ``order`` is that of day, month and year in
     its times, where they are known; ``keep`` names columns that are read although they look like
@@ -158,7 +162,7 @@ def table(
 def _times(
     frame: pd.DataFrame, section: TableSection, path: str, order: str, *, is_test: bool
 ) -> Times | None:
-    """The times of a table; None where a test file has none that are understood."""
+    """Returns the times of a table; None where a test file has none that are understood."""
     name = section.timestamp
     try:
         return read_column(frame[name], path, section.timestamp_format, order)
@@ -169,8 +173,11 @@ def _times(
 
 
 def is_pandas_index(column: pd.Series[Any], n_files: int) -> bool:
-    """Whether a column with the name of an index is one: by a name that only pandas gives, or by
-    whole numbers from 0 on of which none comes twice in a file, in any order."""
+    """Says whether a column with the name of an index is one.
+
+    It is by a name that only pandas gives, or by whole numbers from 0 on of which none comes twice
+    in a file, in any order.
+    """
     if column.name != UNNAMED:
         return True
     if not types.is_integer_dtype(column.dtype) or column.isna().any() or column.min() < 0:
@@ -181,7 +188,7 @@ def is_pandas_index(column: pd.Series[Any], n_files: int) -> bool:
 def by_columns(
     path: str, names: Sequence[str], extent: Extent, given: Sequence[str] = ()
 ) -> RawTable:
-    """A table of files of which as many columns are held as fit the memory that is free now."""
+    """Opens a table of files of which as many columns are held as fit the memory that is free now."""
     column_bytes = extent.reading_bytes // max(len(names), 1)
     at_once = max(int(_GROUP_SHARE * free_bytes()) // max(column_bytes, 1), 1)
 
@@ -192,12 +199,12 @@ def by_columns(
 
 
 def _given(section: TableSection) -> tuple[str, ...]:
-    """The names for files without a header."""
+    """Returns the names for files without a header."""
     return () if section.columns == (COMMON,) else section.columns
 
 
 def _named(section: TableSection, keep: Collection[str]) -> set[str]:
-    """Columns that someone wants, whatever they look like."""
+    """Returns the columns that a setting names, whatever they look like."""
     special = (section.target, section.timestamp, section.group)
     named = {name for name in special if name is not None}
     return {*named, *section.numeric, *section.categorical, *keep}
@@ -206,7 +213,8 @@ def _named(section: TableSection, keep: Collection[str]) -> set[str]:
 def _left_out(
     section: TableSection, path: str, keep: Collection[str] = ()
 ) -> tuple[set[str], tuple[str, ...]]:
-    """The columns of a table that are not read, and sentences on those that nobody named."""
+    """Returns the columns of a table that are not read, and sentences on those that no setting
+    names."""
     drop, notes = set(section.drop), list[str]()
     files = file_columns(path, _given(section)) if section.columns == (COMMON,) else ()
     present = [set(names) - drop for _, names in files]
@@ -220,7 +228,7 @@ def _left_out(
 
 
 def no_features(section: TableSection) -> set[str]:
-    """Columns with another purpose."""
+    """Returns the columns that have another purpose."""
     special = (section.target, section.timestamp, section.group, *section.drop)
     return {name for name in special if name is not None}
 
@@ -236,7 +244,7 @@ def _test_paths(section: TableSection) -> dict[str, str]:
 
 
 def _check_names(section: TableSection) -> None:
-    """Refuse misspelt column names before the rows are read: a misspelt ``drop`` would leak."""
+    """Refuses misspelt column names before the rows are read: a misspelt ``drop`` would leak."""
     files = file_columns(section.path, _given(section))
     present = list(dict.fromkeys(name for _, names in files for name in names))
     named = {

@@ -1,4 +1,4 @@
-"""A raw table whose columns are read when they are asked for, as many at a time as memory takes."""
+"""Reads the columns of a raw table when they are asked for, as many at a time as memory takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jamba_ray.data.splits import Indices
 
 @dataclass(frozen=True, eq=False)
 class RawTable:
-    """Named columns of equally many rows."""
+    """Holds named columns of equally many rows."""
 
     columns: tuple[str, ...]
     read: Callable[[Sequence[str]], pd.DataFrame]
@@ -23,17 +23,17 @@ class RawTable:
 
     @classmethod
     def of(cls, frame: pd.DataFrame) -> RawTable:
-        """A table that is held as a whole."""
+        """Wraps a table that is held as a whole."""
         return cls(tuple(frame.columns), lambda _: frame, max(len(frame.columns), 1))
 
     def groups(self, names: Sequence[str]) -> Iterator[Sequence[str]]:
-        """``names`` in their order, as many as are read at once."""
+        """Yields ``names`` in their order, as many at a time as are read at once."""
         for i in range(0, len(names), self.at_once):
             yield names[i : i + self.at_once]
 
 
 class RawColumns:
-    """Some rows of a table, column by column; reads ahead in the order of ``columns``.
+    """Reads some rows of a table column by column, ahead in the order of ``columns``.
 
     What ``detect`` and ``Preprocessor.fit`` use of a DataFrame.
     """
@@ -45,7 +45,7 @@ class RawColumns:
         self._held = pd.DataFrame()
 
     def __getitem__(self, name: str) -> pd.Series[Any]:
-        """One column of these rows."""
+        """Returns one column of these rows."""
         if name not in self._held.columns:
             self._held = pd.DataFrame()
             at = self.columns.index(name)

@@ -1,4 +1,4 @@
-"""Rows to score, some at a time: each batch in the columns of the model, and as it was written."""
+"""Reads rows to score in batches, each in the columns of the model and as it was written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NOWHERE = "\x1f"
 
 @dataclass(frozen=True, eq=False)
 class RowBatch:
-    """N rows."""
+    """Holds N rows."""
 
     columns: pa.Table
     """Those asked for: numbers as float64 where all cells are such, else text as it stands."""
@@ -38,7 +38,7 @@ class RowBatch:
 
 @dataclass(frozen=True, eq=False)
 class RowFile:
-    """A file that is read from its beginning to its end once."""
+    """Reads a file from its beginning to its end once."""
 
     path: Path
     names: tuple[str, ...]
@@ -53,7 +53,8 @@ class RowFile:
 
 
 def row_file(path: Path, names: Sequence[str] = ()) -> RowFile:
-    """A CSV or Parquet file; ``names`` are given to the columns of a CSV file without a header.
+    """Opens a CSV or Parquet file; ``names`` are given to the columns of a CSV file without a
+    header.
 
     Raises:
         DataError: One sentence that names the file, here and while it is read.
@@ -91,7 +92,7 @@ def _quoted(name: str) -> str:
 
 
 def _blocks(path: Path, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Chunks of whole lines joined to blocks that end outside quotes."""
+    """Joins chunks of whole lines to blocks that end outside quotes."""
     parts: list[bytes] = []
     size, is_open = 0, False
     for chunk in chunks:
@@ -196,12 +197,12 @@ class _CsvReader:
 
 
 def _valid(table: pa.Table) -> pa.Table:
-    """Text that is UTF-8: other cells are read as Windows-1252, as elsewhere."""
+    """Makes text UTF-8: other cells are read as Windows-1252, as elsewhere."""
     return pa.table({name: valid_text(table[name]) for name in table.column_names})
 
 
 def valid_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of text whose cells were not checked, as UTF-8."""
+    """Returns a column of text whose cells were not checked, as UTF-8."""
     try:
         column.validate(full=True)
         return column
@@ -230,5 +231,5 @@ def _parquet(path: Path) -> RowFile:
 
 
 def renamed(batch: RowBatch, names: Sequence[str]) -> RowBatch:
-    """The batch with all of its columns in another order."""
+    """Returns the batch with all of its columns in another order."""
     return replace(batch, table=lambda: batch.table().select(list(names)), lines=None)

@@ -1,4 +1,4 @@
-"""The folder of prepared rows on disk: an entry for each table and way to prepare it.
+"""Keeps prepared rows in a folder on disk: an entry for each table and way to prepare it.
 
 An entry is written under another name and renamed when it is whole. Whoever uses one holds a shared
 lock on it to the end of its process; whoever opens one deletes all others that nobody holds. So the
@@ -27,7 +27,8 @@ _held: list[int] = []
 def cached(
     cache: str, key: str, write: Callable[[Path], Mapping[str, Any]]
 ) -> tuple[Path, dict[str, Any]]:
-    """The folder of entry ``key`` and the JSON object that ``write``, given an empty folder, gave.
+    """Returns the folder of entry ``key`` and the JSON object that ``write``, given an empty
+    folder, gave.
 
     ``write`` is called where there is no such entry yet.
 
@@ -64,7 +65,7 @@ def _written(root: Path, entry: Path, write: Callable[[Path], Mapping[str, Any]]
 
 
 def _hold(entry: Path) -> bool:
-    """Lock an entry against deletion; False where there is none."""
+    """Locks an entry against deletion; False where there is none."""
     try:
         lock = os.open(entry, os.O_RDONLY)
     except FileNotFoundError:

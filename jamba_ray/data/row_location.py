@@ -1,4 +1,4 @@
-"""Where prepared rows lie: on the device, in this machine's memory, or in files mapped into it."""
+"""Decides where prepared rows lie: on the device, in this machine's memory, or in mapped files."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ calls the part of that which it would give back."""
 
 @dataclass(frozen=True)
 class Place:
-    """Where rows lie, and why, as the end of a sentence."""
+    """Says where rows lie, and why, as the end of a sentence."""
 
     kind: Literal["device", "host", "disk"]
     reason: str
 
 
 def where_rows_live(reading_bytes: int, free_bytes: int, asked: RowsIn = "auto") -> Place:
-    """``host`` if a table that takes ``reading_bytes`` to prepare fits ``free_bytes`` of memory."""
+    """Chooses ``host`` if a table that takes ``reading_bytes`` to prepare fits ``free_bytes`` of
+    memory."""
     if asked == "disk":
         return Place("disk", "data.rows_in=disk asks for it")
     if asked != "auto":
@@ -52,7 +53,8 @@ def where_rows_live(reading_bytes: int, free_bytes: int, asked: RowsIn = "auto")
 def device_or_host(
     n_bytes: int, free_bytes: int, beside: Literal["host", "disk"], asked: RowsIn = "auto"
 ) -> Place:
-    """``device`` if prepared rows of ``n_bytes`` fit its free memory, else where they lie now."""
+    """Chooses ``device`` if prepared rows of ``n_bytes`` fit its free memory, else where they lie
+    now."""
     if asked in ("host", "disk"):
         return Place(beside, f"data.rows_in={asked} asks for it")
     if asked == "device":
@@ -64,12 +66,13 @@ def device_or_host(
 
 
 def gigabytes(n_bytes: float) -> str:
-    """In words."""
+    """Returns the size in words."""
     return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.1f} MB"
 
 
 def free_bytes() -> int:
-    """Memory that this process can still have: of the machine, its container and its ``ulimit``."""
+    """Returns the memory that this process can still have: of the machine, its container and its
+    ``ulimit``."""
     status = _kilobytes(Path("/proc/self/status"))
     limits = [_kilobytes(Path("/proc/meminfo")).get("MemAvailable", _physical())]
     for kind, used in ((resource.RLIMIT_DATA, "VmData"), (resource.RLIMIT_AS, "VmSize")):
@@ -81,7 +84,7 @@ def free_bytes() -> int:
 
 
 def _cgroup_limits() -> list[int]:
-    """What the groups that this process is in, from the inmost to the outmost, leave to it."""
+    """Lists what each control group of this process leaves to it, the innermost first."""
     limits: list[int] = []
     with suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
@@ -97,7 +100,7 @@ def _cgroup_limits() -> list[int]:
 
 
 def _left(most: Path, used: Path, statistics: Path, reclaimable: str) -> list[int]:
-    """[bytes], or none where the group has no limit or is not visible from here."""
+    """Returns [bytes], or an empty list where the group has no limit or is not visible from here."""
     with suppress(OSError, ValueError):  # absent, or "max"
         held = dict(line.split() for line in statistics.read_text().splitlines())
         return [int(most.read_text()) - int(used.read_text()) + int(held.get(reclaimable, 0))]
@@ -105,7 +108,7 @@ def _left(most: Path, used: Path, statistics: Path, reclaimable: str) -> list[in
 
 
 def _kilobytes(file: Path) -> dict[str, int]:
-    """The lines ``Name:  123 kB`` of a file in /proc, in bytes."""
+    """Reads the lines ``Name:  123 kB`` of a file in /proc, in bytes."""
     found = {}
     with suppress(OSError):
         for line in file.read_text().splitlines():

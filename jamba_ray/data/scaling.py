@@ -1,4 +1,4 @@
-"""How one numeric column becomes a feature of order 1: standard, robust or quantile scaling.
+"""Scales one numeric column to a feature of order 1: standard, robust or quantile scaling.
 
 A scale is fitted on finite training values and is a small immutable object that JSON can hold.
 Values are divided by ``unit`` (their largest magnitude) before anything else, so that no column,
@@ -25,25 +25,25 @@ _KNOT_LEVELS = ndtr(np.linspace(-4.0, 4.0, 257))
 
 @dataclass(frozen=True)
 class LinearScale:
-    """(x / unit - center) / spread."""
+    """Scales by (x / unit - center) / spread."""
 
     unit: float
     center: float
     spread: float
 
     def __call__(self, x: Floats) -> Floats:
-        """[N] raw and finite -> [N] scaled."""
+        """Scales raw and finite values [N]."""
         with np.errstate(over="ignore"):  # an infinite quotient is clipped like any large one
             return np.clip((x / self.unit - self.center) / self.spread, -LIMIT, LIMIT)
 
     def to_json(self) -> dict[str, Any]:
-        """Strict JSON, exact to the bit (Python writes floats that read back the same)."""
+        """Returns strict JSON, exact to the bit (Python writes floats that read back the same)."""
         return {"unit": self.unit, "center": self.center, "spread": self.spread}
 
 
 @dataclass(frozen=True)
 class QuantileScale:
-    """The normal score of a value's rank, interpolated between remembered values.
+    """Computes the normal score of a value's rank, interpolated between remembered values.
 
     A value that many training rows share (the zeros of a byte count) gets the score of the middle
     of its ranks, as scikit-learn's ``QuantileTransformer`` does inside its range; at the ends,
@@ -56,7 +56,7 @@ class QuantileScale:
     scores: tuple[float, ...]
 
     def __call__(self, x: Floats) -> Floats:
-        """[N] raw and finite -> [N] scaled."""
+        """Scales raw and finite values [N]."""
         values, scores = np.asarray(self.values), np.asarray(self.scores)
         with np.errstate(over="ignore"):
             at = np.clip(x / self.unit, values[0], values[-1])
@@ -67,7 +67,7 @@ class QuantileScale:
         return scaled
 
     def to_json(self) -> dict[str, Any]:
-        """Strict JSON, exact to the bit."""
+        """Returns strict JSON, exact to the bit."""
         return {"unit": self.unit, "values": list(self.values), "scores": list(self.scores)}
 
 
@@ -75,7 +75,7 @@ Scale: TypeAlias = LinearScale | QuantileScale
 
 
 def fit_scale(x: Floats, kind: Literal["standard", "robust", "quantile"]) -> Scale | None:
-    """Fit on the finite values x [N]; None where they do not vary."""
+    """Fits on the finite values x [N]; returns None where they do not vary."""
     low, high = float(x.min()), float(x.max())
     if low == high:
         return None
@@ -92,7 +92,7 @@ def fit_scale(x: Floats, kind: Literal["standard", "robust", "quantile"]) -> Sca
 
 
 def scale_from_json(value: Mapping[str, Any]) -> Scale:
-    """Inverse of ``to_json``."""
+    """Makes a scale from what ``to_json`` returned."""
     if "spread" in value:
         return LinearScale(value["unit"], value["center"], value["spread"])
     return QuantileScale(value["unit"], tuple(value["values"]), tuple(value["scores"]))

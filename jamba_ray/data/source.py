@@ -1,4 +1,4 @@
-"""The files behind a data section: which they are, and whether they are still what they were."""
+"""Finds the files behind a data section, and checks whether they are still what they were."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
 def table_files(path: str) -> tuple[Path, ...]:
-    """The files that a file, folder (searched through) or glob stands for, sorted by name.
+    """Returns the files that a file, folder (searched through) or glob stands for, sorted by name.
 
     In a folder, files with other suffixes and those whose name starts with ``.`` or ``_`` do not
     count. Raises DataError where there is nothing.
@@ -55,8 +55,9 @@ def table_files(path: str) -> tuple[Path, ...]:
 
 
 def folder_columns(path: str, files: Sequence[Path]) -> dict[str, list[int | str | None]]:
-    """The columns in folder names such as ``day=2026-11-01`` below ``path``, as Spark and Hive
-    write them: name -> one value for each file, whole numbers where all values are.
+    """Reads the columns in folder names such as ``day=2026-11-01``, as Spark and Hive write them.
+
+    Each name has one value for each file, whole numbers where all values are.
 
     Folders count where every file has the same names in its path.
     """
@@ -73,7 +74,7 @@ def folder_columns(path: str, files: Sequence[Path]) -> dict[str, list[int | str
 
 
 def _searched_from(path: str) -> Path:
-    """The folder itself, or what of a glob comes before its first pattern."""
+    """Returns the folder itself, or what of a glob comes before its first pattern."""
     root = Path(path).expanduser()
     if root.exists():
         return root
@@ -93,7 +94,7 @@ def _pairs(file: Path, root: Path) -> dict[str, str | None]:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file as it was when read."""
+    """Describes a file as it was when read."""
 
     path: str
     size_bytes: int
@@ -102,12 +103,13 @@ class SourceFile:
 
 
 def source_files(section: DataSection) -> tuple[SourceFile, ...]:
-    """Every file that ``section`` reads, with its content hash (none for synthetic data)."""
+    """Lists every file that ``section`` reads, with its content hash (none for synthetic data)."""
     return tuple(_stamp(file) for path in _paths(section) for file in table_files(path))
 
 
 def source_fingerprint(section: DataSection) -> str:
-    """16 hex digits over the contents of all source files in order, or over a generator's options.
+    """Returns 16 hex digits over the contents of all source files in order, or over a generator's
+    options.
 
     Names and times do not count: a moved or touched file is the same data; what folder names say
     of its rows does.
@@ -120,7 +122,7 @@ def source_fingerprint(section: DataSection) -> str:
 
 
 def changed_files(before: Iterable[SourceFile]) -> Sequence[str]:
-    """One sentence for each file that vanished or whose content is no longer what it was.
+    """Returns one sentence for each file that vanished or whose content is no longer what it was.
 
     Cheap where nothing happened: a file is read again only if its size or time changed.
     """

@@ -1,4 +1,5 @@
-"""Which rows train, validate and test: pure functions from labels, times and groups to indices.
+"""Decides which rows train, validate and test: pure functions from labels, times and groups to
+indices.
 
 Each function divides rows 0 .. N-1 in two, ``(kept, held)``, both ascending and disjoint; together
 they are all rows. ``prepare`` calls them twice, for the test rows and then for the validation rows.
@@ -20,7 +21,7 @@ Counts: TypeAlias = npt.NDArray[np.float64]
 
 
 def by_chance(y: Labels, share: float, seed: int) -> tuple[Indices, Indices]:
-    """Hold out ``share`` of the rows of each label, drawn by ``seed``."""
+    """Holds out ``share`` of the rows of each label, drawn by ``seed``."""
     rng = np.random.default_rng(seed)
     held = np.zeros(len(y), dtype=bool)
     for label in (0.0, 1.0):
@@ -30,7 +31,7 @@ def by_chance(y: Labels, share: float, seed: int) -> tuple[Indices, Indices]:
 
 
 def by_time(time: npt.NDArray[Any], share: float) -> tuple[Indices, Indices]:
-    """Hold out the newest ``share`` of the rows; rows of one instant stay together.
+    """Holds out the newest ``share`` of the rows; rows of one instant stay together.
 
     Raises DataError where all rows are of one instant.
     """
@@ -54,7 +55,7 @@ def by_group(
     holdout: Collection[str] = (),
     never: Collection[str] = (),
 ) -> tuple[Indices, Indices]:
-    """Hold out whole groups: those of ``holdout``, or a draw that comes near ``share`` of each
+    """Holds out whole groups: those of ``holdout``, or a draw that comes near ``share`` of each
     label.
 
     A group never straddles, with one exception: the *background*, a group of benign rows alone that
@@ -101,7 +102,7 @@ def _draw(
     share: float,
     seed: int,
 ) -> npt.NDArray[np.bool_]:
-    """Groups in a random order, each taken if that brings both labels nearer to ``share``."""
+    """Draws groups in a random order, and takes each that brings both labels nearer to ``share``."""
 
     def miss(taken: npt.NDArray[np.bool_]) -> float:
         return sum(
@@ -124,7 +125,7 @@ def _draw(
 
 
 def _count(share: float, n: int) -> int:
-    """Rows to hold out of ``n``: at least one, and never all, where there are two."""
+    """Counts the rows to hold out of ``n``: at least one, and never all, where there are two."""
     return min(max(round(share * n), 1), n - 1) if n > 1 and share > 0 else 0
 
 

@@ -1,4 +1,5 @@
-"""Seeded telemetry with attacks that hide in interactions, and the exact limit of any model.
+"""Generates telemetry with attacks that hide in interactions, from a seed, and the exact limit of
+any model.
 
 What is drawn, in this order (N rows in time, D features, K families):
 
@@ -63,7 +64,8 @@ _MAX_CELLS = 2_000_000_000
 
 @dataclass(frozen=True)
 class Family:
-    """An attack family: where it looks, and which sign of the pair's product means a threat."""
+    """Describes an attack family: where it looks, and which sign of the pair's product means a
+    threat."""
 
     gate: int
     pair: tuple[int, int]
@@ -72,7 +74,7 @@ class Family:
 
 
 def generate(section: SyntheticSection) -> pd.DataFrame:
-    """The rows in order of time, the same for the same section.
+    """Generates the rows in order of time, the same for the same section.
 
     Columns: ``timestamp`` (one a minute), ``feature_00`` .., ``family`` (``benign`` or the family
     that explains the threat best), ``is_threat`` (0/1) and ``bayes`` (the true probability of a
@@ -107,7 +109,7 @@ def generate(section: SyntheticSection) -> pd.DataFrame:
 
 
 def draw_families(section: SyntheticSection, rng: np.random.Generator) -> tuple[Family, ...]:
-    """Give every family its features; features are shared only once all have a role.
+    """Assigns every family its features; features are shared only once all have a role.
 
     The gates of late families serve nobody else, since they are quiet most of the time.
     """
@@ -137,7 +139,7 @@ def draw_families(section: SyntheticSection, rng: np.random.Generator) -> tuple[
 def threat_probability(
     section: SyntheticSection, families: tuple[Family, ...], z: Floats, evidence: Floats
 ) -> Floats:
-    """p [N]: the probability of a threat given the readings z [N, D] and evidence [N, K]."""
+    """Computes p [N], the probability of a threat given the readings z [N, D] and evidence [N, K]."""
     gates = sorted({family.gate for family in families if not family.late})
     score = _unit(evidence.sum(axis=1)) + _LINEAR * _unit(z[:, gates].sum(axis=1))
     score = score * (_BOUNDARY / max(section.noise, 0.01))
@@ -185,7 +187,7 @@ def _evidence(z: Floats, family: Family) -> Floats:
 def _attribute(
     evidence: Floats, families: tuple[Family, ...], n: int, rng: np.random.Generator
 ) -> npt.NDArray[np.str_]:
-    """The family [N] that a threat is put down to: drawn by softmax of the evidence.
+    """Draws the family [N] that a threat is put down to, by softmax of the evidence.
 
     A late family is never named before its time.
     """
@@ -201,7 +203,7 @@ def _attribute(
 
 
 def _as_measured(z: Floats, feature: int) -> Floats:
-    """Every fifth feature is a count: log-normal, around 1,000, with a heavy tail."""
+    """Makes every fifth feature a count: log-normal, around 1,000, with a heavy tail."""
     return np.exp(7.0 + 1.5 * z) if feature % 5 == 4 else z
 
 

@@ -1,4 +1,4 @@
-"""Labelled rows from CSV, JSON lines or Parquet: a file, a folder or a glob, read with pyarrow."""
+"""Reads labelled rows from CSV, JSON lines or Parquet: a file, a folder or a glob, with pyarrow."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ whole: 32 to 40 bytes a cell at the peak (measured on 10 M cells, 2026-11-21); l
 
 @dataclass(frozen=True)
 class Extent:
-    """How large a table is: rows, rows x columns, and bytes of text or uncompressed Parquet."""
+    """Says how large a table is: rows, rows x columns, and bytes of text or uncompressed Parquet."""
 
     rows: int
     cells: int
@@ -40,13 +40,13 @@ class Extent:
 
     @property
     def reading_bytes(self) -> int:
-        """What it takes to read and prepare it as a whole."""
+        """Returns the bytes that it takes to read and prepare the table as a whole."""
         return max(_READING_BYTES * self.cells, _READING_COPIES * self.content_bytes)
 
 
 @dataclass(frozen=True)
 class _Format:
-    """What reads files of one kind."""
+    """Holds the functions that read files of one kind."""
 
     read: Callable[[Path, Budget, Choice], pa.Table]
     measure: Callable[[Path, Budget, Choice], Measured]
@@ -68,7 +68,7 @@ def read_table(
     drop: Collection[str] = (),
     names: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """All rows of a file, folder or glob (files in the order of their names).
+    """Reads all rows of a file, folder or glob (files in the order of their names).
 
     Text columns come as pandas categories, integers with gaps as ``Int64`` (so that none is
     rounded), decimals as floats; folders named ``key=value`` in all paths are a column.
@@ -82,7 +82,7 @@ def read_table(
 def read_columns(
     path: str | Path, columns: Collection[str], extent: Extent, names: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Some columns of a table, as ``read_table`` gives them; ``extent`` is the table's.
+    """Reads some columns of a table, as ``read_table`` gives them; ``extent`` is the table's.
 
     Raises DataError also where the table has grown.
     """
@@ -95,7 +95,7 @@ def read_columns(
 def table_extent(
     path: str | Path, *, max_cells: int, drop: Collection[str] = (), names: Sequence[str] = ()
 ) -> Extent:
-    """How large a table is; Parquet says it, text is passed through once.
+    """Measures how large a table is; Parquet says it, text is read through once.
 
     Raises DataError for more than ``max_cells``.
     """
@@ -155,14 +155,14 @@ def _repeated(value: int | str | None, rows: int) -> pa.Array:
 
 
 def column_names(path: str | Path, names: Sequence[str] = ()) -> list[str]:
-    """The column names of a table, from its first file's header or footer alone."""
+    """Returns the column names of a table, from its first file's header or footer alone."""
     return next(iter(file_columns(path, names, at_most=1)))[1]
 
 
 def file_columns(
     path: str | Path, names: Sequence[str] = (), at_most: int | None = None
 ) -> FileColumns:
-    """The column names of each file, from headers and footers, those of folders included."""
+    """Returns the column names of each file, from headers and footers, those of folders included."""
     files = table_files(str(path))
     folders = folder_columns(str(path), files)
     choice = Choice(names=tuple(names))
@@ -174,7 +174,11 @@ def file_columns(
 
 
 def format_of(file: Path) -> _Format:
-    """By content, or by name where the content is torn. Raises DataError for an empty file."""
+    """Finds the format by content, or by name where the content is torn.
+
+    Raises:
+        DataError: The file is empty.
+    """
     try:
         with file.open("rb") as stream:
             magic = stream.read(4)
@@ -202,7 +206,8 @@ def _check_same_columns(first: Path, names: list[str], file: Path, others: list[
 
 
 def _joined(parts: list[pa.ChunkedArray]) -> pa.ChunkedArray:
-    """Chunks of all files as one column; where types differ, the type that holds them all."""
+    """Joins the chunks of all files to one column; where types differ, in the type that holds them
+    all."""
     parts = [_simplified(part) for part in parts]
     kinds = {part.type for part in parts if not pa.types.is_null(part.type)}
     if len(kinds) > 1:
@@ -219,7 +224,7 @@ def _joined(parts: list[pa.ChunkedArray]) -> pa.ChunkedArray:
 
 
 def _simplified(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Fewer types for those above: text as a dictionary, decimals and small floats as float64."""
+    """Converts to fewer types: text to a dictionary, decimals and small floats to float64."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         return (
@@ -242,7 +247,7 @@ def _encoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Cells that are not UTF-8 are read as Windows-1252."""
+    """Decodes cells that are not UTF-8 as Windows-1252."""
     texts = [None if cell is None else decoded(cell) for cell in column.to_pylist()]
     return pa.chunked_array([pa.array(texts, type=pa.string())])
 

@@ -1,4 +1,4 @@
-"""The content of a text file as UTF-8 bytes, whatever compresses or encodes it."""
+"""Yields the content of a text file as UTF-8 bytes, whatever compresses or encodes it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FOREIGN = {
 
 
 def text_chunks(file: Path) -> Iterator[bytes]:
-    """UTF-8 bytes in order, at most about a megabyte at a time, without a byte order mark.
+    """Yields UTF-8 bytes in order, at most about a megabyte at a time, without a byte order mark.
 
     gzip, bzip2, xz, Zstandard and zip (of one file) are unpacked by content, not by name; UTF-16
     needs its byte order mark. Bytes that are neither pass unchanged.
@@ -59,7 +59,11 @@ def text_chunks(file: Path) -> Iterator[bytes]:
 
 @contextmanager
 def opened(file: Path) -> Iterator[BinaryIO]:
-    """The unpacked bytes of a file. Raises DataError for a zip that holds no single file."""
+    """Opens the unpacked bytes of a file.
+
+    Raises:
+        DataError: It is a zip that does not hold exactly one file.
+    """
     with file.open("rb") as stream:
         magic = stream.read(6)
     unpack = next((open_ for start, open_ in _PACKED.items() if magic.startswith(start)), None)
@@ -127,17 +131,17 @@ def _refuse_foreign(file: Path, first: bytes) -> None:
 
 
 class ChunkStream(io.RawIOBase):
-    """Chunks of bytes as a file to read from."""
+    """Offers chunks of bytes as a file to read from."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks, self._rest = iter(chunks), memoryview(b"")
 
     def readable(self) -> bool:
-        """Always."""
+        """Returns True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill as much of ``buffer`` as one chunk has; 0 at the end."""
+        """Fills as much of ``buffer`` as one chunk has; returns 0 at the end."""
         while not self._rest:
             chunk = next(self._chunks, None)
             if chunk is None:

@@ -1,4 +1,4 @@
-"""The numbers in times that are written as text, field by field, before their order is known."""
+"""Reads the numbers in times written as text, field by field, before their order is known."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _NAMES = ("a", "b", "c", "day", "month", "year", "week", "weekday", "ordinal", "
 
 @dataclass
 class TimeFields:
-    """The numbers of all texts, field by field: [D] each; -1 where there is none."""
+    """Holds the numbers of all texts, field by field: [D] each; -1 where there is none."""
 
     kind: npt.NDArray[np.int64]
     """Which pattern fits; -1: none."""
@@ -68,7 +68,7 @@ class TimeFields:
 
 
 def looks_like_time(text: str) -> bool:
-    """Whether a text is a date with a time of day or a year of four digits."""
+    """Says whether a text is a date with a time of day or a year of four digits."""
     found = match(text)
     if found is None or _numbers(found) is None:
         return False
@@ -80,7 +80,7 @@ def looks_like_time(text: str) -> bool:
 
 
 def match(text: str) -> re.Match[str] | None:
-    """The pattern that fits a text, with its parts by name."""
+    """Returns the match of the pattern that fits a text, with its parts by name."""
     text = " ".join(text.split())
     text = text.strip("[]") if text.startswith("[") else text
     text = _WEEKDAY.sub("", text, count=1) if text[:1].isalpha() else text
@@ -92,7 +92,7 @@ def match(text: str) -> re.Match[str] | None:
 
 
 def fields_of(texts: Sequence[str]) -> TimeFields:
-    """The numbers of ``texts`` [D]."""
+    """Returns the numbers of ``texts`` [D]."""
     kind = np.full(len(texts), -1, dtype=np.int64)
     zoned = np.zeros(len(texts), dtype=bool)
     table = np.full((len(texts), len(_NAMES)), -1, dtype=np.int64)
@@ -108,7 +108,7 @@ def fields_of(texts: Sequence[str]) -> TimeFields:
 
 
 def _numbers(found: re.Match[str]) -> dict[str, int] | None:
-    """The fields of one text as numbers; None where a month or a zone has no known name."""
+    """Returns the fields of one text as numbers; None where a month or a zone has no known name."""
     fields = {name: text for name, text in found.groupdict().items() if text is not None}
     words = {name: fields.pop(name, "") for name in ("word", "zone", "half", "part", "sign")}
     values = {name: int(text) for name, text in fields.items()}
@@ -135,7 +135,7 @@ def _numbers(found: re.Match[str]) -> dict[str, int] | None:
 
 
 def _offset(zone: str) -> int | None:
-    """Minutes east of UTC; 0 for no zone, None for a name that is not known."""
+    """Returns minutes east of UTC; 0 for no zone, None for a name that is not known."""
     zone = zone.lower().replace(" ", "")
     if zone.lstrip("utcgm")[:1] in ("+", "-"):
         zone = zone.lstrip("utcgm")

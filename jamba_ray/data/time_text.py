@@ -1,4 +1,5 @@
-"""Times written as text: one order of day, month and year for a column, decided from all cells.
+"""Reads times written as text: one order of day, month and year for a column, decided from all
+cells.
 
 Letters: D distinct texts.
 """
@@ -45,7 +46,7 @@ _ORDERS = {
 
 @dataclass(frozen=True)
 class TextTimes:
-    """What a column of texts was read as."""
+    """Holds what a column of texts was read as."""
 
     instants: Instants
     """[D]."""
@@ -56,7 +57,7 @@ class TextTimes:
 
     @property
     def how(self) -> str:
-        """How the texts were read, in words."""
+        """Says how the texts were read, in words."""
         return ", ".join(
             (*((f"read as {_ORDERS[self.order]}",) if self.order else ()), *self.remarks)
         )
@@ -65,7 +66,7 @@ class TextTimes:
 def read_times(
     texts: Sequence[str], counts: npt.NDArray[np.int64], where: str, order: str = ""
 ) -> TextTimes:
-    """The instants of distinct ``texts``, each in ``counts`` [D] cells of ``where``.
+    """Reads the instants of distinct ``texts``, each in ``counts`` [D] cells of ``where``.
 
     ``order`` is one decided before (on other rows of the same column). Raises DataError where
     nothing shows which number is the day and it matters, where years are lacking, or dates.
@@ -87,7 +88,7 @@ def read_times(
 
 
 def read_as(texts: Sequence[str], form: str) -> Instants:
-    """The instants of texts in the format ``form`` of strptime; NaT where one is not in it.
+    """Reads the instants of texts in the format ``form`` of strptime; NaT where one is not in it.
 
     Raises DataError for a format that strptime does not know.
     """
@@ -103,7 +104,7 @@ def read_as(texts: Sequence[str], form: str) -> Instants:
 
 
 def format_of(text: str, order: str) -> str:
-    """The strptime format of one text, its day, month and year in ``order``."""
+    """Returns the strptime format of one text, its day, month and year in ``order``."""
     found = match(text)
     if found is None or "sign" not in found.re.groupindex:
         return "%d/%m/%Y %H:%M:%S"
@@ -123,7 +124,7 @@ def format_of(text: str, order: str) -> str:
 
 
 def _iso(texts: Sequence[str]) -> Instants | None:
-    """The instants where all texts are ISO 8601 with a four-digit year first; else None."""
+    """Returns the instants where all texts are ISO 8601 with a four-digit year first; else None."""
     if not all(t[:4].isdigit() and t[4:5] in ("-", "/") for t in texts):
         return None
     read = pd.to_datetime(
@@ -135,7 +136,11 @@ def _iso(texts: Sequence[str]) -> Instants | None:
 def _check_dates(
     texts: Sequence[str], counts: npt.NDArray[np.int64], cells: TimeFields, where: str
 ) -> None:
-    """Raise DataError where most cells have no year, or no date at all."""
+    """Checks that most cells are dates with a year.
+
+    Raises:
+        DataError: Most have no year, or no date at all.
+    """
     unknown = np.flatnonzero(cells.kind < 0)
     for pattern, sentence in (
         (
@@ -160,7 +165,8 @@ def _check_dates(
 def _orders(
     cells: TimeFields, numeric: npt.NDArray[np.bool_], counts: npt.NDArray[np.int64]
 ) -> list[str]:
-    """The orders of day, month and year that fit the most cells; several: nothing tells which."""
+    """Finds the orders of day, month and year that fit the most cells; several: nothing tells
+    which."""
     fitting = {
         order: int(counts[numeric & ~np.isnat(_instants(cells, numeric, order))].sum())
         for order in _ORDERS
@@ -219,7 +225,11 @@ def _instants(cells: TimeFields, numeric: npt.NDArray[np.bool_], order: str) -> 
 def _check_same(
     texts: Sequence[str], a: Instants, b: Instants, where: str, orders: tuple[str, str]
 ) -> None:
-    """Raise DataError unless two readings of the texts are the same."""
+    """Checks that two readings of the texts are the same.
+
+    Raises:
+        DataError: They differ.
+    """
     only_a, only_b = ~np.isnat(a) & np.isnat(b), np.isnat(a) & ~np.isnat(b)
     if only_a.any() and only_b.any():
         one, other = (texts[int(np.argmax(some))][:40] for some in (only_a, only_b))

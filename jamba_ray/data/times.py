@@ -1,4 +1,4 @@
-"""A timestamp column as instants, whatever type it arrived in."""
+"""Reads a timestamp column as instants, whatever its type."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NANOSECONDS = {"seconds": 10**9, "milliseconds": 10**6, "microseconds": 10**3, 
 
 @dataclass(frozen=True)
 class Times:
-    """The times of all rows of a table."""
+    """Holds the times of all rows of a table."""
 
     values: TimeValues
     how: str = ""
@@ -43,7 +43,7 @@ class Times:
 
 
 def read_column(column: pd.Series[Any], source: str, form: str | None, order: str = "") -> Times:
-    """The times of a column: datetimes, dates, epochs of one unit, or text of one format.
+    """Reads the times of a column: datetimes, dates, epochs of one unit, or text of one format.
 
     ``form`` is the format (of strptime) that a user gave, ``order`` the one of day, month and year
     that was decided on other rows. Raises DataError, naming ``source``, where a cell is missing or
@@ -66,7 +66,7 @@ def read_column(column: pd.Series[Any], source: str, form: str | None, order: st
 
 
 def span_note(name: str, how: str, parts: Mapping[str, TimeValues | None]) -> str:
-    """A sentence that says from when to when each part's rows are."""
+    """Says from when to when each part's rows are."""
     spans = [
         f"{part} {' to '.join(found)}" if (found := span(times)) else f"{part} unknown"
         for part, times in parts.items()
@@ -75,7 +75,7 @@ def span_note(name: str, how: str, parts: Mapping[str, TimeValues | None]) -> st
 
 
 def span(times: TimeValues | None) -> tuple[str, str] | None:
-    """The first and the last time, in words; None where they are not known."""
+    """Returns the first and the last time, in words; None where they are not known."""
     if times is None or not len(times):
         return None
     return _shown(times.min()), _shown(times.max())
@@ -89,7 +89,11 @@ def _shown(value: Any) -> str:
 
 
 def _check_complete(column: pd.Series[Any], times: Times, source: str) -> None:
-    """Raise DataError where a row has no time."""
+    """Checks that each row has a time.
+
+    Raises:
+        DataError: One has none.
+    """
     values = times.values
     lacking = np.isnat(values) if values.dtype.kind == "M" else np.isnan(values)
     if not lacking.any():
@@ -131,7 +135,7 @@ def _of_numbers(column: pd.Series[Any], form: str | None, where: str) -> Times:
 
 
 def _of_one_unit(values: TimeValues, where: str) -> tuple[TimeValues, str]:
-    """Instants where the unit is known, else ``values``; and how they were read.
+    """Returns instants where the unit is known, else ``values``; and how they were read.
 
     Raises DataError where two units are mixed, or where the day is written before the year.
     """
@@ -169,7 +173,11 @@ def _since_1970(values: TimeValues, nanoseconds: int) -> TimeValues:
 
 
 def _check_digits(values: TimeValues, where: str) -> None:
-    """Raise DataError for dates written as one number that does not begin with the year."""
+    """Checks that dates written as one number begin with the year.
+
+    Raises:
+        DataError: They do not.
+    """
     known = values[~np.isnan(values)] if values.dtype.kind == "f" else values
     if not len(known) or (known < 1_001_990).any() or (known % 1 != 0).any():
         return
