@@ -184,7 +184,8 @@ def _is_numeric(known: Floats, n_known: int, odd: Counted, found: Recognised) ->
 def _reading(
     distinct: Distinct, numbers: Floats, unset: Counted, odd: Counted, found: Recognised
 ) -> str:
-    """Says how text is read as ``numbers`` and what of it is not read, to follow the column's name."""
+    """Says how text is read as ``numbers`` and what of it is not read, to follow the column's
+    name."""
     gaps = [f"{unset.cells} cells that are unset (such as {unset.shown!r})"] if unset.cells else []
     gaps += [f"{odd.cells} cells that are no number (such as {odd.shown!r})"] if odd.cells else []
     missing = " and ".join(gaps) + ", taken as missing"

@@ -1,4 +1,5 @@
-"""Reads one Parquet file as an Arrow table: bounded by its footer, and by counting while reading."""
+"""Reads one Parquet file as an Arrow table: bounded by its footer, and by counting while
+reading."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ def parquet_names(file: Path) -> list[str]:
 
 
 def measure_parquet_file(file: Path, budget: Budget, choice: Choice) -> Measured:
-    """Measures rows and bytes of uncompressed content as the footer gives them; spends their cells."""
+    """Measures rows and bytes of uncompressed content as the footer gives them; spends cells."""
     with in_parquet_sentence(file), pq.ParquetFile(file) as opened:
         rows, row_bytes = _promised(opened)
         names = opened.schema_arrow.names

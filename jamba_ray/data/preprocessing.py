@@ -160,7 +160,8 @@ class Preprocessor:
     def transform_and_count(
         self, frame: pd.DataFrame, *, source: str = "the rows"
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], dict[str, int]]:
-        """Does what ``transform`` does, and counts by column the cells that are taken as missing."""
+        """Does what ``transform`` does, and counts by column the cells that are taken as
+        missing."""
         check_columns(list(frame.columns), self.columns, source)
         x_num = np.empty((len(frame), len(self.numeric)), dtype=np.float32)
         x_cat = np.zeros((len(frame), len(self.categorical)), dtype=np.int64)

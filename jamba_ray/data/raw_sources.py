@@ -84,7 +84,8 @@ def extent_of(section: TableSection, path: str, keep: Collection[str] = ()) -> E
 def tests(
     section: TableSection, place: Place, extents: Extents, train: Source
 ) -> dict[str, Source]:
-    """Reads the test sets of files, by name; labels and times are read as those of ``train`` were."""
+    """Reads the test sets of files, by name; labels and times are read as those of ``train``
+    were."""
     order = train.times.order if train.times else ""
     return {
         name: table(section, path, place, extents, is_test=True, rule=train.rule, order=order)
@@ -188,7 +189,7 @@ def is_pandas_index(column: pd.Series[Any], n_files: int) -> bool:
 def by_columns(
     path: str, names: Sequence[str], extent: Extent, given: Sequence[str] = ()
 ) -> RawTable:
-    """Opens a table of files of which as many columns are held as fit the memory that is free now."""
+    """Opens a table of files that holds as many columns as fit the memory that is free now."""
     column_bytes = extent.reading_bytes // max(len(names), 1)
     at_once = max(int(_GROUP_SHARE * free_bytes()) // max(column_bytes, 1), 1)
 

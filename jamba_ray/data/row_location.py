@@ -100,7 +100,8 @@ def _cgroup_limits() -> list[int]:
 
 
 def _left(most: Path, used: Path, statistics: Path, reclaimable: str) -> list[int]:
-    """Returns [bytes], or an empty list where the group has no limit or is not visible from here."""
+    """Returns [bytes], or an empty list where the group has no limit or is not visible from
+    here."""
     with suppress(OSError, ValueError):  # absent, or "max"
         held = dict(line.split() for line in statistics.read_text().splitlines())
         return [int(most.read_text()) - int(used.read_text()) + int(held.get(reclaimable, 0))]

@@ -102,7 +102,8 @@ def _draw(
     share: float,
     seed: int,
 ) -> npt.NDArray[np.bool_]:
-    """Draws groups in a random order, and takes each that brings both labels nearer to ``share``."""
+    """Draws groups in a random order, and takes each that brings both labels nearer to
+    ``share``."""
 
     def miss(taken: npt.NDArray[np.bool_]) -> float:
         return sum(

@@ -139,7 +139,8 @@ def draw_families(section: SyntheticSection, rng: np.random.Generator) -> tuple[
 def threat_probability(
     section: SyntheticSection, families: tuple[Family, ...], z: Floats, evidence: Floats
 ) -> Floats:
-    """Computes p [N], the probability of a threat given the readings z [N, D] and evidence [N, K]."""
+    """Computes p [N], the probability of a threat given the readings z [N, D] and evidence [N,
+    K]."""
     gates = sorted({family.gate for family in families if not family.late})
     score = _unit(evidence.sum(axis=1)) + _LINEAR * _unit(z[:, gates].sum(axis=1))
     score = score * (_BOUNDARY / max(section.noise, 0.01))

@@ -30,7 +30,8 @@ whole: 32 to 40 bytes a cell at the peak (measured on 10 M cells, 2026-11-21); l
 
 @dataclass(frozen=True)
 class Extent:
-    """Says how large a table is: rows, rows x columns, and bytes of text or uncompressed Parquet."""
+    """Says how large a table is: rows, rows x columns, and bytes of text or uncompressed
+    Parquet."""
 
     rows: int
     cells: int
@@ -162,7 +163,7 @@ def column_names(path: str | Path, names: Sequence[str] = ()) -> list[str]:
 def file_columns(
     path: str | Path, names: Sequence[str] = (), at_most: int | None = None
 ) -> FileColumns:
-    """Returns the column names of each file, from headers and footers, those of folders included."""
+    """Returns the column names of each file, from headers and footers, with those of folders."""
     files = table_files(str(path))
     folders = folder_columns(str(path), files)
     choice = Choice(names=tuple(names))

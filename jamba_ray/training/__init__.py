@@ -1,4 +1,4 @@
-"""Training: K >= 1 trials of one shape, from configurations and rows to outcomes."""
+"""Trains K >= 1 trials of one structure: from configurations and rows to outcomes."""
 
 from jamba_ray.training.fit import fit
 from jamba_ray.training.member import (

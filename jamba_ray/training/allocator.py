@@ -1,4 +1,4 @@
-"""Memory of one step stays with the process for the next."""
+"""Keeps the memory of one step in the process for the next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LARGEST_MMAP_THRESHOLD = 32 << 20  # mallopt(3)
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Tell glibc not to hand freed blocks back to the kernel; whether it could be told.
+    """Tells glibc not to return freed blocks to the kernel; says whether it could.
 
     A step allocates and frees hundreds of tensors of a megabyte or so. By default each is mapped,
     zeroed page by page and unmapped again: 6,000 page faults a step for ``attention``, batch 256,

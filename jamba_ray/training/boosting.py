@@ -1,4 +1,5 @@
-"""Gradient-boosted trees (LightGBM) through the same reports, decisions and outcomes as networks.
+"""Trains gradient-boosted trees (LightGBM) with the same reports, decisions and outcomes as
+networks.
 
 A trial makes as many reports as a network of the same ``training`` section, evenly spaced in
 rounds; ``rows_seen`` counts as if the trees had been grown over the same epochs, so that one pruner
@@ -57,7 +58,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RoundTable:
-    """After which boosting rounds reports are due."""
+    """Decides after which boosting rounds reports are due."""
 
     n_rounds: int
     n_reports: int
@@ -66,18 +67,18 @@ class RoundTable:
 
     @classmethod
     def of(cls, section: TrainingSection, n_rows: int, n_rounds: int) -> RoundTable:
-        """As many reports as a network makes, at most one a round."""
+        """Makes a table of as many reports as a network makes, at most one a round."""
         report_rows = Timetable.of(section, n_rows).report_rows
         total_rows = max(1, round(section.epochs * n_rows))
         n_reports = min(math.ceil(total_rows / report_rows), n_rounds)
         return cls(n_rounds, n_reports, total_rows, report_rows)
 
     def rounds_at(self, step: int) -> int:
-        """Rounds done at report ``step``."""
+        """Returns the rounds done at report ``step``."""
         return math.ceil(self.n_rounds * step / self.n_reports)
 
     def rows_at(self, step: int) -> int:
-        """What ``rows_seen`` says at report ``step``."""
+        """Returns what ``rows_seen`` is at report ``step``."""
         return self.total_rows if step >= self.n_reports else step * self.report_rows
 
 
@@ -89,7 +90,8 @@ def fit_boosting(
     save: Save | None = None,
     resume: Mapping[int, Snapshot] | None = None,
 ) -> Outcome:
-    """``training.fit`` for trees; uses at most as many threads as torch has been given.
+    """Trains trees as ``training.fit`` trains networks, on at most as many threads as torch may
+    use.
 
     Raises:
         CheckpointError: A snapshot in ``resume`` is of another configuration or other data.
@@ -105,7 +107,7 @@ def fit_boosting(
 
 
 class Boosting:
-    """One trial of trees."""
+    """Trains one trial of trees."""
 
     def __init__(
         self,
@@ -134,7 +136,7 @@ class Boosting:
         self._ended = False
 
     def run(self) -> Outcome:
-        """Grow trees to the end; the outcome."""
+        """Runs all rounds and returns the outcome."""
         self._lap = time.perf_counter()
         while not self._ended and self._progress.batches < self._table.n_rounds:
             done = self._progress.batches
@@ -153,7 +155,8 @@ class Boosting:
     # --- while trees grow ---------------------------------------------------------------------
 
     def _after_round(self, env: lgb.callback.CallbackEnv) -> None:
-        """LightGBM's callback: report where one is due; end the trial where told."""
+        """Reports where a report is due, and ends the trial where the decision says so; LightGBM
+        calls it after a round."""
         rounds = env.iteration + 1
         if rounds < self._table.rounds_at(self._progress.step + 1):
             return
@@ -170,7 +173,8 @@ class Boosting:
             raise lgb.EarlyStopException(env.iteration, [])
 
     def _judge(self, booster: lgb.Booster) -> Report | None:
-        """Validate; None where the scores are not finite, which ends the trial as failed."""
+        """Validates; returns None where the scores are not finite, which ends the trial as
+        failed."""
         p_train, p_val = _scores(booster)
         progress = self._progress
         if not np.isfinite(p_val).all():
@@ -237,7 +241,8 @@ class Boosting:
         metrics: Mapping[str, float] | None = None,
         threshold: float | None = None,
     ) -> Snapshot:
-        """``model.txt`` holds the best rounds, ``current.txt`` all of them where there are more."""
+        """Makes a snapshot: ``model.txt`` holds the best rounds, ``current.txt`` all of them
+        where there are more."""
         shown = self._progress.metrics if metrics is None else metrics
         state = {"kind": "boosting", **self._progress.to_json(), "best_rounds": self._best_rounds}
         blobs = {"model.txt": booster.model_to_string(num_iteration=self._best_rounds).encode()}
@@ -252,7 +257,7 @@ class Boosting:
         return self._table.rounds_at(self._progress.best_step)
 
     def _clock(self) -> float:
-        """Seconds since the last call, booked as training time."""
+        """Returns the seconds since the last call, and counts them as training time."""
         now = time.perf_counter()
         seconds, self._lap = now - self._lap, now
         self._progress.seconds += seconds
@@ -305,7 +310,8 @@ def _threads(rows: Rows) -> int:
 
 
 def _scores(booster: lgb.Booster) -> tuple[Floats, Floats]:
-    """Probabilities of train and validation rows, which LightGBM keeps up to date by itself."""
+    """Returns the probabilities of train and validation rows, which LightGBM keeps up to date by
+    itself."""
     kept: list[Floats] = []
 
     def keep(scores: Floats, _: lgb.Dataset) -> tuple[str, float, bool]:

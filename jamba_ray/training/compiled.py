@@ -1,4 +1,4 @@
-"""The forward and backward pass through ``torch.compile``, where that is repaid.
+"""Compiles the forward and backward pass with ``torch.compile``, where that saves time.
 
 What it brings depends on the model. On one core of an AMD EPYC (Zen 4, torch 2.13, 2026-11-21), ms
 a step and member, eager / compiled: ``mlp`` hidden 32, batch 32, a stack of 16, fp32: 0.47 / 0.17;
@@ -34,7 +34,7 @@ SHAPES = 64
 
 @dataclass(frozen=True)
 class Compiling:
-    """Whether to compile, and why."""
+    """Says whether to compile, and why."""
 
     on: bool
     reason: str
@@ -50,8 +50,7 @@ def decide(
     has_compiler: bool,
     in_parts: bool,
 ) -> Compiling:
-    """A pure function of what is known before the first batch, so that a trial that resumes decides
-    as it did before.
+    """Decides from what is known before the first batch, so that a resumed trial decides as before.
 
     Args:
         setting: ``compile`` of the configuration.
@@ -80,14 +79,15 @@ def decide(
 
 
 def has_compiler(device_type: str) -> bool:
-    """Whether code can be generated: by a C++ compiler on a CPU, by Triton on a GPU."""
+    """Says whether code can be generated: by a C++ compiler on a CPU, by Triton on a GPU."""
     if device_type != "cpu":
         return True
     return any(shutil.which(c) for c in (os.environ.get("CXX", ""), "g++", "clang++") if c)
 
 
 def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """``function`` compiled for the exact shapes it is called with; compiled on the first call."""
+    """Returns ``function`` compiled for the exact tensor shapes that it is called with, on the
+    first call."""
     # The default of 8 would silently leave the ninth shape of a sweep uncompiled.
     if hasattr(torch.compiler.config, "recompile_limit"):  # not in every torch since 2.8
         torch.compiler.config.recompile_limit = SHAPES

@@ -1,4 +1,4 @@
-"""Rows as a model meets them: on the device for good, or copied to it batch by batch.
+"""Holds rows on the device for the whole trial, or copies them to it batch by batch.
 
 Rows that do not fit the device's memory stay in the host's, or in mapped files. Their batches are
 gathered ahead by threads, so that the device does not wait for memory, nor a CPU for the disk.
@@ -33,38 +33,38 @@ Batch: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
 
 class DeviceRows(Protocol):
-    """Rows that can be asked for on the device, wherever they lie."""
+    """Defines rows that can be fetched on the device, wherever they lie."""
 
     @property
     def device(self) -> torch.device:
-        """Where batches come out."""
+        """Returns the device of the batches."""
         ...
 
     @property
     def index_device(self) -> str:
-        """Where ``gather`` wants its index."""
+        """Returns the device on which ``gather`` expects its index."""
         ...
 
     def __len__(self) -> int:
-        """N."""
+        """Returns N."""
         ...
 
     def foresee(self, indices: Iterable[Tensor]) -> None:
-        """Say for which indices ``gather`` will be called next."""
+        """Tells for which indices ``gather`` will be called next."""
         ...
 
     def gather(self, index: Tensor) -> Batch:
-        """Rows of each member: int32 [K, B] -> [K, B, F_n], [K, B, F_c], [K, B]."""
+        """Gathers the rows of each member: int32 [K, B] -> [K, B, F_n], [K, B, F_c], [K, B]."""
         ...
 
     def chunk(self, first: int, last: int) -> tuple[Tensor, Tensor]:
-        """Features of the rows ``first`` .. ``last`` - 1, fewer at the end."""
+        """Returns the features of the rows ``first`` .. ``last`` - 1, fewer at the end."""
         ...
 
 
 @dataclass(frozen=True)
 class ResidentRows:
-    """Rows as tensors on the device, for the whole of a trial."""
+    """Holds rows as tensors on the device, for the whole of a trial."""
 
     x_num: Tensor
     """float32 [N, F_n]."""
@@ -75,7 +75,8 @@ class ResidentRows:
 
     @classmethod
     def of(cls, rows: Rows, device: str) -> ResidentRows:
-        """Without a copy on a CPU, also of read-only arrays (another process's shared memory)."""
+        """Makes tensors of ``rows``: on a CPU without a copy, also of read-only arrays (shared
+        memory)."""
         return cls(*(_tensor(a).to(device) for a in (rows.x_num, rows.x_cat, rows.y)))
 
     def __len__(self) -> int:
@@ -83,19 +84,19 @@ class ResidentRows:
 
     @property
     def device(self) -> torch.device:
-        """Where the rows are."""
+        """Returns the device of the rows."""
         return self.y.device
 
     @property
     def index_device(self) -> str:
-        """See ``DeviceRows``."""
+        """Returns the device on which ``gather`` expects its index."""
         return str(self.y.device)
 
     def foresee(self, indices: Iterable[Tensor]) -> None:
-        """Nothing to prepare."""
+        """Does nothing: all rows are there."""
 
     def gather(self, index: Tensor) -> Batch:
-        """See ``DeviceRows``."""
+        """Gathers the rows of each member; see ``DeviceRows``."""
         k, b = index.shape
         flat = index.reshape(-1)
         x_num = self.x_num.index_select(0, flat).view(k, b, self.x_num.shape[1])
@@ -103,12 +104,12 @@ class ResidentRows:
         return x_num, x_cat, self.y.index_select(0, flat).view(k, b)
 
     def chunk(self, first: int, last: int) -> tuple[Tensor, Tensor]:
-        """See ``DeviceRows``."""
+        """Returns the features of some rows; see ``DeviceRows``."""
         return self.x_num[first:last], self.x_cat[first:last]
 
 
 class StreamedRows:
-    """Rows in host memory or in mapped files; each batch is gathered there and copied."""
+    """Holds rows in host memory or in mapped files; each batch is gathered there and copied."""
 
     index_device = "cpu"
 
@@ -125,7 +126,7 @@ class StreamedRows:
         return len(self._arrays[-1])
 
     def foresee(self, indices: Iterable[Tensor]) -> None:
-        """Begin to gather the first of them; each ``gather`` begins one more."""
+        """Starts to gather the first index; each ``gather`` starts one more."""
         if self._mapped is not None:
             self._mapped.expect_disorder()
             self._mapped = None  # once is enough
@@ -137,7 +138,8 @@ class StreamedRows:
             self._begin()
 
     def gather(self, index: Tensor) -> Batch:
-        """See ``DeviceRows``; waits for nothing where the index was foreseen early enough."""
+        """Gathers the rows of each member; waits for nothing where the index was foreseen early
+        enough."""
         if self._gathered and torch.equal(self._gathered[0][0], index):
             tensors = self._gathered.popleft()[1].result()
             self._begin()
@@ -148,7 +150,7 @@ class StreamedRows:
         return x_num, x_cat, y
 
     def chunk(self, first: int, last: int) -> tuple[Tensor, Tensor]:
-        """See ``DeviceRows``."""
+        """Returns the features of some rows; see ``DeviceRows``."""
         x_num, x_cat, _ = (_tensor(array[first:last]).to(self.device) for array in self._arrays)
         return x_num, x_cat
 
@@ -158,7 +160,8 @@ class StreamedRows:
             self._gathered.append((index, self._pool.submit(self._take, index)))
 
     def _take(self, index: Tensor) -> list[Tensor]:
-        """NumPy's ``take`` lets other threads run, and brings no threads of its own."""
+        """Takes rows with NumPy's ``take``, which releases the interpreter and starts no
+        threads."""
         flat, taken = index.reshape(-1).numpy(), []
         for array in self._arrays:
             tensor = torch.empty(
@@ -173,14 +176,14 @@ class StreamedRows:
 
 
 def rows_on(rows: Rows, device: str, place: Place) -> DeviceRows:
-    """``rows`` as ``place`` says."""
+    """Returns ``rows`` where ``place`` says."""
     if place.kind == "device" or (device == "cpu" and place.kind == "host"):
         return ResidentRows.of(rows, device)
     return StreamedRows(rows, device)
 
 
 def place_of(data: PreparedData, device: str) -> Place:
-    """Where the rows of a trial on ``device`` shall lie while it trains, and why."""
+    """Decides where the rows of a trial on ``device`` lie while it trains, and why."""
     beside: Literal["disk", "host"] = "disk" if isinstance(data.train, MappedRows) else "host"
     if not device.startswith("cuda"):
         return Place(beside, "that is where they were prepared")
@@ -192,7 +195,8 @@ def place_of(data: PreparedData, device: str) -> Place:
 
 
 def streaming(data: PreparedData, device: str) -> str | None:
-    """A sentence where rows are copied to a GPU batch by batch, and why."""
+    """Returns a sentence that says why rows are copied to a GPU batch by batch; None where they
+    are not."""
     place = place_of(data, device)
     if device == "cpu" or place.kind == "device":
         return None

@@ -1,4 +1,4 @@
-"""The training loop: K >= 1 members of one shape as one batched model.
+"""Runs the training loop: K >= 1 members of one structure as one batched model.
 
 The loop reads top to bottom in ``Engine.run``: train to the next report boundary without waiting
 for the device once, judge, report, act on the decisions. Everything that a member does (data order,
@@ -101,7 +101,7 @@ class Engine:
         self._outcomes: dict[int, Outcome] = {}
 
     def run(self) -> dict[int, Outcome]:
-        """Train to the end; outcomes by trial."""
+        """Trains to the end; returns outcomes by trial."""
         self._watch = Stopwatch(self._device)
         self._leave_at_end()
         while self._live:
@@ -116,7 +116,7 @@ class Engine:
     # --- between two reports ------------------------------------------------------------------
 
     def _train_interval(self) -> list[int]:
-        """All batches until a report is due; the members of which one is."""
+        """Trains all batches until a report is due; returns the members that report."""
         table, first = self._timetable, [progress.batches for progress in self._progress]
         due = [table.next_report(p.step + 1, p.batches) - p.batches for p in self._progress]
         n, b = min(due), table.batch_rows
@@ -150,20 +150,20 @@ class Engine:
         return [k for k, batches in enumerate(due) if batches == done]
 
     def _is_urgent(self) -> bool:
-        """Rank 0's word, on all ranks."""
+        """Returns what rank 0 says, on all ranks."""
         if self._urgent is None:
             return False
         return self._ranks.agree(self._ranks.rank == 0 and self._urgent())
 
     def _save_all(self) -> None:
-        """Save what there is between two reports."""
+        """Saves all members between two reports."""
         if self._save is not None:
             self._clock()
             for k, member in enumerate(self._live):
                 self._save(member.trial, self._snapshot(k))
 
     def _train_batch(self, plan: Interval, i: int, index: Tensor) -> Tensor:
-        """One optimizer step of every member on its own rows ``index`` [K, B]; losses [K]."""
+        """Takes one step of every member on its own rows ``index`` [K, B]; returns losses [K]."""
         self._stack.step_keys.copy_(plan.keys[i])
         self._watch.begin_step()
         losses, gradients = self._batch.gradients(index)
@@ -178,8 +178,9 @@ class Engine:
         return losses
 
     def _give_up(self, error: Exception) -> None:
-        """A batch raised. All members run the same code, so none can be told from the others:
-        those still here fail together, while those that left before keep their outcomes.
+        """Fails all members that are still training, since a batch raised.
+
+        They run the same code, so no one is to blame; those that left before keep their outcomes.
 
         Raises:
             TrialError: The trial was alone, or those that left were told of by ``finish``.
@@ -194,7 +195,7 @@ class Engine:
     # --- at a report --------------------------------------------------------------------------
 
     def _judge(self, due: Sequence[int]) -> list[Report]:
-        """Validate; members that are not finite end as failed, the others get a report each."""
+        """Validates; members that are not finite end as failed, the others get a report each."""
         if not due:
             return []
         self._stack.train(False)
@@ -217,7 +218,7 @@ class Engine:
         return progress.report(member.trial, len(self._train), metrics)
 
     def _diverged(self, due: Sequence[int], logits: npt.NDArray[np.float64]) -> dict[int, str]:
-        """Members that cannot go on, and why in one sentence."""
+        """Returns the members that cannot continue, and why in one sentence."""
         scales = None if self._scaler is None else self._scaler.scale[:, 0].tolist()
         reasons = {}
         for k, own in zip(due, logits, strict=True):
@@ -234,7 +235,7 @@ class Engine:
         return reasons
 
     def _act(self, reports: Sequence[Report], decisions: Sequence[Decision]) -> None:
-        """Save those that go on or were stopped; let those leave that are done."""
+        """Saves members that continue or were stopped, and removes those that are done."""
         if len(decisions) != len(reports):
             raise ValueError(
                 f"a reporter must answer each of {len(reports)} reports, but gave "
@@ -255,7 +256,7 @@ class Engine:
     # --- the end of a member ------------------------------------------------------------------
 
     def _leave(self, leaving: Mapping[int, tuple[State, str | None]]) -> None:
-        """Make outcomes and shrink the stack to those that stay."""
+        """Makes the outcomes of some members and shrinks the stack to the others."""
         if not leaving:
             return
         for k, (state, reason) in leaving.items():
@@ -270,7 +271,7 @@ class Engine:
             self._own.keep(stay)
 
     def _leave_at_end(self) -> None:
-        """Those that were resumed from their end are complete."""
+        """Ends members that were resumed from their end: they are complete."""
         ended = [k for k, progress in enumerate(self._progress) if self._is_at_end(progress)]
         self._leave(dict.fromkeys(ended, ("complete", None)))
 
@@ -305,8 +306,7 @@ class Engine:
     # --- the beginning of a member ------------------------------------------------------------
 
     def _refill(self) -> None:
-        """Let new members in, where others go on from a report: so the reports of all fall
-        together again."""
+        """Adds new members where the others have just reported, so that reports coincide again."""
         at_report = any(progress.loss_rows == 0 for progress in self._progress)
         joining = list(self._join()) if self._join is not None and at_report else []
         if not joining:
@@ -353,7 +353,7 @@ class Engine:
         return put(snapshot, self._stack, self._optimizer, self._scaler, k)
 
     def _clock(self) -> None:
-        """Book the time since the last call on the live members; step time in equal shares."""
+        """Adds the time since the last call to the live members; step time in equal shares."""
         seconds, step_s = self._watch.lap()
         for progress in self._progress:
             progress.seconds += seconds

@@ -1,4 +1,4 @@
-"""Why a member cannot go on, in one sentence each."""
+"""Says why a member cannot continue, in one sentence each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def divergence(
     predictions_finite: bool,
     loss_scale: float | None,
 ) -> str | None:
-    """What is not finite after so many rows, or None where the member is sound."""
+    """Says what is not finite after so many rows, or None where the member is sound."""
     way_out = (
         f"lower `training.learning_rate` ({section.learning_rate:g}) or `training.grad_clip` "
         f"({section.grad_clip:g})."
@@ -40,7 +40,7 @@ def divergence(
 
 
 def raised(trials: str, error: Exception) -> str:
-    """The model, or the device under it, raised on a batch."""
+    """Says that the model, or the device under it, raised on a batch."""
     if isinstance(error, torch.OutOfMemoryError):
         return (
             f"Trial {trials}: a batch must fit the device's memory, but does not; lower "

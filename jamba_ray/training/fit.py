@@ -1,4 +1,4 @@
-"""``fit``: the one door to training."""
+"""Offers ``fit``, the only entry to training."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fit(
     steps_to_come: int | None = None,
     at_a_time: int = 0,
 ) -> list[Outcome]:
-    """Train members of one shape, together where they are networks.
+    """Trains members of one structure, together where they are networks.
 
     Args:
         members: At least one; they share all structural fields.

@@ -1,4 +1,5 @@
-"""The gradient of one global batch, whatever the number of ranks and of parts it is cut into."""
+"""Computes the gradient of one global batch, whatever the number of ranks and of parts it is cut
+into."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from jamba_ray.training.stack import Stack
 
 
 class GlobalBatch:
-    """Forward and backward of a stack over the training rows.
+    """Runs forward and backward passes of a stack over the training rows.
 
     A part's loss is divided by the rows of the whole batch and its dropout masks are those of its
     rows in the whole batch, so the sum over parts and ranks is what one process computes at once.
@@ -40,8 +41,10 @@ class GlobalBatch:
         """Members that are to be compiled for."""
 
     def decide(self, setting: Compile, n_steps: int, size: int) -> None:
-        """Decide whether to compile the pass over a batch for ``size`` members, given ``n_steps``;
-        ``compile_when_large`` does it."""
+        """Decides whether to compile the pass over a batch for ``size`` members, given ``n_steps``.
+
+        ``compile_when_large`` does it.
+        """
         device = self._stack.flat.device.type
         self._made_for = size
         self._choice = decide(
@@ -56,21 +59,23 @@ class GlobalBatch:
 
     @property
     def compiling(self) -> Compiling:
-        """Whether the pass is compiled by now, and why."""
+        """Says whether the pass is compiled by now, and why."""
         if self._choice.on and not self._stack.is_compiled:
             return Compiling(False, "fewer train at a time than it is to be made for")
         return self._choice
 
     def compile_when_large(self, batch_rows: int, schema: FeatureSchema) -> None:
-        """Compile the pass over batches of ``batch_rows``, if that was decided: once, when there
-        are members enough for it to be faster."""
+        """Compiles the pass over batches of ``batch_rows``, if that was decided.
+
+        It does so once, when there are members enough for it to be faster.
+        """
         if not self._choice.on or self._stack.is_compiled:
             return
         if self._stack.fills(self._made_for):
             self._compile(batch_rows, schema)
 
     def _compile(self, batch_rows: int, schema: FeatureSchema) -> None:
-        """What fails to compile runs as before."""
+        """Compiles the pass; what fails to compile runs as before."""
         flat = self._stack.flat
         self._stack.start_at(0)
         shape = (self._stack.size, batch_rows)
@@ -86,14 +91,14 @@ class GlobalBatch:
             )
 
     def foresee(self, index: Tensor, batch_rows: int) -> None:
-        """Say that the batches side by side in ``index`` [K, n * ``batch_rows``] come next."""
+        """Tells that the batches side by side in ``index`` [K, n * ``batch_rows``] come next."""
         parts = pieces(batch_rows, self._ranks, self._accumulate)
         starts = range(0, index.shape[1], batch_rows)
         self._rows.foresee(index[:, i + a : i + b] for i in starts for a, b in parts)
 
     def gradients(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Losses [K] of the batch of rows ``index`` [K, B], and gradients [K, P] times the loss
-        scale; equal on all ranks."""
+        """Returns losses [K] of the batch of rows ``index`` [K, B], and gradients [K, P] times
+        the loss scale; equal on all ranks."""
         if self._ranks.size == 1 and self._accumulate == 1:
             return self._part(index, 0, None)
         parts = [

@@ -1,4 +1,4 @@
-"""Batch norm over the rows of all ranks."""
+"""Computes batch norm over the rows of all ranks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from jamba_ray.training.ranks import Ranks
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over ranks that gradients flow through: the loss is a sum over ranks as well, so the
-    gradient of a rank's summand is the sum of all ranks' gradients of the result."""
+    """Computes a sum over ranks that gradients flow through.
+
+    The loss is a sum over ranks as well, so the gradient of a rank's summand is the sum of all
+    ranks' gradients of the result.
+    """
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, ranks: Ranks) -> Tensor:
@@ -29,8 +32,10 @@ class _Sum(torch.autograd.Function):
 
 
 class GlobalBatchNorm(nn.BatchNorm1d):
-    """Batch norm over the rows [B, D] of all ranks, in place of torch's SyncBatchNorm, which has no
-    CPU version and one row too many to ask of a rank: here a rank may have none.
+    """Normalises the rows [B, D] of all ranks.
+
+    It stands in place of torch's SyncBatchNorm, which has no CPU version and needs a row on every
+    rank: here a rank may have none.
 
     Means and sums of squares are put together as by Chan et al. 1983, which loses no digits where
     the mean is large; one exchange forward, one backward.
@@ -39,7 +44,7 @@ class GlobalBatchNorm(nn.BatchNorm1d):
     ranks: Ranks
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalised by the statistics of the global batch; in eval mode by the running ones."""
+        """Normalises by the statistics of the global batch; in eval mode by the running ones."""
         if not self.training:
             return super().forward(input)
         x = input.float()
@@ -69,7 +74,7 @@ class GlobalBatchNorm(nn.BatchNorm1d):
 
 
 def with_global_batch_norm(module: nn.Module, ranks: Ranks) -> nn.Module:
-    """``module`` with every batch norm made global; parameters, buffers and names stay."""
+    """Returns ``module`` with every batch norm made global; parameters, buffers and names stay."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm1d):
             made = GlobalBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum)

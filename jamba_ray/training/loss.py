@@ -1,4 +1,4 @@
-"""Binary cross-entropy with each member's own threat weight and label smoothing.
+"""Computes binary cross-entropy with each member's own threat weight and label smoothing.
 
 Letters: K stacked trials, B batch.
 """
@@ -16,14 +16,15 @@ from jamba_ray.config.training import TrainingSection
 
 
 def threat_weight(setting: float | Literal["balanced"], threat_share: float) -> float:
-    """The loss weight of a threat relative to a benign row; ``balanced``: benign rows / threats."""
+    """Returns the loss weight of a threat relative to a benign row; ``balanced``: benign rows /
+    threats."""
     if setting == "balanced":
         return (1.0 - threat_share) / threat_share
     return setting
 
 
 class Criterion:
-    """Mean loss per member: logits [K, B], labels [K, B] -> [K], always in float32.
+    """Computes the mean loss per member: logits [K, B], labels [K, B] -> [K], always in float32.
 
     Weights are divided by their mean over the training rows, so that the size of the gradient,
     and with it what ``grad_clip`` means, does not depend on ``threat_weight``.
@@ -47,8 +48,11 @@ class Criterion:
         self._smoothed = any(s != 0.0 for s in smoothing)
 
     def __call__(self, logits: Tensor, y: Tensor, batch_rows: int | None = None) -> Tensor:
-        """Mean weighted loss of each member; of a part of a batch of ``batch_rows`` rows its share
-        in the mean, so that the losses of all parts sum to that of the batch."""
+        """Computes the mean weighted loss of each member.
+
+        Of a part of a batch of ``batch_rows`` rows it is the part's share, so that the losses of
+        all parts sum to that of the batch.
+        """
         # Skipping a weight of 1 or a smoothing of 0 changes no bit of the result, only its cost.
         target = torch.addcmul(self._low, self._span, y) if self._smoothed else y
         weight = torch.addcmul(self._benign, self._extra, y) if self._weighted else None
@@ -56,13 +60,13 @@ class Criterion:
         return loss.mean(dim=1) if batch_rows is None else loss.sum(dim=1) / batch_rows
 
     def keep(self, members: Sequence[int]) -> None:
-        """Drop all members but these."""
+        """Drops all members but these."""
         index = list(members)
         self._benign, self._extra = self._benign[index], self._extra[index]
         self._low, self._span = self._low[index], self._span[index]
 
     def append(self, other: Criterion) -> None:
-        """Let the members of ``other`` in, behind those there are."""
+        """Appends the members of ``other`` to those there are."""
         self._benign = torch.cat([self._benign, other._benign])
         self._extra = torch.cat([self._extra, other._extra])
         self._low = torch.cat([self._low, other._low])

@@ -1,4 +1,4 @@
-"""What training is given and gives back: members, reports, decisions, outcomes."""
+"""Defines what training receives and returns: members, reports, decisions, outcomes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ report says what there is to say, and to judge all rows would cost a sweep 5 % o
 
 @dataclass(frozen=True)
 class Member:
-    """One trial in a stack."""
+    """Describes one trial in a stack."""
 
     trial: int
     """Trial number: names things, decides nothing (the seed is in ``config``)."""
@@ -32,7 +32,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Report:
-    """How a member stands at a report boundary."""
+    """Describes a member at a report."""
 
     trial: int
     step: int
@@ -53,7 +53,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a member ended."""
+    """Says how a member ended."""
 
     trial: int
     state: State
@@ -94,7 +94,8 @@ Finish: TypeAlias = Callable[[Outcome], None]
 def ending(
     decision: Decision, is_end: bool, stale: int, patience: int
 ) -> tuple[State, str | None] | None:
-    """How a member ends after a report that was answered with ``decision``; None: it goes on.
+    """Decides how a member ends after a report that was answered with ``decision``; None: it
+    continues.
 
     Patience goes before ``stop``: a trial that it ends is over, there is nothing left to resume.
     """
@@ -110,12 +111,13 @@ def ending(
 
 
 def shape_of(config: TrialConfig) -> dict[str, Any]:
-    """All structural fields as JSON values: trials of equal shape can train as one stack."""
+    """Returns all structural fields as JSON values: trials that have them in common can train as
+    one stack."""
     return _structural(config)
 
 
 def common_shape(members: Sequence[Member]) -> None:
-    """Check that the members can be one stack.
+    """Checks that the members can be one stack.
 
     Raises:
         ValueError: No member, a trial number twice, or shapes that differ.

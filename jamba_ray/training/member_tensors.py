@@ -1,4 +1,5 @@
-"""The tensors that members own, row k of each member k: one noun for what shrinks and grows."""
+"""Holds the tensors that members own, row k of each member k, and grows and shrinks them
+together."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from jamba_ray.training.stack import Stack
 
 @dataclass(frozen=True)
 class MemberTensors:
-    """Weights, moments, data order, loss weights and loss scales of K members."""
+    """Holds weights, moments, data order, loss weights and loss scales of K members."""
 
     stack: Stack
     optimizer: StackedAdamW
@@ -40,8 +41,10 @@ class MemberTensors:
         ranks: Ranks,
         index_device: str,
     ) -> MemberTensors:
-        """Those of members that begin; their data order is kept on ``index_device``. Weights are
-        made on the CPU from the member's seed alone: equal on every device."""
+        """Makes the tensors of members that begin; their data order is kept on ``index_device``.
+
+        Weights are made on the CPU from the member's seed alone: equal on every device.
+        """
         configs = [member.config for member in members]
         modules = [build(c.model, data.schema, seed=c.seed) for c in configs]
         if ranks.size > 1:
@@ -58,7 +61,7 @@ class MemberTensors:
         )
 
     def keep(self, members: Sequence[int]) -> None:
-        """Drop all members but these, in place."""
+        """Drops all members but these, in place."""
         self.stack.keep(members)
         self.optimizer.keep(members)
         self.order.keep(members)
@@ -67,7 +70,7 @@ class MemberTensors:
             self.scaler.keep(members)
 
     def append(self, other: MemberTensors) -> None:
-        """Let the members of ``other`` in, behind those there are, in place."""
+        """Appends the members of ``other`` to those there are, in place."""
         self.stack.append(other.stack)
         self.optimizer.append(other.optimizer)
         self.order.append(other.order)

@@ -1,4 +1,4 @@
-"""AdamW over K members at once, each with its own rate, decay, clip and step count.
+"""Updates K members at once with AdamW, each with its own rate, decay, clip and step count.
 
 Letters: K stacked trials, P parameters of one member, all in one row of flat storage. The update is
 that of ``torch.optim.AdamW`` (Loshchilov & Hutter 2019), in a dozen whole-storage operations in
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class StackedAdamW:
-    """State and update rule; nothing here waits for the device."""
+    """Holds the moments and the update rule; nothing here waits for the device."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class StackedAdamW:
         decay: Tensor,
         sound: Tensor | None = None,
     ) -> None:
-        """Update ``parameters`` float32 [K, P] in place.
+        """Updates ``parameters`` float32 [K, P] in place.
 
         Args:
             parameters: float32 [K, P].
@@ -73,13 +73,13 @@ class StackedAdamW:
         parameters.addcmul_(update, rate, value=-1.0)
 
     def keep(self, members: Sequence[int]) -> None:
-        """Drop all members but these."""
+        """Drops all members but these."""
         index = list(members)
         self.exp_avg, self.exp_avg_sq = self.exp_avg[index], self.exp_avg_sq[index]
         self.steps, self._scratch = self.steps[index], self._scratch[index]
 
     def append(self, other: StackedAdamW) -> None:
-        """Let the members of ``other`` in, behind those there are."""
+        """Appends the members of ``other`` to those there are."""
         self.exp_avg = torch.cat([self.exp_avg, other.exp_avg])
         self.exp_avg_sq = torch.cat([self.exp_avg_sq, other.exp_avg_sq])
         self.steps = torch.cat([self.steps, other.steps])
@@ -87,7 +87,7 @@ class StackedAdamW:
 
 
 def clip_(gradients: Tensor, limit: Tensor) -> None:
-    """Scale each member's gradient [K, P] in place to an L2 norm of at most ``limit`` [K, 1].
+    """Scales each member's gradient [K, P] in place to an L2 norm of at most ``limit`` [K, 1].
 
     As ``torch.nn.utils.clip_grad_norm_``, which also adds 1e-6 to the norm.
     """

@@ -1,4 +1,4 @@
-"""In which number format a trial computes, and the loss scaling that float16 needs."""
+"""Decides in which number format a trial computes, and scales the loss as float16 needs."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Format:
-    """A precision that was decided, and why."""
+    """Says which precision was decided, and why."""
 
     name: Literal["fp32", "bf16", "fp16"]
     reason: str
 
     def autocast(self, device_type: str) -> AbstractContextManager[Any]:
-        """The context of the forward pass; weights, gradients and optimizer stay float32."""
+        """Returns the context of the forward pass; weights, gradients and optimizer stay
+        float32."""
         if self.name == "fp32":
             return nullcontext()
         return torch.autocast(device_type, dtype=_DTYPES[self.name])
 
 
 def resolve(setting: Precision, device_type: str, *, has_bf16: bool) -> Format:
-    """Decide the format for a device: a pure function, so that ``dry_run`` can say it.
+    """Decides the format for a device: a pure function, so that ``dry_run`` can show it.
 
     ``auto`` is bf16 on a GPU with native bf16, otherwise fp32: on a CPU eager bf16 attention took
     91 ms a step against 19 ms in fp32 (hidden 64, 20 tokens, batch 256, one thread).
@@ -45,19 +46,19 @@ def resolve(setting: Precision, device_type: str, *, has_bf16: bool) -> Format:
 
 
 def format_on(device: str, setting: Precision) -> Format:
-    """``resolve`` for a device that is there."""
+    """Decides the format for a device of this machine, as ``resolve`` does."""
     return resolve(setting, torch.device(device).type, has_bf16=has_native_bf16(device))
 
 
 def has_native_bf16(device: str) -> bool:
-    """Whether the device computes bfloat16 without emulation (CUDA capability 8.0 and up)."""
+    """Says whether the device computes bfloat16 without emulation (CUDA capability 8.0 and up)."""
     if torch.device(device).type != "cuda":
         return False
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 class LossScaler:
-    """Dynamic loss scaling per member (Micikevicius et al. 2018), without a host sync.
+    """Scales the loss of each member dynamically (Micikevicius et al. 2018), without a host sync.
 
     Constants as in ``torch.amp.GradScaler``. A member whose gradient overflows skips its own step
     and halves its own scale; its neighbours in the stack do not notice.
@@ -73,14 +74,15 @@ class LossScaler:
         """Steps since the last overflow or growth, int32 [K, 1]."""
 
     def unscale_(self, gradients: Tensor) -> Tensor:
-        """Divide [K, P] gradients in place, zero those that overflowed; True [K, 1] where sound."""
+        """Divides [K, P] gradients in place and zeroes those that overflowed; returns True [K,
+        1] where sound."""
         gradients.div_(self.scale)
         sound = torch.isfinite(gradients).all(dim=1, keepdim=True)
         gradients.masked_fill_(~sound, 0.0)
         return sound
 
     def update(self, sound: Tensor) -> None:
-        """Grow or back off after a step."""
+        """Raises the scale, or lowers it, after a step."""
         clean = torch.where(sound, self.clean_steps + 1, 0)
         grown = clean >= self.INTERVAL
         factor = torch.where(sound, torch.where(grown, self.GROWTH, 1.0), self.BACKOFF)
@@ -88,20 +90,20 @@ class LossScaler:
         self.clean_steps = torch.where(grown, 0, clean)
 
     def keep(self, members: Sequence[int]) -> None:
-        """Drop all members but these."""
+        """Drops all members but these."""
         index = list(members)
         self.scale, self.clean_steps = self.scale[index], self.clean_steps[index]
 
     def append(self, other: LossScaler) -> None:
-        """Let the members of ``other`` in, behind those there are."""
+        """Appends the members of ``other`` to those there are."""
         self.scale = torch.cat([self.scale, other.scale])
         self.clean_steps = torch.cat([self.clean_steps, other.clean_steps])
 
     def state(self, k: int) -> dict[str, float]:
-        """JSON of one member."""
+        """Returns the state of one member as JSON."""
         return {"scale": float(self.scale[k, 0]), "clean_steps": int(self.clean_steps[k, 0])}
 
     def load(self, k: int, state: dict[str, float]) -> None:
-        """Inverse of ``state``."""
+        """Loads what ``state`` returned."""
         self.scale[k, 0] = state["scale"]
         self.clean_steps[k, 0] = int(state["clean_steps"])

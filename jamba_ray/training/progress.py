@@ -1,4 +1,4 @@
-"""How far one member has come: what its reports, its snapshots and its outcome are made of."""
+"""Counts the progress of one member, for its reports, its snapshots and its outcome."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jamba_ray.training.validation import is_better
 
 @dataclass
 class Progress:
-    """Counters of one member; the only thing that an engine changes in place."""
+    """Holds the counters of one member; the only thing that an engine changes in place."""
 
     step: int = 0
     """Reports made."""
@@ -37,7 +37,7 @@ class Progress:
     loss_rows: int = 0
 
     def judge(self, objective: Objective, metrics: dict[str, float]) -> bool:
-        """Count one more report; True where it is the best so far."""
+        """Counts one more report; returns True where it is the best so far."""
         self.step += 1
         value = metrics[f"val/{objective}"]
         if not is_better(objective, value, self.best_value):
@@ -48,7 +48,7 @@ class Progress:
         return True
 
     def report(self, trial: int, n_rows: int, metrics: dict[str, float]) -> Report:
-        """What a reporter is told now; ``n_rows`` training rows are an epoch."""
+        """Makes the report of this moment; ``n_rows`` training rows are an epoch."""
         return Report(
             trial=trial,
             step=self.step,
@@ -60,7 +60,7 @@ class Progress:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Strict JSON, all but the weights and what counts since the last report."""
+        """Returns strict JSON: all but the weights and what counts since the last report."""
         return {
             "step": self.step,
             "batches": self.batches,
@@ -77,7 +77,7 @@ class Progress:
 
     @classmethod
     def from_json(cls, state: dict[str, Any]) -> Progress:
-        """Inverse of ``to_json``."""
+        """Makes progress from what ``to_json`` returned."""
         return cls(
             step=state["step"],
             batches=state["batches"],

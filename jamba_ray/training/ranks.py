@@ -1,4 +1,4 @@
-"""Data-parallel training of one member: what R processes ("ranks") do together.
+"""Trains one member data-parallel: what R processes ("ranks") do together.
 
 Every rank holds all weights and takes a contiguous share of every batch. Gradients and losses of a
 step travel as one flat row, summed over ranks (``sum_``), where each rank's loss is already divided
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class RankLostError(BaseException):
-    """Another rank went away: no trial is to blame, and this process cannot go on.
+    """Says that another rank is lost: no trial is at fault, and this process cannot continue.
 
     No ``Exception``, so that code which survives a trial's faults does not survive this one.
     """
@@ -33,7 +33,7 @@ class RankLostError(BaseException):
 
 @dataclass
 class Pulse:
-    """Signs of life of one rank, for a watchdog in another thread."""
+    """Records signs of life of one rank, for a watchdog in another thread."""
 
     last: float
     """When the last step or chunk ended (``time.monotonic``)."""
@@ -43,13 +43,13 @@ class Pulse:
     """Whether it waits for others; a rank that does not beat and does not wait hangs by itself."""
 
     def beat(self) -> None:
-        """A step or a chunk of validation is done."""
+        """Records that a step or a chunk of validation is done."""
         now = time.monotonic()
         self.longest, self.last = max(self.longest, now - self.last), now
 
 
 class Ranks(Protocol):
-    """Who takes part in training."""
+    """Defines who takes part in training."""
 
     rank: int
     """From 0; rank 0 reports and saves."""
@@ -57,16 +57,16 @@ class Ranks(Protocol):
     pulse: Pulse
 
     def sum_(self, tensor: Tensor) -> None:
-        """Replace ``tensor`` by its sum over ranks, bit-equal on all of them."""
+        """Replaces ``tensor`` by its sum over ranks, bit-equal on all of them."""
         ...
 
     def agree(self, value: T) -> T:
-        """Rank 0's ``value`` (strict JSON), on all ranks."""
+        """Returns rank 0's ``value`` (strict JSON) on all ranks."""
         ...
 
 
 class Alone:
-    """One process: nothing to exchange."""
+    """Runs one process that has nobody to exchange with."""
 
     rank, size = 0, 1
 
@@ -74,10 +74,10 @@ class Alone:
         self.pulse = Pulse(time.monotonic())
 
     def sum_(self, tensor: Tensor) -> None:
-        """Of one it is the tensor itself."""
+        """Leaves the tensor as it is: it is its own sum."""
 
     def agree(self, value: T) -> T:
-        """With oneself."""
+        """Returns the value as it is."""
         return value
 
 
@@ -85,7 +85,7 @@ ALONE = Alone()
 
 
 class TorchRanks:
-    """The ranks of torch's default process group (gloo on CPUs, NCCL on GPUs)."""
+    """Exchanges tensors in torch's default process group (gloo on CPUs, NCCL on GPUs)."""
 
     def __init__(self, device: str) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
@@ -93,7 +93,7 @@ class TorchRanks:
         self._device = device
 
     def sum_(self, tensor: Tensor) -> None:
-        """One all-reduce.
+        """Sums with one all-reduce.
 
         Raises:
             RankLostError: Another rank is gone.
@@ -101,7 +101,7 @@ class TorchRanks:
         self._wait(lambda: dist.all_reduce(tensor))
 
     def agree(self, value: T) -> T:
-        """Two broadcasts: how long, then what.
+        """Sends the length and then the value, with two broadcasts.
 
         Raises:
             RankLostError: Another rank is gone.
@@ -128,13 +128,16 @@ class TorchRanks:
 
 
 def share(n_rows: int, rank: int, size: int) -> tuple[int, int]:
-    """The half-open range of rows that part ``rank`` of ``size`` takes; sizes differ by one at
-    most, and the ranges of all parts make up all rows, each once."""
+    """Returns the half-open range of rows that part ``rank`` of ``size`` takes.
+
+    Sizes differ by one at most, and the ranges of all parts make up all rows, each once.
+    """
     return n_rows * rank // size, n_rows * (rank + 1) // size
 
 
 def pieces(n_rows: int, ranks: Ranks, n_pieces: int) -> list[tuple[int, int]]:
-    """The ranges of a batch that this rank runs one after the other (gradient accumulation)."""
+    """Returns the ranges of a batch that this rank runs one after the other (gradient
+    accumulation)."""
     first, last = share(n_rows, ranks.rank, ranks.size)
     cuts = [share(last - first, piece, n_pieces) for piece in range(n_pieces)]
     return [(first + a, first + b) for a, b in cuts]

@@ -1,4 +1,5 @@
-"""Which training row comes when: a pure function of (seed, epoch), the same on every device.
+"""Decides which training row comes when: a pure function of (seed, epoch), the same on every
+device.
 
 The permutation of an epoch sorts the rows by a hash of (seed, epoch, row), so it needs no state of
 a generator (a resumed trial continues exactly), and is computed where the data lie, for K members
@@ -19,7 +20,7 @@ _MIX_B = 0x94D049BB133111EB
 
 
 def mix(*words: int) -> int:
-    """Hash integers into 63 bits (SplitMix64, Steele et al. 2014, word by word)."""
+    """Computes a hash of integers in 63 bits (SplitMix64, Steele et al. 2014, word by word)."""
     state = 0
     for word in words:
         state = (state + _GOLDEN + word) & _MASK64
@@ -30,7 +31,7 @@ def mix(*words: int) -> int:
 
 
 def permutation(seeds: Sequence[int], epoch: int, n_rows: int, device: str = "cpu") -> Tensor:
-    """The row order of each member in one epoch: int32 [K, n_rows]."""
+    """Computes the row order of each member in one epoch: int32 [K, n_rows]."""
     start = torch.tensor([mix(seed, epoch) for seed in seeds], dtype=torch.int64, device=device)
     rows = torch.arange(n_rows, dtype=torch.int64, device=device)
     keys = _scramble(start[:, None] + rows * _signed(_GOLDEN))
@@ -39,12 +40,12 @@ def permutation(seeds: Sequence[int], epoch: int, n_rows: int, device: str = "cp
 
 
 class Order:
-    """Row indices of any stretch of K members' row streams."""
+    """Returns row indices of any stretch of K members' row streams."""
 
     def __init__(
         self, seeds: Sequence[int], n_rows: int, device: str, index_device: str | None = None
     ) -> None:
-        """Permutations are made on ``device`` and kept, and indexed, on ``index_device``."""
+        """Makes permutations on ``device``; they are kept, and indexed, on ``index_device``."""
         self._seeds = list(seeds)
         self._n_rows = n_rows
         self._device, self._index_device = device, index_device or device
@@ -52,7 +53,7 @@ class Order:
         """Per member its epochs under way: epoch -> int32 [n_rows]."""
 
     def rows(self, first: Sequence[int], n: int) -> Tensor:
-        """``n`` rows of each member's stream, from ``first`` [K] on: int32 [K, n]."""
+        """Returns ``n`` rows of each member's stream, from ``first`` [K] on: int32 [K, n]."""
         for epoch in range(min(first) // self._n_rows, (max(first) + n - 1) // self._n_rows + 1):
             self._make(epoch, [k for k, row in enumerate(first) if self._touches(row, n, epoch)])
         stretches = [self._stretch(k, row, row + n) for k, row in enumerate(first)]
@@ -62,12 +63,12 @@ class Order:
         return stretches[0][None] if len(stretches) == 1 else torch.stack(stretches)
 
     def keep(self, members: Sequence[int]) -> None:
-        """Drop all members but these."""
+        """Drops all members but these."""
         self._seeds = [self._seeds[k] for k in members]
         self._epochs = [self._epochs[k] for k in members]
 
     def append(self, other: Order) -> None:
-        """Let the members of ``other`` in, behind those there are."""
+        """Appends the members of ``other`` to those there are."""
         self._seeds += other._seeds
         self._epochs += other._epochs
 
@@ -75,7 +76,8 @@ class Order:
         return first < (epoch + 1) * self._n_rows and first + n > epoch * self._n_rows
 
     def _make(self, epoch: int, members: Sequence[int]) -> None:
-        """Permute ``epoch`` for those of ``members`` that have come to it, all at once."""
+        """Makes the permutation of ``epoch`` for those of ``members`` that have come to it, all
+        at once."""
         missing = [k for k in members if epoch not in self._epochs[k]]
         if not missing:
             return
@@ -95,7 +97,8 @@ class Order:
 
 
 def _scramble(state: Tensor) -> Tensor:
-    """SplitMix64's finaliser on int64 (multiplication wraps; ``>>`` is made logical by a mask)."""
+    """Applies SplitMix64's finaliser to int64 (multiplication wraps; a mask makes ``>>``
+    logical)."""
     state = (state ^ _shift(state, 30)) * _signed(_MIX_A)
     state = (state ^ _shift(state, 27)) * _signed(_MIX_B)
     return state ^ _shift(state, 31)

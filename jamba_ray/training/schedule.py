@@ -1,4 +1,4 @@
-"""When things happen: batches, reports and the learning rate, all pure functions of the position.
+"""Computes batches, reports and the learning rate, all pure functions of the position.
 
 A trial is a stream of rows: permutation of epoch 0, of epoch 1, ... cut into batches regardless of
 epoch ends. Every batch is full: shapes are static, no tiny batch upsets batch norm, and members of
@@ -18,7 +18,7 @@ REPORTS = 16
 
 @dataclass(frozen=True)
 class Timetable:
-    """Which rows make up batch k and after which batches a report is due."""
+    """Says which rows make up batch k and after which batches a report is due."""
 
     total_rows: int
     """Rows of the whole trial: epochs x training rows, rounded to whole batches."""
@@ -27,7 +27,7 @@ class Timetable:
 
     @classmethod
     def of(cls, section: TrainingSection, n_rows: int) -> Timetable:
-        """The timetable of a trial on ``n_rows`` training rows."""
+        """Makes the timetable of a trial on ``n_rows`` training rows."""
         total = max(1, round(section.epochs * n_rows))
         report = section.report_rows or math.ceil(section.epochs * n_rows / REPORTS)
         batch = min(section.batch_size, total)
@@ -36,15 +36,15 @@ class Timetable:
 
     @property
     def n_batches(self) -> int:
-        """Optimizer steps of the whole trial."""
+        """Returns the number of optimizer steps of the whole trial."""
         return self.total_rows // self.batch_rows
 
     def rows_after(self, batches: int) -> int:
-        """Rows seen after so many batches."""
+        """Returns the rows seen after so many batches."""
         return batches * self.batch_rows
 
     def next_report(self, step: int, batches: int) -> int:
-        """Batches after which report ``step`` is due, given that ``batches`` are done.
+        """Returns the batches after which report ``step`` is due, given that ``batches`` are done.
 
         That is once rows_seen >= step x report_rows, or at the end; at most one report a batch.
         """
@@ -53,7 +53,7 @@ class Timetable:
 
     @property
     def n_reports(self) -> int:
-        """How many reports a trial makes that is not ended early."""
+        """Returns how many reports a trial makes that is not ended early."""
         step = batches = 0
         while batches < self.n_batches:
             step += 1
@@ -62,7 +62,8 @@ class Timetable:
 
 
 def lr_factor(progress: float, warmup: float) -> float:
-    """Share of the peak learning rate: a linear rise over ``warmup``, then half a cosine to zero.
+    """Returns the share of the peak learning rate: a linear rise over ``warmup``, then half a
+    cosine to zero.
 
     ``progress`` in [0, 1] is the share of the trial that is done; batch k of n stands at
     (k + 0.5) / n, so no batch has rate zero.
@@ -73,5 +74,5 @@ def lr_factor(progress: float, warmup: float) -> float:
 
 
 def batch_progress(batch: int, n_batches: int) -> float:
-    """Progress of batch ``batch`` (from 0) of ``n_batches``."""
+    """Returns the progress of batch ``batch`` (from 0) of ``n_batches``."""
     return (batch + 0.5) / n_batches

@@ -1,4 +1,4 @@
-"""From a member's state to a ``Snapshot`` and back.
+"""Converts a member's state to a ``Snapshot`` and back.
 
 Every snapshot is both: ``model/...`` is the model to use (best weights so far), and the rest is
 what training needs to go on exactly: weights and batch statistics in ``current/...``, moments in
@@ -39,7 +39,7 @@ def documents(
     metrics: Mapping[str, float],
     threshold: float | None,
 ) -> dict[str, Any]:
-    """The JSON documents of any snapshot."""
+    """Returns the JSON documents of any snapshot."""
     return {
         "state": {"trial": member.trial, **state},
         "config": member.config.model_dump(mode="json"),
@@ -61,7 +61,7 @@ def take(
     k: int,
     progress: Progress,
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """Member k's arrays and its ``state`` document; nothing in them changes afterwards."""
+    """Returns member k's arrays and its ``state`` document; nothing in them changes afterwards."""
     current = stack.state(k)
     moments = {
         f"optimizer/{kind}/{name}": view
@@ -89,7 +89,7 @@ def put(
     scaler: LossScaler | None,
     k: int,
 ) -> Progress:
-    """Inverse of ``take``.
+    """Loads what ``take`` returned.
 
     Raises:
         CheckpointError: An array is missing, or has another type or shape than the model's.
@@ -120,8 +120,11 @@ def put(
 
 
 def differences(snapshot: Snapshot, member: Member, data: PreparedData) -> list[str]:
-    """What a checkpoint has of another experiment than the member's: of 'config', 'data' and
-    'trainer'. Empty: the member can go on from it."""
+    """Lists what a checkpoint has of another experiment than the member's: of 'config', 'data' and
+    'trainer'.
+
+    Empty: the member can continue from it.
+    """
     written = snapshot.documents.get("fingerprints", {})
     now = {"config": fingerprint(member.config), "data": data.fingerprint}
     differs = [name for name, value in now.items() if written.get(name) != value]
@@ -131,7 +134,7 @@ def differences(snapshot: Snapshot, member: Member, data: PreparedData) -> list[
 
 
 def check_belongs(snapshot: Snapshot, member: Member, data: PreparedData) -> None:
-    """Refuse to resume from what another configuration, data or trainer wrote.
+    """Refuses to resume from what another configuration, data or trainer wrote.
 
     Raises:
         CheckpointError: With what differs.
@@ -145,7 +148,7 @@ def check_belongs(snapshot: Snapshot, member: Member, data: PreparedData) -> Non
 
 @functools.cache
 def code_fingerprint() -> str:
-    """Version, and 16 hex digits of SHA-256 over the sources that decide a result."""
+    """Returns the version, and 16 hex digits of SHA-256 over the sources that decide a result."""
     package = Path(jamba_ray.__file__).parent
     digest = hashlib.sha256(torch.__version__.encode())
     for room in ("data", "evaluation", "models", "training"):
@@ -155,6 +158,6 @@ def code_fingerprint() -> str:
 
 
 def _array(tensor: Tensor) -> npt.NDArray[Any]:
-    """Tensors come as copies already, so sharing their memory is safe."""
+    """Returns a tensor's memory as an array; tensors come as copies already, so sharing is safe."""
     array: npt.NDArray[Any] = tensor.detach().cpu().numpy()
     return array

@@ -1,4 +1,4 @@
-"""K modules of one shape as one: parameters in flat rows, one forward for all members.
+"""Runs K modules of one structure as one: parameters in flat rows, one forward for all members.
 
 Letters: K stacked trials, P parameters of one member, B batch.
 
@@ -28,7 +28,7 @@ _ALIGN = 16
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a parameter lies in a row."""
+    """Says where a parameter lies in a row."""
 
     name: str
     shape: torch.Size
@@ -36,13 +36,13 @@ class Slot:
 
     @property
     def stop(self) -> int:
-        """One past its last element."""
+        """Returns the position after its last element."""
         return self.start + self.shape.numel()
 
 
 @dataclass(frozen=True)
 class Layout:
-    """All slots of a row; those with weight decay come first."""
+    """Lists all slots of a row; those with weight decay come first."""
 
     slots: tuple[Slot, ...]
     n_parameters: int
@@ -51,7 +51,10 @@ class Layout:
 
     @classmethod
     def of(cls, module: nn.Module) -> Layout:
-        """Decay is for tensors of two and more dimensions: never for biases or norms."""
+        """Lays the parameters of ``module`` out.
+
+        Decay is for tensors of two and more dimensions: never for biases or norms.
+        """
         parameters = sorted(module.named_parameters(), key=lambda item: item[1].ndim < 2)
         slots, start, n_decayed = [], 0, 0
         for name, parameter in parameters:
@@ -61,13 +64,13 @@ class Layout:
         return cls(tuple(slots), start, n_decayed)
 
     def views(self, row: Tensor) -> dict[str, Tensor]:
-        """Parameters as views of a row [P], or of rows [K, P]."""
+        """Returns parameters as views of a row [P], or of rows [K, P]."""
         lead = row.shape[:-1]
         return {s.name: row[..., s.start : s.stop].view(*lead, *s.shape) for s in self.slots}
 
 
 class Stack:
-    """The members' weights and buffers, and what to do with all of them at once."""
+    """Holds the members' weights and buffers, and computes with all of them at once."""
 
     def __init__(self, modules: Sequence[nn.Module], device: str) -> None:
         self._template = modules[0].to(device)
@@ -98,20 +101,20 @@ class Stack:
 
     @property
     def size(self) -> int:
-        """K."""
+        """Returns K."""
         return len(self.flat)
 
     def train(self, mode: bool = True) -> None:
-        """Training or evaluation behaviour of the layers."""
+        """Sets training or evaluation behaviour of the layers."""
         self._template.train(mode)
 
     def start_at(self, row: int) -> None:
-        """Say where in the batch the rows of the next forward pass stand (masks depend on it)."""
+        """Sets where in the batch the rows of the next forward pass stand (masks depend on it)."""
         for dropout in self._dropouts:
             dropout.first_row = row
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
-        """Each member on its own rows: [K, B, F_n], [K, B, F_c] -> logits [K, B]."""
+        """Computes each member on its own rows: [K, B, F_n], [K, B, F_c] -> logits [K, B]."""
         fits = self._template.training and self.fills(self._compiled_size)
         call = self._compiled if fits else None
         if self.size == 1:
@@ -127,11 +130,11 @@ class Stack:
 
     @property
     def is_compiled(self) -> bool:
-        """Whether ``compile`` was called and worked."""
+        """Says whether ``compile`` was called and worked."""
         return self._compiled is not None
 
     def fills(self, n_rows: int) -> bool:
-        """Whether what is compiled for ``n_rows`` members serves those there are."""
+        """Says whether what is compiled for ``n_rows`` members serves those there are."""
         if self.size in (1, n_rows):
             return self.size == n_rows
         # What a batch norm writes into a padded copy would be lost.
@@ -139,9 +142,11 @@ class Stack:
         return not has_state and n_rows / 2 <= self.size < n_rows
 
     def compile(self, x_num: Tensor, x_cat: Tensor, n_rows: int) -> None:
-        """Compile ``forward`` and its gradient for inputs of these shapes and ``n_rows`` members,
-        which those there are must fill; fewer are padded, down to a half: below, less work is
-        faster (one of 16 compiled takes as long as 8 that are not, an ``mlp`` on Zen 3).
+        """Compiles ``forward`` and its gradient for inputs of these tensor shapes and ``n_rows``
+        members.
+
+        Those there are must fill it; fewer are padded, down to a half: below
+        that, less work is faster.
 
         Raises:
             Exception: Whatever the compiler raises; the stack then works as before.
@@ -163,14 +168,14 @@ class Stack:
                 rows.copy_(before[name])
 
     def forward_shared(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
-        """All members on the same rows: [B, F_n], [B, F_c] -> logits [K, B]."""
+        """Computes all members on the same rows: [B, F_n], [B, F_c] -> logits [K, B]."""
         if self.size == 1:
             logits: Tensor = self._template(x_num, x_cat)
             return logits.unsqueeze(0)
         return self._vmapped(x_num, x_cat, None)
 
     def forward_of(self, members: Sequence[int]) -> Callable[[Tensor, Tensor], Tensor]:
-        """``forward_shared`` of some members, as they are now."""
+        """Returns ``forward_shared`` of some members, as they are now."""
         if len(members) == self.size:
             return self.forward_shared
         index = list(members)
@@ -180,13 +185,14 @@ class Stack:
         return lambda x_num, x_cat: self._vmapped(x_num, x_cat, None, some)
 
     def forward_one(self, weights: dict[str, Tensor], x_num: Tensor, x_cat: Tensor) -> Tensor:
-        """One model with the given ``weights`` (as ``state`` gives them): logits [B]."""
+        """Computes one model with the given ``weights`` (as ``state`` gives them): logits [B]."""
         buffers = {**self._shared, **{name: rows[0] for name, rows in self.buffers.items()}}
         logits: Tensor = functional_call(self._template, {**buffers, **weights}, (x_num, x_cat))
         return logits
 
     def gradients(self, loss: Tensor) -> Tensor:
-        """d ``loss`` / d ``flat``, [K, P]: row k is of member k where losses were summed."""
+        """Computes d ``loss`` / d ``flat``, [K, P]: row k is of member k where losses were
+        summed."""
         pieces = torch.autograd.grad(loss, self._leaves, materialize_grads=True)
         # Gaps of alignment get zeros: the optimizer works on whole rows.
         columns: list[Tensor] = []
@@ -197,13 +203,14 @@ class Stack:
         return torch.cat(columns, dim=1)
 
     def state(self, k: int) -> dict[str, Tensor]:
-        """A copy of member k's parameters and persistent buffers, under ``state_dict`` names."""
+        """Returns a copy of member k's parameters and persistent buffers, under ``state_dict``
+        names."""
         own = {n: rows[k].clone() for n, rows in self.buffers.items() if n in self._persistent}
         return {**self.layout.views(self.flat[k].clone()), **own}
 
     @torch.no_grad()
     def load(self, k: int, state: dict[str, Tensor]) -> None:
-        """Inverse of ``state``."""
+        """Loads what ``state`` returned."""
         for name, view in self.layout.views(self.flat[k]).items():
             view.copy_(state[name])
         for name, rows in self.buffers.items():
@@ -211,7 +218,7 @@ class Stack:
                 rows[k].copy_(state[name])
 
     def keep(self, members: Sequence[int]) -> None:
-        """Drop all members but these."""
+        """Drops all members but these."""
         index = list(members)
         self.flat = self.flat[index]
         self.buffers = {name: rows[index] for name, rows in self.buffers.items()}
@@ -219,7 +226,7 @@ class Stack:
         self._bind()
 
     def append(self, other: Stack) -> None:
-        """Let the members of ``other`` in, behind those there are."""
+        """Appends the members of ``other`` to those there are."""
         for name in [*self.buffers, *self._shared]:
             rows = [*self._buffer(name), *other._buffer(name)]
             self.buffers.pop(name, None)
@@ -230,14 +237,15 @@ class Stack:
         self._bind()
 
     def _buffer(self, name: str) -> Tensor:
-        """A buffer of each member: [K, ...]."""
+        """Returns a buffer of each member: [K, ...]."""
         if name in self.buffers:
             return self.buffers[name]
         shared = self._shared[name]
         return shared.expand(self.size, *shared.shape)
 
     def _add_buffer(self, name: str, rows: list[Tensor], device: str) -> None:
-        """Constants that are the same in all members are not stacked: vmap need not batch them."""
+        """Adds a buffer; constants that are the same in all members are not stacked, so that
+        vmap need not batch them."""
         rows = [row.to(device) for row in rows]
         is_constant = name not in self._persistent
         if is_constant and len(rows) > 1 and all(torch.equal(rows[0], row) for row in rows):
@@ -246,7 +254,7 @@ class Stack:
             self.buffers[name] = torch.stack(rows)
 
     def _bind(self) -> None:
-        """Point the leaves (and with K = 1 the module itself) at the current storage."""
+        """Binds the leaves (and with K = 1 the module itself) to the current storage."""
         starts = [*(slot.start for slot in self.layout.slots[1:]), self.layout.n_parameters]
         self._gaps = [
             self.flat.new_zeros(self.size, start - slot.stop) if start > slot.stop else None
@@ -291,17 +299,18 @@ class Stack:
         return self._batched(self._shared, own, x_num, x_cat, x_dim)
 
     def _own(self) -> dict[str, Tensor]:
-        """What members have each of their own: [K, ...] by name."""
+        """Returns what members have each of their own: [K, ...] by name."""
         keys = dict.fromkeys(self._keys, self.step_keys)
         weights = {name: rows[: self.size] for name, rows in self._parameters.items()}
         return {**weights, **self.buffers, **keys}
 
     def _n_rows(self) -> int:
-        """Rows of the leaves: as many as were compiled for, where that serves those there are."""
+        """Returns the rows of the leaves: as many as were compiled for, where that serves those
+        there are."""
         return self._compiled_size if self.fills(self._compiled_size) else self.size
 
     def _padded(self, call: Callable[..., Tensor], x_num: Tensor, x_cat: Tensor) -> Tensor:
-        """``call`` on as many rows as it was compiled for; those too many repeat the last."""
+        """Calls ``call`` on as many rows as it was compiled for; those too many repeat the last."""
         buffers, keys = self.buffers, self.step_keys
         if self._compiled_size > self.size:
             index = torch.arange(self._compiled_size, device=self.flat.device)

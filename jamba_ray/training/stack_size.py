@@ -1,4 +1,5 @@
-"""How many trials of a shape pay as one stack: measured on the device, decided by a pure function.
+"""Measures on the device how many trials of one structure make a stack that saves time, and chooses
+by a pure function.
 
 Letters: K stacked trials.
 """
@@ -37,7 +38,7 @@ _VAL_ROWS = 128
 
 @dataclass(frozen=True)
 class Measurement:
-    """One probed stack."""
+    """Holds the measurement of one stack."""
 
     size: int
     """K."""
@@ -48,7 +49,7 @@ class Measurement:
 
 
 def pays_to_look_on(measured: Sequence[Measurement], most: int) -> bool:
-    """Whether twice the last size is to be probed."""
+    """Says whether twice the last size is to be probed."""
     last = measured[-1]
     if 2 * last.size > most or 2 * last.memory_share > FULL:
         return False
@@ -60,8 +61,10 @@ def pays_to_look_on(measured: Sequence[Measurement], most: int) -> bool:
 
 
 def choose_k(measured: Sequence[Measurement]) -> int:
-    """The smallest size that no larger one beats by more than 5 % in rows per second; 1 where no
-    stack gains enough. The first measurement is of one trial."""
+    """Chooses the smallest size that no larger one beats by more than 5 % in rows per second.
+
+    It is 1 where no stack gains enough. The first measurement is of one trial.
+    """
     enough = GAINS * measured[0].rows_per_s
     paying = [m for m in measured if m.size == 1 or m.rows_per_s >= enough]
     best = max(m.rows_per_s for m in paying)
@@ -69,8 +72,10 @@ def choose_k(measured: Sequence[Measurement]) -> int:
 
 
 def if_compiled(config: TrialConfig, size: int, device: str) -> tuple[int, int] | None:
-    """(trials at a time, steps that repay it) of a compiled stack; None: stacks of this ``size`` do
-    not pay, or are not compiled whatever the steps."""
+    """Returns (trials at a time, steps that repay it) of a compiled stack.
+
+    None: stacks of this ``size`` do not pay, or are not compiled whatever the steps.
+    """
     if size == 1:
         return None
     device_type = torch.device(device).type
@@ -92,7 +97,7 @@ def if_compiled(config: TrialConfig, size: int, device: str) -> tuple[int, int] 
 def probe(
     config: TrialConfig, data: PreparedData, device: str, most: int
 ) -> tuple[Measurement, ...]:
-    """Time stacks of 1, 2, 4 ... up to ``most`` trials of this shape, a few steps each.
+    """Measures stacks of 1, 2, 4 ... up to ``most`` trials of this structure, a few steps each.
 
     Nothing is measured that cannot stack, or whose trials are over before it is known.
     """
@@ -145,7 +150,8 @@ def _measure(config: TrialConfig, data: PreparedData, device: str, size: int) ->
 
 
 def _first(rows: Rows) -> Rows:
-    """A few validation rows of both classes: a probe must report, its scores mean nothing."""
+    """Returns a few validation rows of both classes: a probe must report, but its scores mean
+    nothing."""
     threats, benign = (rows.y > 0).nonzero()[0], (rows.y <= 0).nonzero()[0]
     chosen = [*threats[: _VAL_ROWS // 2], *benign[: _VAL_ROWS // 2]]
     return Rows(x_num=rows.x_num[chosen], x_cat=rows.x_cat[chosen], y=rows.y[chosen])

@@ -1,4 +1,5 @@
-"""The numbers that change from batch to batch, for one report interval, moved to the device once.
+"""Computes the numbers that change from batch to batch, for one report interval, and moves them to
+the device once.
 
 Letters: K stacked trials, S batches of the interval.
 """
@@ -18,7 +19,8 @@ from jamba_ray.training.schedule import Timetable, batch_progress, lr_factor
 
 @dataclass(frozen=True)
 class Interval:
-    """Per batch and member; sequences of S tensors, because indexing a tensor costs more."""
+    """Holds numbers per batch and member: sequences of S tensors, because indexing a tensor
+    costs more."""
 
     lr: tuple[Tensor, ...]
     """float32 [K, 1] each."""
@@ -33,7 +35,7 @@ class Interval:
 def interval(
     configs: Sequence[TrialConfig], first: Sequence[int], n: int, table: Timetable, device: str
 ) -> Interval:
-    """The numbers of ``n`` batches, from each member's own batch ``first`` [K] on."""
+    """Computes the numbers of ``n`` batches, from each member's own batch ``first`` [K] on."""
     training = [config.training for config in configs]
     lr = torch.tensor(
         [

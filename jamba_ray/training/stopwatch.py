@@ -1,4 +1,4 @@
-"""How long training takes, and how much of it is steps, without making the device wait."""
+"""Measures how long training takes, and how much of it is steps, without making the device wait."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 class Stopwatch:
-    """Wall time and step time since the last lap.
+    """Measures wall time and step time since the last lap.
 
     On a CPU a step is timed where it runs. On CUDA work is queued, so the time between two events
     around the whole interval is taken instead; it is read at a report, when the device is idle.
@@ -21,22 +21,22 @@ class Stopwatch:
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     def start(self) -> None:
-        """A report interval begins."""
+        """Starts a report interval."""
         if self._is_cuda:
             self._events.append((self._event(), self._event()))
             self._events[-1][0].record()
 
     def stop(self) -> None:
-        """The interval's last step is queued."""
+        """Notes that the interval's last step is queued."""
         if self._is_cuda:
             self._events[-1][1].record()
 
     def begin_step(self) -> None:
-        """Forward begins."""
+        """Notes that the forward pass begins."""
         self._begun = time.perf_counter()
 
     def end_step(self) -> None:
-        """The optimizer is done (CPU) or queued (CUDA)."""
+        """Notes that the optimizer is done (CPU) or queued (CUDA)."""
         if not self._is_cuda:
             self._step_s += time.perf_counter() - self._begun
 
@@ -45,7 +45,8 @@ class Stopwatch:
         return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
     def lap(self) -> tuple[float, float]:
-        """(wall seconds, step seconds) since the last lap; call when the device is idle."""
+        """Returns (wall seconds, step seconds) since the last lap; call it when the device is
+        idle."""
         now = time.perf_counter()
         for first, last in self._events:
             last.synchronize()

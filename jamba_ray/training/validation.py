@@ -1,4 +1,4 @@
-"""How good predictions on the validation rows are.
+"""Measures how good predictions on the validation rows are.
 
 Letters: K stacked trials, N rows, F_n / F_c numeric / categorical features.
 """
@@ -46,17 +46,17 @@ class Validation:
         self._all = rows_on(rows, device, place)
 
     def logits(self, forward: Callable[[Tensor, Tensor], Tensor], n_members: int) -> Floats:
-        """[K, N] on the sample."""
+        """Computes logits [K, N] on the sample."""
         return predict(forward, self._sample, n_members, self._ranks)
 
     def metrics(self, logits: Floats) -> dict[str, float]:
-        """``judge`` on one member's logits [N] of the sample."""
+        """Computes the metrics of one member's logits [N] on the sample."""
         return judge(self._objective, self._judged.y, probabilities(logits))
 
     def final(
         self, forward: Callable[[Tensor, Tensor], Tensor]
     ) -> tuple[float, float, dict[str, float]]:
-        """Objective, threshold and all metrics of one member on all rows."""
+        """Computes objective, threshold and all metrics of one member on all rows."""
         (logits,) = predict(forward, self._all, 1, self._ranks)
         p = probabilities(logits)
         threshold, metrics = final_metrics(self._rows.y, p)
@@ -64,7 +64,7 @@ class Validation:
 
 
 def judged_rows(limit: int | None, report_rows: int, y: npt.NDArray[np.float32]) -> int:
-    """How many validation rows a report judges at most.
+    """Returns how many validation rows a report judges at most.
 
     Judging a row costs a third of training on it, so a third of the rows trained in between keeps
     it near a tenth of the time. No fewer than 2,048, nor than hold 250 of the rarer class. With
@@ -86,7 +86,8 @@ def judged_rows(limit: int | None, report_rows: int, y: npt.NDArray[np.float32])
 
 
 def sample(rows: Rows, limit: int) -> Rows:
-    """At most ``limit`` rows, stratified by label: one fixed sample, the same for every trial."""
+    """Draws at most ``limit`` rows, stratified by label: one fixed sample, the same for every
+    trial."""
     if len(rows) <= limit:
         return rows
     generator = np.random.default_rng(0)
@@ -110,7 +111,8 @@ def predict(
     n_members: int,
     ranks: Ranks = ALONE,
 ) -> Floats:
-    """Logits on all rows in one pass, [K, N]; ``forward([N, F_n], [N, F_c])`` gives [N] or [K, N].
+    """Computes logits on all rows in one pass, [K, N]; ``forward([N, F_n], [N, F_c])`` gives [N] or
+    [K, N].
 
     Ranks take turns with the chunks, and each gets the logits of all rows: metrics come from these,
     never from averages over ranks.
@@ -136,7 +138,8 @@ def predict(
 
 
 def judge(objective: Objective, y: npt.NDArray[np.float32], p: Floats) -> dict[str, float]:
-    """``val/loss`` (plain log loss, whatever a member's weights) and ``val/<objective>``."""
+    """Computes ``val/loss`` (plain log loss, whatever a member's weights) and
+    ``val/<objective>``."""
     return {
         "val/loss": value_of("log_loss", y, p),
         f"val/{objective}": objective_value(objective, y, p),
@@ -144,23 +147,23 @@ def judge(objective: Objective, y: npt.NDArray[np.float32], p: Floats) -> dict[s
 
 
 def objective_value(objective: Objective, y: npt.NDArray[np.float32], p: Floats) -> float:
-    """The metric that decides; ``f1`` at its own best threshold."""
+    """Computes the metric that decides; ``f1`` at its own best threshold."""
     threshold = choose_threshold(y, p) if objective == "f1" else None
     return value_of(objective, y, p, threshold)
 
 
 def final_metrics(y: npt.NDArray[np.float32], p: Floats) -> tuple[float, dict[str, float]]:
-    """The threshold with the best F1, and ``val/<metric>`` for all metrics at it."""
+    """Returns the threshold with the best F1, and ``val/<metric>`` for all metrics at it."""
     threshold = choose_threshold(y, p)
     return threshold, {f"val/{name}": value for name, value in score(y, p, threshold).items()}
 
 
 def probabilities(logits: Floats) -> Floats:
-    """Sigmoid in float64, so that confident scores stay apart."""
+    """Computes the sigmoid in float64, so that confident scores stay apart."""
     p: Floats = expit(logits)
     return p
 
 
 def is_better(objective: Objective, value: float, than: float | None) -> bool:
-    """Whether ``value`` improves on the best so far (None: there is none)."""
+    """Says whether ``value`` improves on the best so far (None: there is none)."""
     return than is None or better(value, than, direction_of(objective))
