@@ -115,3 +115,9 @@ class InterruptedRunError(JambaError):
 
 class TrialError(JambaError):
     """One trial cannot go on (non-finite loss, user error); the sweep goes on without it."""
+
+
+def one_line(error: BaseException) -> str:
+    """Returns an error of somebody else's code in one line: its type and its message's first."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -22,7 +22,7 @@ import ray
 import jamba_ray.models  # noqa: F401  (registers the families)
 from jamba_ray.chaos.history import History
 from jamba_ray.chaos.s3_server import BUCKET
-from jamba_ray.checkpoints import Snapshot
+from jamba_ray.checkpoints import Snapshot, step_of
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.config.sweep_space import parse_space
@@ -63,7 +63,7 @@ def fit(
     for member in members:
         trial, rate = member.trial, member.config.training.learning_rate
         begun = (resume or {}).get(trial)
-        step = 0 if begun is None else int(begun.documents["state"]["step"])
+        step = step_of(begun)
         told.note("begin", trial, rate=rate, step=step)
         decision: Decision = "continue"
         while step < N_STEPS and decision == "continue":

@@ -5,7 +5,7 @@ from jamba_ray.checkpoints.remote_folder import RemoteFolder
 from jamba_ray.checkpoints.remote_store import RemoteCheckpointStore, read_published
 from jamba_ray.checkpoints.retention import Entry, deletable
 from jamba_ray.checkpoints.retry import Failure, Patience, retry
-from jamba_ray.checkpoints.snapshot import Snapshot
+from jamba_ray.checkpoints.snapshot import Snapshot, step_of
 from jamba_ray.checkpoints.store import CheckpointStore, Loaded, read_checkpoint
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "read_checkpoint",
     "read_published",
     "retry",
+    "step_of",
 ]

@@ -27,3 +27,8 @@ class Snapshot:
         """Returns the bytes of all arrays and blobs, most of what ``save`` writes."""
         arrays = sum(np.asarray(a).nbytes for a in self.tensors.values())
         return arrays + sum(len(b) for b in self.blobs.values())
+
+
+def step_of(snapshot: Snapshot | None) -> int:
+    """Returns the report at which a trial's snapshot was taken; 0 where there is none."""
+    return 0 if snapshot is None else int(snapshot.documents["state"]["step"])

@@ -24,7 +24,7 @@ from jamba_ray.cluster.surroundings import (
 from jamba_ray.driver.head_watch import kill_sessions
 from jamba_ray.driver.local_ray import forget, head_processes, start
 from jamba_ray.driver.own_token import own_token
-from jamba_ray.errors import UnavailableError
+from jamba_ray.errors import UnavailableError, one_line
 from jamba_ray.runs.scratch import scratch_folder, socket_folder
 
 _QUIET = {
@@ -163,8 +163,7 @@ def _why(error: Exception, cluster: str | None, log: Path) -> str:
     """Returns Ray's own error message where Ray cannot be had, without a guess of the cause."""
     if isinstance(error, UnavailableError):
         return error.message
-    lines = str(error).strip().splitlines()
-    what = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    what = one_line(error)
     with contextlib.suppress(OSError):
         if cluster is not None and "Unauthenticated" in log.read_text(errors="replace"):
             return (

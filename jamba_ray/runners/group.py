@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from jamba_ray.checkpoints import Snapshot
+from jamba_ray.checkpoints import Snapshot, step_of
 from jamba_ray.config.family import TRAINERS
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import StorageError, TrialError
@@ -210,7 +210,9 @@ class Group:
         }
         newest = {n: s for n, s in read.items() if s is not None}
         # Not after the last report: that one is of another run, and would leave a gap in the curve.
-        return {n: s for n, s in newest.items() if _step(found.get(n)) <= _step(s) <= relay.last(n)}
+        return {
+            n: s for n, s in newest.items() if step_of(found.get(n)) <= step_of(s) <= relay.last(n)
+        }
 
     # --- the ranks ----------------------------------------------------------------------------
 
@@ -289,7 +291,3 @@ class _Relay:
             for r, decision in zip(new, answers, strict=True):
                 self._decisions[r.trial, r.step] = decision
         return [self._decisions[r.trial, r.step] for r in reports]
-
-
-def _step(snapshot: Snapshot | None) -> int:
-    return 0 if snapshot is None else int(snapshot.documents["state"]["step"])

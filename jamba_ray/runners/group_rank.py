@@ -16,7 +16,7 @@ import ray
 import torch
 from ray.train.torch import get_device
 
-from jamba_ray.checkpoints import Snapshot
+from jamba_ray.checkpoints import Snapshot, step_of
 from jamba_ray.cluster.ray_private import TRAIN_CONTEXT
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
@@ -159,7 +159,7 @@ class _Saver:
         When a machine will be taken away it always writes.
         """
         if self._pace.is_due() or _is_preempted():
-            step = int(snapshot.documents["state"]["step"])
+            step = step_of(snapshot)
             with self._pace, Waiting(self._ranks.pulse):
                 save = partial(self._store.save, trial, step, snapshot, "step")
                 try:

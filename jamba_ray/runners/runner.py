@@ -15,11 +15,11 @@ from typing import TypeVar
 
 import torch
 
-from jamba_ray.checkpoints import Kind, Snapshot
+from jamba_ray.checkpoints import Kind, Snapshot, step_of
 from jamba_ray.config.params import with_params
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.errors import CheckpointError, ConfigError, JambaError, StorageError
+from jamba_ray.errors import CheckpointError, ConfigError, JambaError, StorageError, one_line
 from jamba_ray.runners.latest_checkpoint import LatestCheckpoints, Told
 from jamba_ray.runners.report_check import by_trial, checked, is_number
 from jamba_ray.runners.watchdog import Watchdog
@@ -280,7 +280,7 @@ class Saver:
         pause_s = save_every_s(self._took_s, [now - at for at in self._saved_at.values()])
         if now - self._saved_at.get(trial, -math.inf) < pause_s:
             return
-        self._save(trial, int(snapshot.documents["state"]["step"]), snapshot, "step")
+        self._save(trial, step_of(snapshot), snapshot, "step")
         self._saved_at[trial] = now
         self._took_s = time.monotonic() - now
 
@@ -318,9 +318,8 @@ def root_cause(error: BaseException) -> str:
         return f"the training code called sys.exit({error.code!r})"
     while error.__cause__ is not None:
         error = error.__cause__
-    kind, lines = type(error).__name__, str(error).strip().splitlines()
-    said = f"{kind}: {lines[0]}" if lines else kind
-    if isinstance(error, MemoryError) or kind == "OutOfMemoryError":
+    said = one_line(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"out of memory ({said})"
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from jamba_ray.checkpoints import Snapshot
+from jamba_ray.checkpoints import Snapshot, step_of
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.errors import TrialError
 from jamba_ray.runners.report_check import checked
@@ -111,7 +111,7 @@ class StackRunner(Runner):
             members.append(member)
         found = {m.trial: self._read(m) for m in members if self._specs[m.trial].step}
         snapshots = {trial: snapshot for trial, snapshot in found.items() if snapshot is not None}
-        behind = [m for m in members if _step(snapshots.get(m.trial)) < self._specs[m.trial].step]
+        behind = [m for m in members if step_of(snapshots.get(m.trial)) < self._specs[m.trial].step]
         snapshots |= self._catch_up(behind, snapshots, report)
         together = [(m, snapshots.get(m.trial)) for m in members if m.trial in self._open]
         if behind and len(together) < len(members):
@@ -176,7 +176,3 @@ class StackRunner(Runner):
         self._told.add(trial)
         self._open.pop(trial, None)
         self._ended(self._settled(spec, how))
-
-
-def _step(snapshot: Snapshot | None) -> int:
-    return 0 if snapshot is None else int(snapshot.documents["state"]["step"])

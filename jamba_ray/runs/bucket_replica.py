@@ -19,7 +19,7 @@ from jamba_ray.checkpoints.manifest import MANIFEST
 from jamba_ray.config.store_uri import StoreUri
 from jamba_ray.errors import NoRunError, StorageError
 from jamba_ray.runs.bucket_rows import BucketRows
-from jamba_ray.runs.checked_lines import merge
+from jamba_ray.runs.checked_lines import content_of, merge
 from jamba_ray.runs.file_writes import write_bytes
 from jamba_ray.runs.journal_parts import JournalParts
 from jamba_ray.runs.run_contents import BEING_DELETED
@@ -70,7 +70,7 @@ class BucketReplica:
             write_bytes(self._folder.log, log)  # lines are added to it, and it is copied whole
         if not (n_commits := self._journal.n_commits()):
             return self._fetch_old_study()
-        local = [_content(self._folder.study), _content(self._folder.study_copy)]
+        local = [content_of(self._folder.study), content_of(self._folder.study_copy)]
         ours = merge(*local)
         if n_commits <= ours.end.commits:
             return None
@@ -191,7 +191,7 @@ class BucketReplica:
 
     def _fetch_old_study(self) -> str | None:
         """Fetches the study of an earlier version, where neither side has a journal."""
-        if any(map(_content, (self._folder.study, self._folder.study_copy))):
+        if any(map(content_of, (self._folder.study, self._folder.study_copy))):
             return None
         if (found := self._remote.read(_OLD_STUDY, _MAX_BYTES)) is None:
             return None
@@ -239,10 +239,3 @@ def _old_size(path: Path) -> tuple[int, ...]:
             return tuple(c.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in _OLD_TABLES)
     except sqlite3.Error:
         return ()
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""

@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 _SUM = b',"sum":"'
 _HEX = 16
@@ -116,3 +117,11 @@ def _line(data: bytes, start: int, previous: str) -> tuple[int, int | None, str]
         return None
     commit = _COMMIT.search(body, max(0, len(body) - 32))
     return end, int(commit[1]) if commit else None, found.decode()
+
+
+def content_of(path: Path) -> bytes:
+    """Returns what a file holds; nothing where it is missing."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""

@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 
 from jamba_ray.config.direction import Direction
-from jamba_ray.errors import RunExistsError, StorageError
+from jamba_ray.errors import RunExistsError, StorageError, one_line
 from jamba_ray.study import lease, old_study, recovery
 from jamba_ray.study.backend import JournalBackend
 from jamba_ray.study.records import Stay, TrialRecord
@@ -56,11 +56,9 @@ def read_study(path: Path) -> StudyReading:
         trials = study.get_trials(deepcopy=False)
         attributes = study.user_attrs
     except Exception as error:
-        lines = str(error).strip().splitlines()
         raise StorageError(
             f"the study must be readable, but {str(path)!r} is not "
-            f"({type(error).__name__}: {lines[0] if lines else 'no message'}). "
-            "Give the folder of a sweep that has begun."
+            f"({one_line(error)}). Give the folder of a sweep that has begun."
         ) from error
     distributions: dict[str, BaseDistribution] = {}
     for trial in trials:

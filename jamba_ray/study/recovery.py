@@ -20,7 +20,7 @@ from optuna.storages import JournalStorage
 
 from jamba_ray.config.direction import Direction
 from jamba_ray.errors import JambaError, StorageError
-from jamba_ray.runs.checked_lines import Merged, Position, encode, merge
+from jamba_ray.runs.checked_lines import Merged, Position, content_of, encode, merge
 from jamba_ray.runs.file_writes import write_whole
 from jamba_ray.study import lease, old_study
 from jamba_ray.study.backend import JournalBackend
@@ -86,7 +86,7 @@ def make_whole(path: Path) -> Whole:
         StorageError: The study is damaged and there is no good copy.
         OSError: The disk refuses.
     """
-    main, copy = _content(path), _content(copy_of(path))
+    main, copy = content_of(path), content_of(copy_of(path))
     found = merge(main, copy)
     if not found.data:
         raise unreadable(path, f"{_damage(path, main, found)}; {_state(copy_of(path), copy)}")
@@ -118,16 +118,16 @@ def foreign(path: Path, tail: bytes) -> str | None:
 
 def content(path: Path) -> Merged:
     """Returns what the journal and its copy hold together, for readers; changes nothing."""
-    main = _content(path)
+    main = content_of(path)
     found = merge(main, b"")
     if found.end.size < len(main) or not main:
-        found = merge(main, _content(copy_of(path)))
+        found = merge(main, content_of(copy_of(path)))
     return found
 
 
 def copy_whole(path: Path) -> None:
     """Writes the copy again as a whole; raises OSError."""
-    write_whole(copy_of(path), _content(path))
+    write_whole(copy_of(path), content_of(path))
 
 
 @contextlib.contextmanager
@@ -162,7 +162,7 @@ def unreadable(path: Path, why: str) -> StorageError:
 
 
 def _is_begun(path: Path) -> bool:
-    return bool(_content(path) or _content(copy_of(path)))
+    return bool(content_of(path) or content_of(copy_of(path)))
 
 
 def _begin(path: Path, direction: Direction) -> tuple[str, ...]:
@@ -209,13 +209,6 @@ def _damage(path: Path, main: bytes, found: Merged) -> str:
 
 def _state(copy: Path, data: bytes) -> str:
     return f"{copy.name} is damaged too" if data else f"there is no {copy.name}"
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
 
 
 def _identity(data: bytes) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jamba_ray.errors import one_line
 from jamba_ray.tracking.follower import OutageError
 from jamba_ray.tracking.tracked_run import Row, TrackedRun
 
@@ -161,8 +162,7 @@ class _Channel:
 
 def _sentence(error: BaseException) -> str:
     """Why, in one line. W&B's messages name addresses and files, never keys."""
-    lines = str(error).strip().splitlines()
-    said = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    said = one_line(error)
     if "401" in said or "api_key" in said or "API key" in said or "login" in said:
         return f"W&B does not accept the key, or there is none: run `wandb login` ({said})"
     return f"W&B did not answer as it should ({said})"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jamba_ray.errors import one_line
 from jamba_ray.tracking.follower import OutageError
 
 TOP_CURVES = 10
@@ -66,9 +67,7 @@ def publish(board: Dashboard) -> list[str]:
         report = _report(wr, board, runsets=[runset])
         report.save()
     except Exception as error:
-        lines = str(error).strip().splitlines()
-        said = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-        raise OutageError(f"W&B did not take the dashboards ({said})") from None
+        raise OutageError(f"W&B did not take the dashboards ({one_line(error)})") from None
     return [str(workspace.url), str(report.url)]
 
 
