@@ -1,1 +1,1 @@
-"""Validated, frozen configuration; no Hydra, no Ray."""
+"""Validates configuration into frozen objects; no Hydra, no Ray."""

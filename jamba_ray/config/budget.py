@@ -1,4 +1,5 @@
-"""``budget``: what a sweep may use of time and money, and the one limit that follows from it."""
+"""Defines ``budget``: what a sweep may use of time and money, and the one limit that follows
+from it."""
 
 from __future__ import annotations
 
@@ -13,8 +14,11 @@ from jamba_ray.errors import ConfigError
 
 
 class BudgetSection(Section):
-    """Spans all sessions of a run. When it is used up no trial starts, running ones end at their
-    next report, and what was found is judged and kept as ever."""
+    """Limits all sessions of a run together.
+
+    When it is used up no trial starts, running ones end at their next report, and what was found is
+    judged and kept as usual.
+    """
 
     hours: Annotated[float, Field(gt=0.0)] | None = None
     """Hours of wall time."""
@@ -29,7 +33,7 @@ class BudgetSection(Section):
 
 @dataclass(frozen=True)
 class Limit:
-    """When a sweep ends whether it is done or not."""
+    """Says when a sweep ends whether it is done or not."""
 
     seconds: float
     """Of wall time, over all sessions."""
@@ -38,7 +42,7 @@ class Limit:
 
 
 def limit_of(budget: BudgetSection) -> Limit | None:
-    """The tighter of hours and dollars; None: there is none.
+    """Returns the tighter limit of hours and dollars; None: there is none.
 
     Raises:
         ConfigError: There are dollars and no price.

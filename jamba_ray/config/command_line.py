@@ -1,4 +1,4 @@
-"""How a setting and a command are written, so that a shell and our parser read them back."""
+"""Writes settings and commands so that a shell and our parser read them back."""
 
 from __future__ import annotations
 
@@ -42,8 +42,10 @@ def _written(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Quotes a text for Hydra, which reads backslashes before a quote, and for OmegaConf, which
-    reads those before ``${``."""
+    """Quotes a text for Hydra and OmegaConf.
+
+    Hydra reads backslashes before a quote, OmegaConf those before ``${``.
+    """
     text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
     text = re.sub(r'(\\*)"', r'\1\1\\"', text)
     return '"' + re.sub(r"(\\*)\Z", r"\1\1", text, count=1) + '"'

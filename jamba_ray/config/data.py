@@ -1,4 +1,5 @@
-"""``data``: where the rows come from, what columns mean, and how rows are split and scaled."""
+"""Defines ``data``: where the rows come from, what columns mean, and how rows are split and
+scaled."""
 
 from __future__ import annotations
 
@@ -18,8 +19,10 @@ Column = Annotated[str, AfterValidator(str.strip)]
 
 
 def label_name(value: Any) -> str:
-    """The name of a value of a label column: ``1``, ``1.0`` and ``"1"`` are ``"1"``, ``True`` is
-    ``"true"``; outer spaces do not count."""
+    """Names a value of a label column.
+
+    ``1``, ``1.0`` and ``"1"`` are ``"1"``, ``True`` is ``"true"``; outer spaces do not count.
+    """
     text = value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
     text = text.strip()
     if re.fullmatch(r"[-+]?\d{1,18}(\.0*)?", text):
@@ -61,7 +64,7 @@ def _columns(value: Any) -> Any:
 
 
 class SplitSection(Section):
-    """How rows are divided into train, validation and test."""
+    """Divides rows into train, validation and test."""
 
     kind: Literal["random", "time", "group"] = "random"
     """``random``: stratified by label. ``time``: the oldest rows train, the newest test (needs a
@@ -91,7 +94,7 @@ class SplitSection(Section):
 
 
 class PreprocessingSection(Section):
-    """How columns become numbers; every statistic is fitted on the training rows alone."""
+    """Turns columns into numbers; every statistic is fitted on the training rows alone."""
 
     scaling: Literal["standard", "robust", "quantile"] = "quantile"
     """``quantile`` maps to a normal distribution, ``robust`` uses median and IQR."""
@@ -104,7 +107,7 @@ class PreprocessingSection(Section):
 
 
 class DataSection(Section):
-    """What both kinds of data share."""
+    """Defines what both kinds of data share."""
 
     name: str
     split: SplitSection = SplitSection()
@@ -117,7 +120,7 @@ class DataSection(Section):
 
 
 class SyntheticSection(DataSection):
-    """Seeded telemetry whose Bayes-optimal score is known."""
+    """Generates telemetry from a seed, whose Bayes-optimal score is known."""
 
     name: Literal["synthetic"] = "synthetic"
     n_samples: Annotated[int, Field(ge=200, le=50_000_000)] = 35_000
@@ -150,7 +153,7 @@ class SyntheticSection(DataSection):
 
 
 class TableSection(DataSection):
-    """Labelled rows in CSV, JSON lines or Parquet: a file, a folder or a glob."""
+    """Reads labelled rows in CSV, JSON lines or Parquet: a file, a folder or a glob."""
 
     name: Literal["table"] = "table"
     path: str

@@ -1,4 +1,4 @@
-"""The registry of model families: a name, the section that configures it, and who trains it.
+"""Registers model families: a name, the section that configures it, and who trains it.
 
 It lives below the models so that a configuration can be validated without knowing any model; each
 module in ``jamba_ray.models`` registers its family when imported.
@@ -15,7 +15,8 @@ Trainer = Literal["gradient", "boosting"]
 
 
 class ModelSection(Section):
-    """What every model family's section has; subclasses add a ``name: Literal[...]`` and fields."""
+    """Defines what every model family's section has; subclasses add a ``name: Literal[...]`` and
+    fields."""
 
     name: str
 
@@ -28,7 +29,10 @@ TRAINERS: dict[str, Trainer] = {}
 
 
 def register_family(name: str, section: type[ModelSection], trainer: Trainer) -> None:
-    """Make ``model.name: <name>`` known. Registering a name twice is a programming error."""
+    """Makes ``model.name: <name>`` known.
+
+    Registering a name twice is a programming error.
+    """
     known = FAMILIES.get(name)
     if known is not None and known.__qualname__ != section.__qualname__:
         raise ValueError(f"the model family {name!r} is already registered by {known.__qualname__}")

@@ -1,4 +1,5 @@
-"""The fingerprint of a configuration: equal for equal experiments, whatever the run is called."""
+"""Computes the fingerprint of a configuration: equal for equal experiments, whatever the run is
+called."""
 
 from __future__ import annotations
 
@@ -10,18 +11,18 @@ from jamba_ray.config.section import Section, is_fingerprinted
 
 
 def fingerprint(section: Section) -> str:
-    """SHA-256 (first 16 hex digits) of all fields that decide the result."""
+    """Computes SHA-256 (first 16 hex digits) of all fields that decide the result."""
     return fingerprint_json(fingerprinted(section))
 
 
 def fingerprint_json(value: Any) -> str:
-    """SHA-256 (first 16 hex digits) of a JSON value in canonical form."""
+    """Computes SHA-256 (first 16 hex digits) of a JSON value in canonical form."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def fingerprinted(section: Section) -> dict[str, Any]:
-    """The fields of ``section`` that decide the result, as JSON values."""
+    """Returns the fields of ``section`` that decide the result, as JSON values."""
     fields = type(section).model_fields
     dumped = section.model_dump(mode="json")
     return {

@@ -1,4 +1,4 @@
-"""All mistakes of a configuration at once: each a sentence with rule, value and way out."""
+"""Finds all mistakes of a configuration at once: each a sentence with rule, value and way out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _TYPES = {
 
 
 def validate(section: type[S], tree: Mapping[str, Any]) -> S:
-    """Make a ``section`` of plain values.
+    """Makes a ``section`` of plain values.
 
     Raises:
         ConfigError: With every mistake in it.
@@ -51,7 +51,7 @@ def validate(section: type[S], tree: Mapping[str, Any]) -> S:
 
 
 def sentences(error: ValidationError, section: type[Section]) -> list[str]:
-    """One sentence a mistake, in the order of the configuration, without repeats."""
+    """Returns one sentence a mistake, in the order of the configuration, without repeats."""
     by_path: dict[str, list[str]] = {}
     for path, problem, known in _problems(error, section, ()):
         by_path.setdefault(path, []).append(_sentence(path, problem, known, section))
@@ -59,7 +59,8 @@ def sentences(error: ValidationError, section: type[Section]) -> list[str]:
 
 
 def _alternatives(path: str, found: list[str]) -> list[str]:
-    """The members of a union each complain: "must be a number" and "must be 'balanced'" are one."""
+    """Joins what the members of a union say: "must be a number" and "must be 'balanced'" are
+    one."""
     rules = [s.partition("must be ")[2].partition(", but is ")[0] for s in found]
     if len(found) < 2 or not all(rules):
         return list(dict.fromkeys(found))
@@ -70,7 +71,7 @@ def _alternatives(path: str, found: list[str]) -> list[str]:
 def _problems(
     error: ValidationError, section: type[Section], prefix: tuple[str, ...]
 ) -> list[tuple[str, ErrorDetails, list[str]]]:
-    """(dotted path, problem, names known beside it); looks into nested validations."""
+    """Yields (dotted path, problem, names known beside it); looks into nested validations."""
     rows = []
     for problem in error.errors():
         loc = tuple(str(part) for part in problem["loc"])
@@ -100,7 +101,7 @@ def _is_union_tag(part: str) -> bool:
 
 
 def _known_beside(section: type[Section], loc: tuple[str, ...]) -> list[str]:
-    """The field names of the section that holds the last part of ``loc``."""
+    """Returns the field names of the section that holds the last part of ``loc``."""
     current: Any = section
     for part in loc[:-1]:
         field = current.model_fields.get(part) if hasattr(current, "model_fields") else None
@@ -111,7 +112,7 @@ def _known_beside(section: type[Section], loc: tuple[str, ...]) -> list[str]:
 
 
 def _paths(section: type[Section], prefix: str = "") -> Iterator[str]:
-    """Every setting of a section with its full name."""
+    """Yields every setting of a section with its full name."""
     for name, field in section.model_fields.items():
         yield f"{prefix}{name}"
         for inner in _sections_in(field.annotation):
@@ -119,7 +120,7 @@ def _paths(section: type[Section], prefix: str = "") -> Iterator[str]:
 
 
 def _elsewhere(name: str, section: type[Section]) -> str:
-    """The full names that a name without its section may mean, as ``nearest`` says it."""
+    """Returns the full names that a name without its section may mean, as ``nearest`` says it."""
     paths = sorted(set(_paths(section)), key=lambda path: (not path.startswith("training."), path))
     close = nearest(name, paths)
     last = close.rstrip("`?").rpartition("`")[2].rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""``model``: the sections of the model families that ship with jamba_ray.
+"""Defines ``model``: the sections of the model families that ship with jamba_ray.
 
 They live below the networks (``jamba_ray.models``), which import torch: a configuration is read and
 explained without it.
@@ -19,7 +19,7 @@ Share = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class AttentionSection(ModelSection):
-    """``model.name: attention``."""
+    """Configures the family ``attention``."""
 
     name: Literal["attention"] = "attention"
     input_dim: Annotated[int, Field(ge=1)] | None = None
@@ -65,7 +65,7 @@ class AttentionSection(ModelSection):
 
 
 class MlpSection(ModelSection):
-    """``model.name: mlp``."""
+    """Configures the family ``mlp``."""
 
     name: Literal["mlp"] = "mlp"
     input_dim: Annotated[int, Field(ge=1)] | None = None
@@ -94,7 +94,7 @@ class MlpSection(ModelSection):
 
 
 class LightgbmSection(ModelSection):
-    """``model.name: lightgbm``."""
+    """Configures the family ``lightgbm``."""
 
     name: Literal["lightgbm"] = "lightgbm"
     n_estimators: Annotated[int, Field(ge=1, le=100_000)] = 100

@@ -16,7 +16,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def run_name(value: str) -> str:
-    """``value`` if it is safe as the name of a file or folder; ValueError otherwise."""
+    """Returns ``value`` if it is safe as the name of a file or folder.
+
+    Raises:
+        ValueError: It is not.
+    """
     if not _NAME.fullmatch(value):
         raise ValueError(
             "a name must be 1-64 letters, digits, '.', '_' or '-' and begin with a letter or "
@@ -26,7 +30,7 @@ def run_name(value: str) -> str:
 
 
 def number_as_text(value: object) -> object:
-    """A number as the text that it was written as; anything else as it is."""
+    """Returns a number as the text that it was written as; anything else as it is."""
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
@@ -43,7 +47,7 @@ _ABBREVIATIONS = {
 
 
 def nearest(value: str, known: Iterable[str]) -> str:
-    """``. Did you mean `x`?`` for the known name closest to ``value``, or an empty string.
+    """Suggests the known name closest to ``value`` ("Did you mean ...?"), or returns an empty string.
 
     Dotted names are compared by their last part too, so that ``model.drop`` finds
     ``training.drop`` and a missing prefix is forgiven.

@@ -1,4 +1,4 @@
-"""From a base configuration and a trial's parameters to that trial's own configuration."""
+"""Makes a trial's configuration of the base configuration and the trial's parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jamba_ray.config.space import Scalar
 
 
 def with_params(base: TrialConfig, params: Mapping[str, Scalar]) -> TrialConfig:
-    """``base`` with the dotted ``params`` put in.
+    """Returns ``base`` with the dotted ``params`` put in.
 
     Where ``model.name`` names another family than the base's, the model section starts from that
     family's defaults: fields of one family mean nothing to another.
@@ -31,7 +31,7 @@ def with_params(base: TrialConfig, params: Mapping[str, Scalar]) -> TrialConfig:
 
 
 def put(tree: dict[str, Any], path: str, value: Any) -> None:
-    """Set a dotted path in nested dictionaries, making the branches it needs."""
+    """Sets a dotted path in nested dictionaries, making the branches it needs."""
     *branches, leaf = path.split(".")
     for branch in branches:
         tree = tree.setdefault(branch, {})
@@ -39,7 +39,7 @@ def put(tree: dict[str, Any], path: str, value: Any) -> None:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as {dotted path: leaf value}."""
+    """Returns nested dictionaries as {dotted path: leaf value}."""
     flat: dict[str, Any] = {}
     for key, node in tree.items():
         path = f"{prefix}{key}"

@@ -1,4 +1,4 @@
-"""What ``predict`` and ``threshold`` are given."""
+"""Defines the settings of ``predict`` and ``threshold``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULT = "default"
 
 
 class InputSection(Section):
-    """The rows to score."""
+    """Names the rows to score."""
 
     path: LocalPath
     """File, folder or glob of CSV or Parquet; ``-``: standard input."""
@@ -27,7 +27,7 @@ class InputSection(Section):
 
 
 class PredictConfig(Section):
-    """``python -m jamba_ray.predict``."""
+    """Configures ``predict``."""
 
     run: LocalPath
     """A run folder, its ``best/``, any checkpoint folder, or one of these in a bucket."""
@@ -48,7 +48,7 @@ _GOALS = ("max_fpr", "min_recall", "min_precision", "alerts_per_day", "cost_miss
 
 
 class ThresholdConfig(Section):
-    """``python -m jamba_ray.threshold``."""
+    """Configures ``threshold``."""
 
     run: LocalPath
     """The run folder whose model gets the threshold."""

@@ -1,4 +1,4 @@
-"""What ``python -m jamba_ray.report`` is told."""
+"""Defines the settings of ``report``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jamba_ray.config.store_uri import checked_endpoint, parse_store
 
 
 class ReportConfig(Section):
-    """``python -m jamba_ray.report``: one of ``run``, ``runs`` and ``top_n``."""
+    """Configures ``report``: one of ``run``, ``runs`` and ``top_n``."""
 
     run: LocalPath | None = None
     """A run's name, its folder, or its URI in a bucket."""

@@ -1,4 +1,4 @@
-"""What each command is given: one frozen object, composed once on the driver."""
+"""Defines the configuration of each command: one frozen object, composed once on the driver."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DATA_SECTIONS: dict[str, type[DataSection]] = {
 
 
 def _by_name(what: str, value: Any, known: Mapping[str, type[Section]]) -> Any:
-    """Validate a mapping by the class its ``name`` picks; the list of classes is open."""
+    """Validates a mapping by the class its ``name`` picks; the list of classes is open."""
     if not isinstance(value, dict):
         return value
     name = str(value.get("name"))
@@ -60,7 +60,8 @@ AnyData = Annotated[
 
 
 class TrialConfig(Section):
-    """All that decides one trial's result, given the data: what a runner and a checkpoint get."""
+    """Holds all that decides one trial's result, given the data: what a runner and a checkpoint
+    get."""
 
     model: SerializeAsAny[ModelSection]
     training: TrainingSection = TrainingSection()
@@ -83,7 +84,7 @@ class TrialConfig(Section):
 
 
 class ExperimentConfig(TrialConfig):
-    """What ``train`` and ``sweep`` share."""
+    """Defines what ``train`` and ``sweep`` share."""
 
     data: AnyData
     rival: bool = True
@@ -117,7 +118,7 @@ class ExperimentConfig(TrialConfig):
         return None if value is None else checked_endpoint(value)
 
     def trial(self) -> TrialConfig:
-        """The part that a runner needs."""
+        """Returns the part that a runner needs."""
         return TrialConfig(
             model=self.model,
             training=self.training,
@@ -129,7 +130,7 @@ class ExperimentConfig(TrialConfig):
 
 
 class TrainConfig(ExperimentConfig):
-    """``python -m jamba_ray.train``."""
+    """Configures ``train``."""
 
     workers: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=1, json_schema_extra=NOT_IN_FINGERPRINT
@@ -152,11 +153,11 @@ RENAMED = {"trials_per_lane": "trials_per_runner"}
 
 
 class RenamedSettingWarning(FutureWarning):
-    """A setting was given by a name that it no longer has."""
+    """Warns of a setting that was given by a name that it no longer has."""
 
 
 class SweepConfig(ExperimentConfig):
-    """``python -m jamba_ray.sweep``."""
+    """Configures ``sweep``."""
 
     sweep_name: RunName = Field(default="sweep", json_schema_extra=NOT_IN_FINGERPRINT)
     """Name of the sweep: the run folder's name begins with it."""
@@ -219,7 +220,7 @@ class SweepConfig(ExperimentConfig):
 
 
 class EvaluateConfig(Section):
-    """``python -m jamba_ray.evaluate``."""
+    """Configures ``evaluate``."""
 
     checkpoint: LocalPath
     """A run folder, its ``best/``, or any checkpoint folder."""

@@ -1,4 +1,4 @@
-"""``sampler`` and ``pruner``: how trials are proposed and when they are stopped early."""
+"""Defines ``sampler`` and ``pruner``: how trials are proposed and when they are stopped early."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OBJECTIVES = frozenset(get_args(Objective))
 
 
 class SamplerSection(Section):
-    """Optuna's samplers by name."""
+    """Chooses one of Optuna's samplers by name."""
 
     name: Literal["tpe", "random", "grid", "qmc", "gp"] = "tpe"
     """How the next trial's parameters are proposed."""
@@ -32,8 +32,11 @@ class SamplerSection(Section):
 
 
 class PrunerSection(Section):
-    """``asha``: asynchronous successive halving (Li et al. 2020), decided as by Optuna's
-    ``SuccessiveHalvingPruner``, so that rungs live in the study and survive any crash."""
+    """Stops trials early.
+
+    ``asha``: asynchronous successive halving (Li et al. 2020), decided as by Optuna's
+    ``SuccessiveHalvingPruner``, so that rungs live in the study and survive any crash.
+    """
 
     name: Literal["asha", "none"] = "asha"
     """``asha`` stops poor trials early; ``none`` trains each trial to its end."""

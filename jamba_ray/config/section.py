@@ -1,4 +1,5 @@
-"""The kind of object every piece of configuration is, and what a field may say of itself."""
+"""Defines the kind of object every piece of configuration is, and what a field may say of
+itself."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ NOT_IN_FINGERPRINT: JsonDict = {"fingerprint": False}
 
 
 class Section(BaseModel):
-    """A frozen piece of configuration that refuses unknown names and non-finite numbers.
+    """Refuses unknown names and non-finite numbers: a frozen piece of configuration.
 
     Defaults are written here once; YAML files hold choices only.
     """
@@ -27,12 +28,12 @@ class Section(BaseModel):
 
 
 def is_stackable(field: FieldInfo) -> bool:
-    """Whether members of one stack may differ in this field."""
+    """Says whether members of one stack may differ in this field."""
     return _says(field, "stackable", default=False)
 
 
 def is_fingerprinted(field: FieldInfo) -> bool:
-    """Whether a change of this field makes it another experiment."""
+    """Says whether a change of this field makes it another experiment."""
     return _says(field, "fingerprint", default=True)
 
 

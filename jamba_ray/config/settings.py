@@ -1,4 +1,4 @@
-"""The settings of a section by the types of its fields: which are texts, and which differ from
+"""Finds the settings of a section by the types of its fields: texts, and those that differ from
 their defaults."""
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jamba_ray.config.section import Section
 
 @dataclass(frozen=True)
 class TextSetting:
-    """A setting whose value is a text or a list of texts."""
+    """Describes a setting whose value is a text or a list of texts."""
 
     path: tuple[str, ...]
     """Its name, part by part: the last one may hold dots (``data.extra_tests.march.2``)."""
@@ -28,7 +28,8 @@ class TextSetting:
 
 
 def text_setting(section: type[Section], key: str) -> TextSetting | None:
-    """What ``key`` is of ``section``; None for a setting of another type, and for no setting."""
+    """Returns what ``key`` is of ``section``; None for a setting of another type, and for no
+    setting."""
     owners: list[type[Section]] = [section]
     parts = key.split(".")
     for i, part in enumerate(parts):
@@ -110,13 +111,13 @@ def _is_named(section: type[Section], name: Any) -> bool:
 
 
 def _default(field: FieldInfo) -> Any:
-    """As JSON has it, which knows no tuples."""
+    """Returns the default as JSON has it, which knows no tuples."""
     default = field.get_default(call_default_factory=True)
     return list(default) if isinstance(default, tuple) else default
 
 
 def _type_of(annotation: Any) -> tuple[Any, bool]:
-    """(the type without its rules and without None, whether it may be None)."""
+    """Returns (the type without its rules and without None, whether it may be None)."""
     if get_origin(annotation) is Annotated:
         return _type_of(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
@@ -127,7 +128,8 @@ def _type_of(annotation: Any) -> tuple[Any, bool]:
 
 
 def _sections(kind: Any) -> list[type[Section]]:
-    """The classes that a field of type ``kind`` may hold; a ``name`` picks one of several."""
+    """Returns the classes that a field of type ``kind`` may hold; a ``name`` picks one of
+    several."""
     if not (isinstance(kind, type) and issubclass(kind, Section)):
         return []
     if issubclass(kind, DataSection):

@@ -1,4 +1,4 @@
-"""A search space: a shadow tree of the configuration whose leaves say what to try.
+"""Defines a search space: a shadow tree of the configuration whose leaves say what to try.
 
     search_space:
       model:
@@ -31,7 +31,7 @@ class _Leaf(Section):
 
 
 class FloatLeaf(_Leaf):
-    """A real number in [low, high]."""
+    """Describes a real number in [low, high]."""
 
     type: Literal["float"]
     low: float
@@ -46,7 +46,7 @@ class FloatLeaf(_Leaf):
 
 
 class IntLeaf(_Leaf):
-    """An integer in [low, high]."""
+    """Describes an integer in [low, high]."""
 
     type: Literal["int"]
     low: int
@@ -61,7 +61,7 @@ class IntLeaf(_Leaf):
 
 
 class CategoricalLeaf(_Leaf):
-    """One of a list of values."""
+    """Describes one of a list of values."""
 
     type: Literal["categorical"]
     choices: Annotated[tuple[Scalar, ...], Field(min_length=1)]
@@ -80,14 +80,16 @@ _LEAF: TypeAdapter[FloatLeaf | IntLeaf | CategoricalLeaf] = TypeAdapter(Leaf)
 
 
 class Parameter(Section):
-    """One leaf of the space with its dotted path, and whether stack members may differ in it."""
+    """Describes one leaf of the space: its dotted path, and whether stack members may differ in
+    it."""
 
     path: str
     leaf: Leaf
     stackable: bool = False
 
     def exists(self, params: Mapping[str, Scalar], base: Mapping[str, Any]) -> bool:
-        """Whether it exists, given the parameters chosen so far and the base values of the rest."""
+        """Says whether it exists, given the parameters chosen so far and the base values of the
+        rest."""
         for path, wanted in self.leaf.when.items():
             actual = params.get(path, base.get(path))
             if actual not in (wanted if isinstance(wanted, list) else [wanted]):
@@ -96,24 +98,25 @@ class Parameter(Section):
 
 
 class SearchSpace(Section):
-    """The parameters of a sweep; a parameter comes after those that its ``when`` names."""
+    """Holds the parameters of a sweep; a parameter comes after those that its ``when`` names."""
 
     parameters: tuple[Parameter, ...] = ()
     base: dict[str, Scalar] = Field(default_factory=dict)
     """Base values of the paths that some ``when`` names and no parameter sets."""
 
     def shape(self, params: Mapping[str, Scalar]) -> Params:
-        """The structural part of ``params``: trials that agree in it can train as one stack."""
+        """Returns the structural part of ``params``: trials that agree in it can train as one
+        stack."""
         stackable = {p.path for p in self.parameters if p.stackable}
         return {path: value for path, value in params.items() if path not in stackable}
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The dotted paths, in order."""
+        """Returns the dotted paths, in order."""
         return tuple(p.path for p in self.parameters)
 
     def n_combinations(self) -> int | None:
-        """How many distinct parameter sets there are; None where some parameter is continuous."""
+        """Counts the distinct parameter sets; None where some parameter is continuous."""
         total = 0
         for combination in self.grid():
             if combination is None:
@@ -124,7 +127,7 @@ class SearchSpace(Section):
         return total
 
     def grid(self) -> Iterator[Params | None]:
-        """Every parameter set; yields a single None where some parameter is continuous."""
+        """Yields every parameter set; yields a single None where some parameter is continuous."""
         if any(values(p.leaf) is None for p in self.parameters):
             yield None
             return
@@ -143,7 +146,7 @@ class SearchSpace(Section):
 
 
 def values(leaf: FloatLeaf | IntLeaf | CategoricalLeaf) -> Sequence[Scalar] | None:
-    """The finite list of values of a leaf, or None for a continuous range."""
+    """Returns the finite list of values of a leaf, or None for a continuous range."""
     if isinstance(leaf, CategoricalLeaf):
         return leaf.choices
     if isinstance(leaf, IntLeaf):
@@ -155,7 +158,7 @@ def values(leaf: FloatLeaf | IntLeaf | CategoricalLeaf) -> Sequence[Scalar] | No
 
 
 def parse_leaves(tree: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Walk a shadow tree into {dotted path: leaf}, with a sentence for each leaf that is wrong."""
+    """Walks a shadow tree into {dotted path: leaf}, with a sentence for each leaf that is wrong."""
     leaves: dict[str, Any] = {}
     mistakes: list[str] = []
     for path, node in _walk(tree, ""):
@@ -173,7 +176,8 @@ def parse_leaves(tree: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def in_order(leaves: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Paths in an order where each follows those its ``when`` names; a mistake if there is none."""
+    """Returns paths in an order where each follows those its ``when`` names, and a mistake if
+    there is none."""
     ordered: list[str] = []
     waiting = list(leaves)
     while waiting:

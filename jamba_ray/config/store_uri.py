@@ -1,4 +1,5 @@
-"""``store``: a folder, or a bucket by URI; which schemes there are and what no URI may hold."""
+"""Parses ``store``: a folder, or a bucket by URI; which schemes there are and what no URI may
+hold."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,127}")
 
 @dataclass(frozen=True)
 class StoreUri:
-    """A place in a bucket."""
+    """Names a place in a bucket."""
 
     scheme: str
     path: str
@@ -23,12 +24,12 @@ class StoreUri:
         return f"{self.scheme}://{self.path}"
 
     def child(self, name: str) -> StoreUri:
-        """The place ``name`` inside this one."""
+        """Returns the place ``name`` inside this one."""
         return replace(self, path=f"{self.path}/{name}")
 
 
 def parse_store(value: str) -> StoreUri | str:
-    """The bucket that ``value`` means, or the local folder.
+    """Returns the bucket that ``value`` means, or the local folder.
 
     Raises:
         ValueError: An unknown scheme, credentials or options in the URI, a path that climbs.
@@ -65,7 +66,7 @@ def parse_store(value: str) -> StoreUri | str:
 
 
 def checked_endpoint(value: str) -> str:
-    """An object store's own address: ``https://minio.example.com:9000``.
+    """Checks an object store's own address: ``https://minio.example.com:9000``.
 
     Raises:
         ValueError: It is no plain HTTP address.

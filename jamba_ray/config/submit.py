@@ -1,4 +1,5 @@
-"""``submit.*`` and ``doctor.*``: how the commands for clusters reach one; never part of a sweep."""
+"""Defines ``submit.*`` and ``doctor.*``: how the commands for clusters reach one; never part of
+a sweep."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ def _http(value: str) -> str:
 
 
 class SubmitSection(Section):
-    """``python -m jamba_ray.submit``; what does not begin with ``submit.`` is the sweep's."""
+    """Configures ``submit``; what does not begin with ``submit.`` is the sweep's."""
 
     address: str = DEFAULT_ADDRESS
     """The head's dashboard, through an SSH tunnel (``ray dashboard cluster/<file>.yaml``)."""
@@ -59,7 +60,7 @@ class SubmitSection(Section):
 
 
 class DoctorSection(Section):
-    """``python -m jamba_ray.doctor``; what does not begin with ``doctor.`` is the sweep's."""
+    """Configures ``doctor``; what does not begin with ``doctor.`` is the sweep's."""
 
     address: str | None = None
     """The head's dashboard; None: look at this machine only."""

@@ -1,4 +1,4 @@
-"""Check a search space against the configuration that it varies, before anything starts."""
+"""Checks a search space against the configuration that it varies, before anything starts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MAX_SENTENCES = 8
 
 
 def parse_space(config: SweepConfig) -> SearchSpace:
-    """The search space of ``config``, every leaf of it checked against the fields it names.
+    """Returns the search space of ``config``, every leaf of it checked against the fields it names.
 
     Raises:
         ConfigError: With a sentence for each unknown path, wrong leaf, circular ``when`` and each
@@ -69,7 +69,7 @@ def checked_space(config: SweepConfig) -> SearchSpace:
 
 
 def reachable_families(base_family: str, leaves: Mapping[str, Any]) -> list[str]:
-    """The model families that trials may have."""
+    """Returns the model families that trials may have."""
     leaf = leaves.get("model.name")
     if isinstance(leaf, CategoricalLeaf):
         return [str(choice) for choice in leaf.choices]
@@ -111,7 +111,7 @@ def _when_mistakes(
 
 
 def field_of(path: str, family: str) -> Any:
-    """The pydantic field at a dotted path of a trial of ``family``, or None."""
+    """Returns the pydantic field at a dotted path of a trial of ``family``, or None."""
     *branches, name = path.split(".")
     section: Any = TrialConfig
     for i, branch in enumerate(branches):
@@ -157,7 +157,8 @@ def _combination_mistakes(base: TrialConfig, space: SearchSpace) -> list[str]:
 
 
 def _corners(space: SearchSpace) -> Iterator[dict[str, Scalar]]:
-    """Parameter sets of extreme values and all choices: every one, or a sample of a fixed seed."""
+    """Yields parameter sets of extreme values and all choices: every one, or a sample of a fixed
+    seed."""
     extremes = [
         p.leaf.choices if isinstance(p.leaf, CategoricalLeaf) else (p.leaf.low, p.leaf.high)
         for p in space.parameters

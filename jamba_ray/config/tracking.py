@@ -1,4 +1,5 @@
-"""``tracking``: who is told of a run as it goes on; the study and the local rows are the truth."""
+"""Defines ``tracking``: who receives the results of a run while it runs; the study and the local
+rows are the truth."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ _PROJECT = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class TrackingSection(Section):
-    """Chosen by ``tracking=local``, ``tracking=wandb`` or ``tracking=none``.
+    """Chooses trackers: ``tracking=local``, ``tracking=wandb`` or ``tracking=none``.
 
     No key is ever a setting: W&B's client finds it in ``WANDB_API_KEY`` or in ``~/.netrc``, where
     ``wandb login`` puts it.
@@ -57,7 +58,7 @@ class TrackingSection(Section):
 
 
 class SyncConfig(Section):
-    """``python -m jamba_ray.sync``."""
+    """Configures ``sync``."""
 
     run: LocalPath
     """A run's name, or its folder."""
@@ -72,7 +73,7 @@ class SyncConfig(Section):
 
 
 class DashboardConfig(Section):
-    """``python -m jamba_ray.dashboard``."""
+    """Configures ``dashboard``."""
 
     run: LocalPath
     """A run's name, or its folder."""

@@ -1,4 +1,4 @@
-"""``training``: how one trial is optimised."""
+"""Defines ``training``: how one trial is optimised."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Compile = Literal["auto"] | bool
 
 
 class TrainingSection(Section):
-    """AdamW with warm-up, cosine decay, clipping and early stopping.
+    """Trains with AdamW, warm-up, cosine decay, clipping and early stopping.
 
     ``learning_rate`` .. ``label_smoothing`` are stackable: members of a stack may differ in them.
     """

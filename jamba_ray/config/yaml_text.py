@@ -15,11 +15,11 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class YamlTextError(yaml.YAMLError):
-    """The text is no YAML, or would unfold without limit; the message is one line."""
+    """Says that the text is no YAML, or would unfold without limit; the message is one line."""
 
 
 def read_yaml(path: Path) -> Any:
-    """The plain values of a YAML file.
+    """Reads the plain values of a YAML file.
 
     Raises:
         YamlTextError: It is no YAML, or too large.
@@ -29,8 +29,8 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_yaml_text(path: Path) -> str:
-    """The text of a YAML file, checked, for a parser of another package; raises as ``read_yaml``
-    does."""
+    """Reads the text of a YAML file, checked, for a parser of another package; raises as
+    ``read_yaml`` does."""
     with path.open("rb") as file:
         content = file.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
@@ -44,7 +44,7 @@ def read_yaml_text(path: Path) -> str:
 
 
 def parse_yaml(text: str) -> Any:
-    """The plain values that ``text`` means.
+    """Returns the plain values that ``text`` means.
 
     Raises:
         YamlTextError: It is no YAML, or too large.
@@ -57,8 +57,11 @@ def parse_yaml(text: str) -> Any:
 
 
 def _check(text: str) -> None:
-    """Walk through the text without building anything: an alias (``*name``) adds what it repeats,
-    so 600 bytes of aliases of aliases are found to mean a billion values."""
+    """Walks through the text without building anything.
+
+    An alias (``*name``) adds what it repeats, so 600 bytes of aliases of aliases are found to mean
+    a billion values.
+    """
     size, open_nodes = 0, list[tuple[str | None, int]]()
     sizes: dict[str, int | None] = {}  # by anchor; None: not at its end yet
     for event in yaml.parse(text, Loader=_LOADER):

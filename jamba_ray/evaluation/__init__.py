@@ -1,4 +1,4 @@
-"""How good probabilities are: metrics, their intervals, thresholds and comparisons."""
+"""Measures how good probabilities are: metrics, their intervals, thresholds and comparisons."""
 
 from jamba_ray.evaluation.bayes_limit import bayes_limit
 from jamba_ray.evaluation.bootstrap import (

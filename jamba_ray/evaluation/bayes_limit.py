@@ -1,4 +1,5 @@
-"""The best that any model could do on given rows, where the true probabilities are known."""
+"""Computes the best that any model could do on given rows, where the true probabilities are
+known."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from jamba_ray.evaluation.threshold import choose_threshold
 
 
 def bayes_limit(y: npt.ArrayLike, bayes_p: npt.ArrayLike) -> dict[str, float]:
-    """The metrics that the true probabilities ``bayes_p`` [N] reach on these very labels ``y`` [N].
+    """Computes the metrics that the true probabilities ``bayes_p`` [N] reach on these very labels
+    ``y`` [N].
 
     In expectation no model ranks better (Neyman & Pearson 1933); on few rows one may by luck.
     ``f1`` is at its best threshold on these rows, ``accuracy`` at 0.5, which is optimal for it.

@@ -1,4 +1,5 @@
-"""How far chance alone could have moved a metric: bootstrap intervals and paired comparisons.
+"""Estimates how far chance alone could have moved a metric: bootstrap intervals and paired
+comparisons.
 
 The bootstrap here is over *rows* of one data set. It says nothing of another training seed, nor of
 tomorrow's traffic; both usually move a metric more.
@@ -37,7 +38,7 @@ _ROWS_BUDGET = 200_000_000
 
 
 class Interval(TypedDict):
-    """A metric on all rows and its 95 % interval; strict JSON."""
+    """Holds a metric on all rows and its 95 % interval; strict JSON."""
 
     value: float
     low: float
@@ -45,7 +46,7 @@ class Interval(TypedDict):
 
 
 class Difference(Interval):
-    """A metric of A minus that of B."""
+    """Holds a metric of A minus that of B."""
 
     excludes_zero: bool
     """Whether the interval lies on one side of 0: the two differ by more than chance of the rows
@@ -62,7 +63,7 @@ def intervals(
     n: int | None = None,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """All metrics of labels ``y`` [N] and probabilities ``p`` [N] with 95 % intervals.
+    """Computes all metrics of labels ``y`` [N] and probabilities ``p`` [N] with 95 % intervals.
 
     Percentiles 2.5 and 97.5 of ``n`` bootstrap resamples, stratified: threats and benign rows are
     drawn separately, so that every resample has as many of each as the data (Efron & Tibshirani
@@ -102,8 +103,8 @@ def intervals(
 
 
 def too_few(y: npt.ArrayLike) -> str | None:
-    """A sentence where labels ``y`` [N] hold too few threats or benign rows to compare models by;
-    None where there are enough."""
+    """Returns a sentence where labels ``y`` [N] are too few of a class to compare models by;
+    else None."""
     labels = np.asarray(y)
     classes = {"threat": int(np.count_nonzero(labels)), "benign row": int((labels == 0).sum())}
     name, n = min(classes.items(), key=lambda of: of[1])
@@ -122,7 +123,7 @@ def _hull(a: Interval, b: Interval) -> Interval:
 
 
 def share(k: float, n: int) -> Interval:
-    """``k`` of ``n`` rows with its exact 95 % interval (Clopper & Pearson 1934)."""
+    """Returns ``k`` of ``n`` rows with its exact 95 % interval (Clopper & Pearson 1934)."""
     low, high = (level / 100.0 for level in _PERCENTILES)
     return Interval(
         value=k / n,
@@ -138,7 +139,8 @@ def compare(
     n: int | None = None,
     seed: int = 0,
 ) -> dict[str, Difference]:
-    """``roc_auc`` and ``average_precision`` of A minus B on the same rows, with 95 % intervals.
+    """Compares ``roc_auc`` and ``average_precision`` of A and B on the same rows, with 95 %
+    intervals.
 
     Paired: each resample draws the same rows for both, so what makes a row hard for both cancels
     and the interval is much narrower than those of the two alone. Otherwise as ``intervals``.
@@ -174,14 +176,15 @@ def compare(
 
 
 def n_resamples(n_rows: int) -> int:
-    """1000 up to 200,000 rows, then fewer in proportion, at least 200 (the ends of the interval
-    then move by about a twentieth of its width from seed to seed). ``intervals`` of
-    22,000 rows takes 0.9 s, of a million rows 23 s (one core, AMD EPYC, 2026-11-21)."""
+    """Returns 1000 up to 200,000 rows, then fewer in proportion, at least 200.
+
+    With 200 the ends of the interval move by about a twentieth of its width from seed to seed.
+    """
     return int(np.clip(_ROWS_BUDGET // max(n_rows, 1), _MIN_RESAMPLES, _MAX_RESAMPLES))
 
 
 def _resamples(labels: npt.NDArray[np.bool_], n: int, seed: int) -> Iterator[tuple[Ints, Ints]]:
-    """Row numbers of threats and of benign rows, drawn with replacement, ``n`` times."""
+    """Draws row numbers of threats and of benign rows with replacement, ``n`` times."""
     rng = np.random.default_rng(seed)
     threats, benign = np.flatnonzero(labels), np.flatnonzero(~labels)
     for _ in range(n):

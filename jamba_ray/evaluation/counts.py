@@ -1,4 +1,4 @@
-"""Labels counted per distinct score: all that any of our metrics depends on.
+"""Counts labels per distinct score: all that any of our metrics depends on.
 
 Letters: N rows, M distinct scores. Rows with equal scores cannot be told apart by a threshold, so
 they are one block; a bootstrap resample only changes the counts, never the scores, so that a metric
@@ -21,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Counts:
-    """How many benign rows and threats have each score."""
+    """Says how many benign rows and threats have each score."""
 
     score: Floats
     """[M], strictly decreasing."""
@@ -32,17 +32,17 @@ class Counts:
 
     @property
     def n_threats(self) -> float:
-        """Rows with label 1."""
+        """Returns the number of rows with label 1."""
         return float(self.threats.sum())
 
     @property
     def n_benign(self) -> float:
-        """Rows with label 0."""
+        """Returns the number of rows with label 0."""
         return float(self.benign.sum())
 
 
 def count(y: npt.ArrayLike, p: npt.ArrayLike) -> Counts:
-    """Labels ``y`` [N] in {0, 1} and probabilities ``p`` [N] as counts.
+    """Counts labels ``y`` [N] in {0, 1} and probabilities ``p`` [N].
 
     Raises:
         ValueError: If shapes differ or are not [N], there is no row, or a label is not 0 or 1.
@@ -53,7 +53,8 @@ def count(y: npt.ArrayLike, p: npt.ArrayLike) -> Counts:
 
 
 def blocks(labels: npt.NDArray[np.bool_], scores: Floats) -> tuple[Counts, Ints]:
-    """The counts, and the block [N] that each row belongs to (an index into ``Counts.score``)."""
+    """Returns the counts, and the block [N] that each row belongs to (an index into
+    ``Counts.score``)."""
     ascending, inverse = np.unique(scores, return_inverse=True)
     m = len(ascending)
     block = m - 1 - inverse
@@ -63,7 +64,8 @@ def blocks(labels: npt.NDArray[np.bool_], scores: Floats) -> tuple[Counts, Ints]
 
 
 def checked(y: npt.ArrayLike, p: npt.ArrayLike) -> tuple[npt.NDArray[np.bool_], Floats]:
-    """Labels as booleans and probabilities as float64, both [N]; raises as ``count`` does."""
+    """Returns labels as booleans and probabilities as float64, both [N]; raises as ``count``
+    does."""
     labels = np.asarray(y)
     scores: npt.NDArray[Any] = np.asarray(p, dtype=np.float64)
     if labels.shape != scores.shape or labels.ndim != 1 or not len(labels):

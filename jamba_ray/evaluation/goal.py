@@ -22,7 +22,7 @@ GoalName = Literal["max_fpr", "min_recall", "min_precision", "max_alert_share", 
 
 @dataclass(frozen=True)
 class Goal:
-    """What a threshold is chosen for."""
+    """Says what a threshold is chosen for."""
 
     name: GoalName
     value: float
@@ -32,8 +32,9 @@ class Goal:
 
 
 def threshold_for(y: npt.ArrayLike, p: npt.ArrayLike, goal: Goal) -> float:
-    """The threshold that meets ``goal`` on labels ``y`` [N] and probabilities ``p`` [N]: the lowest
-    one for a limit on false alerts, the highest one for a wanted recall.
+    """Chooses the threshold that meets ``goal`` on labels ``y`` [N] and probabilities ``p`` [N].
+
+    It is the lowest one for a limit on false alerts, the highest one for a wanted recall.
 
     Raises as ``count`` does, and:
 
@@ -92,8 +93,10 @@ def _unreachable(
 
 
 def operating_point(y: npt.ArrayLike, p: npt.ArrayLike, threshold: float) -> dict[str, Any]:
-    """What a threshold does to rows: counts, and rates with exact binomial 95 % intervals; a rate
-    that the rows do not define is None. Raises as ``count`` does."""
+    """Counts what a threshold does to rows, with exact binomial 95 % intervals of the rates.
+
+    A rate that the rows do not define is None. It raises as ``count`` does.
+    """
     found = confusion(y, p, threshold)
     hits, false = found["true_positives"], found["false_positives"]
     threats, benign = hits + found["false_negatives"], false + found["true_negatives"]

@@ -1,4 +1,5 @@
-"""Which attacks are found and which are missed: results per group, and per seen or unseen group."""
+"""Finds which attacks are found and which are missed: results per group, and per seen or unseen
+group."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from jamba_ray.evaluation.counts import checked
 
 
 class GroupResult(TypedDict):
-    """What a threshold does to the rows of one group; strict JSON."""
+    """Says what a threshold does to the rows of one group; strict JSON."""
 
     group: str
     rows: int
@@ -32,7 +33,7 @@ def by_group(
     threshold: float,
     seen: Iterable[str] | None = None,
 ) -> list[GroupResult]:
-    """One result per group (attack class, host), those with the most threats first.
+    """Returns one result per group (attack class, host), those with the most threats first.
 
     ``y`` and ``p`` [N] as for ``count``; ``group`` [N] names; ``seen``: the groups that training
     had (repeats do no harm). Few threats make a recall uncertain: read it with ``threats``.
@@ -72,7 +73,8 @@ def by_novelty(
     threshold: float,
     seen: Iterable[str],
 ) -> list[GroupResult]:
-    """All rows of groups that training had as one group, 'seen', and all others as 'unseen'."""
+    """Returns all rows of groups that training had as one group, 'seen', and all others as
+    'unseen'."""
     names = np.asarray(group).astype(str)
     novelty = np.where(np.isin(names, list(frozenset(map(str, seen)))), "seen", "unseen")
     return by_group(y, p, novelty, threshold, seen=("seen",))

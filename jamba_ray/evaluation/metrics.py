@@ -1,4 +1,4 @@
-"""The metrics, defined once on counts, so that a value and its interval cannot disagree.
+"""Defines the metrics once, on counts, so that a value and its interval cannot disagree.
 
 They equal scikit-learn's where it has them (the tests compare them with it); written here because
 an interval needs each a thousand times: ``roc_auc`` and ``average_precision`` of 22,000 rows take
@@ -23,7 +23,7 @@ DEFAULT_THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class Metric:
-    """One number that says how good probabilities are."""
+    """Describes one number that says how good probabilities are."""
 
     compute: Callable[[Counts, float], float]
     """(counts, threshold) -> value. Ranking and calibration metrics ignore the threshold."""
@@ -32,15 +32,19 @@ class Metric:
 
 
 def roc_auc(counts: Counts, threshold: float) -> float:
-    """Share of (threat, benign) pairs in which the threat scores higher; a tie counts half."""
+    """Computes the share of (threat, benign) pairs in which the threat scores higher; a tie
+    counts half."""
     below = counts.n_benign - np.cumsum(counts.benign)
     wins = np.dot(counts.threats, below + 0.5 * counts.benign)
     return float(wins / (counts.n_threats * counts.n_benign))
 
 
 def average_precision(counts: Counts, threshold: float) -> float:
-    """Sum over thresholds of (recall gained) x (precision there): the step-wise area under the
-    precision-recall curve, without interpolation (it would flatter; Davis & Goadrich 2006)."""
+    """Sums over thresholds (recall gained) x (precision there).
+
+    It is the step-wise area under the precision-recall curve, without interpolation (it would
+    flatter; Davis & Goadrich 2006).
+    """
     threats = np.cumsum(counts.threats)
     flagged = threats + np.cumsum(counts.benign)
     # A resample may leave the top blocks empty: nothing is gained there, whatever the precision.
@@ -49,7 +53,7 @@ def average_precision(counts: Counts, threshold: float) -> float:
 
 
 def recall_at_fpr(counts: Counts, limit: float) -> float:
-    """The largest recall among thresholds whose false-positive rate is at most ``limit``.
+    """Finds the largest recall among thresholds whose false-positive rate is at most ``limit``.
 
     Rows of equal score are flagged together; flagging nothing (recall 0) is always possible.
     """
@@ -58,29 +62,31 @@ def recall_at_fpr(counts: Counts, limit: float) -> float:
 
 
 def blocks_within_fpr(counts: Counts, limit: float) -> int:
-    """How many blocks, from the top, can be flagged at a false-positive rate of ``limit``."""
+    """Counts how many blocks, from the top, can be flagged at a false-positive rate of
+    ``limit``."""
     # The slack is for rounding alone: 0.01 x 700 rows is 7.000000000000001 or 6.999... in binary.
     allowed = np.cumsum(counts.benign) <= limit * counts.n_benign * (1.0 + 1e-12)
     return int(np.count_nonzero(allowed))  # the rate never falls, so the allowed ones come first
 
 
 def f1(counts: Counts, threshold: float) -> float:
-    """2 TP / (2 TP + FP + FN), flagging scores >= ``threshold``."""
+    """Computes 2 TP / (2 TP + FP + FN), flagging scores >= ``threshold``."""
     n = _flagged(counts, threshold)
     tp, fp = counts.threats[:n].sum(), counts.benign[:n].sum()
     return float(2.0 * tp / (tp + fp + counts.n_threats))
 
 
 def accuracy(counts: Counts, threshold: float) -> float:
-    """Share of rows on the right side of ``threshold``."""
+    """Computes the share of rows on the right side of ``threshold``."""
     n = _flagged(counts, threshold)
     right = counts.threats[:n].sum() + counts.benign[n:].sum()
     return float(right / (counts.n_threats + counts.n_benign))
 
 
 def ece(counts: Counts, threshold: float) -> float:
-    """Expected calibration error (Naeini, Cooper & Hauskrecht 2015): the mean over rows of
-    |mean probability - share of threats| in the row's bin.
+    """Computes the expected calibration error (Naeini, Cooper & Hauskrecht 2015).
+
+    It is the mean over rows of |mean probability - share of threats| in the row's bin.
 
     15 bins of equal width over the probability of a threat, [0, 1/15) ... [14/15, 1] (Guo et al.
     2017 take 15 too, but of the winning class's confidence). Biased upward on few rows.
@@ -92,7 +98,8 @@ def ece(counts: Counts, threshold: float) -> float:
 
 
 def log_loss(counts: Counts, threshold: float) -> float:
-    """Mean negative log-likelihood in nats; probabilities clipped to [2.2e-16, 1 - 2.2e-16]."""
+    """Computes the mean negative log-likelihood in nats; probabilities clipped to [2.2e-16, 1 -
+    2.2e-16]."""
     eps = float(np.finfo(np.float64).eps)
     p = np.clip(counts.score, eps, 1.0 - eps)
     total = np.dot(counts.threats, np.log(p)) + np.dot(counts.benign, np.log1p(-p))
@@ -100,7 +107,7 @@ def log_loss(counts: Counts, threshold: float) -> float:
 
 
 def _flagged(counts: Counts, threshold: float) -> int:
-    """How many blocks, from the top, score at least ``threshold``."""
+    """Counts how many blocks, from the top, score at least ``threshold``."""
     return int(np.searchsorted(-counts.score, -threshold, side="right"))
 
 
@@ -120,7 +127,8 @@ METRICS: Mapping[str, Metric] = {
 def value_of(
     name: str, y: npt.ArrayLike, p: npt.ArrayLike, threshold: float | None = None
 ) -> float:
-    """One metric of labels ``y`` [N] and probabilities ``p`` [N]; raises as ``count`` does.
+    """Computes one metric of labels ``y`` [N] and probabilities ``p`` [N]; raises as ``count``
+    does.
 
     Raises:
         DataError: If the rows lack a class without which the metric has no meaning.
@@ -133,7 +141,7 @@ def value_of(
 
 
 def score(y: npt.ArrayLike, p: npt.ArrayLike, threshold: float | None = None) -> dict[str, float]:
-    """All metrics that are defined on these rows (``undefined`` says why one is left out).
+    """Computes all metrics that are defined on these rows (``undefined`` says why one is left out).
 
     ``f1`` and ``accuracy`` flag ``p >= threshold`` (None: 0.5). Raises as ``count`` does.
     """
@@ -142,13 +150,14 @@ def score(y: npt.ArrayLike, p: npt.ArrayLike, threshold: float | None = None) ->
 
 
 def score_counts(counts: Counts, threshold: float) -> dict[str, float]:
-    """``score``, of counts."""
+    """Computes ``score`` of counts."""
     left_out = undefined(counts.n_threats, counts.n_benign)
     return {n: m.compute(counts, threshold) for n, m in METRICS.items() if n not in left_out}
 
 
 def undefined(n_threats: float, n_benign: float) -> dict[str, str]:
-    """Name -> the sentence that says why the metric has no value on so many rows of each class."""
+    """Returns name -> the sentence that says why the metric has no value on so many rows of each
+    class."""
     rows = (("threats", n_threats), ("benign rows", n_benign))
     lacking = [name for name, n in rows if n == 0]
     return {

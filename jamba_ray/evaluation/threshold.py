@@ -1,4 +1,4 @@
-"""Where to cut probabilities into alarms, and what the cut costs."""
+"""Chooses where to cut probabilities into alarms, and counts what the cut costs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FPR_LIMITS = {"fpr_1e-2": 1e-2, "fpr_1e-3": 1e-3}
 
 
 class Confusion(TypedDict):
-    """Rows by truth and alarm."""
+    """Counts rows by truth and alarm."""
 
     true_positives: int
     false_positives: int
@@ -24,8 +24,11 @@ class Confusion(TypedDict):
 
 
 class OperatingPoint(TypedDict):
-    """A threshold chosen for its false-positive rate, and what it gives on the rows it was chosen
-    on; on other rows the rate may differ much (drift), so it is no promise."""
+    """Holds a threshold chosen for its false-positive rate, and its rates on the rows it was chosen
+    on.
+
+    On other rows the rate may differ much (drift), so it is no promise.
+    """
 
     threshold: float
     fpr: float
@@ -35,7 +38,8 @@ class OperatingPoint(TypedDict):
 
 
 def choose_threshold(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
-    """The threshold with the highest F1 on these rows; of equal ones the highest (fewest alarms).
+    """Chooses the threshold with the highest F1 on these rows; of equal ones the highest (fewest
+    alarms).
 
     It lies halfway between two neighbouring scores, so that rounding in another batch size or on
     another machine flips no row. Raises as ``count`` does.
@@ -55,8 +59,9 @@ def choose_threshold(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
 
 
 def operating_points(y: npt.ArrayLike, p: npt.ArrayLike) -> dict[str, OperatingPoint]:
-    """The lowest threshold whose false-positive rate is at most 1 % and 0.1 %, by 'fpr_1e-2' and
-    'fpr_1e-3'. Raises as ``count`` does.
+    """Chooses the lowest thresholds of a false-positive rate of at most 1 % and 0.1 %.
+
+    They are called 'fpr_1e-2' and 'fpr_1e-3'. It raises as ``count`` does.
 
     Raises:
         DataError: If threats or benign rows are missing, so that a rate is undefined.
@@ -82,7 +87,7 @@ def _operating_point(counts: Counts, limit: float) -> OperatingPoint:
 
 
 def cut_below(counts: Counts, block: int) -> float:
-    """A threshold that flags blocks 0 .. ``block`` and no other; -1 flags none.
+    """Returns a threshold that flags blocks 0 .. ``block`` and no other; -1 flags none.
 
     Always finite, and above 1 only where block 0 has the score 1.
     """
@@ -95,7 +100,7 @@ def cut_below(counts: Counts, block: int) -> float:
 
 
 def confusion(y: npt.ArrayLike, p: npt.ArrayLike, threshold: float) -> Confusion:
-    """Rows by truth and by ``p >= threshold``; raises as ``count`` does."""
+    """Counts rows by truth and by ``p >= threshold``; raises as ``count`` does."""
     labels, scores = checked(y, p)
     alarm = scores >= threshold
     return Confusion(

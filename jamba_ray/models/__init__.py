@@ -1,4 +1,5 @@
-"""Model families. Each file that calls ``registry.register`` adds one; nothing else lists them."""
+"""Defines the model families; each file that calls ``registry.register`` adds one, nothing else
+lists them."""
 
 from __future__ import annotations
 
@@ -18,14 +19,16 @@ __all__ = ["build", "discover"]
 
 
 def discover() -> tuple[str, ...]:
-    """Import every file of this package, so that each registers its family; the names now known."""
+    """Imports every file of this package, so that each registers its family; returns the names
+    now known."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
     return tuple(sorted(FAMILIES))
 
 
 def build(section: ModelSection, schema: FeatureSchema, *, seed: int | None = None) -> nn.Module:
-    """The module of ``section``: ``forward(x_num [B, F_n], x_cat [B, F_c] int64) -> logits [B]``.
+    """Builds the module of ``section``: ``forward(x_num [B, F_n], x_cat [B, F_c] int64) -> logits
+    [B]``.
 
     Weights are drawn from torch's global generator, or from ``seed`` alone with that generator
     left as it was. Sections that agree in their structural fields give parameters and buffers of

@@ -1,4 +1,5 @@
-"""``attention``, the house model: feature tokens, self-attention among them, progressive layers.
+"""Defines ``attention``, the house model: feature tokens, self-attention among them, progressive
+layers.
 
 The encoder is that of the FT-Transformer (Gorishniy et al. 2021, "Revisiting Deep Learning Models
 for Tabular Data", arXiv 2106.11959) with pre-norm blocks. We differ: piecewise-linear tokens
@@ -29,7 +30,7 @@ writes them, is the faster one: 1.2 to 2.0 times at 96 to 128 tokens (0.9 to 1.0
 
 
 class SelfAttention(nn.Module):
-    """[B, F, D] -> [B, F, D], every feature attending to every feature."""
+    """Lets every feature attend to every feature: [B, F, D] -> [B, F, D]."""
 
     def __init__(self, width: int, n_heads: int) -> None:
         super().__init__()
@@ -41,7 +42,7 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scaled by E ** -0.5."""
+        """Scales by E ** -0.5."""
         b, f, d = x.shape
         qkv = self.qkv(x).view(b, f, 3, self.n_heads, d // self.n_heads).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.unbind(0)  # each [B, H, F, E]
@@ -55,7 +56,7 @@ class SelfAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention, then a pre-norm two-layer SiLU network per token."""
+    """Applies pre-norm attention, then a pre-norm two-layer SiLU network per token."""
 
     def __init__(self, width: int, n_heads: int, rate: float) -> None:
         super().__init__()
@@ -68,7 +69,7 @@ class Block(nn.Module):
         self.narrow = nn.Linear(2 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, F, D] -> [B, F, D]."""
+        """Computes [B, F, D] -> [B, F, D]."""
         x = x + self.attention(self.attention_norm(x))
         hidden = self.dropout(self.activation(self.widen(self.token_norm(x))))
         y: Tensor = x + self.narrow(hidden)
@@ -76,7 +77,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Tokens -> blocks -> pooling -> progressive feature layers -> one logit."""
+    """Computes tokens -> blocks -> pooling -> progressive feature layers -> one logit."""
 
     def __init__(self, section: AttentionSection, schema: FeatureSchema) -> None:
         super().__init__()
@@ -92,7 +93,7 @@ class Attention(nn.Module):
         self.head = nn.Linear(widths[-1], section.output_dim)
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
-        """[B, F_n], [B, F_c] -> logits [B].
+        """Computes [B, F_n], [B, F_c] -> logits [B].
 
         No norm between blocks and read-out: it would make all tokens equally long, and length says
         how unusual a value is. With it, ROC AUC fell from 0.973 to 0.961 on KDDTest+ and from 0.952

@@ -1,4 +1,5 @@
-"""Progressive feature layers: Linear -> norm -> SiLU -> adaptive dropout, narrower layer by layer.
+"""Defines progressive feature layers: Linear -> norm -> SiLU -> adaptive dropout, narrower layer by
+layer.
 
 Letters: B batch, D_in width of the input, w_l width of layer l.
 """
@@ -16,13 +17,14 @@ NARROWEST = 8
 
 
 def progressive_widths(first: int, n_layers: int) -> tuple[int, ...]:
-    """``n_layers`` widths that halve from ``first``, not below ``NARROWEST`` or ``first``."""
+    """Returns ``n_layers`` widths that halve from ``first``, not below ``NARROWEST`` or
+    ``first``."""
     floor = min(first, NARROWEST)
     return tuple(max(first >> layer, floor) for layer in range(n_layers))
 
 
 def adaptive_rate(rate: float, width: int, widest: int) -> float:
-    """The dropout rate of a layer of ``width`` where the widest layer has ``rate``.
+    """Returns the dropout rate of a layer of ``width`` where the widest layer has ``rate``.
 
     A sum over w units under inverted dropout at rate p gets noise of relative variance
     p / ((1 - p) w). One rate for all layers would thus disturb narrow layers most; we keep that
@@ -33,7 +35,7 @@ def adaptive_rate(rate: float, width: int, widest: int) -> float:
 
 
 class FeatureLayer(nn.Module):
-    """One layer; adds its input where the widths are equal."""
+    """Computes one layer; adds its input where the widths are equal."""
 
     def __init__(self, d_in: int, width: int, norm: Norm, rate: float) -> None:
         super().__init__()
@@ -44,13 +46,13 @@ class FeatureLayer(nn.Module):
         self.is_residual = d_in == width
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, D_in] -> [B, w_l]."""
+        """Computes [B, D_in] -> [B, w_l]."""
         y: Tensor = self.dropout(self.activation(self.norm(self.linear(x))))
         return x + y if self.is_residual else y
 
 
 class FeatureLayers(nn.Sequential):
-    """[B, D_in] -> [B, w_last] through layers of the given ``widths``."""
+    """Computes [B, D_in] -> [B, w_last] through layers of the given ``widths``."""
 
     def __init__(self, d_in: int, widths: Sequence[int], norm: Norm, rate: float) -> None:
         ins = (d_in, *widths[:-1])

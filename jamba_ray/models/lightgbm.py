@@ -1,4 +1,4 @@
-"""``lightgbm``: gradient-boosted trees, the baseline that every network has to beat.
+"""Defines ``lightgbm``: gradient-boosted trees, the baseline that every network has to beat.
 
 Only the translation of the section lives here; ``training`` grows the trees.
 """
@@ -15,7 +15,8 @@ in 2 s."""
 
 
 def lightgbm_params(section: LightgbmSection, *, seed: int, n_threads: int) -> dict[str, Any]:
-    """Parameters for ``lightgbm.train``; rounds (``n_estimators``) are that function's argument."""
+    """Returns parameters for ``lightgbm.train``; rounds (``n_estimators``) are that function's
+    argument."""
     return {
         "objective": "binary",
         "boosting": "gbdt",

@@ -1,4 +1,4 @@
-"""``mlp``: embedded features side by side, then feature layers of one width.
+"""Defines ``mlp``: embedded features side by side, then feature layers of one width.
 
 The plain rival of ``attention`` (MLP-PLR / MLP-Q-LR of Gorishniy et al. 2022, arXiv 2203.05556),
 with the same tokens and the same layers, so the two differ in attention alone.
@@ -16,7 +16,7 @@ from jamba_ray.models.tokens import FeatureTokens
 
 
 class Mlp(nn.Module):
-    """Tokens side by side -> feature layers -> one logit."""
+    """Computes tokens side by side -> feature layers -> one logit."""
 
     def __init__(self, section: MlpSection, schema: FeatureSchema) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Mlp(nn.Module):
         self.head = nn.Linear(section.hidden_dim, section.output_dim)
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
-        """[B, F_n], [B, F_c] -> logits [B]."""
+        """Computes [B, F_n], [B, F_c] -> logits [B]."""
         pooled = self.tokens(x_num, x_cat).flatten(1)
         logits: Tensor = self.head(self.feature_layers(pooled))
         return logits.squeeze(-1)

@@ -1,4 +1,5 @@
-"""Which function builds the module of a family (section and trainer are in ``config.family``)."""
+"""Registers which function builds the module of a family (section and trainer are in
+``config.family``)."""
 
 from __future__ import annotations
 
@@ -23,7 +24,10 @@ def register(
     builder: ModuleBuilder | None,
     trainer: Trainer = "gradient",
 ) -> None:
-    """Add a family: one call at the end of its file. ``builder`` is None for trees."""
+    """Adds a family: one call at the end of its file.
+
+    ``builder`` is None for trees.
+    """
     if (builder is None) != (trainer == "boosting"):
         raise ValueError(
             f"family {name!r}: a builder is for 'gradient' families, and only for them"

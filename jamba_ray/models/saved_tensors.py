@@ -1,4 +1,4 @@
-"""Saved arrays as a model's tensors, where they are exactly what the model has."""
+"""Loads saved arrays as a model's tensors, where they are exactly what the model has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 def tensors_like(
     expected: Mapping[str, Tensor], saved: Mapping[str, npt.NDArray[Any]], prefix: str
 ) -> dict[str, Tensor]:
-    """The arrays named ``prefix`` + a name in ``expected``, on the devices of ``expected``.
+    """Returns the arrays named ``prefix`` + a name in ``expected``, on the devices of ``expected``.
 
     torch itself would convert another type and spread another shape without a word.
 

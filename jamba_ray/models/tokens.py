@@ -1,4 +1,4 @@
-"""Feature tokens: each feature, numeric or categorical, becomes a vector of width D.
+"""Computes feature tokens: each feature, numeric or categorical, becomes a vector of width D.
 
 Numeric features follow Gorishniy et al. 2022, "On Embeddings for Numerical Features in Tabular
 Deep Learning" (arXiv 2203.05556), and version B of the ``rtdl_num_embeddings`` package: a linear
@@ -31,7 +31,7 @@ core, torch 2.13, 2026-11-26)."""
 
 
 def rows_side_by_side(x_num: Tensor) -> Tensor:
-    """[..., B, F_n] with its rows side by side in memory, copied unless they are.
+    """Returns [..., B, F_n] with its rows side by side in memory, copied unless they are.
 
     What is compiled must be given them so: a copy inside it becomes reads far apart, and a step
     took half as long again.
@@ -40,8 +40,10 @@ def rows_side_by_side(x_num: Tensor) -> Tensor:
 
 
 class PiecewiseLinear(nn.Module):
-    """[B, F_n] -> [F_n, B, T]: how far x has come through each of its bins, 0 to 1. ``by_rows``:
-    [F_n, T, B]."""
+    """Computes how far x has come through each of its bins, 0 to 1: [B, F_n] -> [F_n, B, T].
+
+    ``by_rows``: [F_n, T, B].
+    """
 
     low: Tensor
     per_width: Tensor
@@ -61,7 +63,8 @@ class PiecewiseLinear(nn.Module):
         self.register_buffer("per_width", per_width, persistent=False)
 
     def forward(self, x_num: Tensor, by_rows: bool = False) -> Tensor:
-        """Values beyond the outer edges count as the edges: nothing is known out there."""
+        """Computes the encoding; values beyond the outer edges count as the edges, since nothing
+        is known there."""
         x, low, per_width = x_num.t().unsqueeze(-1), self.low, self.per_width
         if by_rows:
             x, low, per_width = x.mT, low.mT, per_width.mT
@@ -69,8 +72,10 @@ class PiecewiseLinear(nn.Module):
 
 
 class Periodic(nn.Module):
-    """[B, F_n] -> [F_n, B, 2 Q]: cosines and sines at learned frequencies. ``by_rows``:
-    [F_n, 2 Q, B]."""
+    """Computes cosines and sines at learned frequencies: [B, F_n] -> [F_n, B, 2 Q].
+
+    ``by_rows``: [F_n, 2 Q, B].
+    """
 
     def __init__(self, n_features: int) -> None:
         super().__init__()
@@ -80,7 +85,7 @@ class Periodic(nn.Module):
         nn.init.trunc_normal_(self.frequency, 0.0, FREQUENCY_SCALE, -bound, bound)
 
     def forward(self, x_num: Tensor, by_rows: bool = False) -> Tensor:
-        """Frequencies count in turns per unit of the scaled feature."""
+        """Computes the encoding; frequencies count in turns per unit of the scaled feature."""
         x = x_num.t().unsqueeze(-1)
         frequency: Tensor = self.frequency
         if by_rows:
@@ -90,7 +95,7 @@ class Periodic(nn.Module):
 
 
 class NumericTokens(nn.Module):
-    """[B, F_n] -> [B, F_n, D]."""
+    """Computes [B, F_n] -> [B, F_n, D]."""
 
     def __init__(self, schema: FeatureSchema, width: int, embedding: Embedding) -> None:
         super().__init__()
@@ -108,7 +113,7 @@ class NumericTokens(nn.Module):
             nn.init.uniform_(self.weight, -bound, bound)
 
     def forward(self, x_num: Tensor) -> Tensor:
-        """Linear part plus encoding @ weight, feature by feature."""
+        """Computes a linear part plus encoding @ weight, feature by feature."""
         if self.encoding is not None and self.slope.shape[1] < NARROW:
             return self._by_rows(self.encoding, rows_side_by_side(x_num))
         tokens = x_num.unsqueeze(-1) * self.slope
@@ -123,7 +128,8 @@ class NumericTokens(nn.Module):
 
 
 class CategoricalTokens(nn.Module):
-    """[B, F_c] codes -> [B, F_c, D]; all tables packed into one, so it is one gather."""
+    """Gathers [B, F_c] codes -> [B, F_c, D]; all tables are packed into one, so it is one
+    gather."""
 
     offset: Tensor
 
@@ -135,12 +141,13 @@ class CategoricalTokens(nn.Module):
         nn.init.uniform_(self.table, -(width**-0.5), width**-0.5)
 
     def forward(self, x_cat: Tensor) -> Tensor:
-        """Code 0 (unknown, rare or missing) has a learned row like any other."""
+        """Gathers rows; code 0 (unknown, rare or missing) has a learned row like any other."""
         return functional.embedding(x_cat + self.offset, self.table)
 
 
 class FeatureTokens(nn.Module):
-    """[B, F_n], [B, F_c] -> [B, F, D], numeric features first, each plus its own column vector.
+    """Computes [B, F_n], [B, F_c] -> [B, F, D], numeric features first, each plus its own column
+    vector.
 
     In training each value is hidden at rate ``masking``, so that its token says "this column, value
     unknown" and no single feature can carry the decision alone. Values are not scaled up for it:
@@ -160,7 +167,7 @@ class FeatureTokens(nn.Module):
         nn.init.uniform_(self.column, -(width**-0.5), width**-0.5)
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
-        """Either input may have no columns."""
+        """Computes the tokens; either input may have no columns."""
         parts = []
         if self.numeric is not None:
             parts.append(self.numeric(x_num))

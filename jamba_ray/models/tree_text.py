@@ -1,4 +1,4 @@
-"""LightGBM's model text, checked in full before the native library parses it.
+"""Checks LightGBM's model text in full before the native library parses it.
 
 The library trusts its input: an index out of range, a size that does not agree or a cycle makes it
 crash or run for ever. Read is exactly what LightGBM 4 writes for the models of this family: one
@@ -43,7 +43,7 @@ _N_DECISIONS = 12
 
 
 def read_trees(text: bytes, n_features: int, name: str) -> lightgbm.Booster:
-    """The model in ``text``, which must take ``n_features`` features; ``name`` is for errors.
+    """Reads the model in ``text``, which must take ``n_features`` features; ``name`` is for errors.
 
     Raises:
         CheckpointError: With the first thing that is not as LightGBM writes it.
@@ -59,7 +59,11 @@ def read_trees(text: bytes, n_features: int, name: str) -> lightgbm.Booster:
 
 
 def checked(text: bytes, n_features: int) -> str:
-    """``text`` decoded; ValueError where it is not that of a sound model of ``n_features``."""
+    """Decodes ``text``.
+
+    Raises:
+        ValueError: It is not the text of a sound model of ``n_features``.
+    """
     plain = text.decode("ascii")  # a UnicodeDecodeError is a ValueError
     head, separator, _ = plain.partition("\n\n")
     sizes = _header(head.split("\n"), n_features)
@@ -72,7 +76,7 @@ def checked(text: bytes, n_features: int) -> str:
 
 
 def _header(lines: Sequence[str], n_features: int) -> list[int]:
-    """Check the first paragraph; the length of each tree's text."""
+    """Checks the first paragraph; returns the length of each tree's text."""
     expected = [
         *("tree", "version=v4", "num_class=1", "num_tree_per_iteration=1", "label_index=0"),
         *(f"max_feature_idx={n_features - 1}", "objective=binary sigmoid:1"),
@@ -93,7 +97,7 @@ def _header(lines: Sequence[str], n_features: int) -> list[int]:
 
 
 def _tree(block: str, number: int, n_features: int) -> None:
-    """Check one tree: its text must end where ``tree_sizes`` says."""
+    """Checks one tree: its text must end where ``tree_sizes`` says."""
     where = f"tree {number}: "
     if not block.endswith("\n\n\n"):
         _refuse(f"{where}it must end with two empty lines, as `tree_sizes` says, but does not")
@@ -140,8 +144,11 @@ def _tree(block: str, number: int, n_features: int) -> None:
 
 
 def _shape(left: Sequence[int], right: Sequence[int], n_leaves: int, where: str) -> None:
-    """A child that is a split comes after its parent, and each has one parent: then there is no
-    cycle, and all hang below the first."""
+    """Checks that splits make a tree.
+
+    A child that is a split comes after its parent, and each has one parent: then there is no cycle,
+    and all hang below the first.
+    """
     seen: set[int] = set()
     for parent, children in enumerate(zip(left, right, strict=True)):
         for child in children:
@@ -154,7 +161,7 @@ def _shape(left: Sequence[int], right: Sequence[int], n_leaves: int, where: str)
 
 
 def _categories(indices: Sequence[str], n_cat: int, values: dict[str, str], where: str) -> None:
-    """Check the bitsets: one for each categorical split, which names it by its ``threshold``."""
+    """Checks the bitsets: one for each categorical split, which names it by its ``threshold``."""
     if sorted(indices) != sorted(str(i) for i in range(n_cat)):
         _refuse(f"{where}its {n_cat} bitsets must each be of one categorical split, but are not")
     if not n_cat:
@@ -167,7 +174,7 @@ def _categories(indices: Sequence[str], n_cat: int, values: dict[str, str], wher
 
 
 def _tail(text: str) -> None:
-    """Check what follows the trees: importances and parameters."""
+    """Checks what follows the trees: importances and parameters."""
     ending = "\n\nend of parameters\n\npandas_categorical:null\n"
     head = "end of trees\n\nfeature_importances:\n"
     importances, separator, parameters = text[len(head) :].partition("\nparameters:\n")
@@ -226,7 +233,8 @@ def _is_float(word: str) -> bool:
 
 
 def _sized(found: Sequence[object], size: int, what: str, *, stump: bool = False) -> None:
-    """A tree of one leaf has no splits, and writes nothing of its leaf but the value."""
+    """Checks how many values there are; a tree of one leaf has no splits, and writes nothing of
+    its leaf but the value."""
     if len(found) != size and not (stump and not found):
         _refuse(f"`{what}` must have {size} entries, but has {len(found)}")
 
