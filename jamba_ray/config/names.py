@@ -47,7 +47,7 @@ _ABBREVIATIONS = {
 
 
 def nearest(value: str, known: Iterable[str]) -> str:
-    """Suggests the known name closest to ``value`` ("Did you mean ...?"), or returns an empty string.
+    """Suggests the known name closest to ``value``; returns an empty string where none is close.
 
     Dotted names are compared by their last part too, so that ``model.drop`` finds
     ``training.drop`` and a missing prefix is forgiven.

@@ -17,19 +17,18 @@ VERBS = frozenset(
     re.findall(
         r"\w+",
         """
-        Abandons Accepts Adds Answers Appends Applies Asks Assigns Builds Calls Checks Chooses
-        Closes Collects Compares Composes Computes Connects Continues Converts Copies Counts
-        Creates Cuts Decides Declares Defines Delays Deletes Describes Detects Distinguishes
-        Divides Does Draws Encodes Ends Ensures Exchanges Extends Fails Fetches Fills Finds Fits
-        Flips Forecasts Frees Gives Handles Holds Ignores Imports Judges Keeps Kills Lets Limits
-        Lists Loads Locks Makes Marks Measures Merges Moves Names Notes Offers Opens Packs
-        Parses Passes Predicts Prepares Prints Probes Proposes Raises Reads Records Redirects
-        Refuses Registers Removes Renames Renews Repeats Replaces Reports Restarts Retries
-        Returns Runs Saves Says Scales Scores Selects Sends Sets Shows Splits Starts Stops
-        Stores Submits Swaps Takes Talks Tells Trains Turns Updates Uses Validates Waits Walks
-        Watches Wraps Writes Yields Decodes Draws Generates Joins Lays Maps Normalises Adds Binds
-        Recognises Transforms Carries Compiles Configures Drops Estimates Gathers Leaves Parses Quotes
-        Stops Suggests Sums Warns
+        Abandons Accepts Adds Answers Appends Applies Asks Assigns Binds Builds Calls Carries Checks
+        Chooses Closes Collects Compares Compiles Composes Computes Configures Connects Continues
+        Converts Copies Counts Creates Cuts Decides Declares Decodes Defines Delays Deletes
+        Describes Detects Distinguishes Divides Does Draws Drops Encodes Ends Ensures Estimates
+        Exchanges Extends Fails Fetches Fills Finds Fits Flips Forecasts Frees Gathers Generates
+        Gives Handles Holds Ignores Imports Joins Judges Keeps Kills Lays Leaves Lets Limits Lists
+        Loads Locks Makes Maps Marks Measures Merges Moves Names Normalises Notes Offers Opens Packs
+        Parses Passes Predicts Prepares Prints Probes Proposes Quotes Raises Reads Recognises
+        Records Redirects Refuses Registers Removes Renames Renews Repeats Replaces Reports Restarts
+        Retries Returns Runs Saves Says Scales Scores Selects Sends Sets Shows Splits Starts Stops
+        Stores Submits Suggests Sums Swaps Takes Talks Tells Trains Transforms Turns Updates Uses
+        Validates Waits Walks Warns Watches Wraps Writes Yields
         """,
     )
 )
