@@ -31,7 +31,7 @@ def run(config: ReportConfig, console: Console) -> ExitCode:
     """Writes the report and prints its path; works while the run goes on and after a crash."""
     if config.run is not None:
         with bucket.opened(config.run, config.store, config.store_endpoint) as one:
-            path = write_report(one)
+            path = write_report(one, interactive=config.report.interactive)
             place = bucket.place_of(config.run, config.store)
             if place is not None:
                 path = _kept(path, place, config.store_endpoint)

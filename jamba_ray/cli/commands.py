@@ -115,6 +115,7 @@ REPORT = Command(
     about="Write the report of a run, or compare runs: one HTML file each, readable anywhere.",
     examples="""\
   jamba-ray report run=night-1
+  jamba-ray report run=night-1 report.interactive=true
   jamba-ray report run=/mnt/runs/night-1
   jamba-ray report run=s3://bucket/sweeps/night-1
   jamba-ray report runs=[night-1,night-2]

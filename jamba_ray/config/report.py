@@ -12,6 +12,14 @@ from jamba_ray.config.section import Section
 from jamba_ray.config.store_uri import checked_endpoint, parse_store
 
 
+class ReportSection(Section):
+    """``report``: what the report of a run is like."""
+
+    interactive: bool | None = None
+    """Give the report a script of its own that sorts and filters the trials, zooms into figures and
+    keeps the trials of a range of a parameter. None: as the run was started; false there."""
+
+
 class ReportConfig(Section):
     """Configures ``report``: one of ``run``, ``runs`` and ``top_n``."""
 
@@ -23,6 +31,7 @@ class ReportConfig(Section):
     """Compare the best so many runs of the store."""
     metric: Objective | Literal["accuracy", "ece"] = "average_precision"
     """The validation metric that ranks runs for ``top_n``."""
+    report: ReportSection = ReportSection()
     store: LocalPath = "runs"
     """Folder that holds the run folders, or a bucket: s3://bucket/prefix, gs://..."""
     store_endpoint: str | None = None

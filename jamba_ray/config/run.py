@@ -22,6 +22,7 @@ from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.family import FAMILIES, TRAINERS, ModelSection
 from jamba_ray.config.mistakes import NestedMistakes
 from jamba_ray.config.names import LocalPath, nearest, number_as_text, run_name
+from jamba_ray.config.report import ReportSection
 from jamba_ray.config.search import Objective, PrunerSection, SamplerSection
 from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section
 from jamba_ray.config.store_uri import checked_endpoint, parse_store
@@ -92,6 +93,7 @@ class ExperimentConfig(TrialConfig):
     tracking: TrackingSection = Field(
         default=TrackingSection(), json_schema_extra=NOT_IN_FINGERPRINT
     )
+    report: ReportSection = Field(default=ReportSection(), json_schema_extra=NOT_IN_FINGERPRINT)
     store: LocalPath = Field(default="runs", json_schema_extra=NOT_IN_FINGERPRINT)
     """Folder that holds the run folders, or a bucket: s3://bucket/prefix, gs://..."""
     store_endpoint: str | None = Field(default=None, json_schema_extra=NOT_IN_FINGERPRINT)

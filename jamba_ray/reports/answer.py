@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from jamba_ray.config.command_line import command, override
-from jamba_ray.config.direction import badness
 from jamba_ray.config.params import put
 from jamba_ray.config.run import SweepConfig, TrainConfig
 from jamba_ray.config.settings import settings_of
 from jamba_ray.reports.run import FINAL, Run
-from jamba_ray.reports.words import LABELS, difference_in_words, duration, names_of, short
+from jamba_ray.reports.words import LABELS, difference_in_words, duration, short
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.reading import is_being_written
 
@@ -158,32 +157,6 @@ def metrics_table(run: Run) -> Table:
         if any(key in scores for _, scores in columns)
     ]
     return [["metric", *(name for name, _ in columns)], *rows]
-
-
-def best_trials(run: Run, most: int = 10) -> Table:
-    """The leaderboard; a trial that was stopped early counts with its last value, marked so."""
-    ended = ("complete", "pruned")
-    done = [t for t in run.records if t.state in ended and t.value is not None]
-    done.sort(key=lambda t: (badness(t.value or 0.0, run.direction), t.number))
-    paths = list(dict.fromkeys(path for t in done for path in t.params))[:6]
-    head = [
-        "trial",
-        LABELS.get(run.objective, run.objective),
-        *names_of(paths).values(),
-        "epochs",
-        "time",
-    ]
-    rows = [
-        [
-            str(t.number),
-            f"{t.value:.5f}" + (" (pruned)" if t.state == "pruned" else ""),
-            *(short(t.params[p]) if p in t.params else "" for p in paths),
-            f"{t.epochs:.3g}",
-            duration(t.seconds),
-        ]
-        for t in done[:most]
-    ]
-    return [head, *rows] if rows else []
 
 
 def failures_table(run: Run) -> Table:

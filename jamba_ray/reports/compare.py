@@ -15,7 +15,7 @@ import pandas as pd
 from jamba_ray.config.direction import direction_of, least_first
 from jamba_ray.config.params import flatten
 from jamba_ray.reports.run import Run
-from jamba_ray.reports.svg import Figure, Plot, Scale
+from jamba_ray.reports.svg import Figure, Plot, Scale, fitted
 from jamba_ray.reports.words import LABELS
 
 _SERIES = 6
@@ -90,10 +90,9 @@ def plot_learning_curves(runs: Runs) -> Figure:
         Scale.of([0.0, *(float(x) for x, _ in points)], margin=0.02),  # type: ignore[arg-type]
         Scale.of([float(y) for _, y in points]),  # type: ignore[arg-type]
     )
+    plot.legend([(f"s{i % _SERIES}", name) for i, (name, _) in enumerate(series)])
     for i, (name, line) in enumerate(series):
         plot.line(line, f"s{i % _SERIES} bold", name)
-    entries = [(f"s{i % _SERIES}", name[:28]) for i, (name, _) in enumerate(series)]
-    plot.legend(entries, x=plot.left + 150, y=plot.height - plot.bottom - 15 * len(entries))
     objectives = {run.objective for run in chosen}
     label = LABELS.get(chosen[0].objective, "objective") if len(objectives) == 1 else "objective"
     return plot.figure("Learning curves", "epoch", label, "The best trial of each run.")
@@ -126,7 +125,7 @@ def plot_run_comparison(runs: Runs, metric: str | None = None) -> Figure:
             f'<circle class="dot s0" cx="{plot.px(interval["value"]):.1f}" cy="{y:.1f}" r="4.5">'
             f"<title>{escape(tip)}</title></circle>"
         )
-        plot.text(left - 8, y + 4, name if len(name) <= 21 else f"{name[:20]}…", "r")
+        plot.text(left - 8, y + 4, fitted(name, left - 8), "r")
     for place, words in plot.x.ticks(4):
         plot.text(left + place * (440 - left - 14), height - 22, words, "dim c")
     where = "test rows" if part == "test" else "validation rows"

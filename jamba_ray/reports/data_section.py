@@ -42,7 +42,8 @@ def _columns(overview: Mapping[str, Any]) -> Table:
     for words, kind in kinds.items():
         names = overview["columns"][kind]
         if names:
-            table.append([f"{len(names):,} columns of {words}", _listed(names)])
+            columns = "column" if len(names) == 1 else "columns"
+            table.append([f"{len(names):,} {columns} of {words}", _listed(names)])
     for words, key in (
         ("training rows that repeat another's features", "repeated"),
         ("training rows whose features occur with both labels", "both_labels"),

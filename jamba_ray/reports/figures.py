@@ -11,16 +11,17 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from jamba_ray.config.direction import badness, better
-from jamba_ray.config.search import PrunerSection
-from jamba_ray.reports.importance import MIN_TRIALS, compared, importance
+from jamba_ray.reports.importance import MIN_TRIALS, Compared, compared, importance
 from jamba_ray.reports.run import Run
-from jamba_ray.reports.svg import Figure, Plot, Scale, colour_of
+from jamba_ray.reports.svg import Figure, Plot, Scale, colour_of, fitted
 from jamba_ray.reports.timeline import timeline
+from jamba_ray.reports.trials_table import rungs_of
 from jamba_ray.reports.words import LABELS, duration, names_of, params_in_words
 from jamba_ray.study.records import TrialRecord
-from jamba_ray.study.sampling import rung_steps
 
 _MAX_CURVES = 60
+_MANY = 30
+"""Trials of which the importance of parameters is more than a hint."""
 _MAX_SLICES = 12
 _CELLS = 26
 
@@ -43,7 +44,7 @@ def study_figures(run: Run) -> dict[str, Figure]:
     shares = importances(run)
     if shares:
         among = compared(run.records)
-        found["importance"] = importance_bars(shares, among.words if among else "")
+        found["importance"] = importance_bars(shares, among)
     if len(scored) > 2:
         order = [*shares, *(p for p in distributions if p not in shares)][:_MAX_SLICES]
         for path in order:
@@ -89,25 +90,11 @@ def history(run: Run, scored: Sequence[TrialRecord]) -> Figure:
             plot.text(at - 3, plot.height - plot.bottom - 4, "×", "bad")
     n_reports = max((t.curve[-1][0] for t in run.records if t.curve), default=0)
     rungs = rungs_of(run, n_reports)
-    at_rung = ", ".join(f"{step}" for step in rungs)
     note = "Blue: complete, and the best so far; grey: pruned, at their last report."
     if rungs:
-        note += f" Rungs after reports {at_rung}."
+        note += f" A rung follows each of the reports {', '.join(map(str, rungs))}."
+        note = note.replace("each of the reports", "report") if len(rungs) == 1 else note
     return plot.figure("Optimisation history", "trial", label_of(run), note)
-
-
-def rungs_of(run: Run, n_reports: int) -> list[int]:
-    """The report steps at which trials were compared."""
-    section = run.config.get("pruner")
-    if not isinstance(section, dict) or not n_reports:
-        return []
-    rows = [t.rows_seen / t.curve[-1][0] for t in run.records if t.curve and t.rows_seen]
-    pruner = PrunerSection.model_validate(section)
-    return [
-        step
-        for step in rung_steps(pruner, max(1, round(min(rows, default=1))), n_reports)
-        if step < n_reports
-    ]
 
 
 def curves(run: Run) -> Figure:
@@ -124,9 +111,11 @@ def curves(run: Run) -> Figure:
         Scale.of([0.0, *(t.curve[-1][0] * unit for t in shown)], margin=0.02),
         Scale.of([v for t in shown for _, v in t.curve]),
     )
+    top = {t.number: i for i, t in enumerate(done[:3])}
+    if len(top) > 1:
+        plot.legend([(f"s{i}", f"trial {n}") for n, i in top.items()])
     for step in rungs_of(run, max(t.curve[-1][0] for t in drawn)):
         plot.vertical(step * unit)
-    top = {t.number: i for i, t in enumerate(done[:3])}
     for trial in sorted(shown, key=lambda t: (t.number in top, t.state == "complete")):
         points: list[tuple[object, object]] = [(step * unit, v) for step, v in trial.curve]
         if trial.number in top:
@@ -140,11 +129,6 @@ def curves(run: Run) -> Figure:
         note = "The objective on the validation sample at each report."
     elif len(drawn) > len(shown):
         note += f" {len(shown)} of {len(drawn)} trials are drawn."
-    if len(top) > 1:
-        entries = [(f"s{i}", f"trial {n}") for n, i in top.items()]
-        low = run.direction == "maximize"
-        y = plot.height - plot.bottom - 8 - 15 * (len(entries) - 1) if low else plot.top + 12
-        plot.legend(entries, x=plot.width - plot.right - 74, y=y)
     x_label = "epoch" if every else "report"
     return plot.figure("Learning curves", x_label, f"{label_of(run)} (sample)", note)
 
@@ -156,8 +140,9 @@ def parallel(
     paths = list(distributions)[:9]
     scales = [_scale(distributions[p], scored, p) for p in paths]
     value = Scale.of([t.value for t in scored if t.value is not None])
-    width = max(440, 110 * (len(paths) + 1))
-    height, top, bottom, left, right = 290, 34, 14, 34, 46
+    apart = 130
+    width = max(440, apart * len(paths) + 150)
+    height, top, bottom, left, right = 290, 34, 14, 60, 60
     plot = Plot(Scale(0, len(paths)), Scale(0, 1), width, height, left, right, top, bottom)
     worst_first = sorted(scored, key=lambda t: -badness(t.value or 0.0, run.direction))
     ranks = {t.number: i for i, t in enumerate(worst_first)}
@@ -175,11 +160,10 @@ def parallel(
     for i, (name, scale) in enumerate(zip([*names, label_of(run)], [*scales, value], strict=True)):
         at = plot.px(i)
         plot.parts.append(f'<path class="axis" d="M{at:.1f} {top - 4}V{height - bottom + 4}"/>')
-        style = "b c" if 0 < i < len(paths) else "b r" if i else "b"
-        plot.text(at + (30 if i == len(paths) else -28 if i == 0 else 0), top - 18, name, style)
+        plot.text(at, top - 18, fitted(name, 0.9 * apart - 14), "b c")
         for place, label in scale.ticks(4):
             if -0.01 <= place <= 1.01:
-                plot.text(at + 4, plot.py(place) + 4, label, "dim halo")
+                plot.text(at + 4, plot.py(place) + 4, fitted(label, apart - 20), "dim halo")
     inner = "".join(plot.parts)
     return Figure(
         "Parallel coordinates",
@@ -187,21 +171,29 @@ def parallel(
         width,
         height,
         "The stronger the colour, the better; the best trial is bold.",
+        {
+            "axes": " ".join(f"{plot.px(i):.1f}" for i in range(len(paths) + 1)),
+            "span": f"{top} {height - bottom}",
+        },
     )
 
 
-def importance_bars(shares: dict[str, float], among: str) -> Figure:
+def importance_bars(shares: dict[str, float], among: Compared | None) -> Figure:
     """A bar per parameter."""
     names = names_of(shares)
-    row, left, width = 26, max(128, 7 * max(map(len, names.values()))), 440
+    row, width = 26, 440
+    left = min(210, max(128, 7 * max(map(len, names.values()))))
     height = row * len(shares) + 14
     plot = Plot(Scale(0, max(shares.values()) * 1.18), Scale(0, 1), width, height, left, 12, 8, 6)
     for i, (path, share) in enumerate(shares.items()):
         y = 8 + row * i
-        plot.text(left - 6, y + 14, names[path], "r")
+        plot.text(left - 6, y + 14, fitted(names[path], left - 6), "r")
         plot.box(left, y + 3, plot.px(share), y + row - 7, "bar s0", f"{path}: {share:.1%}")
         plot.text(plot.px(share) + 5, y + 14, f"{share:.0%}", "dim")
-    note = f"What sets the good trials apart (PED-ANOVA, {among}). Few trials give a hint only."
+    note = "What sets the good trials apart (PED-ANOVA"
+    note += f", {among.words})." if among is not None else ")."
+    if among is not None and len(among.values) < _MANY:
+        note += " So few trials give a hint only."
     return Figure("Parameter importance", "".join(plot.parts), width, height, note)
 
 
@@ -239,7 +231,8 @@ def contour(
     """The objective over two parameters: trials, and a smooth guess between them."""
     having = [t for t in scored if first in t.params and second in t.params]
     x, y = (_scale(distributions[p], having, p) for p in (first, second))
-    plot = Plot(x, y, height=280)
+    names_left = min(130, 30 + 8 * max(map(len, y.categories), default=2))
+    plot = Plot(x, y, height=280, left=max(46, names_left))
     places = np.array([[x.at(t.params[first]), y.at(t.params[second])] for t in having])
     values = np.array([t.value for t in having], dtype=float)
     worst_first = np.argsort([-badness(float(value), run.direction) for value in values])

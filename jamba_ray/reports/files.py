@@ -10,13 +10,17 @@ from jamba_ray.reports.run import Run
 from jamba_ray.runs.file_writes import write_bytes
 
 
-def write_report(run: Run) -> Path:
+def write_report(run: Run, *, interactive: bool | None = None) -> Path:
     """Write ``report.html`` and ``report.md`` of the run as it stands; returns the former's path.
+
+    ``interactive``: whether the page has a script; None: as the run's configuration says.
 
     Raises:
         StorageError: The run cannot be read, or the disk does not take the files.
     """
-    write_bytes(run.folder.report, page.render(run).encode())
+    if interactive is None:
+        interactive = bool((run.config.get("report") or {}).get("interactive"))
+    write_bytes(run.folder.report, page.render(run, interactive=interactive).encode())
     write_bytes(run.folder.report.with_suffix(".md"), markdown.render(run).encode())
     return run.folder.report
 

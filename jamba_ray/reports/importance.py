@@ -32,9 +32,10 @@ class Compared:
     @property
     def words(self) -> str:
         """Which trials these are."""
+        n = len(self.values)
         if self.step is None:
-            return f"{len(self.values)} complete trials"
-        return f"all {len(self.values)} trials that came to report {self.step}, as they stood there"
+            return f"the {n} complete trials"
+        return f"the {n} trials that came to report {self.step}, as they stood there"
 
 
 def compared(trials: Sequence[TrialRecord]) -> Compared | None:

@@ -7,6 +7,7 @@ from jamba_ray.reports.data_section import data_tables
 from jamba_ray.reports.figures import importances
 from jamba_ray.reports.operating_points import operating_table
 from jamba_ray.reports.run import Run
+from jamba_ray.reports.trials_table import trials_table
 
 
 def render(run: Run) -> str:
@@ -24,7 +25,7 @@ def render(run: Run) -> str:
         lines += ["", "## The data"]
         lines += [line for table in tables for line in _table(table)]
     for title, table in {
-        "The best trials": answer.best_trials(run),
+        "The best trials": trials_table(run, 20),
         "Failures": answer.failures_table(run),
         "Cost": answer.cost_table(run),
         "Environment": answer.environment_table(run),

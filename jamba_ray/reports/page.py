@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 import time
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
 import yaml
 
@@ -22,8 +26,15 @@ from jamba_ray.reports.data_section import data_tables
 from jamba_ray.reports.operating_points import operating_table
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import DARK, STYLE, Figure
+from jamba_ray.reports.trials_table import trials_table
 from jamba_ray.reports.words import names_of
 
+_SHOWN = 12
+"""Trials that are listed at once."""
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_INTERVAL = re.compile(r"\[.*?\]|\(.*?\)|per [\d,]+ rows|a day")
+_LONG = 40
+"""Cells of more characters may take several lines."""
 _NBSP = "\N{NO-BREAK SPACE}"
 _CSS = """
 :root{color-scheme:light dark;--page:#fff;--ink:#222a33;--dim:#5c6873;--grid:#e3e7eb;--soft:#f5f7f9;
@@ -45,18 +56,19 @@ text-wrap:balance}
 figure{margin:0;break-inside:avoid;min-width:0}
 figure.wide{grid-column:1/-1;overflow-x:auto}
 figure svg.jr{width:100%}
-figure.wide svg.jr{min-width:560px;max-width:800px}
+figure.wide svg.jr{width:auto;max-width:none}
 figcaption{font-weight:600;font-size:.95rem;margin-bottom:2px}
 figure p{margin:2px 0 0;font-size:.82rem;color:var(--dim)}
-.scroll{overflow-x:auto;overflow-wrap:normal;background:linear-gradient(90deg,var(--page) 30%,
+.scroll{margin:0 0 14px;overflow-x:auto;overflow-wrap:normal;
+background:linear-gradient(90deg,var(--page) 30%,
 transparent) 0 0/24px 100% no-repeat local,linear-gradient(270deg,var(--page) 30%,transparent)
 100% 0/24px 100% no-repeat local,linear-gradient(90deg,var(--grid),transparent) 0 0/10px 100%
 no-repeat scroll,linear-gradient(270deg,var(--grid),transparent) 100% 0/10px 100% no-repeat scroll}
 table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:4px 16px 4px 0;border-bottom:1px solid var(--grid);vertical-align:top}
 th{color:var(--dim);font-weight:500;white-space:nowrap}td{white-space:nowrap}
-td.long{white-space:normal;min-width:14em}
-td:first-child{white-space:normal}
+.long{white-space:normal;min-width:14em;max-width:28em;overflow-wrap:anywhere}
+td:first-child{white-space:normal}td.whole{white-space:nowrap!important}
 pre{background:var(--soft);padding:10px 12px;border-radius:6px;font-size:.82rem;
 white-space:pre-wrap;margin:6px 0}
 code{background:var(--soft);border-radius:4px;padding:0 3px;font-size:.88em}
@@ -69,10 +81,27 @@ td{white-space:normal}th,td{padding-right:12px}}
 :root{color-scheme:light}main{max-width:none;padding:0}pre{font-size:.7rem}
 details{display:none}.grid{grid-template-columns:1fr 1fr;gap:14px}h2{break-after:avoid}}
 """
+_INTERACTIVE_CSS = """
+.filter{display:flex;flex-wrap:wrap;gap:8px 18px;align-items:center;margin:0 0 8px;font-size:.9rem}
+.filter input{width:13em}.filter input,.filter select,button{font:inherit;color:inherit;
+background:var(--soft);border:1px solid var(--grid);border-radius:6px;padding:3px 8px}
+button{cursor:pointer}output{color:var(--dim)}
+th button{border:0;background:none;padding:0;color:inherit;text-align:left}
+th button:after{content:" ↕";opacity:.4}th[aria-sort] button:after{opacity:1}
+th[aria-sort=ascending] button:after{content:" ↑"}
+th[aria-sort=descending] button:after{content:" ↓"}
+.tall{max-height:34em;overflow-y:auto}.tall thead th{position:sticky;top:0;background:var(--page)}
+.reset{font-size:.8rem;font-weight:400;margin-left:10px;padding:0 7px}
+svg.jr.zooms{cursor:crosshair}svg.jr .hit{fill:transparent;cursor:ns-resize;touch-action:none}
+svg.jr .brush{fill:var(--s1);opacity:.35}svg.jr .zoom{fill:var(--accent);opacity:.2}
+svg.jr .off{opacity:.07}svg.jr .lit{stroke:var(--s1);stroke-width:3}
+@media print{.tall{max-height:none}th button:after{content:""}}
+"""
 
 
-def render(run: Run) -> str:
-    """The report of one run as it stands now."""
+def render(run: Run, *, interactive: bool = False) -> str:
+    """The report of one run as it stands now; ``interactive``: with a script that sorts, filters,
+    zooms and brushes."""
     figures = run.figures()
     command = run.summary.get("command", "sweep" if run.study is not None else "train")
     parts = [
@@ -91,7 +120,7 @@ def render(run: Run) -> str:
             "The search",
             _grid(figures, ["history", "curves", "importance", "timeline", "parallel"]),
         ),
-        _section("The best trials", _table(answer.best_trials(run))),
+        _section("The trials", _trials(run, interactive)),
         _section(
             "What each parameter does",
             _grid(figures, ["contour", *(n for n in figures if n.startswith("slice "))]),
@@ -103,7 +132,7 @@ def render(run: Run) -> str:
         _section("Environment", _table(answer.environment_table(run))),
         _section("Configuration", _config(run), on_paper=False),
     ]
-    return _page(f"{run.name}: {answer.headline(run)}", parts)
+    return _page(f"{run.name}: {answer.headline(run)}", parts, _script() if interactive else "")
 
 
 def render_comparison(runs: Sequence[Run], metric: str | None = None) -> str:
@@ -145,22 +174,41 @@ def get_ranked(runs: Sequence[Run], metric: str | None = None) -> str:
     return f"{first['run']} is ahead with {metrics[0]} {first['value']:.4f} on its validation rows."
 
 
-def _page(title: str, parts: Sequence[str]) -> str:
+def _page(title: str, parts: Sequence[str], script: str = "") -> str:
     made = time.strftime("%Y-%m-%d %H:%M")
-    css = _CSS.replace("DARK", DARK)
+    css = _CSS.replace("DARK", DARK) + (_INTERACTIVE_CSS if script else "")
+    # This very style and script and no other ones count.
+    style = f"{STYLE}{css}"
+    allowed = f"style-src {_digest(style)}; " + (
+        f"script-src {_digest(script)}; " if script else ""
+    )
+    hint = "Point at a mark to read its numbers."
+    if script:
+        hint += " Drag over a figure to zoom, twice click to see it whole; drag along an axis of "
+        hint += "the parallel coordinates to keep the trials of a range."
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         # Nothing may be fetched: a report is read in places without a network.
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "style-src 'unsafe-inline'; img-src data:\">"
+        f"{allowed}img-src data:; base-uri 'none'; form-action 'none'\">"
         f'<link rel="icon" href="data:,"><title>{escape(title)}</title>'
-        f"<style>{STYLE}{css}</style></head><body><main>"
+        f"<style>{style}</style></head><body><main>"
         + "".join(parts)
         + f"<footer>Made by jamba_ray, {made}."
-        '<span class="screen"> Point at a mark to read its numbers.</span></footer>'
-        "</main></body></html>\n"
+        f'<span class="screen"> {hint}</span></footer></main>'
+        + (f"<script>{script}</script>" if script else "")
+        + "</body></html>\n"
     )
+
+
+def _digest(text: str) -> str:
+    """The source that a Content-Security-Policy allows by its content."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _script() -> str:
+    return Path(__file__).with_name("interactive.js").read_text(encoding="utf-8")
 
 
 def _section(title: str, content: str, *, on_paper: bool = True) -> str:
@@ -196,16 +244,23 @@ def _chips(values: dict[str, str]) -> str:
 def _table(rows: answer.Table) -> str:
     if len(rows) < 2:
         return ""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
+    head = "".join(map(_th, rows[0]))
     body = "".join("<tr>" + "".join(map(_td, row)) + "</tr>" for row in rows[1:])
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f'<div class="scroll">{table}</div>'
 
 
+def _th(cell: str) -> str:
+    return f"<th{' class=long' if len(cell) > _LONG else ''}>{escape(cell)}</th>"
+
+
 def _td(cell: str) -> str:
-    long = " class=long" if len(cell) > 40 else ""
+    if len(cell) > _LONG:
+        return f"<td class=long>{escape(cell)}</td>"
+    if _DATE.match(cell):
+        return f"<td class=whole>{escape(cell)}</td>"
     # Where a value and its interval take two lines, the interval stays whole.
-    return f"<td{long}>{escape(cell.replace(', ', f',{_NBSP}') if '[' in cell else cell)}</td>"
+    return f"<td>{escape(_INTERVAL.sub(lambda found: found[0].replace(' ', _NBSP), cell))}</td>"
 
 
 def _grid(figures: dict[str, Figure], names: Sequence[str]) -> str:
@@ -220,6 +275,20 @@ def _figure(figure: Figure) -> str:
     note = f"<p>{_prose(figure.note)}</p>" if figure.note else ""
     caption = f"<figcaption>{escape(figure.title)}</figcaption>"
     return f"<figure{wide}>{caption}{figure.svg()}{note}</figure>"
+
+
+def _trials(run: Run, interactive: bool) -> str:
+    """The best trials, and all of them behind a click; all at once where a script sorts them."""
+    rows = trials_table(run)
+    if interactive:
+        whole = _table(rows).replace("<table>", '<table class="trials">')
+        return whole.replace('class="scroll"', 'class="scroll tall" tabindex="0"')
+    if len(rows) - 1 <= _SHOWN:
+        return _table(rows)
+    n = len(run.records)
+    every = f"All {n:,} trials" if n < len(rows) else f"The first {len(rows) - 1:,} of {n:,} trials"
+    best = _table(rows[: _SHOWN + 1])
+    return f"{best}<details><summary>{every}</summary>{_table(rows)}</details>"
 
 
 def _notes(run: Run) -> str:

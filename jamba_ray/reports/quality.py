@@ -10,7 +10,7 @@ import pandas as pd
 
 from jamba_ray.evaluation import confusion, operating_points
 from jamba_ray.reports.run import Run
-from jamba_ray.reports.svg import Figure, Plot, Scale, colour_of
+from jamba_ray.reports.svg import Figure, Plot, Scale, colour_of, fitted
 
 Floats = npt.NDArray[np.float64]
 _POINTS = 220
@@ -63,6 +63,7 @@ def roc_points(y: Floats, p: Floats) -> tuple[Floats, Floats, Floats]:
 def roc(part: str, y: Floats, p: Floats, baseline: Floats | None, threshold: float) -> Figure:
     """Recall over the false-positive rate, the rate logarithmic: what matters is left of 1 %."""
     plot = Plot(Scale(_LOWEST_FPR, 1.0, log=True), Scale(0.0, 1.02))
+    plot.legend(_legend(baseline))
     plot.line([(x, x) for x in np.geomspace(_LOWEST_FPR, 1, 40)], "grey dash")
     if baseline is not None:
         fpr, recall, _ = roc_points(y, baseline)
@@ -77,7 +78,6 @@ def roc(part: str, y: Floats, p: Floats, baseline: Floats | None, threshold: flo
         plot.dot(max(point["fpr"], _LOWEST_FPR), point["recall"], "s2", tip, radius=3.6)
     tip = f"chosen threshold {threshold:.4f}: recall {at_recall:.3f}, FPR {at_fpr:.4f}"
     plot.dot(max(at_fpr, _LOWEST_FPR), at_recall, "s4", tip, radius=5)
-    plot.legend(_legend(baseline), x=plot.left + 10, y=plot.top + 24)
     note = f"{_rows(part, y)}. Red: the chosen threshold; green: best at 1 % and 0.1 %."
     return plot.figure("ROC", "false-positive rate (log)", "recall", note)
 
@@ -87,6 +87,7 @@ def precision_recall(
 ) -> Figure:
     """Precision over recall."""
     plot = Plot(Scale(0.0, 1.02), Scale(0.0, 1.04))
+    plot.legend(_legend(baseline))
     base = float(y.mean())
     plot.horizontal(base)
     plot.text(plot.px(0.5), plot.py(base) - 5, f"all flagged: {base:.3f}", "dim c halo")
@@ -102,8 +103,6 @@ def precision_recall(
     if tp + fp > 0:
         tip = f"chosen threshold {threshold:.4f}: precision {tp / (tp + fp):.3f}"
         plot.dot(at_recall, tp / (tp + fp), "s4", tip, radius=5)
-    # Below the curves of a good model, and not on the line of the base rate.
-    plot.legend(_legend(baseline), x=plot.left + 10, y=plot.py(0.45 if base < 0.3 else 0.2))
     note = f"{_rows(part, y)}. Red: the chosen threshold."
     return plot.figure("Precision and recall", "recall", "precision", note)
 
@@ -171,7 +170,7 @@ def groups_figure(part: str, groups: list[dict[str, Any]], most: int = 24) -> Fi
         y = 6 + row * i
         unseen = group["seen"] is False
         name = str(group["group"])
-        plot.text(left - 6, y + 14, name if len(name) <= 21 else f"{name[:20]}…", "r")
+        plot.text(left - 6, y + 14, fitted(name, left - 6), "r")
         plot.box(left, y + 3, left + 1, y + row - 5, "bar grey")
         tip = f"{name}: {group['recall']:.3f} of {group['threats']} threats"
         plot.box(

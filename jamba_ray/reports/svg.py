@@ -7,7 +7,7 @@ that one figure serves light and dark. All text is escaped here and nowhere else
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -56,6 +56,8 @@ DARK = """--page:#12161b;--ink:#e4e9ee;--dim:#9aa6b2;--grid:#28303a;--s0:#6ea8f0
 --q7:#cfe2f8;"""
 
 N_COLOURS = 8
+_CHAR = 7.2
+"""Pixels that a character takes."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,15 @@ class Figure:
     height: int
     note: str = ""
     """One sentence on how to read it."""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """What the script of an interactive page has to know, as ``data-`` attributes."""
 
     def svg(self) -> str:
         """For a page that has ``STYLE``."""
+        data = "".join(f' data-{key}="{escape(value)}"' for key, value in self.data.items())
         return (
             f'<svg class="jr" viewBox="0 0 {self.width} {self.height}" width="{self.width}" '
-            f'height="{self.height}" role="img" aria-label="{escape(self.title)}" '
+            f'height="{self.height}" role="img" aria-label="{escape(self.title)}"{data} '
             f'xmlns="http://www.w3.org/2000/svg">{self.inner}</svg>'
         )
 
@@ -131,6 +136,11 @@ class Scale:
         """A scale of categories, in their order."""
         return cls(0.0, 1.0, categories=tuple(map(str, categories)))
 
+    @property
+    def data(self) -> str:
+        """For the script of an interactive page: both ends and the kind, or that it has names."""
+        return "names" if self.categories else f"{self.low!r} {self.high!r}{' log' * self.log}"
+
     def at(self, value: object) -> float:
         """Where ``value`` lies, 0 .. 1."""
         if self.categories:
@@ -142,10 +152,10 @@ class Scale:
             number, low, high = (math.log10(max(v, 1e-300)) for v in (number, low, high))
         return (number - low) / ((high - low) or 1.0)
 
-    def ticks(self, most: int = 5) -> list[tuple[float, str]]:
-        """(place, label) of round values."""
+    def ticks(self, most: int = 5, room: float = 100.0) -> list[tuple[float, str]]:
+        """(place, label) of round values; the names of categories take ``room`` pixels at most."""
         if self.categories:
-            return [(self.at(c), _shortened(c, 14)) for c in self.categories]
+            return [(self.at(c), fitted(c, room)) for c in self.categories]
         values = _log_ticks(self.low, self.high, most) if self.log else ()
         values = values or _round_ticks(self.low, self.high, most)
         return [(self.at(v), _number(v)) for v in values if not self.whole or v == int(v)]
@@ -164,6 +174,9 @@ class Plot:
     top: int = 12
     bottom: int = 40
     parts: list[str] = field(default_factory=list)
+    """What is drawn between the axes."""
+    around: list[str] = field(default_factory=list)
+    """What is drawn outside of them."""
 
     def px(self, value: object) -> float:
         """The x of a value in the picture."""
@@ -211,14 +224,14 @@ class Plot:
         )
 
     def vertical(self, x: object, label: str = "", style: str = "grid dash") -> None:
-        """A line across the height, named at its top."""
+        """A line across the height, named at its foot, where the curves of a good model are not."""
         at = self.px(x)
         self.parts.append(
             f'<line class="{style}" x1="{at:.1f}" x2="{at:.1f}" y1="{self.top}" '
             f'y2="{self.height - self.bottom}"/>'
         )
         if label:
-            self.text(at + 3, self.top + 9, label, "dim")
+            self.text(at + 3, self.height - self.bottom - 5, label, "dim halo")
 
     def horizontal(self, y: object, label: str = "", style: str = "axis dash") -> None:
         """A line across the width, named at its right end."""
@@ -234,44 +247,54 @@ class Plot:
         """Words at a place of the picture."""
         self.parts.append(f'<text class="{style}" x="{x:.1f}" y="{y:.1f}">{escape(words)}</text>')
 
-    def legend(self, entries: Sequence[tuple[str, str]], *, x: float, y: float) -> None:
-        """(style, words), one under the other."""
-        for i, (style, words) in enumerate(entries):
-            at = y + 15 * i
-            self.parts.append(f'<path class="line bold {style}" d="M{x:.1f} {at - 4:.1f}h14"/>')
-            self.text(x + 19, at, words)
+    def legend(self, entries: Sequence[tuple[str, str]]) -> None:
+        """Puts (style, words) above the axes, clear of every curve. It moves the axes down, so call
+        it before anything is drawn."""
+        x, y, end = float(self.left), 12.0, self.width - self.right
+        for style, words in entries:
+            shown = fitted(words, end - self.left - 19)
+            if x > self.left and x + 19 + _CHAR * len(shown) > end:
+                x, y = float(self.left), y + 15
+            self.around.append(f'<path class="line bold {style}" d="M{x:.1f} {y - 4:.1f}h14"/>')
+            self.around.append(_text(x + 19, y, shown, ""))
+            x += 34 + _CHAR * len(shown)
+        self.top = round(y) + 14
 
     def figure(self, title: str, x_label: str, y_label: str, note: str = "") -> Figure:
         """The axes around what was drawn."""
         bottom, right = self.height - self.bottom, self.width - self.right
-        axes: list[str] = []
-        for place, label in self.x.ticks(5):
+        across = (right - self.left) / max(1, len(self.x.categories))
+        axes: dict[str, list[str]] = {"x": [], "y": []}
+        for place, label in self.x.ticks(5, across - 6):
             at = self.left + place * (right - self.left)
             if not self.x.categories:
-                axes.append(
+                axes["x"].append(
                     f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{self.top}" '
                     f'y2="{bottom}"/>'
                 )
-            axes.append(_text(at, bottom + 14, label, "dim c"))
-        for place, label in self.y.ticks(5):
+            axes["x"].append(_text(at, bottom + 14, label, "dim c"))
+        for place, label in self.y.ticks(5, self.left - 20):
             if not label:
                 continue
             at = bottom - place * (bottom - self.top)
-            axes.append(
+            axes["y"].append(
                 f'<line class="grid" y1="{at:.1f}" y2="{at:.1f}" x1="{self.left}" x2="{right}"/>'
             )
-            axes.append(_text(self.left - 5, at + 4, label, "dim r"))
-        axes.append(
-            f'<path class="axis" fill="none" d="M{self.left} {self.top}V{bottom}H{right}"/>'
-        )
+            axes["y"].append(_text(self.left - 5, at + 4, label, "dim r"))
+        ticks = "".join(f'<g class="ticks-{key}">{"".join(axes[key])}</g>' for key in axes)
+        line = f'<path class="axis" fill="none" d="M{self.left} {self.top}V{bottom}H{right}"/>'
+        marks = f'<g class="marks">{"".join(self.parts)}</g>'
+        x_label, y_label = fitted(x_label, right - self.left), fitted(y_label, bottom - self.top)
         words = _text((self.left + right) / 2, self.height - 6, x_label, "dim c")
         middle = (self.top + bottom) / 2
         words += (
             f'<text class="dim c" transform="translate(11 {middle:.0f}) rotate(-90)">'
             f"{escape(y_label)}</text>"
         )
-        inner = "".join(axes) + "".join(self.parts) + words
-        return Figure(title, inner, self.width, self.height, note)
+        inner = "".join([ticks, line, *self.around, marks, words])
+        box = f"{self.left} {self.top} {right} {bottom}"
+        data = {"box": box, "x": self.x.data, "y": self.y.data}
+        return Figure(title, inner, self.width, self.height, note, data)
 
 
 def colour_of(place: float) -> str:
@@ -287,8 +310,13 @@ def _text(x: float, y: float, words: str, style: str) -> str:
     return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}">{escape(words)}</text>'
 
 
-def _shortened(words: str, most: int) -> str:
-    return words if len(words) <= most else f"{words[: most - 1]}…"
+def fitted(words: str, room: float) -> str:
+    """``words``, or their beginning and their end, so that they take at most so many pixels."""
+    most = max(4, int(room / _CHAR))
+    if len(words) <= most:
+        return words
+    end = (most - 1) // 2
+    return f"{words[: most - 1 - end]}…{words[-end:]}"
 
 
 def _number(value: float) -> str:

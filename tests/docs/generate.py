@@ -100,11 +100,12 @@ def _settings_page() -> Iterator[str]:
     for title, section in _named_sections():
         prefix = title.split("=")[0].strip("`")
         yield from _table(title, section, f"{prefix}.", without=both if prefix == "data" else set())
-    for name in ("budget", "pruner", "sampler", "tracking", "training"):
+    for name in ("budget", "pruner", "report", "sampler", "tracking", "training"):
         kind = SweepConfig.model_fields[name].annotation
         assert isinstance(kind, type)
         free = not is_fingerprinted(SweepConfig.model_fields[name])
-        yield from _table(f"`{name}`", kind, f"{name}.", free=free)
+        title = f"`{name}`, of any run" if name in own else f"`{name}`"
+        yield from _table(title, kind, f"{name}.", free=free)
     for name, section in own.items():
         if not issubclass(section, ExperimentConfig):
             yield from _table(f"`{name}`", section, "", free=None)

@@ -11,7 +11,8 @@ FILES = {
     "study.lease": "the process that writes the study",
     "best": "the winner: safetensors (or LightGBM's text) and JSON, its preprocessing included; "
     "`jamba_ray.load` reads it; `thresholds.json` holds the thresholds that were saved with it",
-    "report": "the report for people: one file, no script, no outside request",
+    "report": "the report for people: one file, no outside request, and no script but with "
+    "`report.interactive=true`",
     "report.md": "the same as Markdown",
     "scores": "the winner's score (and the baseline's) of every validation and test row",
     "checkpoints": "the best trials' checkpoints and the newest one of each running trial",

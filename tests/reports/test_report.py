@@ -3,7 +3,6 @@
 import re
 import shlex
 import shutil
-import subprocess
 from functools import partial
 from html import unescape
 from html.parser import HTMLParser
@@ -11,6 +10,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+import yaml
 
 import jamba_ray
 from jamba_ray import report
@@ -24,7 +24,7 @@ from jamba_ray.reports.compare import analyze_parameter_impact, get_best_runs
 from jamba_ray.reports.files import write_comparison, write_report
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.words import names_of
-from jamba_ray.runs.file_writes import write_json
+from jamba_ray.runs.file_writes import write_bytes, write_json
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.tracking.run_reader import tracked_runs
 from tests.study.studies import open_study
@@ -213,6 +213,24 @@ def test_the_command(finished, capsys):
     assert "one of `run`, `runs` and `top_n` must be given" in capsys.readouterr().err
 
 
+def test_a_script_comes_only_where_it_is_asked_for(tmp_path):
+    folder, _ = make_run(tmp_path / "night-1", n_trials=3)
+    place = f"run={folder.path}"
+    assert report.COMMAND.main([place, "report.interactive=true"]) == 0
+    text = folder.report.read_text()
+    assert text.count("<script>") == 1
+    assert outline(text).links == ["data:,"]
+    assert report.COMMAND.main([place]) == 0
+    assert "<script" not in folder.report.read_text()
+    write_bytes(
+        folder.config,
+        yaml.safe_dump({**folder.read_config(), "report": {"interactive": True}}).encode(),
+    )
+    assert "<script>" in write_report(Run(folder.path)).read_text()  # as the run was started
+    assert report.COMMAND.main([place, "report.interactive=false"]) == 0
+    assert "<script" not in folder.report.read_text()
+
+
 def test_the_command_that_trains_the_best_trial_again_means_that_very_trial(tmp_path, monkeypatch):
     config = compose_section(SweepConfig, "config", ["+sweep=attention_heads", "seed=5"])
     tree = {
@@ -258,15 +276,6 @@ def test_the_commands_of_a_report_name_the_run_through_a_shell(tmp_path):
     assert evaluated.checkpoint == reported.run == str(place)
 
 
-def test_the_table_of_the_best_trials_holds_better_ones_that_were_stopped_early(finished):
-    run = Run(finished.path)
-    rows = answer.best_trials(run, most=30)[1:]
-    marked = {int(row[0]) for row in rows if row[1].endswith("(pruned)")}
-    assert marked == {t.number for t in run.records if t.state == "pruned"} != set()
-    values = [float(row[1].split()[0]) for row in rows]
-    assert values == sorted(values, reverse=True)
-
-
 def test_parameters_that_end_alike_are_told_apart():
     paths = ["model.learning_rate", "training.learning_rate", "model.n_heads"]
     assert list(names_of(paths).values()) == [*paths[:2], "n_heads"]
@@ -303,45 +312,3 @@ def test_a_comparison_of_runs_of_any_name_is_well_formed(tmp_path):
     for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
         ElementTree.fromstring(svg)
     assert "<b>&c" not in text
-
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--hide-scrollbars", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--enable-logging=stderr", "--v=0"),
-    # The browser's own calls home go nowhere.
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
-]
-
-
-def shown(uri, folder, width):
-    """(what the page complained of, what it asked for, the screenshot's size)."""
-    shot, log = folder / "shot.png", folder / "net.json"
-    where = [f"--user-data-dir={folder / 'home'}", f"--window-size={max(500, width)},4000"]
-    line = [str(CHROMIUM), *FLAGS, *where, f"--screenshot={shot}", f"--log-net-log={log}", uri]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=200)
-    asked = set(re.findall(r'"url":"(https?://[^"]*)"', log.read_text(errors="replace")))
-    own = {url for url in asked if re.match(r"https?://[\w.]*\.google(apis)?\.com/", url)}
-    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    return said, asked - own, shot.stat().st_size
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium: apt-get install chromium")
-@pytest.mark.parametrize("width", [500, 1200])
-def test_chromium_shows_it_without_a_complaint_or_a_request(finished, tmp_path, width):
-    write_report(Run(finished.path))
-    said, asked, size = shown(finished.report.as_uri(), tmp_path, width)
-    assert said == []
-    assert asked == set()
-    assert size > 50_000
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium: apt-get install chromium")
-def test_a_page_that_complains_and_fetches_is_noticed(tmp_path):
-    """The sabotage twin of the test above."""
-    bad = tmp_path / "bad.html"
-    bad.write_text('<!doctype html><img src="http://127.0.0.1:45999/x"><script>nope()</script>')
-    said, asked, _ = shown(bad.as_uri(), tmp_path, 500)
-    assert said
-    assert asked == {"http://127.0.0.1:45999/x"}
