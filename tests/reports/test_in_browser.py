@@ -7,7 +7,7 @@ import pytest
 from jamba_ray.reports import page
 from jamba_ray.reports.run import Run
 from jamba_ray.runs.file_writes import write_bytes
-from jamba_ray.study.outcome import TrialOutcome
+from jamba_ray.study.records import TrialOutcome
 from tests.reports.browser import CHROMIUM, Browser
 from tests.study.studies import open_study
 from tests.tracking import folders

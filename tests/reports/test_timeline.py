@@ -4,11 +4,9 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 
-from jamba_ray.study.outcome import TrialOutcome
-
 from jamba_ray.reports import timeline
 from jamba_ray.reports.run import Run
-from jamba_ray.study.records import ReportLine
+from jamba_ray.study.records import ReportLine, TrialOutcome
 from tests.study.studies import open_study
 from tests.tracking.folders import make_run
 
