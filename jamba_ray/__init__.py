@@ -8,6 +8,7 @@ probabilities = predictor.predict_proba(frame)
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import Any
 
 __version__ = "0.1.0"
@@ -22,6 +23,9 @@ _PLACES = {
     "plot_learning_curves": "jamba_ray.reports.compare",
     "plot_run_comparison": "jamba_ray.reports.compare",
 }
+
+# A program that calls jamba_ray chooses what becomes of its log: nothing unless it asks.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,8 @@ if __name__ == "__main__":
     sys.exit(COMMAND.main())
 
 
+import importlib.util
+
 from rich.console import Console
 
 from jamba_ray.config.command_line import command, override
@@ -68,6 +70,9 @@ def run(config: DashboardConfig, console: Console) -> ExitCode:
         console.print(f"Written to {path}", markup=False, highlight=False, soft_wrap=True)
     if not config.publish:
         given = {"run": str(found.folder.path), "project": config.project, "entity": config.entity}
+        if importlib.util.find_spec("wandb_workspaces") is None:
+            console.print("To publish it: pip install 'jamba-ray[wandb]'", markup=False)
+            return ExitCode.OK
         words = [override(name, value) for name, value in given.items() if value is not None]
         console.print(
             f"Publish it: {command('sync', *words)} && "

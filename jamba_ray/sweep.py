@@ -12,6 +12,7 @@ if __name__ == "__main__":
 
 import contextlib
 import shlex
+import shutil
 import time
 from functools import partial
 from typing import Any
@@ -46,7 +47,7 @@ from jamba_ray.errors import (
     RunExistsError,
     StorageError,
 )
-from jamba_ray.reports.answer import dashboard_command, evaluate_command
+from jamba_ray.reports.answer import dashboard_command
 from jamba_ray.reports.importance import importance
 from jamba_ray.runs.file_writes import RunLog, write_bytes, write_json
 from jamba_ray.runs.probe import probe
@@ -229,10 +230,9 @@ def _ended_early(
 
 
 def _next_commands(folder: RunFolder, result: SweepResult) -> list[str]:
+    """Returns what may follow: commands that run here as they are."""
     if result.best is None:
-        return [f"less {shlex.quote(str(folder.logs))}/*"]
-    return [
-        command("threshold", str(folder.path), "max_fpr=0.01"),
-        evaluate_command(str(folder.path)),
-        dashboard_command(folder),
-    ]
+        return [f"tail -n 50 {shlex.quote(str(folder.logs))}/*"]
+    chosen = command("threshold", str(folder.path), "max_fpr=0.01")
+    # It comes with an extra of its own.
+    return [chosen, *([dashboard_command(folder)] if shutil.which("optuna-dashboard") else [])]

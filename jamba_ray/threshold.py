@@ -148,7 +148,7 @@ def _print(
     words = [config.run, "new.csv", "-o", "scored.csv"]
     if config.name != DEFAULT:
         words.append(override("threshold", config.name))
-    say(console, f"next: {command('predict', *words)}")
+    say(console, f"next, with your rows for new.csv: {command('predict', *words)}")
 
 
 def _alerts(point: Mapping[str, Any], rows: float, threat_ratio: float | None) -> str:

@@ -36,7 +36,6 @@ from jamba_ray.driver.open_runner import open_runner
 from jamba_ray.driver.ray_session import end_at_once
 from jamba_ray.driver.signals import Signalled, Signals, interruptible
 from jamba_ray.errors import ExitCode, JambaError, StorageError, UnavailableError
-from jamba_ray.reports.answer import evaluate_command
 from jamba_ray.reports.words import LABELS
 from jamba_ray.runners.runner import DetachedError
 from jamba_ray.runs.file_writes import RunLog, write_bytes, write_json
@@ -203,10 +202,7 @@ def _summary(
         "goodput": record.goodput_s / max(1e-9, record.seconds),
         "folder": str(folder.path),
         "report": str(folder.report),
-        "next": [
-            command("threshold", str(folder.path), "max_fpr=0.01"),
-            evaluate_command(str(folder.path)),
-        ],
+        "next": [command("threshold", str(folder.path), "max_fpr=0.01")],
     }
     if not failed:
         report |= verdict.of_winner(config, data, folder, record)

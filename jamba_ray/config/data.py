@@ -3,6 +3,7 @@ scaled."""
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Any, Literal
 
@@ -115,8 +116,16 @@ class DataSection(Section):
     rows_in: RowsIn = Field(default="auto", json_schema_extra=NOT_IN_FINGERPRINT)
     """Where prepared rows lie while training: ``device`` (a GPU's memory), ``host`` (this machine's
     memory) or ``disk`` (files of ``cache``); ``auto``: the first of these that they fit."""
-    cache: str = Field(default="~/.cache/jamba_ray", json_schema_extra=NOT_IN_FINGERPRINT)
-    """Folder for rows that lie on disk; runners on other machines must find it by the same name."""
+    cache: str | None = Field(default=None, json_schema_extra=NOT_IN_FINGERPRINT)
+    """Folder for rows that lie on disk; runners on other machines must find it by the same name.
+    None: ``jamba_ray`` in ``XDG_CACHE_HOME``, else in ~/.cache."""
+
+    @property
+    def cache_folder(self) -> str:
+        """Returns the folder for rows that lie on disk."""
+        home = os.environ.get("XDG_CACHE_HOME", "")
+        # A relative one is to be ignored, says the specification.
+        return self.cache or f"{home if home.startswith('/') else '~/.cache'}/jamba_ray"
 
 
 class SyntheticSection(DataSection):

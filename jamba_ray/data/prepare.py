@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,11 @@ from jamba_ray.data.times import span_note
 from jamba_ray.errors import DataError
 
 _JUDGED = "test"
+_LOG = logging.getLogger(__name__)
+"""Takes what nobody else is told."""
 
 
-def prepare(
-    section: DataSection, tell: Callable[[str], object] = lambda sentence: None
-) -> PreparedData:
+def prepare(section: DataSection, tell: Callable[[str], object] = _LOG.info) -> PreparedData:
     """Prepares rows to train on.
 
     Raises:
@@ -63,7 +64,7 @@ def prepare(
 def prepare_for(
     preprocessor: Preprocessor,
     section: TableSection,
-    tell: Callable[[str], object] = lambda sentence: None,
+    tell: Callable[[str], object] = _LOG.info,
     rule: LabelRule | None = None,
 ) -> Rows:
     """Prepares the rows that a trained model is to be judged on with its own preprocessing.
@@ -103,7 +104,7 @@ def prepare_for(
     read_by = None if rule is None else rule.to_json()
     made_from = [preprocessor.to_json(), read_by, __version__, fingerprint(section)]
     key = fingerprint_json([*made_from, source_fingerprint(section)])
-    folder, index = cached(section.cache, key, write)
+    folder, index = cached(section.cache_folder, key, write)
     for note in index["notes"]:
         tell(note)
     return MappedRows(folder / _JUDGED)
@@ -192,7 +193,7 @@ def _rows(part: Source, made: Matrices) -> Rows:
 
 
 def _tell(tell: Callable[[str], object], section: DataSection, place: Place) -> None:
-    tell(f"Rows are read in parts and kept in files under {section.cache}: {place.reason}.")
+    tell(f"Rows are read in parts and kept in files under {section.cache_folder}: {place.reason}.")
 
 
 # --- rows on disk -----------------------------------------------------------------------------
@@ -215,7 +216,7 @@ def _on_disk(section: DataSection, place: Place, extents: Extents) -> PreparedDa
             "parts": list(parts),
         }
 
-    folder, index = cached(section.cache, key, write)
+    folder, index = cached(section.cache_folder, key, write)
     rows = {name: MappedRows(folder / name) for name in index["parts"]}
     return PreparedData(
         schema=FeatureSchema.from_json(index["schema"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 STANDARD = "-"
 """The path of standard input and of standard output."""
+_LOG = logging.getLogger(__name__)
 _STANDARD_INPUT = "standard input"
 Matrices: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
@@ -64,7 +66,7 @@ def predict_file(
     threshold: str | float | None = None,
     columns: Sequence[str] = (),
     overwrite: bool = False,
-    tell: Callable[[str], None] = lambda _: None,
+    tell: Callable[[str], None] = _LOG.info,
 ) -> Scored:
     """Write the rows of ``path`` with ``score``, ``alert`` and ``threshold`` to ``output``.
 

@@ -300,9 +300,19 @@ def _commands(run: Run) -> str:
     if (again := answer.reproduce_command(run)) is not None:
         found.append(("Train the best trial again, alone:", again))
     if run.folder.best.exists() or (run.copy_of is not None and run.summary.get("best")):
-        found.append(("Judge it on new rows:", answer.evaluate_command(run.place)))
+        found.append(
+            (
+                "Judge it on labelled rows of your own, in place of NEW_ROWS.csv:",
+                answer.evaluate_command(run.place),
+            )
+        )
     if run.study is not None and run.copy_of is None:
-        found.append(("Look at the study live:", answer.dashboard_command(run.folder)))
+        found.append(
+            (
+                "Look at the study live (with the `dashboard` extra):",
+                answer.dashboard_command(run.folder),
+            )
+        )
     found.append(("Make this report again:", command("report", override("run", run.place))))
     return "".join(
         f'<div class="step">{escape(words)}<pre>{escape(line)}</pre></div>' for words, line in found

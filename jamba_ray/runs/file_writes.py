@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 import stat
 import tempfile
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from jamba_ray.errors import StorageError
+
+_LOG = logging.getLogger(__name__)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -97,13 +100,15 @@ def sync_folder(folder: Path) -> None:
 
 
 class RunLog:
-    """Appends lines; a resumed run continues the same file."""
+    """Appends lines, and hands them to Python's ``logging`` for programs that call jamba_ray; a
+    resumed run continues the same file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def write(self, line: str) -> None:
         """Appends one line with the local time; a disk that refuses does not end a run."""
+        _LOG.info(line)
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         with contextlib.suppress(OSError):
             append_log(self._path, f"{stamp} {line}\n")

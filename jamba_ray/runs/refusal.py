@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -9,6 +10,7 @@ from jamba_ray.checkpoints import Failure, Patience, retry
 from jamba_ray.errors import CheckpointError, StorageError, StoreRefusedError
 
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 _FINAL = (CheckpointError, StoreRefusedError)
 
 
@@ -16,7 +18,7 @@ def retry_store(
     call: Callable[[], T],
     patience_s: float,
     waiting: Callable[[str | None], object],
-    note: Callable[[str], object] = lambda sentence: None,
+    note: Callable[[str], object] = _LOG.warning,
 ) -> T:
     """Calls a store until it succeeds, refuses for good, or ``patience_s`` seconds are over.
 

@@ -45,8 +45,8 @@ def test_a_threshold_is_chosen_saved_and_used_by_predict(run, tmp_path):
     new.to_csv(tmp_path / "new.csv", index=False)
     code, said = command(tmp_path, "jamba_ray.threshold", "run", "max_fpr=0.05", "name=soc")
     assert code == 0, said
-    assert "next: jamba-ray predict run new.csv -o scored.csv threshold=soc" in said
-    words = said.rsplit("next: jamba-ray ", 1)[1].split()
+    assert "new.csv: jamba-ray predict run new.csv -o scored.csv threshold=soc" in said
+    words = said.rsplit("new.csv: jamba-ray ", 1)[1].split()
     code, said = command(tmp_path, "jamba_ray", *words)
     assert code == 0, said
     assert "the saved threshold 'soc'" in said
