@@ -29,9 +29,7 @@ def as_settings(
             if value is None:
                 raise ConfigError([f"`{word}` must be followed by a value, but ends the line."])
             written.append(override(short[word], value))
-        elif word == "--cfg":
-            written += [word, *[value for value in [next(words, None)] if value is not None]]
-        elif (word.startswith("-") and word != "-") or _is_setting(word):
+        elif _is_setting(word):
             written.append(word)
         elif free:
             written.append(override(free.pop(0), word))

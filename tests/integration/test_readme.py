@@ -149,8 +149,10 @@ def test_each_command_composes(page, tmp_path, monkeypatch):
                 config = compose_section(SweepConfig, "config", overrides)
             else:
                 command = importlib.import_module(f"jamba_ray.{name}").COMMAND
-                words = as_settings(words, command.positional, command.short)
-                overrides = split_flags(words)[1]
+                flags, words = split_flags(words, others=command.short)
+                if flags.help is not None:
+                    continue
+                overrides = as_settings(words, command.positional, command.short)
                 config = compose_section(command.section, command.primary, overrides)
             if isinstance(config, SweepConfig) and config.search_space:
                 assert parse_space(config).parameters
