@@ -116,7 +116,7 @@ def test_a_new_head_goes_on_from_the_bucket(tmp_path):
         assert "continuing the study in s3://bucket/sweeps/night" in second.log
         after = list(_rows(bucket))
 
-    copy_age = killed - max(t for t in traffic.times(r"/night/study\.db") if t < killed)
+    copy_age = killed - max(t for t in traffic.times(r"/night/study/\d{12}\.jsonl") if t < killed)
     rows_age = killed - max(row["time"] for row in before)
     print(f"at the kill: the study's copy {copy_age:.1f} s old, the newest row {rows_age:.1f} s")
     assert copy_age <= 10.0
