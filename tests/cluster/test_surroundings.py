@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from jamba_ray.cluster.surroundings import (
 )
 from jamba_ray.errors import UnavailableError
 from jamba_ray.runs.scratch import LONGEST_BELOW, socket_folder
+from tests.commands import run_here
 
 SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
@@ -87,19 +89,23 @@ def test_addresses_that_are_none(address, said):
     assert mistake is None if said is None else said in mistake
 
 
-def test_a_dead_address_ends_a_sweep_and_its_plan_at_once(tmp_path):
+def test_a_dead_address_ends_a_sweep_and_its_plan_at_once(tmp_path, monkeypatch):
     """Ray itself asks for ten minutes, and prints what its compiled code logs meanwhile."""
     address = f"127.0.0.1:{free_port()}"
     arguments = ["+sweep=learning_rate", "model=mlp", "data.n_samples=400", f"store={tmp_path}"]
-    for more in ([], ["dry_run=true"]):
+    process = partial(
+        subprocess.run,
+        [sys.executable, "-m", "jamba_ray.sweep", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    # Named: a name that is made up is kept until the process ends.
+    plan = partial(run_here, "sweep", *arguments, "dry_run=true", "run=x", cwd=Path.cwd())
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    for run in (process, plan):
         begun = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", "jamba_ray.sweep", *arguments, *more],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            env={**os.environ, "RAY_ADDRESS": address},
-        )
+        done = run()
         assert done.returncode == 69
         assert done.stderr.count("\n") == 1
         assert f"Ray must answer at {address}" in done.stderr

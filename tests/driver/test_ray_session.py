@@ -93,8 +93,8 @@ def test_a_session_starts_what_a_sweep_needs_and_keeps_it_to_itself(tmp_path):
     seen = look(
         """
         with ray_session(machine=Machine(1)) as session:
-            lane = Worker.remote()
-            theirs = ray.get(lane.variables.remote())
+            runner = Worker.remote()
+            theirs = ray.get(runner.variables.remote())
             token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
             modes = [oct(path.stat().st_mode & 0o777) for path in (token, token.parent)]
             addresses = listening()
@@ -122,7 +122,7 @@ def sessions(tmp_path_factory) -> dict:
     return look(
         f"""
         preload, home = "jamba_ray.driver.worker_preload", {str(tmp_path_factory.mktemp("home"))!r}
-        with ray_session(machine=Machine(2), ahead=lambda m: [preload]) as session:
+        with ray_session(machine=Machine(1), ahead=lambda m: [preload]) as session:
             runner = ray.get(Worker.remote().has_torch.remote())
             study = Worker.options(runtime_env={{"env_vars": {{PRELOAD: "0"}}}}).remote()
             study = ray.get(study.has_torch.remote())

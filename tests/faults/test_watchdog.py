@@ -10,47 +10,45 @@ from jamba_ray.study.records import TrialOutcome
 from tests.study.studies import line, open_study
 
 HUNG = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from jamba_ray.runners.watchdog import Watchdog
-hang, log = sys.argv[1], Path(sys.argv[2])
-with Watchdog(1.0, log) as dog:
-    report = dog.around(lambda reports: ["continue"])
-    for _ in range(4):
-        time.sleep(0.6)
-        report([])
-    print("reported", flush=True)
-    if hang == "sleep":
-        time.sleep(600)
-    if hang == "native":
-        # Holds the interpreter's lock all the while: no Python thread would ever run.
-        import ctypes
-        ctypes.PyDLL(None).sleep(600)
-print("ended", flush=True)
+
+def work(how):
+    with Watchdog(1.0, Path(how)) as dog:
+        report = dog.around(lambda reports: ["continue"])
+        for _ in range(4):
+            time.sleep(0.6)
+            report([])
+        print("reported", flush=True)
+        if how == "sleep":
+            time.sleep(600)
+        if how == "native":
+            # Holds the interpreter's lock all the while: no Python thread would ever run.
+            import ctypes
+            ctypes.PyDLL(None).sleep(600)
+    print("ended", flush=True)
+
+for how in sys.argv[1:]:
+    if not (child := os.fork()):  # one process each, and one import of torch for all
+        work(how)
+        os._exit(0)
+    print(how, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
-def hung(tmp_path, how):
-    log = tmp_path / "runner.log"
-    done = subprocess.run(
-        [sys.executable, "-c", HUNG, how, str(log)], capture_output=True, text=True, timeout=120
-    )
-    return done, log
-
-
-def test_a_hang_ends_the_process_and_says_where(tmp_path):
+def test_a_hang_ends_the_process_and_says_where_and_a_stack_that_reports_is_left_alone(tmp_path):
+    words = [sys.executable, "-c", HUNG, "sleep", "native", "reports"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        *("reported", "sleep 1"),
+        *("reported", "native 1"),
+        *("reported", "ended", "reports 0"),
+    ]
     for how in ("sleep", "native"):
-        done, log = hung(tmp_path, how)
-        assert done.stdout == "reported\n", done.stderr
-        assert done.returncode == 1
-        assert "most recent call first" in log.read_text()
-
-
-def test_a_stack_that_reports_is_left_alone(tmp_path):
-    done, log = hung(tmp_path, "not at all")
-    assert done.stdout == "reported\nended\n", done.stderr
-    assert done.returncode == 0
-    assert not log.exists()
+        assert "most recent call first" in (tmp_path / how).read_text()
+    assert not (tmp_path / "reports").exists()
 
 
 def test_the_study_tells_a_hang_from_a_kill(tmp_path):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -14,6 +12,7 @@ import pytest
 import jamba_ray
 from jamba_ray.errors import CheckpointError, ConfigError
 from jamba_ray.inference import score_rows
+from tests.commands import run_here
 from tests.inference.conftest import make_frame
 
 
@@ -33,21 +32,18 @@ def run(trained, tmp_path):
 
 
 def command(cwd, *words):
-    """Through the shell's own interpreter, away from the checkout, as from a wheel."""
-    done = subprocess.run(
-        [sys.executable, "-m", *words], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    done = run_here(*words, cwd=cwd)
     return done.returncode, done.stdout + done.stderr
 
 
 def test_a_threshold_is_chosen_saved_and_used_by_predict(run, tmp_path):
     new = make_frame(500, seed=9).drop(columns="is_threat")
     new.to_csv(tmp_path / "new.csv", index=False)
-    code, said = command(tmp_path, "jamba_ray.threshold", "run", "max_fpr=0.05", "name=soc")
+    code, said = command(tmp_path, "threshold", "run", "max_fpr=0.05", "name=soc")
     assert code == 0, said
     assert "new.csv: jamba-ray predict run new.csv -o scored.csv threshold=soc" in said
     words = said.rsplit("new.csv: jamba-ray ", 1)[1].split()
-    code, said = command(tmp_path, "jamba_ray", *words)
+    code, said = command(tmp_path, *words)
     assert code == 0, said
     assert "the saved threshold 'soc'" in said
     scored = pd.read_csv(tmp_path / "scored.csv")
@@ -58,7 +54,7 @@ def test_a_threshold_is_chosen_saved_and_used_by_predict(run, tmp_path):
     ).sum() <= 0.05
     assert (scored["alert"] == (scored["score"] >= cut)).all()
     np.testing.assert_allclose(scored["score"], jamba_ray.load(run).predict_proba(new), rtol=1e-6)
-    code, said = command(tmp_path, "jamba_ray", *words)
+    code, said = command(tmp_path, *words)
     assert code == 73
     assert said.count("\n") == 1
 

@@ -20,6 +20,7 @@ import pytest
 
 from jamba_ray.data import generate
 from jamba_ray.runs.run_folder import RunFolder
+from tests.commands import run_here
 from tests.docs.pages import PAGES, ROOT, blocks, name_of
 from tests.docs.run_contract import FILES, SUMMARY, TRIALS
 from tests.integration.conftest import SMALL, summary_of
@@ -158,10 +159,9 @@ def test_each_command_composes(page, tmp_path, monkeypatch):
                 assert parse_space(config).parameters
 
 
-def run_page(page, folder):
-    """Runs what a page says, from top to bottom."""
+def run_page(page, folder, run):
+    """Runs what a page says, from top to bottom, each command by ``run``."""
     user_files(folder)
-    environment = {**os.environ, "COLUMNS": "120", "MPLBACKEND": "agg"}
     for block in blocks(page):
         lines = []
         if block.language == "yaml":
@@ -171,15 +171,27 @@ def run_page(page, folder):
         elif block.language == "bash":
             lines = [smaller(line) for line in block.commands if runs_here(line)]
         for words in lines:
-            done = subprocess.run(
-                words, cwd=folder, capture_output=True, text=True, timeout=600, env=environment
-            )
+            done = run(words, folder)
             assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+
+
+def as_process(words, folder):
+    environment = {**os.environ, "COLUMNS": "120", "MPLBACKEND": "agg"}
+    return subprocess.run(
+        words, cwd=folder, capture_output=True, text=True, timeout=600, env=environment
+    )
+
+
+def in_this_process(words, folder):
+    """For the default run: those of the other pages run as processes."""
+    if words[1] == "-c":
+        return as_process(words, folder)
+    return run_here(words[2].removeprefix("jamba_ray."), *words[3:], cwd=folder)
 
 
 @pytest.mark.timeout(900)
 def test_the_readme_runs_from_top_to_bottom(tmp_path):
-    run_page(README, tmp_path)
+    run_page(README, tmp_path, in_this_process)
     assert "rivals" in (tmp_path / "runs" / "flows-1" / "config.yaml").read_text()
 
 
@@ -193,7 +205,7 @@ def has_something_to_run(page):
     "page", [p for p in RUN if p != README and has_something_to_run(p)], ids=name_of
 )
 def test_a_page_runs_from_top_to_bottom(page, tmp_path):
-    run_page(page, tmp_path)
+    run_page(page, tmp_path, as_process)
     if page.name == "analyst.md":
         scored = pd.read_csv(tmp_path / "scored.csv")
         assert len(scored) == 200

@@ -9,6 +9,7 @@ from optuna.storages.journal import JournalFileBackend
 
 import jamba_ray
 import jamba_ray.models
+from jamba_ray.checkpoints import CheckpointStore
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.data import generate
 from jamba_ray.runs.run_folder import RunFolder
@@ -87,6 +88,14 @@ def test_the_table_of_trials_agrees_with_the_summary(swept):
     assert abs(best["val/average_precision"] - value) < 1e-6
 
 
+def test_the_winner_is_kept_as_it_was_trained(swept):
+    _, folder = swept
+    best = summary_of(folder)["best"]
+    (row,) = pq.read_table(folder / "trials.parquet").to_pylist()[best["trial"] :][:1]
+    snapshot = CheckpointStore(folder / "checkpoints").load(row["checkpoint"])
+    assert any(name.startswith("model/") for name in snapshot.tensors)
+
+
 def test_optuna_itself_sees_every_trial_ended(swept):
     _, folder = swept
     storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
@@ -106,21 +115,21 @@ def test_the_winner_is_a_predictor_in_three_lines(swept):
     assert ((p >= 0) & (p <= 1)).all()
 
 
-def test_a_finished_sweep_that_is_resumed_prints_the_same_summary_and_runs_nothing(command, swept):
+def test_a_finished_sweep_that_is_resumed_prints_the_same_summary_and_runs_nothing(here, swept):
     done, folder = swept
     before, begun = summary_of(folder), (folder / "best").stat().st_mtime_ns
     resumed = ("n_trials=4", "run=swept", "resume=true")
-    again = command("sweep", "+sweep=attention_heads", *SMALL, *resumed)
+    again = here("sweep", "+sweep=attention_heads", *SMALL, *resumed)
     assert again.stdout.strip() == done.stdout[done.stdout.index("Winner:") :].strip()
     assert again.stderr == ""
     assert summary_of(folder) == before
     assert (folder / "best").stat().st_mtime_ns == begun, "the winner was judged again"
 
 
-def test_a_used_name_is_refused_and_nothing_is_touched(command, swept):
+def test_a_used_name_is_refused_and_nothing_is_touched(here, swept):
     _, folder = swept
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
-    done = command("sweep", "+sweep=attention_heads", *SMALL, "run=swept", expect=73)
+    done = here("sweep", "+sweep=attention_heads", *SMALL, "run=swept", expect=73)
     assert "resume=true" in done.stderr
     assert "overwrite=true" in done.stderr
     RunFolder(folder).refuse_if_used(overwrite=True)  # all that it holds is known to be a run's
@@ -154,7 +163,7 @@ def test_bad_data_is_one_sentence_and_no_run(here, workplace):
     assert not (workplace / "runs" / "bad").exists()
 
 
-def test_rows_of_the_users_own(command, workplace):
+def test_rows_of_the_users_own(here, workplace):
     """A CSV with strings, gaps, infinities, constants, big integers and a category that only the
     test has."""
     frame = generate(
@@ -175,7 +184,7 @@ def test_rows_of_the_users_own(command, workplace):
     test.loc[test.index[:5], "proto"] = "quic"
     train.to_csv(workplace / "train.csv", index=False)
     test.to_parquet(workplace / "test.parquet", index=False)
-    done = command(
+    done = here(
         "sweep",
         "+sweep=rivals",
         "data=table",
@@ -190,7 +199,7 @@ def test_rows_of_the_users_own(command, workplace):
     assert "same" in done.stdout, "the constant column is said"
     summary = summary_of(workplace / "runs" / "own")
     assert summary["trials"]["failed"] == 0
-    again = command(
+    again = here(
         "evaluate",
         "checkpoint=runs/own",
         "data.path=test.parquet",

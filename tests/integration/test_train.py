@@ -12,30 +12,29 @@ from tests.integration.conftest import SMALL, summary_of
 
 
 @pytest.mark.parametrize("model", ["attention", "mlp", "lightgbm"])
-def test_every_family_trains_by_one_command(command, workplace, model):
+def test_every_family_trains_by_one_command(here, workplace, model):
     small = [s for s in SMALL if model != "lightgbm" or not s.startswith("model.")]
-    command("train", f"model={model}", *small, f"run=one-{model}", "rival=false")
+    here("train", f"model={model}", *small, f"run=one-{model}", "rival=false")
     summary = summary_of(workplace / "runs" / f"one-{model}")
     assert summary["status"] == "ok"
     assert summary["best"]["test"]["roc_auc"]["value"] > 0.5
     assert len(summary["curve"]) >= 2
     data = [s for s in SMALL if s.startswith("data.")]
-    command(
-        "evaluate", f"checkpoint=runs/one-{model}", "data=synthetic", *data, f"run=again-{model}"
-    )
+    here("evaluate", f"checkpoint=runs/one-{model}", "data=synthetic", *data, f"run=again-{model}")
     again = summary_of(workplace / "runs" / f"again-{model}")
     a, b = (s["best"]["test"]["roc_auc"]["value"] for s in (summary, again))
     assert abs(a - b) < 1e-9
 
 
-def test_the_same_seed_gives_the_same_model(command, workplace):
-    for name in ("seed-a", "seed-b"):
-        command("train", *SMALL, "seed=3", f"run={name}", "rival=false")
+def test_the_same_seed_gives_the_same_model(command, here, workplace):
+    """In another process too: hashes of strings differ between two."""
+    for run, name in ((command, "seed-a"), (here, "seed-b")):
+        run("train", *SMALL, "seed=3", f"run={name}", "rival=false")
     a, b = (summary_of(workplace / "runs" / name) for name in ("seed-a", "seed-b"))
     assert a["curve"] == b["curve"]
     assert a["best"]["test"] == b["best"]["test"]
     assert a["config_fingerprint"] == b["config_fingerprint"]
-    command("train", *SMALL, "seed=4", "run=seed-c", "rival=false")
+    here("train", *SMALL, "seed=4", "run=seed-c", "rival=false")
     assert summary_of(workplace / "runs" / "seed-c")["curve"] != a["curve"]
 
 
@@ -44,10 +43,10 @@ def test_a_missing_checkpoint_is_one_sentence(here):
     assert done.stderr.startswith("error: ")
 
 
-def test_a_signal_stops_and_the_same_command_goes_on(workplace, command):
+def test_a_signal_stops_and_the_same_command_goes_on(workplace, here):
     """SIGTERM in the middle: exit 75, then `resume=true` ends as an undisturbed run does."""
-    settings = [*SMALL, "training.epochs=20", "seed=5", "rival=false"]
-    command("train", *settings, "run=undisturbed")
+    settings = [*SMALL, "training.epochs=8", "seed=5", "rival=false"]
+    here("train", *settings, "run=undisturbed")
     process = subprocess.Popen(
         [sys.executable, "-m", "jamba_ray.train", *settings, "run=stopped"],
         cwd=workplace,
@@ -66,7 +65,7 @@ def test_a_signal_stops_and_the_same_command_goes_on(workplace, command):
     assert process.returncode == 75
     assert "resume=true run=stopped" in stderr
     assert "Traceback" not in stderr
-    command("train", *settings, "run=stopped", "resume=true")
+    here("train", *settings, "run=stopped", "resume=true")
     a, b = (summary_of(workplace / "runs" / name) for name in ("undisturbed", "stopped"))
     assert a["best"]["test"] == b["best"]["test"]
     assert b["curve"] == a["curve"][-len(b["curve"]) :]
