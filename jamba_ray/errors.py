@@ -1,4 +1,4 @@
-"""What can go wrong, as a user sees it: one sentence each, and the exit code it ends in.
+"""Defines the errors that a user sees, one sentence each, and the exit code of each.
 
 Every error here survives a pickle round trip (Ray carries errors between processes), so each takes
 exactly the arguments that it stores.
@@ -11,7 +11,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """The exit codes of every command (64 and up follow BSD ``sysexits.h``)."""
+    """Lists the exit codes of every command (64 and up follow BSD ``sysexits.h``)."""
 
     OK = 0
     """Everything that was asked for was done."""
@@ -33,7 +33,7 @@ class ExitCode(IntEnum):
     INTERNAL = 70
     """A defect of jamba_ray itself; the log has the traceback."""
     RUN_EXISTS = 73
-    """The run name is taken, or another process writes the run; nothing was overwritten. Choose
+    """The run name exists already, or another process writes the run; nothing was overwritten. Use
     ``resume=true``, ``overwrite=true`` or another ``run=``."""
     STORAGE = 74
     """The store was lost or is damaged; what was acknowledged is intact."""
@@ -44,7 +44,8 @@ class ExitCode(IntEnum):
 
 
 class JambaError(Exception):
-    """A problem that the user can act on: ``message`` is one sentence, shown without traceback."""
+    """Reports a problem that the user can solve: ``message`` is one sentence, shown without
+    traceback."""
 
     exit_code: ExitCode = ExitCode.INTERNAL
 
@@ -57,7 +58,7 @@ class JambaError(Exception):
 
 
 class ConfigError(JambaError):
-    """All mistakes found in a configuration, one sentence each."""
+    """Reports all mistakes found in a configuration, one sentence each."""
 
     exit_code = ExitCode.CONFIG
 
@@ -70,54 +71,57 @@ class ConfigError(JambaError):
 
 
 class DataError(JambaError):
-    """The data cannot be used as configured."""
+    """Reports that the data cannot be used as configured."""
 
     exit_code = ExitCode.DATA
 
 
 class UnavailableError(JambaError):
-    """The machine or the cluster lacks what was asked for."""
+    """Reports that the machine or the cluster lacks what the configuration asks for."""
 
     exit_code = ExitCode.UNAVAILABLE
 
 
 class RunExistsError(JambaError):
-    """The run name is taken."""
+    """Reports that the run name or the output exists already."""
 
     exit_code = ExitCode.RUN_EXISTS
 
 
 class StorageError(JambaError):
-    """The store cannot be written or read, or what it holds is damaged."""
+    """Reports that the store cannot be written or read, or that its content is damaged."""
 
     exit_code = ExitCode.STORAGE
 
 
 class StoreRefusedError(StorageError):
-    """The store refuses for good, as without rights or a bucket: asking again changes nothing."""
+    """Reports that the store refuses permanently (no rights, no bucket), so that a retry is
+    useless."""
 
 
 class CheckpointError(StorageError):
-    """A checkpoint is missing, incomplete or does not match its manifest."""
+    """Reports that a checkpoint is missing, incomplete or does not match its manifest."""
 
 
 class NoRunError(CheckpointError):
-    """Says that there is no run or checkpoint where one was named: a name is wrong, not a store."""
+    """Reports that there is no run or checkpoint under the given name, while the store itself
+    works."""
 
     exit_code = ExitCode.NO_RUN
 
 
 class InterruptedRunError(JambaError):
-    """A signal stopped the run after its state was saved."""
+    """Reports that a signal stopped the run after its state was saved."""
 
     exit_code = ExitCode.INTERRUPTED
 
 
 class TrialError(JambaError):
-    """One trial cannot go on (non-finite loss, user error); the sweep goes on without it."""
+    """Reports that one trial cannot continue (non-finite loss, user error); the sweep continues
+    without it."""
 
 
 def one_line(error: BaseException) -> str:
-    """Returns an error of somebody else's code in one line: its type and its message's first."""
+    """Returns the type and the first line of the message of an error raised by other code."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

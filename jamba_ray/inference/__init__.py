@@ -1,4 +1,4 @@
-"""Trained models put to use: ``load`` one, then ``predict_proba`` on a DataFrame."""
+"""Scores rows with trained models: ``load`` a model, then call ``predict_proba`` on a DataFrame."""
 
 from jamba_ray.inference.predict_file import Scored, predict_file
 from jamba_ray.inference.predictor import Predictor, find_checkpoint, load, score_rows

@@ -1,4 +1,4 @@
-"""The columns of a model, made of a batch of raw rows: the same whatever the batch holds."""
+"""Converts batches of raw rows into the columns of a model, each row independently of its batch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from jamba_ray.data.table import to_pandas
 
 
 def kinds_of(preprocessor: Preprocessor) -> tuple[set[str], set[str]]:
-    """(columns read as numbers, columns read as text): a number that is written in another way
-    than Python's is text until its format is applied."""
+    """Returns (columns to read as numbers, columns to read as text).
+
+    A numeric column whose numbers are not in Python's notation is read as text; its format is
+    applied later.
+    """
     numeric = {c.name for c in preprocessor.numeric}
     numeric |= {c.name for c in preprocessor.categorical if c.tells_missing}
     texts = {c.name for c in preprocessor.categorical if not c.tells_missing}
@@ -28,11 +31,11 @@ def kinds_of(preprocessor: Preprocessor) -> tuple[set[str], set[str]]:
 
 
 def model_frame(columns: pa.Table, preprocessor: Preprocessor) -> pd.DataFrame:
-    """A table as ``Preprocessor.transform`` takes it.
+    """Returns a table as the DataFrame that ``Preprocessor.transform`` expects.
 
-    Text is matched with the categories of training as it stands, and where that fails as the number
-    or truth value that it is written for, so that the type that a reader of whole files would have
-    found does not count.
+    A text is first compared with the categories of training as it stands, then as the number or
+    truth value that it denotes. So the result does not depend on the type that a reader of whole
+    files would infer.
     """
     known = {c.name: c.categories for c in preprocessor.categorical if not c.tells_missing}
     numeric = {c.name for c in preprocessor.numeric} - known.keys()
@@ -58,7 +61,8 @@ def _truths(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def _named(column: pd.Series[Any], known: set[str]) -> pd.Series[Any]:
-    """Cells renamed to the category that they are written for in another way (``80.0``, 80)."""
+    """Renames cells to the category that they denote in another notation (``80.0`` or 80 to
+    ``80``)."""
     texts = [str(text) for text in column.cat.categories]
     names = [_alias(text, known) for text in texts]
     if names == texts:
@@ -82,7 +86,10 @@ def _alias(text: str, known: set[str]) -> str:
 
 
 def as_inferred(frame: pd.DataFrame, preprocessor: Preprocessor) -> pd.DataFrame:
-    """The frame with names that are all numbers as numbers: for the check of kinds."""
+    """Returns the frame with columns of names that are all numbers converted to numbers.
+
+    The check of column kinds needs this.
+    """
     changed: Mapping[str, Any] = {
         c.name: numbers
         for c in preprocessor.categorical

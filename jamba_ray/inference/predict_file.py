@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from jamba_ray.inference.predictor import Predictor
 
 STANDARD = "-"
-"""The path of standard input and of standard output."""
+"""The path that means standard input or standard output."""
 _LOG = logging.getLogger(__name__)
 _STANDARD_INPUT = "standard input"
 Matrices: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
@@ -46,16 +46,16 @@ Matrices: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Scored:
-    """What was written."""
+    """Holds the result of scoring a file."""
 
     output: str
     rows: int
     alerts: int
     threshold: float
     threshold_is: str
-    """Where the threshold comes from, in words."""
+    """The origin of the threshold, in words."""
     notes: tuple[str, ...]
-    """One sentence on each thing that was assumed or odd."""
+    """One sentence for each assumption and each unusual finding."""
 
 
 def predict_file(
@@ -68,21 +68,21 @@ def predict_file(
     overwrite: bool = False,
     tell: Callable[[str], None] = _LOG.info,
 ) -> Scored:
-    """Write the rows of ``path`` with ``score``, ``alert`` and ``threshold`` to ``output``.
+    """Writes the rows of ``path`` with ``score``, ``alert`` and ``threshold`` to ``output``.
 
-    ``path`` is a file, folder or glob of CSV or Parquet, of which a few megabytes are held at a
-    time; ``output`` is Parquet if it ends in ``.parquet`` or ``.pq``, else CSV. It is written under
-    another name and renamed when it is whole. ``-`` is standard input, which is first copied to a
-    temporary file, and standard output.
+    ``path`` is a file, folder or glob of CSV or Parquet, of which a few megabytes are in memory at
+    a time. ``output`` is Parquet if it ends in ``.parquet`` or ``.pq``, else CSV. It is written
+    under a temporary name and renamed when it is complete. ``-`` means standard input, which is
+    first copied to a temporary file, or standard output.
 
     Args:
         predictor: The model.
-        path: The rows; columns are matched by name, others than the model's are kept as they are.
+        path: The rows; columns are matched by name, and columns that the model lacks are kept.
         output: The file to write.
         threshold: A saved name or a number; None: the saved ``default``, else the best F1.
         columns: Names for the columns of CSV files without a header line.
         overwrite: Replace the output.
-        tell: Gets each note as soon as it is known.
+        tell: Is called with each note as soon as it is known.
 
     Raises:
         ConfigError: There is no threshold of this name.
@@ -134,8 +134,11 @@ def predict_file(
 
 @contextmanager
 def _standard_input() -> Iterator[str]:
-    """A copy of standard input on disk, which can be looked at before it is read: for its format,
-    its delimiter and its header."""
+    """Copies standard input to a temporary file and yields its path.
+
+    The format, the delimiter and the header are detected before the rows are read, which a pipe
+    does not allow.
+    """
     with tempfile.TemporaryDirectory(prefix="jamba_ray-") as folder:
         copy = os.path.join(folder, "standard-input")
         try:
@@ -153,7 +156,8 @@ def _standard_input() -> Iterator[str]:
 
 
 def _about_columns(predictor: Predictor, sources: Sequence[RowFile]) -> Iterator[str]:
-    """Checks the columns of all files before the first row; yields a sentence on extra ones."""
+    """Checks the columns of all files before the first row is read; yields a sentence on extra
+    columns."""
     wanted, first = predictor.preprocessing.columns, sources[0]
     for source in sources:
         check_columns(list(source.names), wanted, str(source.path))
@@ -194,7 +198,7 @@ def _batches(
 
 
 class _Scoring:
-    """Scores batches, the next one being read meanwhile; counts cells that are no numbers."""
+    """Scores batches while the next batch is read; counts cells that are not numbers."""
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
@@ -204,7 +208,7 @@ class _Scoring:
     def of(
         self, batches: Iterator[tuple[RowFile, RowBatch]], ahead: ThreadPoolExecutor
     ) -> Iterator[tuple[RowBatch, Probabilities]]:
-        """Each batch with its scores."""
+        """Yields each batch with its scores."""
         preprocessing = self._predictor.preprocessing
 
         def prepared() -> tuple[RowBatch, Matrices] | None:
@@ -219,7 +223,7 @@ class _Scoring:
             self._count(frame)
             return batch, preprocessing.transform(frame)
 
-        # Reading and preparing cost as much as scoring: the two go on at once.
+        # Reading and preparing take as long as scoring: both run at the same time.
         coming = ahead.submit(prepared)
         while (found := coming.result()) is not None:
             coming = ahead.submit(prepared)
@@ -234,7 +238,7 @@ class _Scoring:
             )
 
     def odd_cells(self) -> Iterator[str]:
-        """A sentence for each column of numbers with cells that are none."""
+        """Yields a sentence for each numeric column that has cells that are not numbers."""
         for name, odd in self._odd.items():
             one = odd.cells == 1
             yield (

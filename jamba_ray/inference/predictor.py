@@ -1,4 +1,4 @@
-"""From a checkpoint on disk to probabilities for a DataFrame."""
+"""Loads a checkpoint from disk and computes probabilities for a DataFrame."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from jamba_ray.inference.scorer import (
 )
 
 _CHUNK_ROWS = 65_536
-"""Rows prepared at a time: bounds the memory beside the DataFrame itself."""
+"""Rows prepared at a time, which limits the memory needed in addition to the DataFrame."""
 _DEFAULT_THRESHOLD = 0.5
 
 
 class Predictor:
-    """A trained model with its preprocessing and its threshold; for any model family."""
+    """Scores rows with a trained model of any family, its preprocessing and its threshold."""
 
     def __init__(
         self,
@@ -49,9 +49,9 @@ class Predictor:
         self.config = config_of(snapshot)
         """The trial's configuration."""
         self.preprocessing = preprocessing_of(snapshot)
-        """What turns the user's columns into the model's; ``.columns`` names those needed."""
+        """Converts the user's columns into the model's; ``.columns`` names the required ones."""
         self.label_rule = label_rule_of(snapshot)
-        """How the labels of training were read; None where they were 0 and 1."""
+        """The rule that read the labels of training; None: the labels were 0 and 1."""
         metrics = document(snapshot, "metrics")
         self.metrics: Mapping[str, float] = {
             k: float(v) for k, v in metrics.items() if k != "threshold" and v is not None
@@ -60,25 +60,25 @@ class Predictor:
         threshold: Any = metrics.get("threshold")
         self._best_f1 = _DEFAULT_THRESHOLD if threshold is None else float(threshold)
         self.thresholds: Mapping[str, Mapping[str, Any]] = thresholds or {}
-        """What ``jamba_ray.threshold`` saved with the model, by name."""
+        """The thresholds that ``jamba_ray.threshold`` saved with the model, by name."""
         self.threshold, _ = self.threshold_of(None)
-        """From which probability on a row is a threat: the saved threshold ``default``, else the
+        """The lowest probability that counts as a threat: the saved threshold ``default``, else the
         best F1 on validation rows; 0.5 in checkpoints of unfinished trials."""
         self.fingerprints: Mapping[str, str] = dict(snapshot.documents.get("fingerprints", {}))
-        """'config', 'data', 'code': what the model was made from."""
+        """The fingerprints of the 'config', 'data' and 'code' that produced the model."""
         self._score = scorer_of(snapshot, self.config, self.preprocessing.schema, device)
 
     def predict_proba(self, frame: pd.DataFrame) -> Probabilities:
-        """Probability of a threat for each row: float64 [N] in [0, 1], never NaN.
+        """Returns the probability of a threat for each row: float64 [N] in [0, 1], never NaN.
 
-        The columns of training must be there, in any order and with or without outer spaces in
-        their names; others, the target too, are ignored. Single cells may be anything (see
-        ``Preprocessor.transform``).
+        The frame must have the columns of training, in any order and with or without outer spaces
+        in their names; other columns, including the target, are ignored. Single cells may have any
+        value (``Preprocessor.transform`` says how they are read).
 
         Raises:
-            DataError: It is no DataFrame, or it names the columns that are missing, come twice or
-                hold text where training had numbers.
-            TrialError: If the model gives something not finite.
+            DataError: It is no DataFrame, or columns are missing, duplicated or hold text where
+                training had numbers; the message names them.
+            TrialError: The model returns values that are not finite.
         """
         frame = self._checked(frame)
         parts = [
@@ -90,11 +90,11 @@ class Predictor:
     def score_matrices(
         self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
     ) -> Probabilities:
-        """``predict_proba`` of what ``preprocessing.transform`` gave."""
+        """Returns the probabilities for the matrices that ``preprocessing.transform`` returned."""
         return checked(self._score(x_num, x_cat))
 
     def _checked(self, rows: Any) -> pd.DataFrame:
-        """``rows``, whatever they are, as a table under the names that files are read with."""
+        """Returns ``rows`` as a checked DataFrame with the column names that a file would have."""
         columns = self.preprocessing.columns
         if not isinstance(rows, pd.DataFrame):
             listed = ", ".join(map(repr, columns[:3])) + (", ..." if len(columns) > 3 else "")
@@ -111,12 +111,17 @@ class Predictor:
         return frame
 
     def predict(self, frame: pd.DataFrame) -> npt.NDArray[np.int64]:
-        """1 where the probability is at least ``threshold``, else 0: [N]; raises likewise."""
+        """Returns 1 where the probability is at least ``threshold``, else 0: [N].
+
+        Raises the errors of ``predict_proba``.
+        """
         return (self.predict_proba(frame) >= self.threshold).astype(np.int64)
 
     def threshold_of(self, name: str | None) -> tuple[float, str]:
-        """The threshold of a saved name or a number, and what it is in words; None: ``default``,
-        else the best F1. Raises ConfigError where there is none of this name."""
+        """Returns the threshold of a saved name or a number, and its description in words.
+
+        None: ``default``, else the best F1. Raises ConfigError where no threshold has this name.
+        """
         return chosen(self.thresholds, name, self._best_f1)
 
     def predict_file(
@@ -128,26 +133,29 @@ class Predictor:
         columns: Sequence[str] = (),
         overwrite: bool = False,
     ) -> Scored:
-        """Scores a file, folder or glob into a file, in constant memory: see
-        ``jamba_ray.inference.predict_file``."""
+        """Scores a file, folder or glob into a file, in constant memory.
+
+        Takes the arguments of ``jamba_ray.inference.predict_file``.
+        """
         return predict_file(
             self, path, output, threshold=threshold, columns=columns, overwrite=overwrite
         )
 
     def score_rows(self, rows: Rows) -> Probabilities:
-        """``predict_proba`` of rows that are prepared already, by this very preprocessing."""
+        """Returns the probabilities of rows that this preprocessing has prepared already."""
         return checked(self._score(rows.x_num, rows.x_cat))
 
 
 def load(path: str | os.PathLike[str], device: str = "cpu") -> Predictor:
-    """The predictor in a checkpoint folder, a run's ``best/``, or a run folder (its ``best/``).
+    """Returns the predictor in a checkpoint folder, a run's ``best/``, or a run folder (its
+    ``best/``).
 
-    A run in a bucket is an ``s3://`` or ``gs://`` URI (a store of another address: its endpoint in
+    A run in a bucket is given as an ``s3://`` or ``gs://`` URI (for a store at another address, set
     AWS_ENDPOINT_URL). Every byte is verified first, and nothing in the files can run code.
 
     Raises:
-        CheckpointError: Naming what is missing or damaged.
-        StorageError: The bucket refuses.
+        CheckpointError: A file is missing or damaged; the message names it.
+        StorageError: The bucket refuses the request.
     """
     if "://" in (text := os.fspath(path)):
         try:
@@ -168,10 +176,10 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Predictor:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint folder that ``path`` means.
+    """Returns the checkpoint folder at ``path`` or in its ``best/``.
 
     Raises:
-        CheckpointError: If there is none.
+        NoRunError: There is none.
     """
     for folder in (path, path / "best"):
         if (folder / MANIFEST).exists():
@@ -186,9 +194,9 @@ def find_checkpoint(path: Path) -> Path:
 
 
 def score_rows(model: Predictor | Snapshot, rows: Rows, device: str = "cpu") -> Probabilities:
-    """Probability of a threat for prepared rows: float64 [N], never NaN.
+    """Returns the probability of a threat for prepared rows: float64 [N], never NaN.
 
-    A ``Predictor`` keeps its own device; raises as its methods do.
+    A ``Predictor`` keeps its own device. Raises the errors of its methods.
     """
     predictor = model if isinstance(model, Predictor) else Predictor(model, device)
     return predictor.score_rows(rows)

@@ -1,4 +1,4 @@
-"""The file that ``predict`` writes: the rows as they were, and three columns."""
+"""Writes the file of ``predict``: the rows unchanged, and three columns."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ ADDED = ("score", "alert", "threshold")
 
 
 class Writer(Protocol):
-    """Takes scored rows."""
+    """Writes scored rows."""
 
     def __call__(self, batch: RowBatch, p: Probabilities) -> None:
-        """Write N rows with their scores [N]."""
+        """Writes N rows with their scores [N]."""
         ...
 
 
 @contextmanager
 def whole_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
-    """A file under another name that gets its own when the block ends without an error.
+    """Yields a temporary file that is renamed to ``path`` when the block ends without an error.
 
     Raises:
-        RunExistsError: Something has this name and ``overwrite`` is false, or it is no file.
-        StorageError: The disk does not take it.
+        RunExistsError: ``path`` exists and ``overwrite`` is false, or it is no regular file.
+        StorageError: The disk refuses the write.
     """
     refuse_used(path, overwrite=overwrite)
     try:
@@ -65,7 +65,8 @@ def whole_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def standard_output() -> Iterator[IO[bytes]]:
-    """The end of a pipe, flushed when the block ends; what was written cannot be taken back."""
+    """Yields standard output and flushes it when the block ends; written bytes cannot be taken
+    back."""
     stream = sys.stdout.buffer
     yield stream
     stream.flush()
@@ -73,7 +74,7 @@ def standard_output() -> Iterator[IO[bytes]]:
 
 def _rename_to_unused(temporary: str, path: Path) -> None:
     try:
-        os.link(temporary, path)  # unlike a rename, never over what came meanwhile
+        os.link(temporary, path)  # unlike a rename, never replaces a file that came meanwhile
     except FileExistsError:
         refuse_used(path, overwrite=False)
     except OSError:  # a file system without hard links
@@ -84,7 +85,7 @@ def _rename_to_unused(temporary: str, path: Path) -> None:
 
 
 def refuse_used(path: Path, *, overwrite: bool) -> None:
-    """Raise RunExistsError where the output would replace what it must not."""
+    """Raises RunExistsError where the output would replace a file that it must not replace."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise RunExistsError(
             f"the output must be a file of its own, but {str(path)!r} is something else. Choose "
@@ -101,7 +102,8 @@ def refuse_used(path: Path, *, overwrite: bool) -> None:
 def writer_to(
     stream: IO[bytes], source: RowFile, threshold: float, *, parquet: bool
 ) -> Iterator[Writer]:
-    """What writes rows of ``source`` with their scores to ``stream``, as CSV or Parquet."""
+    """Yields a function that writes rows of ``source`` with scores to ``stream``, as CSV or
+    Parquet."""
     if parquet:
         yield from _parquet(stream, source, threshold)
         return
@@ -113,7 +115,7 @@ def writer_to(
         lines = batch.lines
         if lines is None:
             lines = _as_lines(batch.table(), delimiter)
-        if lines is None:  # a cell holds a line end: rows are no lines
+        if lines is None:  # a cell holds a line end, so that a row is not a line
             table = _with_scores(batch.table(), p, threshold)
             pa_csv.write_csv(table, stream, _options(delimiter))
             return
@@ -127,7 +129,7 @@ def writer_to(
 
 
 def _bytes_of(cells: pa.Array) -> memoryview:
-    """The cells of binary one after the other."""
+    """Returns the bytes of binary cells, concatenated."""
     if isinstance(cells, pa.ChunkedArray):
         cells = cells.combine_chunks()
     _, offsets, content = cells.buffers()

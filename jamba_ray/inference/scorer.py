@@ -1,4 +1,4 @@
-"""A trained model as one function from prepared rows to probabilities, whatever family it is of.
+"""Scores prepared rows with a trained model of any family.
 
 Letters: N rows, F_n / F_c numeric / categorical features.
 """
@@ -30,22 +30,22 @@ Probabilities = npt.NDArray[np.float64]
 _WEIGHTS = "model/"
 _TREES = "model.txt"
 _BATCH_ROWS = {"cpu": 1024, "cuda": 16384}
-"""On a CPU what stays in cache, on a GPU what fills it."""
+"""Rows at a time: on a CPU as many as fit the cache, on a GPU as many as keep it busy."""
 _TREE_ROWS = 65_536
 
 
 class Scorer(Protocol):
-    """Probabilities of a threat for prepared rows."""
+    """Computes the probabilities of a threat for prepared rows."""
 
     def __call__(
         self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
     ) -> Probabilities:
-        """[N, F_n] and [N, F_c] -> [N] in [0, 1], or NaN where the model overflows."""
+        """Returns [N] in [0, 1] for [N, F_n] and [N, F_c], or NaN where the model overflows."""
         ...
 
 
 class Network:
-    """A network in evaluation mode; always float32, whatever precision it was trained in."""
+    """Scores with a network in evaluation mode, in float32 whatever precision it was trained in."""
 
     def __init__(self, module: nn.Module, device: str) -> None:
         self._device = torch.device(device)
@@ -54,7 +54,8 @@ class Network:
     def __call__(
         self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
     ) -> Probabilities:
-        """As ``Scorer``. The sigmoid is in float64, so that confident scores stay apart."""
+        """Returns the probabilities [N]; the sigmoid is in float64, so that high scores stay
+        distinct."""
         size = _BATCH_ROWS.get(self._device.type, 4096)
         logits = np.empty(len(x_num), dtype=np.float64)
         with torch.inference_mode():
@@ -67,7 +68,7 @@ class Network:
 
 
 class Trees:
-    """LightGBM's trees, read from their text form (no pickle)."""
+    """Scores with LightGBM's trees, read from their text form (no pickle)."""
 
     def __init__(self, text: bytes, n_features: int) -> None:
         """Raises CheckpointError where the text is not that of a sound model."""
@@ -76,7 +77,7 @@ class Trees:
     def __call__(
         self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
     ) -> Probabilities:
-        """As ``Scorer``."""
+        """Returns the probabilities [N]."""
         p = np.empty(len(x_num), dtype=np.float64)
         n_columns = x_num.shape[1] + x_cat.shape[1]
         n_threads = threads_for(len(x_num), n_columns, torch.get_num_threads())
@@ -90,10 +91,10 @@ class Trees:
 def scorer_of(
     snapshot: Snapshot, config: TrialConfig, schema: FeatureSchema, device: str = "cpu"
 ) -> Scorer:
-    """The model in ``snapshot`` (its best weights so far), ready to score.
+    """Returns the model in ``snapshot`` (its best weights so far), ready to score.
 
     Raises:
-        CheckpointError: If the snapshot lacks the model, or holds another than ``config`` says.
+        CheckpointError: The snapshot lacks the model, or its model does not match ``config``.
     """
     if TRAINERS[config.model.name] == "boosting":
         if _TREES not in snapshot.blobs:
@@ -115,7 +116,7 @@ def scorer_of(
 
 
 def config_of(snapshot: Snapshot) -> TrialConfig:
-    """The trial's configuration.
+    """Returns the trial's configuration.
 
     Raises:
         CheckpointError: If it is missing, or of a version that this one does not understand.
@@ -132,7 +133,7 @@ def config_of(snapshot: Snapshot) -> TrialConfig:
 
 
 def preprocessing_of(snapshot: Snapshot) -> Preprocessor:
-    """What turns the user's columns into the model's.
+    """Returns the preprocessor that converts the user's columns into the model's.
 
     Raises:
         CheckpointError: If it is missing, or of a version that this one does not understand.
@@ -147,7 +148,7 @@ def preprocessing_of(snapshot: Snapshot) -> Preprocessor:
 
 
 def label_rule_of(snapshot: Snapshot) -> LabelRule | None:
-    """How the labels of training were read; None where they were 0 and 1.
+    """Returns the rule that read the labels of training; None: the labels were 0 and 1.
 
     Raises:
         CheckpointError: If the rule is of a version that this one does not understand.
@@ -163,7 +164,7 @@ def label_rule_of(snapshot: Snapshot) -> LabelRule | None:
 
 
 def document(snapshot: Snapshot, name: str) -> dict[str, Any]:
-    """One JSON object of the snapshot; raises CheckpointError if there is none."""
+    """Returns one JSON object of the snapshot; raises CheckpointError if there is none."""
     value = snapshot.documents.get(name)
     if not isinstance(value, dict):
         raise CheckpointError(
@@ -173,10 +174,10 @@ def document(snapshot: Snapshot, name: str) -> dict[str, Any]:
 
 
 def checked(p: Probabilities) -> Probabilities:
-    """``p`` unless some of it is not finite: no caller ever sees NaN.
+    """Returns ``p`` if all of it is finite, so that no caller ever sees NaN.
 
     Raises:
-        TrialError: With how many rows are concerned.
+        TrialError: Some are not finite; the message says how many.
     """
     bad = int(np.count_nonzero(~np.isfinite(p)))
     if bad:

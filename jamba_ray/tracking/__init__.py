@@ -1,1 +1,1 @@
-"""What is written down of a run as it goes: local rows first, followers (W&B) after them."""
+"""Sends what a run writes to its folder to tracking services: W&B and TensorBoard."""

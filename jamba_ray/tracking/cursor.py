@@ -1,4 +1,4 @@
-"""How far a follower has come: ``tracking.json`` in the run folder, replaced as a whole."""
+"""Stores what a follower has sent: ``tracking.json`` in the run folder, replaced atomically."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ FILE = "tracking.json"
 
 
 class Cursor:
-    """The follower's memory. Losing it costs time, not rows: the service is asked what it has."""
+    """Records which runs a follower has sent.
+
+    If the file is lost, no row is lost: the service is asked which rows it has.
+    """
 
     def __init__(self, run_folder: Path) -> None:
         self._path = run_folder / FILE
@@ -24,32 +27,33 @@ class Cursor:
         except (OSError, ValueError):
             pass
         self.birth: str = str(found.get("birth") or uuid.uuid4().hex)
-        """Stands for the run where there is no study to date it."""
+        """Identifies the run where there is no study whose time of creation does."""
         self._sent: dict[str, dict[str, str]] = found.get("sent", {})
         self.problem: str | None = found.get("problem")
-        """Why the last attempt did not get through."""
+        """Why the last attempt failed."""
         self.pending: int = int(found.get("pending", 0))
-        """Runs not sent whole at the last look."""
+        """The number of runs that were not completely sent at the last check."""
         self.complete = bool(found.get("complete", False))
-        """Whether the last look was at a run that had ended, and all of it was sent."""
+        """Whether the run had ended at the last check and all of it was sent."""
 
     def has(self, how: str, run: str, state: str) -> bool:
-        """Whether this very state of a run was sent (``how``: 'online' or 'offline')."""
+        """Says whether exactly this state of a run was sent (``how``: 'online' or 'offline')."""
         return self._sent.get(how, {}).get(run) == state
 
     def note(self, how: str, run: str, state: str) -> None:
-        """The service has acknowledged this state of a run, or its file is complete."""
+        """Records that the service has acknowledged this state of a run, or that its file is
+        complete."""
         self._sent.setdefault(how, {})[run] = state
         self.save()
 
     def stand(self, pending: int, problem: str | None, *, complete: bool = False) -> None:
-        """How the follower stands, for whoever asks."""
+        """Records the progress of the follower for other processes to read."""
         if (pending, problem, complete) != (self.pending, self.problem, self.complete):
             self.pending, self.problem, self.complete = pending, problem, complete
             self.save()
 
     def save(self) -> None:
-        """Write the file so that a reader sees the old one or the whole new one."""
+        """Writes the file so that a reader sees either the old file or the complete new one."""
         value = {
             "birth": self.birth,
             "pending": self.pending,

@@ -1,7 +1,8 @@
-"""The process that writes a run's TensorBoard files.
+"""Runs the process that writes a run's TensorBoard files.
 
-``python -m jamba_ray.tracking.follow_tensorboard <run folder>``. It reads what
-the run leaves on disk, and its death costs nothing but its files."""
+``python -m jamba_ray.tracking.follow_tensorboard <run folder>``. It reads the files of the run
+folder; if it dies, only its own event files are lost.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from jamba_ray.tracking.tensorboard_client import EventFiles
 
 
 def main(folder: Path) -> int:
-    """Follow until stdin is closed, then write the rest; exit code 74 where the disk refuses."""
+    """Writes rows until stdin is closed, then writes the rest; exit code 74 where the disk
+    refuses."""
     step_back()
     ending, seen = False, None
     try:
@@ -26,7 +28,7 @@ def main(folder: Path) -> int:
                 try:
                     files.write(tracked_runs(folder, birth=""))
                     seen = now
-                except StorageError as error:  # the study is only just being made
+                except StorageError as error:  # the study is still being created
                     if ending:
                         say(error.message)
                         return ExitCode.STORAGE

@@ -1,8 +1,8 @@
-"""The one process that sends a run to W&B.
+"""Runs the only process that sends a run to W&B.
 
-``python -m jamba_ray.tracking.follow_wandb <run folder>``. It reads what the
-run leaves on disk and is in nobody's way: training never waits for it, and its
-death costs nothing but time. It imports neither torch nor Ray.
+``python -m jamba_ray.tracking.follow_wandb <run folder>``. It reads the files of the run folder:
+training never waits for it, and if it dies, the rows are sent later. It imports neither torch nor
+Ray.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LONGEST_WAIT_S = 120.0
 
 
 def main(argv: Sequence[str]) -> int:
-    """Follow until stdin is closed, then send the rest; with ``--once`` send what there is.
+    """Sends rows until stdin is closed, then sends the rest; with ``--once`` sends what exists now.
 
     Exit codes: 0 all was sent, 75 something was not (``tracking.json`` says why).
     """
@@ -71,12 +71,12 @@ def main(argv: Sequence[str]) -> int:
         say(f"{error}." if ending else f"{error}. It will be tried again.")
         cursor.stand(max(1, cursor.pending), str(error))
     except (JambaError, OSError) as error:
-        say(str(error))  # the study is not there yet, or the disk is full
+        say(str(error))  # the study does not exist yet, or the disk is full
         with contextlib.suppress(OSError):
             cursor.stand(max(1, cursor.pending), str(error).rstrip("."))
     if ending or told_to_end(options.wait):
         return ExitCode.INTERRUPTED
-    # A fresh process: nothing of a broken connection can send a row a second time.
+    # A new process has no state of a broken connection that could send a row twice.
     _end_children()
     if service is not None:
         service.close()
@@ -93,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _runs(folder: Path, birth: str, shape: Sequence[str], *, patient: bool) -> list[TrackedRun]:
-    """What there is to send; nothing while the study is only just being made."""
+    """Returns the runs to send; none while the study is still being created."""
     try:
         return tracked_runs(folder, birth, shape)
     except StorageError:
@@ -107,7 +107,7 @@ def _replaced_by(command: Sequence[str]) -> NoReturn:
 
 
 def _end_children() -> None:
-    """End W&B's own service process, which would go on trying."""
+    """Kills W&B's own service process, which would continue to retry."""
     for task in Path("/proc/self/task").glob("*/children"):
         for pid in task.read_text().split():
             with contextlib.suppress(OSError, ValueError):

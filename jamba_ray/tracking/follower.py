@@ -1,4 +1,4 @@
-"""Follows runs into a tracking service: what is new goes there, each row once."""
+"""Sends the new rows of runs to a tracking service, each row once."""
 
 from __future__ import annotations
 
@@ -10,27 +10,31 @@ from jamba_ray.tracking.tracked_run import Row, TrackedRun
 
 
 class OutageError(Exception):
-    """The service takes nothing now; the message is one sentence without its full stop."""
+    """Reports that the service accepts nothing now; the message is one sentence without a full
+    stop."""
 
 
 class Channel(Protocol):
-    """An open run in the service."""
+    """Defines an open run in the service."""
 
     next_step: int
     """The first step that the service does not have."""
 
     def log(self, rows: Sequence[Row]) -> None:
-        """Send rows from ``next_step`` on."""
+        """Sends rows from ``next_step`` on."""
         ...
 
     def close(self, run: TrackedRun | None) -> None:
-        """Send the rest of a run that ended (None: it goes on another day) and wait until all is
-        acknowledged; raises OutageError where it is not."""
+        """Sends the rest of a run that ended and waits until all is acknowledged.
+
+        ``run`` is None if the run will be continued later. Raises OutageError where rows were not
+        acknowledged.
+        """
         ...
 
 
 class Service(Protocol):
-    """Where runs are sent."""
+    """Defines a tracking service to which runs are sent."""
 
     how: str
     """'online' or 'offline'."""
@@ -38,22 +42,22 @@ class Service(Protocol):
     """Whether a run may be opened before its end."""
 
     def open(self, run: TrackedRun) -> Channel:
-        """Begin or continue a run; raises OutageError."""
+        """Begins or continues a run; raises OutageError."""
         ...
 
 
 class Follower:
-    """Sends what the cursor does not know; ask it again whenever there is more."""
+    """Sends whatever the cursor does not list as sent; call ``follow`` again when there is more."""
 
     def __init__(self, service: Service, cursor: Cursor) -> None:
         self._service, self._cursor = service, cursor
         self._open: dict[str, Channel] = {}
 
     def follow(self, runs: Sequence[TrackedRun]) -> int:
-        """One look at all runs; how many are not sent whole.
+        """Sends the new rows of all runs and returns how many runs are not completely sent.
 
         Raises:
-            OutageError: The service took nothing more; what it acknowledged is in the cursor.
+            OutageError: The service accepts nothing more; the cursor has what it acknowledged.
         """
         pending = [r for r in runs if not self._cursor.has(self._service.how, r.id, r.state)]
         for run in pending:
@@ -66,7 +70,7 @@ class Follower:
         return left
 
     def close(self) -> None:
-        """Close runs that have not ended; raises OutageError."""
+        """Closes runs that have not ended; raises OutageError."""
         while self._open:
             _, channel = self._open.popitem()
             channel.close(None)

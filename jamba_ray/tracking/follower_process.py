@@ -1,4 +1,4 @@
-"""A run and its follower: a process of its own, started and ended here, never waited for."""
+"""Starts and ends the follower processes of a run, which never waits for them while it trains."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.tracking.cursor import Cursor
 
 INTERRUPTED_S = 3.0
-"""What an interrupted run waits for its follower."""
+"""Seconds for which an interrupted run waits for its follower."""
 
 
 def check_tracking(section: TrackingSection) -> None:
-    """Raise ConfigError if ``tracking`` needs something that is not installed."""
+    """Raises ConfigError if ``tracking`` needs a package that is not installed."""
     if section.name == "wandb" and importlib.util.find_spec("wandb") is None:
         raise ConfigError(
             [
@@ -44,10 +44,9 @@ def check_tracking(section: TrackingSection) -> None:
 
 
 class Following:
-    """The followers of a run while the run goes on: to W&B, into TensorBoard files, or none, as
-    ``tracking`` asks.
+    """Runs the followers that ``tracking`` asks for: W&B, TensorBoard files, both or none.
 
-    Use it as a context manager: whatever happens, no process is left.
+    Use it as a context manager: no process is left, whatever happens.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class Following:
         self._events: subprocess.Popen[bytes] | None = None
         self._events_code = 0
         if section.name == "wandb":
-            Cursor(folder.path).stand(1, None)  # an earlier session's verdict is not this one's
+            Cursor(folder.path).stand(1, None)  # the result of an earlier session does not count
             self._process = self._started(command(folder.path, section, shape))
         if section.tensorboard:
             module = "jamba_ray.tracking.follow_tensorboard"
@@ -71,7 +70,7 @@ class Following:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                # Ctrl-C is for the run, which then tells its followers.
+                # Ctrl-C goes to the run, which then ends its followers.
                 start_new_session=True,
             )
 
@@ -82,7 +81,7 @@ class Following:
         self.end(INTERRUPTED_S if kind is not None else self._section.close_s)
 
     def end(self, wait_s: float) -> None:
-        """Let the followers write the rest for at most ``wait_s``; the second call does nothing."""
+        """Lets the followers write the rest for at most ``wait_s``; a second call does nothing."""
         process, self._process = self._process, None
         events, self._events = self._events, None
         begun = time.monotonic()
@@ -96,7 +95,8 @@ class Following:
             _ended(process, wait_s - (time.monotonic() - begun))
 
     def verdict(self) -> list[str]:
-        """What was not sent or written, and why, as sentences; empty where all was."""
+        """Returns a sentence for each thing that was not sent or written, with the reason; empty:
+        all was."""
         found = [] if (unsent := self._unsent()) is None else [unsent]
         if self._events_code:
             found.append(
@@ -120,10 +120,10 @@ class Following:
 
 
 def _ended(process: subprocess.Popen[bytes], wait_s: float) -> int:
-    """Wait for a follower that was told to end, then end it; its exit code."""
+    """Waits for a follower that was asked to end, then kills it; returns its exit code."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(max(0.0, wait_s))
-    # Its group: the process itself, if it is late, and W&B's service.
+    # The process group has the process itself, if it still runs, and W&B's service.
     with contextlib.suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
     return process.wait()
@@ -132,7 +132,7 @@ def _ended(process: subprocess.Popen[bytes], wait_s: float) -> int:
 def command(
     folder: Path, section: TrackingSection, shape: Sequence[str], *, online: bool | None = None
 ) -> list[str]:
-    """What starts a follower."""
+    """Returns the command line that starts a follower of W&B."""
     sends = section.mode == "online" if online is None else online
     return [
         sys.executable,
@@ -147,7 +147,7 @@ def command(
 
 
 def report(folder: RunFolder, log: RunLog) -> list[str]:
-    """Write the report of a run that ended; what a user should know if that failed."""
+    """Writes the report of a run that ended; returns a sentence for the user if that failed."""
     try:
         write_report(Run(folder.path))
     except Exception as error:

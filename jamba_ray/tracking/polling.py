@@ -1,4 +1,4 @@
-"""What processes that follow a run have in common: when to look again, and when to end."""
+"""Decides when a process that follows a run checks again, and when it ends."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from jamba_ray.runs.row_log import FOLDER
 
 POLL_S = 3.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 
 def step_back() -> None:
-    """Let the run have the processor first."""
+    """Lowers the priority of this process, so that the run gets the processor first."""
     with contextlib.suppress(OSError):
         os.nice(10 - os.nice(0))
 
 
 def mark(folder: Path) -> tuple[int, ...]:
-    """Changes when the run has something new on disk."""
+    """Returns a value that changes when the run has new data on disk."""
     names = ["study.journal", "summary.json", "config.yaml"]
     paths = [folder / name for name in names]
     paths += sorted((folder / FOLDER).glob("*.jsonl"))
@@ -34,7 +34,7 @@ def mark(folder: Path) -> tuple[int, ...]:
 
 
 def told_to_end(wait_s: float) -> bool:
-    """Whether stdin was closed: by whoever started this process, or by its death."""
+    """Says whether stdin was closed, by the process that started this one or by its death."""
     deadline = time.monotonic() + wait_s
     while (left := deadline - time.monotonic()) > 0:
         ready, _, _ = select.select([0], [], [], left)
@@ -44,5 +44,5 @@ def told_to_end(wait_s: float) -> bool:
 
 
 def say(sentence: str) -> None:
-    """A line for ``logs/tracking.log``."""
+    """Prints a line with the time, for ``logs/tracking.log``."""
     print(time.strftime("%Y-%m-%d %H:%M:%S"), sentence, flush=True)

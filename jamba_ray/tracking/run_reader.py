@@ -1,4 +1,4 @@
-"""What a run folder holds, as runs to be tracked: its trials, its baseline, and the run itself."""
+"""Reads a run folder as runs to be tracked: its trials, its baseline, and the sweep itself."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _BOARD = 200
 
 
 def tracked_runs(path: Path, birth: str, shape: Sequence[str] = ()) -> list[TrackedRun]:
-    """The runs below ``path`` as they stand, trials first, the sweep itself last.
+    """Returns the runs of a run folder in their present state, trials first, the sweep last.
 
     Args:
         path: The run folder.
-        birth: Dates a run that has no study.
+        birth: Identifies a run that has no study.
         shape: The structural parameters; each trial is tagged with its values of them.
 
     Raises:
@@ -40,7 +40,7 @@ def tracked_runs(path: Path, birth: str, shape: Sequence[str] = ()) -> list[Trac
     if study is None and "search_space" in config:
         raise StorageError(f"the study must exist, but {str(folder.study)!r} does not yet.")
     if study is not None and study.sessions:
-        # The first session dates the study: the same id whenever and wherever it is sent from.
+        # The time of the first session identifies the study: the id is the same on every machine.
         birth = f"{folder.path.resolve().name}/{min(study.sessions.values())!r}"
     runs = [_trial(run, trial, birth, shape) for trial in run.records]
     if baseline := summary.get("baseline"):
@@ -102,7 +102,7 @@ def _baseline(
 ) -> TrackedRun:
     name = folder.path.resolve().name
     return TrackedRun(
-        id=run_id(birth, "rival"),  # as 0.1 named it: a run that was sent then is not sent twice
+        id=run_id(birth, "rival"),  # the id of 0.1: a run sent then is not sent again
         name=f"{name}/baseline",
         group=name,
         job_type="baseline",
@@ -157,7 +157,7 @@ def _sweep(
 
 
 def _reported(folder: RunFolder) -> bool:
-    """Whether the report tells of this summary, not of an earlier one."""
+    """Says whether the report belongs to this summary and not to an earlier one."""
     try:
         return folder.report.stat().st_mtime_ns >= folder.summary.stat().st_mtime_ns
     except OSError:
@@ -165,7 +165,7 @@ def _reported(folder: RunFolder) -> bool:
 
 
 def _progress(study: StudyReading) -> list[Row]:
-    """A row per trial in the order in which they ended."""
+    """Returns a row per trial in the order in which the trials ended."""
     order = sorted(
         (t for t in study.trials if t.state in _DONE),
         key=lambda t: (study.ended[t.number], t.number),
@@ -209,7 +209,7 @@ def _plain(values: Mapping[str, Any]) -> dict[str, float | int]:
 
 
 def _judged(judged: Mapping[str, Any]) -> dict[str, Any]:
-    """``val/...`` and ``test/...`` with their intervals."""
+    """Returns the metrics ``val/...`` and ``test/...`` with their intervals."""
     found: dict[str, Any] = {"threshold": judged.get("threshold")}
     for part in ("val", "test"):
         for key, interval in (judged.get(part) or {}).items():
@@ -221,7 +221,8 @@ def _judged(judged: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _own_config(config: Mapping[str, Any], trial: TrialRecord) -> dict[str, Any]:
-    """The configuration of one trial, as ``with_params`` makes it, without knowing the families."""
+    """Returns the configuration of one trial as ``with_params`` makes it, without the model
+    families."""
     tree: dict[str, Any] = json.loads(json.dumps({k: config[k] for k in _shared(config)}))
     family = trial.params.get("model.name", tree.get("model", {}).get("name"))
     if family != tree.get("model", {}).get("name"):

@@ -1,4 +1,4 @@
-"""The one file that speaks TensorBoard: event files, a folder a trial, made from the local rows."""
+"""Writes TensorBoard's event files, a folder per trial, from the local rows."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ FOLDER = "tensorboard"
 class EventFiles:
     """Writes ``<run folder>/tensorboard/<trial>/events.out.tfevents.*``.
 
-    The rows are the truth: what lies there is deleted and written anew, so that a run that is
-    continued has each step once. Uses no torch.
+    The local rows are authoritative: existing event files are deleted and written anew, so that a
+    run that is continued has each step once. Uses no torch.
     """
 
     def __init__(self, run_folder: Path) -> None:
@@ -32,7 +32,7 @@ class EventFiles:
         self._ended: set[str] = set()
 
     def write(self, runs: Sequence[TrackedRun]) -> None:
-        """Write the rows that are new; raises OSError where the disk does not take them."""
+        """Writes the rows that are new; raises OSError where the disk refuses."""
         for run in runs:
             if run.id in self._ended or not run.rows:
                 continue
@@ -47,13 +47,13 @@ class EventFiles:
                 self._open.pop(run.id).close()
 
     def close(self) -> None:
-        """Close the files of runs that have not ended."""
+        """Closes the files of runs that have not ended."""
         while self._open:
             self._open.popitem()[1].close()
 
 
 class _Events:
-    """One trial's event file."""
+    """Writes one trial's event file."""
 
     def __init__(self, writer: Any, run: TrackedRun) -> None:
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
@@ -62,13 +62,13 @@ class _Events:
         self._next_step = 0
         if "trial" not in run.config:
             return
-        # What TensorBoard's "HParams" tab compares trials by.
+        # TensorBoard's "HParams" tab compares trials by these.
         sections = {k: run.config[k] for k in ("model", "training") if k in run.config}
         params = {k: v for k, v in flatten(sections).items() if isinstance(v, (str, int, float))}
         self._add(hparams_pb(params, trial_id=run.name), 0, time.time())
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Add the rows that are not there yet."""
+        """Adds the rows that the file does not have yet."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         new = [row for row in rows if row.step >= self._next_step]

@@ -1,4 +1,4 @@
-"""A run as a follower sees it: plain values, whatever service they are sent to."""
+"""Defines a run as plain values, independent of the service to which it is sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """One point of a run's history; steps rise."""
+    """Holds one point of a run's history; steps increase."""
 
     step: int
     values: Mapping[str, float | int]
@@ -20,20 +20,20 @@ class Row:
 
 @dataclass(frozen=True)
 class Artifact:
-    """Files that belong to a run."""
+    """Holds the files that belong to a run."""
 
     name: str
     kind: str
     aliases: tuple[str, ...] = ()
     folder: Path | None = None
-    """Uploaded whole."""
+    """Uploaded with all its files."""
     references: Mapping[str, str] = field(default_factory=dict)
-    """Name -> URI of what stays where it is."""
+    """Name -> URI of files that are linked and not uploaded."""
 
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What is to be sent of a trial, of the baseline, or of the sweep itself."""
+    """Holds all that is sent of a trial, of the baseline, or of the sweep itself."""
 
     id: str
     name: str
@@ -46,14 +46,14 @@ class TrackedRun:
     ended: bool = False
     failed: bool = False
     table: Sequence[Sequence[Any]] = ()
-    """The leaderboard, the heading first."""
+    """The rows of the leaderboard; the first is the heading."""
     page: Path | None = None
-    """An HTML file to show."""
+    """An HTML file that the service displays."""
     artifacts: tuple[Artifact, ...] = ()
 
     @property
     def state(self) -> str:
-        """Changes when there is something new to send."""
+        """Returns a hash that changes when there is something new to send."""
         rows = [(row.step, sorted(row.values)) for row in self.rows]
         known = [rows, self.tags, dict(self.summary), self.ended, self.failed, list(self.table)]
         text = json.dumps(known, sort_keys=True, default=str)
@@ -61,9 +61,9 @@ class TrackedRun:
 
 
 def run_id(birth: str, kind: str, number: int = 0) -> str:
-    """The id of a run in the service: equal whenever the same thing is sent again.
+    """Returns the id of a run in the service, the same each time the same run is sent.
 
-    A trial that is continued after a crash is the same attempt, so its steps go on in the same run;
-    a study that is begun anew (``overwrite=true``) has another ``birth``.
+    A trial that is continued after a crash is the same attempt, so its steps continue in the same
+    run. A study that is begun anew (``overwrite=true``) has another ``birth``.
     """
     return hashlib.sha256(f"{birth}/{kind}/{number}".encode()).hexdigest()[:16]

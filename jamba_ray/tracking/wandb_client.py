@@ -1,4 +1,4 @@
-"""The one file that speaks Weights & Biases."""
+"""Sends runs to Weights & Biases; no other file of this package logs to it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from jamba_ray.tracking.follower import OutageError
 from jamba_ray.tracking.tracked_run import Row, TrackedRun
 
 PATIENCE_S = 15.0
-"""How long W&B may take to answer before it counts as away (its own defaults: 90 s to begin, and
-no limit at all to end)."""
+"""Seconds until W&B must answer, else it counts as unavailable (its own defaults: 90 s to begin,
+and no limit to end)."""
 
 
 class Wandb:
     """Sends runs to a server, or writes them as ``offline-run-*`` folders for ``wandb sync``.
 
-    Everything of W&B's lies in ``<run folder>/wandb``. The key is found by W&B's own client, in
+    All files of W&B are in ``<run folder>/wandb``. W&B's own client finds the key, in
     ``WANDB_API_KEY`` or ``~/.netrc``; nothing here reads or passes it.
     """
 
@@ -48,7 +48,7 @@ class Wandb:
                 f"{str(self._home)!r} must be a folder that can be written, but is not "
                 f"({error.strerror or error}): move it away"
             ) from None
-        # Artifacts that wait for `wandb sync` are kept with the run, what else is cached goes.
+        # Artifacts that wait for `wandb sync` stay with the run; all other caches are deleted.
         data = self._scratch if online else self._home
         os.environ["WANDB_DATA_DIR"] = str(data)
         os.environ["WANDB_CACHE_DIR"] = os.environ["WANDB_ARTIFACT_DIR"] = str(self._scratch)
@@ -60,7 +60,7 @@ class Wandb:
         self._wandb: Any = wandb
 
     def open(self, run: TrackedRun) -> _Channel:
-        """See ``Service.open``."""
+        """Begins or continues a run; raises OutageError."""
         settings = self._wandb.Settings(
             console="off",
             silent=True,
@@ -95,12 +95,12 @@ class Wandb:
         return _Channel(self._wandb, opened, None if online else self._home)
 
     def close(self) -> None:
-        """Delete what was only needed on the way."""
+        """Deletes the temporary files."""
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 class _Channel:
-    """See ``Channel``."""
+    """Implements ``Channel`` with a run of W&B's client."""
 
     def __init__(self, wandb: Any, opened: Any, home: Path | None) -> None:
         self._wandb, self._run, self._home = wandb, opened, home
@@ -129,7 +129,7 @@ class _Channel:
         media: dict[str, Any] = {}
         if run.table:
             head, *rows = run.table
-            # Columns that mix numbers and text are refused otherwise.
+            # Otherwise W&B refuses columns that mix numbers and text.
             table = self._wandb.Table(columns=list(head), allow_mixed_types=True)
             for row in rows:
                 table.add_data(*row)
@@ -148,10 +148,11 @@ class _Channel:
             self._run.log_artifact(artifact, aliases=list(given.aliases))
 
     def _keep(self, home: Path) -> None:
-        """Move a complete offline run from where it was written to where it stays.
+        """Moves a complete offline run from its temporary folder to its final one.
 
-        A process killed before this leaves a folder that nobody will take for a run; killed after
-        it, before the cursor, the run is written again over the same name.
+        If the process is killed before this, the folder left behind is not recognised as a run. If
+        it is killed between this and the update of the cursor, the run is written again under the
+        same name.
         """
         written = Path(self._run.dir).parent
         target = home / f"offline-run-{written.name.split('-run-', 1)[-1]}"
@@ -161,7 +162,7 @@ class _Channel:
 
 
 def _sentence(error: BaseException) -> str:
-    """Why, in one line. W&B's messages name addresses and files, never keys."""
+    """Returns the reason in one line; W&B's messages name addresses and files, never keys."""
     said = one_line(error)
     if "401" in said or "api_key" in said or "API key" in said or "login" in said:
         return f"W&B does not accept the key, or there is none: run `wandb login` ({said})"

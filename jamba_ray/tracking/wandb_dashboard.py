@@ -1,4 +1,4 @@
-"""W&B dashboards as code: a saved workspace and a W&B report about one run's trials."""
+"""Creates W&B dashboards: a saved workspace and a W&B report on one run's trials."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOP_CURVES = 10
 
 @dataclass(frozen=True)
 class Dashboard:
-    """What the dashboards are about."""
+    """Holds the run, the objective and the parameters that the dashboards show."""
 
     run: str
     """The run's name: the W&B group of its trials."""
@@ -31,17 +31,18 @@ class Dashboard:
 
 
 def as_json(board: Dashboard) -> dict[str, Any] | None:
-    """Returns both dashboards as W&B's own JSON; needs no network and no key. None: the installed
-    ``wandb-workspaces`` cannot be asked for it, only to publish them.
+    """Returns both dashboards as W&B's own JSON, without a network and without a key.
+
+    None: the installed ``wandb-workspaces`` can only publish them.
 
     Raises:
         OutageError: ``wandb-workspaces`` is not installed.
     """
     ws, wr = _libraries()
     workspace = _workspace(ws, wr, board)
-    report = _report(wr, board, runsets=[])  # a run set cannot be written down without a login
+    report = _report(wr, board, runsets=[])  # a run set cannot be serialised without a login
     try:
-        # The one private name of W&B's. There is no public way to look at them without a network.
+        # The only private name of W&B's in use: no public one gives the JSON without a network.
         models = {"workspace": workspace._to_model(), "report": report._to_model()}
     except AttributeError:
         return None
@@ -49,10 +50,10 @@ def as_json(board: Dashboard) -> dict[str, Any] | None:
 
 
 def publish(board: Dashboard) -> list[str]:
-    """Save both in W&B; their addresses.
+    """Saves both in W&B and returns their addresses.
 
     Raises:
-        OutageError: W&B did not take them, or ``wandb-workspaces`` is not installed.
+        OutageError: W&B did not accept them, or ``wandb-workspaces`` is not installed.
     """
     ws, wr = _libraries()
     try:
@@ -105,7 +106,7 @@ def _report(wr: Any, board: Dashboard, runsets: list[Any]) -> Any:
 
 
 def _panels(wr: Any, board: Dashboard) -> dict[str, list[Any]]:
-    """Section -> panels."""
+    """Returns the panels of each section, by its title."""
     value = f"val/{board.objective}"
     column = wr.ParallelCoordinatesPlotColumn
     axes = [column(wr.Config(path), log=log) for path, log in board.parameters]
@@ -143,7 +144,7 @@ def _accessor(path: str) -> str:
 
 def _libraries() -> tuple[Any, Any]:
     try:
-        # Its own deprecations are no news to a user.
+        # The deprecation warnings of the library do not concern a user.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import wandb_workspaces.reports.v2 as reports
