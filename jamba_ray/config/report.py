@@ -13,7 +13,7 @@ from jamba_ray.config.store_uri import checked_endpoint, parse_store
 
 
 class ReportSection(Section):
-    """``report``: what the report of a run is like."""
+    """Says what the report of a run is like."""
 
     interactive: bool | None = None
     """Give the report a script of its own that sorts and filters the trials, zooms into figures and

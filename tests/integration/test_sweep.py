@@ -33,7 +33,7 @@ def test_the_terminal_gets_a_line_a_trial_and_a_summary(swept):
     assert lines[4].startswith("Winner: trial")
     assert "LightGBM test" in done.stdout
     assert "below the Bayes limit" in done.stdout
-    assert f"checkpoint=runs/{folder.name}" in done.stdout
+    assert f"next: jamba-ray threshold runs/{folder.name} max_fpr=0.01" in done.stdout
     assert done.stderr == "", "nothing of Ray's own noise"
 
 
