@@ -1,9 +1,10 @@
 """A process that trains one trial with checkpoints on disk, and may be killed on the way.
 
-    python -m tests.equivalence.killed_trial STORE RESULT [BATCH]
+    python -m tests.equivalence.killed_trial STORE RESULT[:BATCH] ...
 
-Goes on from the store's newest checkpoint. Before batch BATCH of this attempt it gets a real
-SIGKILL. At the end RESULT holds the curve and the final arrays.
+Each attempt is a process, forked once torch is imported, and continues from the store's newest
+checkpoint. Before batch BATCH of its own it gets a real SIGKILL. At the end RESULT holds the curve
+and the final arrays. Prints the exit code of each.
 """
 
 from __future__ import annotations
@@ -58,4 +59,9 @@ def die_at(batch: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else None)
+    for attempt in sys.argv[2:]:
+        name, _, batch = attempt.partition(":")
+        if not (child := os.fork()):
+            main(sys.argv[1], name, int(batch) if batch else None)
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

@@ -20,17 +20,15 @@ from tests.training.trials import Recorder, make_data, member
 ROOT = Path(__file__).parents[2]
 
 
-def run(*arguments) -> int:
-    command = [sys.executable, "-m", "tests.equivalence.killed_trial", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, timeout=120).returncode
-
-
 def test_after_two_sigkills_with_checkpoints_on_disk(tmp_path):
     """Killed in batch 12 and again 13 batches later, each time inside a report interval."""
     killed_trial.main(str(tmp_path / "a"), str(tmp_path / "whole.npz"), None)
-    assert run(tmp_path / "b", tmp_path / "none.npz", 12) == -signal.SIGKILL
-    assert run(tmp_path / "b", tmp_path / "none.npz", 13) == -signal.SIGKILL
-    assert run(tmp_path / "b", tmp_path / "rest.npz") == 0
+    none, rest = tmp_path / "none.npz", tmp_path / "rest.npz"
+    command = [sys.executable, "-m", "tests.equivalence.killed_trial", str(tmp_path / "b")]
+    command += [f"{none}:12", f"{none}:13", str(rest)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    killed = str(-signal.SIGKILL)
+    assert done.stdout.split() == [killed, killed, "0"], done.stderr
     assert not (tmp_path / "none.npz").exists()
     whole, rest = np.load(tmp_path / "whole.npz"), np.load(tmp_path / "rest.npz")
     assert 0 < len(rest["steps"]) < len(whole["steps"]), "the last attempt began in the middle"
