@@ -25,6 +25,7 @@ import jamba_ray
 from jamba_ray.cli import summary
 from jamba_ray.cli.composition import to_yaml
 from jamba_ray.cli.entry import say
+from jamba_ray.cli.phases import Phases
 from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.config.data import SyntheticSection, TableSection
 from jamba_ray.config.run import EvaluateConfig
@@ -45,20 +46,34 @@ def run(config: EvaluateConfig, console: Console) -> ExitCode:
     folder = RunFolder(Path(config.store) / str(config.run))
     folder.refuse_if_used(overwrite=config.overwrite)
     check_free(folder.study)
+    with Phases(console) as phases:
+        report = _judged(config, folder, console, phases)
+    print_summary(console, report)
+    return ExitCode.OK
+
+
+def _judged(
+    config: EvaluateConfig, folder: RunFolder, console: Console, phases: Phases
+) -> dict[str, Any]:
+    """Scores the rows, writes what comes of it and returns the summary."""
+    phases.begin(f"checking {folder.path}", is_brief=True)
     probe(folder)
     begun = time.monotonic()
+    phases.begin("reading the model", is_brief=True)
     predictor = jamba_ray.load(config.checkpoint)
     predictor.threshold, what = predictor.threshold_of(config.threshold)
+    phases.begin("reading the data")
     rows = _rows(config, predictor, console)
+    phases.begin(f"scoring {len(rows):,} rows")
     y, p, group = rows.y, score_rows(predictor, rows), rows.group
     folder.create(overwrite=config.overwrite)
     write_bytes(folder.config, to_yaml(config).encode())
     write_bytes(folder.path / "scores.parquet", _table(y, p, predictor.threshold, group))
+    phases.begin("judging")
     report = _summary(config, folder, predictor, y, p, group, what)
     report["wall_s"] = time.monotonic() - begun
     write_json(folder.summary, report)
-    print_summary(console, report)
-    return ExitCode.OK
+    return report
 
 
 Labels = npt.NDArray[np.float32]

@@ -17,6 +17,7 @@ from rich.console import Console
 
 import jamba_ray
 from jamba_ray.cli.entry import say
+from jamba_ray.cli.phases import Phases
 from jamba_ray.config.predict import PredictConfig
 from jamba_ray.errors import ExitCode
 from jamba_ray.inference import predict_file
@@ -28,16 +29,26 @@ def run(config: PredictConfig, console: Console) -> ExitCode:
     begun = time.monotonic()
     if config.output == STANDARD:
         console = Console(stderr=True)  # rows alone go down the pipe
-    predictor = jamba_ray.load(config.run)
-    scored = predict_file(
-        predictor,
-        config.data.path,
-        config.output,
-        threshold=config.threshold,
-        columns=config.data.columns,
-        overwrite=config.overwrite,
-        tell=partial(say, console),
-    )
+    with Phases(console) as phases:
+        phases.begin("reading the model", is_brief=True)
+        predictor = jamba_ray.load(config.run)
+        path = config.data.path
+        phases.begin(f"reading {'standard input' if path == STANDARD else path}", is_brief=True)
+
+        def progress(rows: int) -> None:
+            phases.note = lambda: f"{rows:,} rows so far" if rows else ""
+            phases.begin("scoring")
+
+        scored = predict_file(
+            predictor,
+            path,
+            config.output,
+            threshold=config.threshold,
+            columns=config.data.columns,
+            overwrite=config.overwrite,
+            tell=partial(say, console),
+            progress=progress,
+        )
     share = scored.alerts / scored.rows if scored.rows else 0.0
     say(
         console,

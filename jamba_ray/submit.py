@@ -21,6 +21,7 @@ from rich.console import Console
 
 from jamba_ray.cli import gate
 from jamba_ray.cli.entry import say
+from jamba_ray.cli.phases import Phases
 from jamba_ray.cluster import job_result, upload
 from jamba_ray.cluster.job_client import Jobs, require_access
 from jamba_ray.cluster.retry import Link
@@ -57,7 +58,11 @@ def run(
         return ExitCode.OK
     require_access(own.address, insecure_local=insecure)
     link = Link(own.address, own.patience_s, partial(say, out), advice=advice(key))
-    code, found = Submission(Jobs(own.address, link), key, out, package).run(shlex.join(command))
+    with Phases(out) as phases:
+        phase = partial(phases.begin, is_brief=True)
+        phase(f"asking the cluster at {own.address}")
+        jobs = Jobs(own.address, link)
+        code, found = Submission(jobs, key, out, package, phase).run(shlex.join(command))
     if found is not None:
         paths = job_result.write(found, Path(own.results) / key)
         for path in paths:

@@ -23,9 +23,12 @@ from jamba_ray.cli import summary
 from jamba_ray.cli.budget_forecast import BudgetForecast
 from jamba_ray.cli.composition import to_yaml
 from jamba_ray.cli.display import Display
+from jamba_ray.cli.early_forecast import EarlyForecast
 from jamba_ray.cli.entry import say, show_error
+from jamba_ray.cli.phases import Phases
 from jamba_ray.cli.plan import print_plan
 from jamba_ray.cli.summary_text import print_summary
+from jamba_ray.cli.time_left import TimeLeft
 from jamba_ray.cluster.prices import priced
 from jamba_ray.cluster.surroundings import require_surroundings
 from jamba_ray.config.budget import limit_of
@@ -67,14 +70,21 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
     Raises:
         JambaError: Anything that the user can act on, with a sentence and an exit code.
     """
+    with Phases(console) as phases:
+        return _run(config, console, phases)
+
+
+def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
     space = checked_space(config)
     name = config.run or unused_name(config.store, config.sweep_name)
     config = config.model_copy(update={"run": name})
     folder = bucket_store.folder_of(config)
+    phases.begin(f"checking {folder.path}", is_brief=True)
     probe(folder)
     config = config.model_copy(update={"budget": priced(config.budget)})
     limit_of(config.budget)  # dollars without a price are refused before the data are read
     require_surroundings()
+    phases.begin("reading the data")
     if config.dry_run:
         print_plan(console, config, space, prepare(config.data, partial(say, console)), folder)
         return ExitCode.OK
@@ -99,6 +109,8 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
         """Writes the files of a running sweep, once the run is this driver's to write."""
         # For the verdict; they take a second, in which Ray's processes start.
         preload("pandas", "lightgbm")
+        if not budget_forecast.made():
+            early.start()
         write_bytes(folder.config, to_yaml(config).encode())
         write_json(folder.summary, {**frame, "status": "running", "exit_code": None})
 
@@ -108,7 +120,10 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
 
     budget_forecast = BudgetForecast(config, space, data, tell)
     shape = [p.path for p in space.parameters if not p.stackable]
-    display = Display(console, config, budget_rows, log)
+    early = EarlyForecast(config, space, data)
+    time_left = TimeLeft(config, space, data, lambda: budget_forecast.made() or early())
+    display = Display(console, phases, config, space, budget_rows, log, time_left)
+    phases.note = display.about
     with contextlib.ExitStack() as leaving:
         leaving.enter_context(bucket_store.stored(folder, log))
         follower = leaving.enter_context(Following(folder, config.tracking, shape))
@@ -122,14 +137,15 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
 
         def abandoned(error: JambaError) -> None:
             """Ends the run from another thread, because the main thread hangs."""
-            display.close()
+            phases.end()
             ended_early(error)
             show_error(Console(stderr=True), error)
             leaving.__exit__(type(error), error, None)
 
         try:
+            phases.begin("timing a few steps for the forecast", is_brief=True)
             budget_forecast.before()
-            with display:
+            with early:
                 result = run_sweep(
                     config,
                     space,
@@ -139,7 +155,11 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
                     accepted=accepted,
                     changed=partial(changed_files, files),
                     abandoned=abandoned,
+                    phase=phases.begin,
                 )
+            display.keep(result.trials, result.best)
+            phases.note = lambda: ""
+            phases.begin("judging the winner")
             with interruptible(
                 f"stopped the sweep before its winner was judged. Judge it with `resume=true "
                 f"run={name}`.",
@@ -150,13 +170,18 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
             # This driver may not write the run, or no longer.
             raise
         except JambaError as error:
+            display.keep_what_ended()
             ended_early(error)
             raise
         report["budget"] = budget_forecast.summary() or report.get("budget")
         write_json(folder.summary, report)
         log.write(f"ended: {result.ended}; status {report['status']}")
+        phases.begin("writing the report")
         notes = follower_process.report(folder, log)
+        if config.tracking.name == "wandb":
+            phases.begin("waiting for W&B's follower")
     notes += follower.verdict()
+    phases.end()
     print_summary(console, {**report, "notes": [*report["notes"], *notes]})
     return summary.exit_code(result)
 

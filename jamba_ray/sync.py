@@ -20,6 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from jamba_ray.cli.phases import Phases
 from jamba_ray.config.mistakes import validate
 from jamba_ray.config.tracking import SyncConfig, TrackingSection
 from jamba_ray.errors import ExitCode, InterruptedRunError, UnavailableError
@@ -75,7 +76,9 @@ def run(config: SyncConfig, console: Console) -> ExitCode:
     before = Delivery.of(folder)
     log = found.folder.logs / "tracking.log"
     line = [*command(folder, section, (), online=True), "--once"]
-    stopped, code = _send(line, log, config.timeout_s)
+    with Phases(console) as phases:
+        phases.begin(f"sending {found.name} to W&B")
+        stopped, code = _send(line, log, config.timeout_s)
     after = Delivery.of(folder)
     said = sentence(found.name, before, after)
     if stopped is not None and (after.unsent or after.open):

@@ -11,7 +11,7 @@ if __name__ == "__main__":
     sys.exit(COMMAND.main())
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from jamba_ray.checkpoints.thresholds import (
     with_threshold,
 )
 from jamba_ray.cli.entry import say
+from jamba_ray.cli.phases import Phases
+from jamba_ray.cli.summary_text import first_that_fits
 from jamba_ray.config.command_line import command, override
 from jamba_ray.config.predict import DEFAULT, ThresholdConfig
 from jamba_ray.config.store_uri import StoreUri, parse_store
@@ -58,6 +60,17 @@ def goal_of(config: ThresholdConfig) -> Goal:
 def run(config: ThresholdConfig, console: Console) -> ExitCode:
     """Chooses, prints and saves one threshold."""
     place = _place(config.run)
+    with Phases(console) as phases:
+        phases.begin("reading the scores", is_brief=True)
+        threshold, points = _chosen(config, place)
+    _print(console, config, threshold, points)
+    return ExitCode.OK
+
+
+def _chosen(
+    config: ThresholdConfig, place: StoreUri | str
+) -> tuple[float, dict[str, dict[str, Any]]]:
+    """Chooses and saves; returns the threshold and what it costs on each part."""
     if isinstance(place, StoreUri):
         remote = RemoteFolder(place)
         raw, digest, prefix = beside_remote(remote)
@@ -81,8 +94,7 @@ def run(config: ThresholdConfig, console: Console) -> ExitCode:
         remote.write(f"{prefix}{FILE}", content)
     else:
         write_bytes(folder / FILE, content)
-    _print(console, config, threshold, points)
-    return ExitCode.OK
+    return threshold, points
 
 
 def _place(run: str) -> StoreUri | str:
@@ -125,30 +137,47 @@ def _print(
     threshold: float,
     points: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    table = Table(box=None, padding=(0, 1, 0, 1))
-    table.add_column(f"at {threshold:.6g}", style="dim", no_wrap=True)
-    for part in points:
-        table.add_column({"val": "validation"}.get(part, part), justify="right", no_wrap=True)
-    day = config.rows_per_day or 10_000.0
-    per = "alerts a day" if config.rows_per_day else "alerts per 10,000 rows"
-
-    def row(name: str, cells: list[str]) -> None:
-        table.add_row(name, *cells)
-
-    row(per, [_alerts(point, day, config.threat_ratio) for point in points.values()])
-    row("found", [f"{p['found']:,} of {p['found'] + p['missed']:,}" for p in points.values()])
-    row("missed", [f"{point['missed']:,}" for point in points.values()])
-    row("false alerts", [f"{point['false_alerts']:,}" for point in points.values()])
-    for key in ("fpr", "recall", "precision"):
-        name = {"fpr": "false-positive rate"}.get(key, key)
-        row(name, [_rate(point[key]) for point in points.values()])
-    console.print(table)
+    console.print(first_that_fits(console, _tables(config, threshold, points)))
     say(console, _promise(config, points["val"]))
     say(console, f"Saved with the model as {config.name!r}.")
     words = [config.run, "new.csv", "-o", "scored.csv"]
     if config.name != DEFAULT:
         words.append(override("threshold", config.name))
     say(console, f"next, with your rows for new.csv: {command('predict', *words)}")
+
+
+def _tables(
+    config: ThresholdConfig, threshold: float, points: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Table]:
+    """Yields tables of what the threshold costs, each narrower than before: first the intervals are
+    left out, then parts from the last; no digit is cut."""
+    yield _table(config, threshold, points, is_bare=False)
+    for n in range(len(points), 0, -1):
+        yield _table(config, threshold, dict(list(points.items())[:n]), is_bare=True)
+
+
+def _table(
+    config: ThresholdConfig,
+    threshold: float,
+    points: Mapping[str, Mapping[str, Any]],
+    *,
+    is_bare: bool,
+) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 1))
+    table.add_column(f"at {threshold:.6g}", style="dim", no_wrap=True)
+    for part in points:
+        table.add_column({"val": "validation"}.get(part, part), justify="right", no_wrap=True)
+    day = config.rows_per_day or 10_000.0
+    per = "alerts a day" if config.rows_per_day else "alerts per 10,000 rows"
+    table.add_row(per, *[_alerts(point, day, config.threat_ratio) for point in points.values()])
+    found = [f"{p['found']:,} of {p['found'] + p['missed']:,}" for p in points.values()]
+    table.add_row("found", *found)
+    table.add_row("missed", *[f"{point['missed']:,}" for point in points.values()])
+    table.add_row("false alerts", *[f"{point['false_alerts']:,}" for point in points.values()])
+    for key in ("fpr", "recall", "precision"):
+        name = {"fpr": "false-positive rate"}.get(key, key)
+        table.add_row(name, *[_rate(point[key], is_bare) for point in points.values()])
+    return table
 
 
 def _alerts(point: Mapping[str, Any], rows: float, threat_ratio: float | None) -> str:
@@ -158,9 +187,11 @@ def _alerts(point: Mapping[str, Any], rows: float, threat_ratio: float | None) -
     return f"{(threat_ratio * found + (1.0 - threat_ratio) * false) * rows:,.0f}"
 
 
-def _rate(rate: Mapping[str, float] | None) -> str:
+def _rate(rate: Mapping[str, float] | None, is_bare: bool) -> str:
     if rate is None:
         return "-"
+    if is_bare:
+        return f"{rate['value']:.4f}"
     return f"{rate['value']:.4f} ({rate['low']:.4f}-{rate['high']:.4f})"
 
 

@@ -18,13 +18,14 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jamba_ray.checkpoints import Snapshot
 from jamba_ray.cli import summary
 from jamba_ray.cli.composition import to_yaml
 from jamba_ray.cli.entry import say, show_error
+from jamba_ray.cli.phases import Phases
 from jamba_ray.cli.summary_text import print_summary
+from jamba_ray.cli.training_curve import TrainingCurve
 from jamba_ray.cluster.resources import count_gpus
 from jamba_ray.config.command_line import command
 from jamba_ray.config.family import TRAINERS
@@ -36,7 +37,6 @@ from jamba_ray.driver.open_runner import open_runner
 from jamba_ray.driver.ray_session import end_at_once
 from jamba_ray.driver.signals import Signalled, Signals, interruptible
 from jamba_ray.errors import ExitCode, JambaError, StorageError, UnavailableError
-from jamba_ray.reports.words import LABELS
 from jamba_ray.runners.runner import DetachedError
 from jamba_ray.runs.file_writes import RunLog, write_bytes, write_json
 from jamba_ray.runs.probe import probe
@@ -46,7 +46,7 @@ from jamba_ray.study.records import TrialOutcome, TrialRecord, TrialSpec
 from jamba_ray.study.trials_table import write_trials
 from jamba_ray.tracking import follower_process
 from jamba_ray.tracking.follower_process import Following
-from jamba_ray.training import Decision, Member, Outcome, Report, Reporter, fit
+from jamba_ray.training import Member, Outcome, Reporter, fit
 from jamba_ray.training.device_rows import streaming
 
 _SAVE_WITHIN_S = 20.0
@@ -59,8 +59,14 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
     Raises:
         JambaError: Anything that the user can act on, with a sentence and an exit code.
     """
+    with Phases(console) as phases:
+        return _run(config, console, phases)
+
+
+def _run(config: TrainConfig, console: Console, phases: Phases) -> ExitCode:
     config = config.model_copy(update={"run": config.run or unused_name(config.store, "train")})
     folder = bucket_store.folder_of(config)
+    phases.begin(f"checking {folder.path}", is_brief=True)
     probe(folder)
     if config.dry_run:
         console.print(to_yaml(config), highlight=False, markup=False, end="")
@@ -68,6 +74,7 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
         return ExitCode.OK
     follower_process.check_tracking(config.tracking)
     bucket_store.refuse_if_used(folder, config)
+    phases.begin("reading the data")
     data = prepare(config.data, partial(say, console))
     bucket_store.create(folder, config)
     write_bytes(folder.config, to_yaml(config).encode())
@@ -78,7 +85,7 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
         say(console, sentence)
     begun = time.monotonic()
     runner_notes: list[str] = []
-    curve = _Curve(console, config, len(data.train), log)
+    curve = TrainingCurve(console, phases, config, len(data.train), log)
     with contextlib.ExitStack() as leaving:
         leaving.enter_context(bucket_store.stored(folder, log))
         follower = leaving.enter_context(Following(folder, config.tracking))
@@ -106,14 +113,19 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
                 raise Signalled(signals.name)
         record = _record(outcome, curve.points)
         write_trials(folder, [record])
+        phases.begin("judging the model")
         with interruptible(
             f"stopped the judging of the model. Continue it with `resume=true run={config.run}`.",
             abandoned,
         ):
             report = _summary(config, data, folder, record, begun, runner_notes)
         write_json(folder.summary, report)
+        phases.begin("writing the report")
         notes = follower_process.report(folder, log)
+        if config.tracking.name == "wandb":
+            phases.begin("waiting for W&B's follower")
     notes += follower.verdict()
+    phases.end()
     print_summary(console, {**report, "notes": [*report["notes"], *notes]})
     return ExitCode(report["exit_code"])
 
@@ -122,7 +134,7 @@ def _train(
     config: TrainConfig,
     data: PreparedData,
     folder: RunFolder,
-    curve: _Curve,
+    curve: TrainingCurve,
     signals: Signals,
     notes: list[str],
 ) -> TrialOutcome:
@@ -209,44 +221,3 @@ def _summary(
     report["wall_s"] = time.monotonic() - begun
     plain: dict[str, Any] = summary.finite(report)
     return plain
-
-
-class _Curve:
-    """Shows each report as it comes: as a progress bar on a terminal, else as a line."""
-
-    def __init__(self, console: Console, config: TrainConfig, n_train: int, log: RunLog) -> None:
-        self.points: list[tuple[int, float]] = []
-        self._log = log
-        self._console, self._objective = console, config.objective
-        self._total = config.training.epochs * n_train
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("training", total=self._total)
-
-    def __enter__(self) -> _Curve:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def report(self, reports: Sequence[Report]) -> list[Decision]:
-        """Shows one report and never stops the training."""
-        for report in reports:
-            value = report.metrics[f"val/{self._objective}"]
-            self.points.append((report.step, value))
-            line = (
-                f"epoch {report.epoch:.2f} {LABELS[self._objective]} {value:.5f} "
-                f"loss {report.metrics['train/loss']:.4f}"
-            )
-            self._log.write(line)
-            self._bar.update(self._task, completed=report.rows_seen, description=line)
-            if not self._console.is_terminal:
-                self._console.print(line, highlight=False, soft_wrap=True)
-        return ["continue"] * len(reports)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 from jamba_ray.cli.plan import course, first_forecast, forecast_in_words, n_trials
 from jamba_ray.cluster.resources import count_gpus, plan_runners, this_machine
+from jamba_ray.cluster.surroundings import cluster_address
 from jamba_ray.config.budget import limit_of
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
@@ -41,7 +41,7 @@ class BudgetForecast:
         """Forecast from a few steps timed here; on a cluster other machines will train."""
         if self._limit is None:
             return
-        if os.environ.get("RAY_ADDRESS") not in (None, "", "local"):
+        if cluster_address() is not None:
             self._say(f"Ends when {self._limit.words} is used up; forecast after the first rung.")
             return
         plan = plan_runners(
@@ -53,6 +53,10 @@ class BudgetForecast:
         expected = first_forecast(self._config, self._space, self._data, plan.runners)
         self._forecasts["start"] = expected
         self._say(f"forecast: {forecast_in_words(expected, self._config)}")
+
+    def made(self) -> Forecast | None:
+        """Returns the forecast made before the start, if there is one."""
+        return self._forecasts.get("start")
 
     def around(self, watch: Watch) -> Watch:
         """``watch``, and a forecast once enough trials have come to the first rung."""

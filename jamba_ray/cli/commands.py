@@ -37,6 +37,7 @@ SWEEP = Command(
         "resume",
         "dry_run",
     ),
+    loading="loading PyTorch and Ray",
     check=checked_space,
 )
 TRAIN = Command(
@@ -62,6 +63,7 @@ TRAIN = Command(
         "resume",
         "dry_run",
     ),
+    loading="loading PyTorch",
 )
 THRESHOLD = Command(
     name="threshold",
@@ -109,6 +111,7 @@ EVALUATE = Command(
         "store",
         "overwrite",
     ),
+    loading="loading PyTorch",
 )
 REPORT = Command(
     name="report",

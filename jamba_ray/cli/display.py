@@ -1,122 +1,185 @@
-"""What a sweep shows while it runs: one live table on a terminal, else one line a trial."""
+"""Shows a sweep while it runs: one live table on a terminal, else a line a trial."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from jamba_ray.cli.phases import Phases, fitting
+from jamba_ray.cli.summary import cause
+from jamba_ray.cli.time_left import TimeLeft
+from jamba_ray.cli.trial_table import Row, row_of, row_of_running, trial_table, value_in_words
+from jamba_ray.config.direction import badness, direction_of
 from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.run import SweepConfig
-from jamba_ray.config.space import Params
+from jamba_ray.config.space import Params, SearchSpace
 from jamba_ray.driver.capacity import MACHINES
 from jamba_ray.reports.words import LABELS, duration, params_in_words
 from jamba_ray.runs.file_writes import RunLog
 from jamba_ray.study.records import SweepProgress, TrialRecord
 
-_RECENT = 6
 _STORE_IS_BACK = "the store takes what it is given again"
 _RUNNING = 16
-_STYLES = {"complete": "green", "pruned": "yellow", "failed": "red"}
+_RECENT = 6
+_FINAL = 16
+"""Trials of the table that stays; of more the best are shown."""
+_BAR = 30
+_OVERDUE_S = 1.5
+"""Progress comes twice a second; where it does not, its age is counted on here."""
 
 
 class Display:
-    """Call it with each ``SweepProgress``; use it as a context manager around the sweep."""
+    """Shows each ``SweepProgress`` that it is called with, as a phase of ``phases``."""
 
     def __init__(
-        self, console: Console, config: SweepConfig, budget_rows: int, log: RunLog
+        self,
+        console: Console,
+        phases: Phases,
+        config: SweepConfig,
+        space: SearchSpace,
+        budget_rows: int,
+        log: RunLog,
+        time_left: TimeLeft,
     ) -> None:
-        self._console, self._log = console, log
-        self._label = LABELS[config.objective]
+        self._console, self._phases, self._log = console, phases, log
+        self._time_left = time_left
+        self._paths = [parameter.path for parameter in space.parameters]
+        self._objective, self._label = config.objective, LABELS[config.objective]
         self._budget_rows = budget_rows
         self._finished: list[TrialRecord] = []
+        self._causes: set[str] = set()
         self._trouble: str | None = None
-        self._live = (
-            Live(console=console, refresh_per_second=4, transient=True)
-            if console.is_terminal
-            else None
-        )
-
-    def __enter__(self) -> Display:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give the terminal back; the second call does nothing."""
-        if self._live is not None:
-            self._live.stop()
+        self._progress: SweepProgress | None = None
+        self._came = 0.0
 
     def __call__(self, progress: SweepProgress) -> None:
-        """Show how the sweep stands."""
+        """Shows how the sweep stands."""
+        self._progress, self._came = progress, time.monotonic()
+        self._time_left.look(progress)
         self._say_trouble(progress.trouble)
+        if progress.running or progress.n_finished or progress.trouble:
+            words = f"training {progress.n_trials} trials"
+            self._phases.begin(fitting([words, self.about()], 1000, ", "), self._render)
         # A resumed sweep counts on from what finished before it was stopped.
         before = progress.n_finished - len(progress.finished)
         for done, trial in enumerate(progress.finished, before + 1):
             self._finished.append(trial)
             line = trial_line(trial, self._label)
             self._log.write(line)
-            if self._live is None:
-                line = f"{done}/{progress.n_trials} {line}"
-                self._console.print(line, highlight=False, markup=False, soft_wrap=True)
-        if self._live is not None:
-            self._live.update(self._table(progress))
+            if not self._phases.is_animated:
+                about = f" ({left})" if (left := self.about()) and done < progress.n_trials else ""
+                self._print(f"{done}/{progress.n_trials} {line}{about}")
+            elif trial.reason and cause(trial.reason) not in self._causes:
+                # Once for each cause; how many failed is counted.
+                self._causes.add(cause(trial.reason))
+                self._print(line)
+
+    def about(self) -> str:
+        """Says how long the sweep will still take, as far as that is known."""
+        left = self._time_left.seconds()
+        return "" if left is None else f"about {duration(left)} left"
+
+    def keep(self, trials: Sequence[TrialRecord], best: TrialRecord | None) -> None:
+        """Prints the table of all trials, or of the best ones, on a terminal: it stays."""
+        self._phases.end()
+        if not self._phases.is_animated or not trials:
+            return
+        ranked = sorted(trials, key=self._rank)[:_FINAL]
+        number = None if best is None else best.number
+        rows = [row_of(trial, is_best=trial.number == number) for trial in ranked]
+        table, left = trial_table(rows, self._paths, self._label, self._console.width)
+        which = "all" if len(ranked) == len(trials) else f"the best {len(ranked)} of"
+        self._print(f"\n{which} {len(trials)} trials, the best first{_left_out(left)}")
+        self._console.print(table)
+
+    def keep_what_ended(self) -> None:
+        """Keeps the table of a sweep that something stopped."""
+        self.keep(self._finished, None if self._progress is None else self._progress.best)
+
+    def _rank(self, trial: TrialRecord) -> tuple[bool, float, float, int]:
+        """Sorts complete trials by their value, then those that came the farthest."""
+        bad = 0.0 if trial.value is None else badness(trial.value, direction_of(self._objective))
+        if trial.state == "complete":
+            return (False, bad, 0.0, trial.number)
+        return (True, -trial.rows_seen, bad, trial.number)
 
     def _say_trouble(self, trouble: str | None) -> None:
-        """What the sweep waits for: in the table it counts on, elsewhere it is a line when the wait
-        begins and one when it is over."""
+        """Says what the sweep waits for: in the table its seconds count on, elsewhere it is a line
+        when the wait begins and one when it is over."""
         before, self._trouble = self._trouble, trouble
         if (before is None) == (trouble is None):
             return
         over = "a machine is there" if str(before).startswith(MACHINES) else _STORE_IS_BACK
         line = trouble or over
         self._log.write(line)
-        if self._live is None:
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if not self._phases.is_animated:
+            self._print(line)
 
-    def _table(self, progress: SweepProgress) -> RenderableType:
-        rows = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
-        rows.add_column("trial", justify="right")
-        rows.add_column("state")
-        rows.add_column(self._label, justify="right")
-        rows.add_column("epoch", justify="right")
-        rows.add_column("time", justify="right")
-        rows.add_column("parameters", overflow="ellipsis", no_wrap=True)
-        for trial in self._finished[-_RECENT:]:
-            state = Text(trial.state, style=_STYLES.get(trial.state, ""))
-            what = (
-                trial.reason if trial.state == "failed" and trial.reason else _words(trial.params)
-            )
-            rows.add_row(
-                str(trial.number),
-                state,
-                _value(trial.value),
-                f"{trial.epochs:.2g}",
-                duration(trial.seconds),
-                escape(what),
-            )
-        for run in progress.running[:_RUNNING]:
-            share = min(1.0, run.rows_seen / max(1, self._budget_rows))
-            rows.add_row(
-                str(run.number),
-                Text(f"running {share:.0%}", style="cyan"),
-                _value(run.value),
-                f"{run.epoch:.2g}",
-                duration(run.seconds),
-                escape(_words(run.params)),
-            )
-        return Group(_headline(progress), _best(progress, self._label), rows)
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _render(self) -> RenderableType:
+        progress = self._progress
+        assert progress is not None
+        width = self._console.width
+        age = time.monotonic() - self._came
+        elapsed = progress.elapsed_s + age
+        head = [*self._headline(progress, elapsed, width)]
+        if progress.trouble:
+            head.append(Text(progress.trouble, style="yellow"))
+        elif age > _OVERDUE_S:
+            head.append(Text(f"the study has not answered for {duration(age)}", style="yellow"))
+        room = self._console.height - len(head) - 5
+        rows, hidden = self._rows(progress, max(2, room))
+        table, left = trial_table(rows, self._paths, self._label, width)
+        notes = [f"{hidden} more run"] if hidden else []
+        notes += [words] if (words := _left_out(left).removeprefix(", ")) else []
+        foot = [Text(", ".join(notes), style="dim", no_wrap=True)] if notes else []
+        return Group(*head, *([table] if rows else []), *foot)
+
+    def _rows(self, progress: SweepProgress, room: int) -> tuple[list[Row], int]:
+        """Returns the best, the last that ended and those that run, and how many of these are not
+        shown."""
+        best = [] if progress.best is None else [row_of(progress.best, is_best=True)]
+        number = None if progress.best is None else progress.best.number
+        n_running = min(len(progress.running), _RUNNING, max(1, room - len(best) - 1))
+        n_recent = max(0, min(_RECENT, room - len(best) - n_running))
+        ended = [trial for trial in self._finished if trial.number != number]
+        recent = [row_of(trial) for trial in ended[len(ended) - n_recent :]] if n_recent else []
+        shown = [row_of_running(t, self._budget_rows) for t in progress.running[:n_running]]
+        return [*best, *recent, *shown], len(progress.running) - n_running
+
+    def _headline(
+        self, progress: SweepProgress, elapsed: float, width: int
+    ) -> Sequence[RenderableType]:
+        words = f"{progress.n_finished}/{progress.n_trials} trials, {duration(elapsed)}"
+        if about := self.about():
+            words += f", {about}"
+        parts = [runners_in_words(progress), f"overhead {1.0 - progress.goodput:.0%}"]
+        if progress.ended and progress.n_finished + len(progress.running) < progress.n_trials:
+            parts.insert(0, f"ending: {progress.ended}")
+        if failed := progress.counts.get("failed", 0):
+            parts.append(f"{failed} failed")
+        if (best := progress.best) is not None:
+            parts.append(f"best: trial {best.number}, {self._label} {value_in_words(best.value)}")
+        bar = min(_BAR, width - len(words) - 1)
+        line = Table.grid(padding=(0, 1))
+        total, done = max(1, progress.n_trials), progress.n_finished
+        line.add_row(
+            *([ProgressBar(total=total, completed=done, width=bar)] if bar > 4 else []),
+            Text(words),
+        )
+        return [line, Text(fitting(parts, width, "; "), style="dim")]
 
 
 def trial_line(trial: TrialRecord, label: str) -> str:
-    """One finished trial in one line."""
-    value = f" {label} {_value(trial.value)}" if trial.value is not None else ""
+    """Says in one line how a finished trial did."""
+    value = f" {label} {value_in_words(trial.value)}" if trial.value is not None else ""
     why = f": {trial.reason}" if trial.state == "failed" and trial.reason else ""
     return (
         f"trial {trial.number} {trial.state}{value} epoch {trial.epochs:.2g} "
@@ -124,55 +187,22 @@ def trial_line(trial: TrialRecord, label: str) -> str:
     )
 
 
-def eta_s(progress: SweepProgress) -> float | None:
-    """Seconds until the last trial ends, going by those that have; None before the first has."""
-    if not progress.n_finished:
-        return None
-    left = progress.n_trials - progress.n_finished
-    return progress.elapsed_s / progress.n_finished * max(0, left)
-
-
 def runners_in_words(progress: SweepProgress) -> str:
-    """``2 runners``, and how many trials they train where they train several at a time."""
+    """Says how many runners there are, and how many trials they train at a time if several."""
     words = f"{progress.runners} runner{'s' if progress.runners != 1 else ''}"
-    at_a_time, shown = len(progress.running), min(len(progress.running), _RUNNING)
+    at_a_time = len(progress.running)
     if at_a_time <= progress.runners:
         return words
     names = {str(run.params.get("model.name")) for run in progress.running}
     trees = sorted(name for name in names if TRAINERS.get(name) == "boosting")
     alone = f", {', '.join(trees)} alone" if trees else ""
-    more = f" ({shown} shown)" if shown < at_a_time else ""
-    return f"{words} with {at_a_time} trials{more}{alone}"
+    return f"{words} with {at_a_time} trials{alone}"
 
 
-def _headline(progress: SweepProgress) -> RenderableType:
-    left = eta_s(progress)
-    until = f", about {duration(left)} left" if left is not None else ""
-    overhead = 1.0 - progress.goodput
-    words = (
-        f"{progress.n_finished}/{progress.n_trials} trials, {duration(progress.elapsed_s)}{until}, "
-        f"{runners_in_words(progress)}, overhead {overhead:.0%}"
-    )
-    if progress.ended:
-        words += f", ending: {progress.ended}"
-    if progress.trouble:
-        words += f"\n{progress.trouble}"
-    bar = ProgressBar(total=max(1, progress.n_trials), completed=progress.n_finished, width=30)
-    line = Table.grid(padding=(0, 1))
-    line.add_row(bar, Text(words))
-    return line
-
-
-def _best(progress: SweepProgress, label: str) -> RenderableType:
-    best = progress.best
-    if best is None:
-        return Text("no trial has finished yet", style="dim")
-    words = f"best: trial {best.number}, {label} {_value(best.value)}, {_words(best.params)}"
-    return Text(words, style="bold green", no_wrap=True, overflow="ellipsis")
-
-
-def _value(value: float | None) -> str:
-    return "-" if value is None else f"{value:.5f}"
+def _left_out(n_params: int) -> str:
+    if not n_params:
+        return ""
+    return f", {n_params} more parameter{'s' if n_params > 1 else ''} in trials.parquet"
 
 
 def _words(params: Params) -> str:

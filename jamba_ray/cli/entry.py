@@ -19,6 +19,7 @@ from rich.console import Console
 
 from jamba_ray.cli.flags import Flags, split_flags
 from jamba_ray.cli.help import print_help
+from jamba_ray.cli.phases import Phases
 from jamba_ray.cli.positional import as_settings
 from jamba_ray.config.run import RenamedSettingWarning, SweepConfig
 from jamba_ray.config.section import Section
@@ -46,6 +47,8 @@ class Command(Generic[S]):
     """The settings that words without a name stand for, in their order."""
     short: Mapping[str, str] = field(default_factory=dict)
     """Flag -> the setting that the word after it stands for."""
+    loading: str = ""
+    """Says what is imported, where that takes so long that it is a phase of its own."""
     check: Callable[[S], object] | None = None
     """Finds the mistakes that no single section can know; raises ConfigError."""
 
@@ -63,17 +66,22 @@ class Command(Generic[S]):
             return ExitCode.OK
         if self.positional or self.short:
             words = as_settings(words, self.positional, self.short)
-        # Here and not above, because the help needs no Hydra.
-        from jamba_ray.cli.composition import compose_section
+        with Phases(out) as phases:
+            phases.begin("reading the settings", is_brief=True)
+            # Here and not above, because the help needs no Hydra.
+            from jamba_ray.cli.composition import compose_section
 
-        with renamed_settings_shown():
-            config = compose_section(self.section, self.primary, words, flags.config_dir)
-        if self.check is not None:
-            self.check(config)
-        if flags.cfg:
-            print_config(out, config, flags)
-            return ExitCode.OK
-        code: int = self.body().run(config, out)
+            with renamed_settings_shown():
+                config = compose_section(self.section, self.primary, words, flags.config_dir)
+            if self.check is not None:
+                self.check(config)
+            if flags.cfg:
+                phases.end()
+                print_config(out, config, flags)
+                return ExitCode.OK
+            phases.begin(self.loading or "loading", is_brief=not self.loading)
+            body = self.body()
+        code: int = body.run(config, out)
         return code
 
     def body(self) -> Any:
@@ -96,15 +104,20 @@ class ClusterCommand(Command[S]):
         from jamba_ray.cli.composition import compose_section
         from jamba_ray.cli.split_settings import split_settings
 
-        own, words = split_settings(self.section, self.name, words)
-        with renamed_settings_shown():
-            config = compose_section(SweepConfig, self.primary, words, flags.config_dir)
-        if flags.cfg:
-            print_config(out, config, flags)
-            return ExitCode.OK
+        with Phases(out) as phases:
+            phases.begin("reading the settings", is_brief=True)
+            own, words = split_settings(self.section, self.name, words)
+            with renamed_settings_shown():
+                config = compose_section(SweepConfig, self.primary, words, flags.config_dir)
+            if flags.cfg:
+                phases.end()
+                print_config(out, config, flags)
+                return ExitCode.OK
+            phases.begin("loading", is_brief=True)
+            body = self.body()
         if flags.config_dir is not None:
             words = [*words, f"--config-dir={flags.config_dir}"]
-        code: int = self.body().run(own, config, words, out, insecure=insecure)
+        code: int = body.run(own, config, words, out, insecure=insecure)
         return code
 
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jamba_ray.cli.first_rates import PROBE_ROWS, corner, first_rates
 from jamba_ray.cluster.resources import count_gpus, plan_runners, this_machine
 from jamba_ray.config.budget import limit_of
 from jamba_ray.config.family import TRAINERS
-from jamba_ray.config.params import with_params
-from jamba_ray.config.run import SweepConfig, TrialConfig
+from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import CategoricalLeaf, SearchSpace, values
-from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.data.prepared import PreparedData
 from jamba_ray.reports.data_section import data_tables
 from jamba_ray.reports.words import duration, short
 from jamba_ray.runners.stack_probe import in_words, what_pays
@@ -28,14 +26,12 @@ from jamba_ray.study.records import Paying
 from jamba_ray.study.sampling import rung_steps
 from jamba_ray.study.settings import begin_with, report_rows, stack_size
 from jamba_ray.study.stacks import at_a_time_now, chosen, repays_compiling
-from jamba_ray.training import Member, fit
 from jamba_ray.training.validation import judged_rows
 
-_PROBE_ROWS = 2048
 _MAX_SHAPES = 10_000
 _FORWARD_SHARE = 1 / 3
 """A forward pass costs a third of a training step (the backward pass costs two)."""
-_START_UP_S = 8.0
+START_UP_S = 8.0
 """Ray and the runners; measured 6-9 s on 2 cores, 2026-11-21."""
 
 
@@ -74,7 +70,7 @@ def print_plan(
         f"a report every {every:,} rows, {_rungs(config, every, rows)}",
         "runners": runners.sentence,
         "stacks": stacks,
-        "forecast": f"{forecast_in_words(expected, config)}, timed on {_PROBE_ROWS:,} rows here",
+        "forecast": f"{forecast_in_words(expected, config)}, timed on {PROBE_ROWS:,} rows here",
         "objective": f"val/{config.objective}",
         "results": str(folder.path) + (" (exists)" if folder.exists() else ""),
     }
@@ -128,7 +124,7 @@ def stacks_in_words(
         return "none: a runner trains one trial at a time" + alone, 1.0
     if config.trials_per_runner != "auto":
         return f"{most} trials of one shape a runner, as asked for" + alone, 1.0
-    found = what_pays(_corners(config.trial(), space)[0], data, "cpu", most)
+    found = what_pays(corner(config.trial(), space, 0), data, "cpu", most)
     if not found.rows_per_s:
         return f"at most {most} trials of one shape a runner, not measured here" + alone, 1.0
     pruned = config.pruner.name != "none"
@@ -150,7 +146,12 @@ def _gain(found: Paying, size: int, config: SweepConfig, n_trials: int, runners:
 
 
 def first_forecast(
-    config: SweepConfig, space: SearchSpace, data: PreparedData, runners: int, faster: float = 1.0
+    config: SweepConfig,
+    space: SearchSpace,
+    data: PreparedData,
+    runners: int,
+    faster: float = 1.0,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Forecast:
     """Wall time of the whole sweep before anything ran: a few steps are timed in this process, at a
     few corners of the space, because a trial of twice the width takes four times as long;
@@ -160,8 +161,9 @@ def first_forecast(
     n_judged = judged_rows(config.training.val_rows, every, data.val.y)
     judged = stages.rows / every * min(n_judged, len(data.val))
     judging = 1 + _FORWARD_SHARE * judged / max(1, stages.rows)
-    rates = [judging * row_s(corner, data) / faster for corner in _corners(config.trial(), space)]
-    return forecast(rates, stages, n_trials(config, space)).plus(_START_UP_S)
+    found = first_rates(config.trial(), space, data, stages.rows, stop)
+    rates = [judging * rate / faster for rate in found]
+    return forecast(rates, stages, n_trials(config, space)).plus(START_UP_S)
 
 
 def course(config: SweepConfig, data: PreparedData, runners: int) -> Course:
@@ -186,45 +188,6 @@ def rungs(config: SweepConfig, every: int, rows: float) -> list[int]:
     """Rows at which ASHA compares trials, the last report of a trial left out."""
     steps = rung_steps(config.pruner, every, math.ceil(rows / every))
     return [step * every for step in steps if step * every < rows]
-
-
-def row_s(config: TrialConfig, data: PreparedData) -> float:
-    """Seconds of forward, backward and optimizer per row, timed on a few rows."""
-    few = replace(
-        data, train=_first(data.train, _PROBE_ROWS), val=_first(data.val, _PROBE_ROWS), tests={}
-    )
-    epochs = max(1.0, 2 * config.training.batch_size / len(few.train))
-    training = config.training.model_copy(update={"epochs": epochs, "report_rows": len(few.train)})
-    (outcome,) = fit(
-        [Member(0, config.model_copy(update={"training": training}))],
-        few,
-        lambda reports: ["continue"] * len(reports),
-    )
-    return outcome.goodput_s / max(1, outcome.rows_seen)
-
-
-def _corners(base: TrialConfig, space: SearchSpace) -> list[TrialConfig]:
-    found = []
-    for end in (0, -1):
-        params: dict[str, object] = {}
-        for parameter in space.parameters:
-            leaf = parameter.leaf
-            ends = leaf.choices if isinstance(leaf, CategoricalLeaf) else (leaf.low, leaf.high)
-            if parameter.exists(params, space.base):  # type: ignore[arg-type]
-                params[parameter.path] = ends[end]
-        found.append(with_params(base, params))  # type: ignore[arg-type]
-    return found
-
-
-def _first(rows: Rows, n: int) -> Rows:
-    """Rows are in random or time order; both classes must be among the few."""
-    rng = np.random.default_rng(0)
-    threats, benign = np.flatnonzero(rows.y > 0), np.flatnonzero(rows.y == 0)
-    half = n // 2
-    chosen = np.concatenate(
-        [rng.choice(part, min(half, len(part)), replace=False) for part in (threats, benign)]
-    )
-    return Rows(x_num=rows.x_num[chosen], x_cat=rows.x_cat[chosen], y=rows.y[chosen])
 
 
 def _values(leaf: object) -> str:

@@ -57,7 +57,7 @@ def failures(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     by_cause: dict[str, list[TrialRecord]] = {}
     for trial in trials:
         if trial.state == "failed":
-            by_cause.setdefault(_cause(trial.reason), []).append(trial)
+            by_cause.setdefault(cause(trial.reason), []).append(trial)
     groups = [
         {
             "reason": failed[0].reason or "no reason given",
@@ -69,7 +69,8 @@ def failures(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     return sorted(groups, key=lambda group: -len(group["trials"]))
 
 
-def _cause(reason: str | None) -> str:
+def cause(reason: str | None) -> str:
+    """Returns a failure's reason without its numbers, the same for failures of one cause."""
     return re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?(e[+-]?\d+)?", "#", reason or "")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -33,27 +35,33 @@ def _print_winner(console: Console, summary: Mapping[str, Any], best: Mapping[st
     console.print(
         f"[bold green]{title}:[/] [bold]{escape(what)}[/]  {escape(_params(best['params']))}"
     )
-    console.print(f"  {escape(_chosen_on(summary, best))}", highlight=False, soft_wrap=True)
-    console.print(_metric_table(summary, best, console.width))
+    _say(console, _chosen_on(summary, best))
+    console.print(first_that_fits(console, _metric_tables(summary, best)))
     if comparison := summary.get("comparison"):
         key = summary["objective"] if summary["objective"] in comparison else "average_precision"
         words = difference_in_words(comparison[key], "LightGBM with its defaults")
         where = "test" if best.get("test") else "validation"
-        console.print(
-            f"  {LABELS[key]} on {where}: {words}.", highlight=False, markup=False, soft_wrap=True
-        )
+        _say(console, f"{LABELS[key]} on {where}: {words}.")
     if (bayes := summary.get("bayes")) and (limit := bayes.get("test") or bayes.get("val")):
         scored = best.get("test") or best["val"]
         gap = limit["average_precision"] - scored["average_precision"]["value"]
-        console.print(
-            f"  {gap:.4f} of average precision below the Bayes limit of this data "
+        _say(
+            console,
+            f"{gap:.4f} of average precision below the Bayes limit of this data "
             f"({limit['average_precision']:.4f}), which no model can pass.",
-            highlight=False,
-            soft_wrap=True,
         )
     if importance := summary.get("importance"):
         shares = ", ".join(f"{path} {share:.0%}" for path, share in importance.items())
-        console.print(f"  What mattered: {escape(shares)}.", highlight=False, soft_wrap=True)
+        _say(console, f"What mattered: {shares}.")
+
+
+def _say(console: Console, sentence: str, style: str = "") -> None:
+    """Prints an indented sentence; on a terminal its lines end between words."""
+    text = Text(sentence, style=style)
+    wraps = console.is_terminal
+    console.print(
+        Padding(text, (0, 0, 0, 2)) if wraps else Text("  ").append_text(text), soft_wrap=not wraps
+    )
 
 
 def _chosen_on(summary: Mapping[str, Any], best: Mapping[str, Any]) -> str:
@@ -68,24 +76,38 @@ def _chosen_on(summary: Mapping[str, Any], best: Mapping[str, Any]) -> str:
     return f"Chosen by {label} on validation rows ({epoch}){tested}."
 
 
-def _metric_table(summary: Mapping[str, Any], best: Mapping[str, Any], width: int) -> Table:
+def _metric_tables(summary: Mapping[str, Any], best: Mapping[str, Any]) -> Iterator[Table]:
+    """Yields tables of the metrics, each narrower than before; no digit is cut. First the intervals
+    of validation and of extra tests are left out, then those of the baseline, then all; then
+    columns: extra tests from the last, the limit, the baseline, validation."""
     columns: list[tuple[str, Mapping[str, Any]]] = []
     if best.get("val"):
         columns.append(("validation", best["val"]))
     if best.get("test"):
         columns.append(("test", best["test"]))
-    columns += [(name, scores) for name, scores in best.get("extra_tests", {}).items()]
+    extra = list(best.get("extra_tests", {}))
+    columns += [(name, best["extra_tests"][name]) for name in extra]
+    baseline_name = ""
     if baseline := summary.get("baseline"):
         where = "test" if baseline.get("test") else "val"
-        columns.append((f"LightGBM {where}", baseline[where]))
+        columns.append((baseline_name := f"LightGBM {where}", baseline[where]))
     if bayes := summary.get("bayes"):
         where = "test" if bayes.get("test") else "val"
         columns.append(("limit", {key: {"value": value} for key, value in bayes[where].items()}))
-    # With many columns on a narrow terminal only the decisive ones keep their intervals.
-    is_narrow = width < 20 + 18 * sum("low" in next(iter(s.values()), {}) for _, s in columns)
-    bare = {"validation", *best.get("extra_tests", {})} if is_narrow and best.get("test") else set()
+    minor = {"validation", *extra} if best.get("test") else {*extra}
+    for bare in ({*()}, minor, {*minor, baseline_name}, {name for name, _ in columns}):
+        yield _metric_table(columns, bare)
+    for name in [*reversed(extra), "limit", baseline_name, "validation"]:
+        kept = [column for column in columns if column[0] != name]
+        if kept and len(kept) < len(columns):
+            columns = kept
+            yield _metric_table(columns, {name for name, _ in columns})
+
+
+def _metric_table(columns: Sequence[tuple[str, Mapping[str, Any]]], bare: set[str]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 1))
-    table.add_column("95 % interval", style="dim", no_wrap=True)
+    has_intervals = any(name not in bare for name, _ in columns)
+    table.add_column("95 % interval" if has_intervals else "", style="dim", no_wrap=True)
     for name, _ in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for key, label in LABELS.items():
@@ -94,6 +116,16 @@ def _metric_table(summary: Mapping[str, Any], best: Mapping[str, Any], width: in
                 label, *(_cell(scores.get(key), name in bare) for name, scores in columns)
             )
     return table
+
+
+def first_that_fits(console: Console, tables: Iterable[Table]) -> Table:
+    """Returns the first table that is no wider than the terminal, else the last."""
+    for table in tables:
+        found = table
+        wide = console.options.update(max_width=10_000)
+        if Measurement.get(console, wide, table).maximum <= console.width:
+            break
+    return found
 
 
 def _cell(metric: Mapping[str, float] | None, is_bare: bool) -> str:
@@ -120,10 +152,9 @@ def _print_whereabouts(console: Console, summary: Mapping[str, Any]) -> None:
     goodput = summary.get("goodput")
     busy = f", {goodput:.0%} of runner time in training steps" if goodput is not None else ""
     counts = f"{_counts(summary['trials'])}, " if summary["command"] == "sweep" else ""
-    spent = f"  {counts}{duration(summary['wall_s'])}{busy}."
-    console.print(spent, highlight=False, style="dim", soft_wrap=True)
+    _say(console, f"{counts}{duration(summary['wall_s'])}{busy}.", "dim")
     if budget := summary.get("budget"):
-        console.print(f"  {_budget(budget)}", highlight=False, style="dim", soft_wrap=True)
+        _say(console, _budget(budget), "dim")
     console.print(
         f"  Everything is in {summary['folder']}", style="dim", highlight=False, soft_wrap=True
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 from rich.console import Console
+from rich.text import Text
 
 from jamba_ray.cluster import job_result, upload
 from jamba_ray.cluster.job_client import Jobs, JobState
@@ -31,8 +33,16 @@ _AGAIN = {
 class Submission:
     """Submits the sweep ``key``, follows it, and asks it to stop when a signal comes."""
 
-    def __init__(self, jobs: Jobs, key: str, out: Console, package: upload.Upload) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        key: str,
+        out: Console,
+        package: upload.Upload,
+        phase: Callable[[str], object] = lambda words: None,
+    ) -> None:
         self._jobs, self._key, self._out, self._package = jobs, key, out, package
+        self._phase = phase
         self._job: str | None = None
         self._asked_at: float | None = None
 
@@ -44,6 +54,7 @@ class Submission:
         """
         job = self._job = self._find_or_submit(entrypoint)
         before = {s: signal.signal(s, self._stop) for s in (signal.SIGTERM, signal.SIGINT)}
+        self._phase(f"following job {job}")
         try:
             state = self._jobs.follow(job, self._show)
             found = job_result.unpack(self._jobs.log(job))
@@ -69,6 +80,7 @@ class Submission:
             if state is None:
                 env = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_WAIT_S)}
                 folder, excludes = self._package.folder, self._package.excludes
+                self._phase("uploading the sweep")
                 if self._jobs.submit(job, entrypoint, folder, excludes, env):
                     self._say(f"job {job} submitted")
                     return job
@@ -109,7 +121,11 @@ class Submission:
             self._say(f"the sweep was not asked to stop: {error.message}")
 
     def _show(self, line: str) -> None:
-        if not line.startswith(job_result.MARK):
+        if line.startswith(job_result.MARK):
+            return
+        if self._out.is_terminal:  # above the line that counts the seconds
+            self._out.print(Text.from_ansi(line), soft_wrap=True)
+        else:
             print(line, flush=True)
 
 

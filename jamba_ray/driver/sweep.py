@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jamba_ray.cluster.nodes import NodeWatch
 from jamba_ray.cluster.resources import Machine, RunnerPlan, gpu_mistake, plan_runners
+from jamba_ray.cluster.surroundings import cluster_address
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import Params, SearchSpace
 from jamba_ray.data.prepared import PreparedData
@@ -59,6 +60,7 @@ def run_sweep(
     accepted: Callable[[], None] = lambda: None,
     changed: Callable[[], Sequence[str]] = lambda: (),
     abandoned: Callable[[InterruptedRunError], object] = say_on_stderr,
+    phase: Callable[[str], object] = lambda words: None,
 ) -> SweepResult:
     """Runs the sweep, or the rest of it where ``folder`` holds a study; prints nothing.
 
@@ -77,6 +79,7 @@ def run_sweep(
         abandoned: Called from another thread, with what would have been raised, where the sweep was
             interrupted and Ray does not let go of this thread. Its processes are gone by then, the
             study is what there is. The process ends afterwards.
+        phase: Called with the name of each phase when it begins: what a user waits for.
 
     Raises:
         RunExistsError: Another driver writes this run.
@@ -101,10 +104,12 @@ def run_sweep(
     ):
         if (over := _over(opened, settings, folder, begun)) is not None:
             return over
+        phase("connecting to the cluster" if cluster_address(address) else "starting Ray")
         session = stack.enter_context(
             ray_session(address=address, verbose=config.verbose, ahead=partial(_ahead, config))
         )
         signals.install()
+        phase("loading the workers")
         head = stack.enter_context(HeadWatch(session.processes, signals.stop))
         plan = plan_runners(
             session.machine,

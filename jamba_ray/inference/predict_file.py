@@ -67,6 +67,7 @@ def predict_file(
     columns: Sequence[str] = (),
     overwrite: bool = False,
     tell: Callable[[str], None] = _LOG.info,
+    progress: Callable[[int], object] = lambda rows: None,
 ) -> Scored:
     """Writes the rows of ``path`` with ``score``, ``alert`` and ``threshold`` to ``output``.
 
@@ -83,6 +84,7 @@ def predict_file(
         columns: Names for the columns of CSV files without a header line.
         overwrite: Replace the output.
         tell: Is called with each note as soon as it is known.
+        progress: Is called with how many rows have been written, after each batch.
 
     Raises:
         ConfigError: There is no threshold of this name.
@@ -100,6 +102,7 @@ def predict_file(
                 columns=columns,
                 overwrite=overwrite,
                 tell=lambda text: tell(text.replace(copy, _STANDARD_INPUT)),
+                progress=progress,
             )
     cut, what = predictor.threshold_of(None if threshold is None else str(threshold))
     target = Path(output).expanduser()
@@ -115,6 +118,7 @@ def predict_file(
 
     for text in _about_columns(predictor, sources):
         note(text)
+    progress(0)
     scoring = _Scoring(predictor)
     parquet = target.suffix.lower() in {".parquet", ".pq"}
     rows = alerts = 0
@@ -127,6 +131,7 @@ def predict_file(
         for batch, p in scoring.of(_batches(predictor, sources), ahead):
             write(batch, p)
             rows, alerts = rows + len(p), alerts + int(np.count_nonzero(p >= cut))
+            progress(rows)
         for text in scoring.odd_cells():
             note(text)
     return Scored(str(target), rows, alerts, cut, what, tuple(notes))

@@ -12,14 +12,13 @@ from rich.console import Console
 
 from jamba_ray import threshold
 from jamba_ray.cli.composition import compose_section
-from jamba_ray.cli.display import eta_s, trial_line
 from jamba_ray.cli.positional import as_settings
 from jamba_ray.cli.summary import count_states, exit_code, failures, finite
 from jamba_ray.cli.summary_text import _chosen_on, difference_in_words, duration, print_summary
 from jamba_ray.driver.verdict import best_epoch
 from jamba_ray.errors import ExitCode
 from jamba_ray.runs.run_folder import RunFolder
-from jamba_ray.study.records import SweepProgress, SweepResult, TrialRecord
+from jamba_ray.study.records import SweepResult, TrialRecord
 from jamba_ray.sweep import _next_commands
 
 
@@ -105,29 +104,6 @@ def test_json_gets_no_nan():
         "b": [None, 1.0],
         "c": [2],
     }
-
-
-def test_a_trial_is_one_line():
-    line = trial_line(trial(3, "failed", "out of memory", None), "avg precision")
-    assert line == (
-        "trial 3 failed epoch 1.5 in 1 min 01 s n_heads=4 learning_rate=0.00123: out of memory"
-    )
-
-
-def test_the_forecast_of_the_end_goes_by_what_has_finished():
-    progress = SweepProgress(
-        n_trials=8,
-        counts={"complete": 1, "pruned": 1, "running": 2},
-        best=None,
-        running=(),
-        finished=(),
-        failures={},
-        elapsed_s=20.0,
-        goodput_s=1.0,
-        runners=2,
-        ended=None,
-    )
-    assert eta_s(progress) == 60.0
 
 
 def interval(value):

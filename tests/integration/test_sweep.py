@@ -26,11 +26,16 @@ METRICS = {
 }
 
 
-def test_the_terminal_gets_a_line_a_trial_and_a_summary(swept):
+def test_a_log_gets_a_line_a_phase_and_a_trial_and_a_summary(swept):
     done, folder = swept
     lines = [line for line in done.stdout.splitlines() if line.strip()]
-    assert [line.split()[0] for line in lines[:4]] == ["1/4", "2/4", "3/4", "4/4"]
-    assert lines[4].startswith("Winner: trial")
+    begun = ["loading PyTorch and Ray", "reading the data", "starting Ray", "loading the workers"]
+    assert lines[:4] == begun
+    assert lines[4].startswith("training 4 trials")
+    assert [line.split()[0] for line in lines[5:9]] == ["1/4", "2/4", "3/4", "4/4"]
+    assert lines[9:11] == ["judging the winner", "writing the report"]
+    assert lines[11].startswith("Winner: trial")
+    assert "\x1b" not in done.stdout
     assert "LightGBM test" in done.stdout
     assert "below the Bayes limit" in done.stdout
     assert f"next: jamba-ray threshold runs/{folder.name} max_fpr=0.01" in done.stdout
@@ -120,7 +125,8 @@ def test_a_finished_sweep_that_is_resumed_prints_the_same_summary_and_runs_nothi
     before, begun = summary_of(folder), (folder / "best").stat().st_mtime_ns
     resumed = ("n_trials=4", "run=swept", "resume=true")
     again = here("sweep", "+sweep=attention_heads", *SMALL, *resumed)
-    assert again.stdout.strip() == done.stdout[done.stdout.index("Winner:") :].strip()
+    said = [run.stdout[run.stdout.index("Winner:") :].strip() for run in (again, done)]
+    assert said[0] == said[1]
     assert again.stderr == ""
     assert summary_of(folder) == before
     assert (folder / "best").stat().st_mtime_ns == begun, "the winner was judged again"

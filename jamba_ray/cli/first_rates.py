@@ -1,0 +1,123 @@
+"""Times a few steps in this process, before any trial has run: seconds per row at the corners of a
+space."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from jamba_ray.config.family import TRAINERS
+from jamba_ray.config.params import with_params
+from jamba_ray.config.run import TrialConfig
+from jamba_ray.config.space import CategoricalLeaf, Params, SearchSpace
+from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.training import Decision, Member, Report, fit
+
+PROBE_ROWS = 2048
+_MORE_ROWS = 16_384
+"""Trees do not take twice as long for twice the rows: they are timed on two numbers of them."""
+_JUDGED = 256
+_MODEL = "model.name"
+
+Stop = Callable[[], bool]
+
+
+def first_rates(
+    base: TrialConfig, space: SearchSpace, data: PreparedData, rows: int, stop: Stop
+) -> list[float]:
+    """Times trials of ``rows`` rows at the corners of a space, and returns their seconds per row;
+    ends soon after ``stop`` says so."""
+    corners = list({str(corner): corner for corner in all_corners(base, space)}.values())
+    return [_rate(corner, data, rows, stop) for corner in corners]
+
+
+def all_corners(base: TrialConfig, space: SearchSpace) -> list[TrialConfig]:
+    """Returns trials with the first and the last value of each parameter, for each family."""
+    families = [
+        leaf.choices
+        for parameter in space.parameters
+        if parameter.path == _MODEL and isinstance(leaf := parameter.leaf, CategoricalLeaf)
+    ]
+    names = families[0] if families else [None]
+    return [corner(base, space, end, name) for name in names for end in (0, -1)]
+
+
+def corner(base: TrialConfig, space: SearchSpace, end: int, family: object = None) -> TrialConfig:
+    """Returns the trial with the first (0) or last (-1) value of each parameter."""
+    params: Params = {}
+    for parameter in space.parameters:
+        leaf = parameter.leaf
+        ends = leaf.choices if isinstance(leaf, CategoricalLeaf) else (leaf.low, leaf.high)
+        if parameter.exists(params, space.base):
+            is_family = parameter.path == _MODEL and family is not None
+            params[parameter.path] = family if is_family else ends[end]  # type: ignore[assignment]
+    return with_params(base, params)
+
+
+def _rate(config: TrialConfig, data: PreparedData, rows: int, stop: Stop) -> float:
+    if TRAINERS.get(config.model.name) != "boosting":
+        return row_s(config, data, stop)
+    # A trial grows the same trees however many epochs they are counted as.
+    few, more = (min(n, len(data.train)) for n in (PROBE_ROWS, _MORE_ROWS))
+    at_few, at_more = (_trees_s(config, data, n, stop) for n in (few, more))
+    each = max(0.0, at_more - at_few) / max(1, more - few)
+    return (at_more + each * (len(data.train) - more)) / max(1, rows)
+
+
+def row_s(config: TrialConfig, data: PreparedData, stop: Stop = lambda: False) -> float:
+    """Times forward, backward and optimizer on a few rows, of which the first warm up, and returns
+    the seconds per row."""
+    n = min(PROBE_ROWS, len(data.train))
+    epochs = max(2.0, math.ceil(2 * config.training.batch_size / n))
+    marks: list[tuple[float, float, float, int]] = []
+
+    def note(reports: list[Report]) -> list[Decision]:
+        (report,) = reports
+        marks.append((time.thread_time(), time.monotonic(), report.goodput_s, report.rows_seen))
+        return ["prune" if stop() else "continue"]
+
+    total_s, total_rows = _timed(config, data, n, epochs, note)
+    if len(marks) < 2:
+        return total_s / max(1, total_rows)
+    (cpu, wall, good, rows), (cpu_end, wall_end, good_end, rows_end) = marks[0], marks[-1]
+    # What other processes took of this core meanwhile, as Ray's do when they start.
+    share = min(1.0, (cpu_end - cpu) / max(1e-9, wall_end - wall))
+    return share * (good_end - good) / max(1, rows_end - rows)
+
+
+def _trees_s(config: TrialConfig, data: PreparedData, n: int, stop: Stop) -> float:
+    return _timed(config, data, n, 1.0, lambda _: ["prune" if stop() else "continue"])[0]
+
+
+def _timed(
+    config: TrialConfig,
+    data: PreparedData,
+    n: int,
+    epochs: float,
+    report: Callable[[list[Report]], list[Decision]],
+) -> tuple[float, int]:
+    few = replace(data, train=_some(data.train, n), val=_some(data.val, _JUDGED), tests={})
+    # Often, because it is asked then whether to stop.
+    changes = {"epochs": epochs, "report_rows": max(1, len(few.train) // 4)}
+    training = config.training.model_copy(update=changes)
+    (outcome,) = fit(
+        [Member(0, config.model_copy(update={"training": training}))],
+        few,
+        lambda reports: report(list(reports)),
+    )
+    return outcome.goodput_s, outcome.rows_seen
+
+
+def _some(rows: Rows, n: int) -> Rows:
+    """Chooses a few rows of both classes."""
+    rng = np.random.default_rng(0)
+    threats, benign = np.flatnonzero(rows.y > 0), np.flatnonzero(rows.y == 0)
+    half = n // 2
+    chosen = np.concatenate(
+        [rng.choice(part, min(half, len(part)), replace=False) for part in (threats, benign)]
+    )
+    return Rows(x_num=rows.x_num[chosen], x_cat=rows.x_cat[chosen], y=rows.y[chosen])

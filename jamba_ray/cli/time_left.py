@@ -1,0 +1,93 @@
+"""Estimates how long a sweep will still take, from its first second on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+from jamba_ray.cli.plan import START_UP_S, course, n_trials
+from jamba_ray.config.budget import limit_of
+from jamba_ray.config.run import SweepConfig
+from jamba_ray.config.space import SearchSpace
+from jamba_ray.data.prepared import PreparedData
+from jamba_ray.study.forecast import Forecast, forecast
+from jamba_ray.study.records import SweepProgress
+
+_SHARE = 0.01
+"""A new estimate may take so large a share of the time: with many trials one takes 50 ms."""
+_EVERY_S = 1.0
+_JUDGING_S = 3.0
+"""Judging the winner and its baseline, and the report: 2 to 5 s on the shipped data, 2 cores."""
+
+
+class TimeLeft:
+    """Estimates from what trials have reported, and from ``before`` until the first one has.
+
+    Args:
+        config: The sweep.
+        space: Its space.
+        data: Its rows.
+        before: Returns a forecast of the whole sweep that was made before it began, if there is
+            one.
+        clock: Stands in for time in tests.
+    """
+
+    def __init__(
+        self,
+        config: SweepConfig,
+        space: SearchSpace,
+        data: PreparedData,
+        before: Callable[[], Forecast | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config, self._data, self._before = config, data, before
+        self._total = n_trials(config, space)
+        self._clock, self._begun = clock, clock()
+        self._rates: dict[int, float] = {}
+        self._over_at: float | None = None
+        limit = limit_of(config.budget)
+        self._limit_s = math.inf if limit is None else limit.seconds
+        self._limit_at = self._begun + self._limit_s
+        self._next = 0.0
+
+    def seconds(self) -> float | None:
+        """Returns the seconds that are left; None where nothing is known yet."""
+        over_at = self._over_at
+        if over_at is None and (expected := self._before()) is not None:
+            # Until a trial has reported all training is still to come, however late Ray is.
+            to_come = self._clock() + expected.p50_s - START_UP_S
+            over_at = max(self._begun + expected.p50_s, to_come)
+        if over_at is None:
+            return None
+        return max(0.0, min(over_at, self._limit_at) - self._clock()) + _JUDGING_S
+
+    def look(self, progress: SweepProgress) -> None:
+        """Estimates anew from how the sweep stands, if it is time to."""
+        self._note_rates(progress)
+        if self._clock() < self._next or not self._rates:
+            return
+        begun = self._clock()
+        self._limit_at = begun + self._limit_s - progress.earlier_s - progress.elapsed_s
+        self._over_at = begun + self.rest(progress).p50_s
+        took = self._clock() - begun
+        self._next = begun + max(_EVERY_S, took / _SHARE)
+
+    def rest(self, progress: SweepProgress) -> Forecast:
+        """Forecasts what is left of the sweep; some trial must have reported."""
+        # A runner may train several trials at a time, each then at the rate it was seen at.
+        slots = max(progress.runners, len(progress.running), 1)
+        running = [trial.rows_seen for trial in progress.running]
+        left = max(0, self._total - progress.n_finished - len(running))
+        return forecast(
+            list(self._rates.values()),
+            course(self._config, self._data, slots),
+            left,
+            running=running,
+            begun=len(self._rates),
+        )
+
+    def _note_rates(self, progress: SweepProgress) -> None:
+        seen = [(t.number, t.rows_seen, t.seconds) for t in progress.finished]
+        seen += [(t.number, t.rows_seen, t.seconds) for t in progress.running]
+        self._rates |= {number: s / rows for number, rows, s in seen if rows and s}
