@@ -56,13 +56,16 @@ class Display:
         self._trouble: str | None = None
         self._progress: SweepProgress | None = None
         self._came = 0.0
+        self._is_training = False
 
     def __call__(self, progress: SweepProgress) -> None:
         """Shows how the sweep stands."""
         self._progress, self._came = progress, time.monotonic()
         self._time_left.look(progress)
         self._say_trouble(progress.trouble)
-        if progress.running or progress.n_finished or progress.trouble:
+        # Once: elsewhere than on a terminal it is a line.
+        if not self._is_training and (progress.running or progress.n_finished or progress.trouble):
+            self._is_training = True
             words = f"training {progress.n_trials} trials"
             self._phases.begin(fitting([words, self.about()], 1000, ", "), self._render)
         # A resumed sweep counts on from what finished before it was stopped.

@@ -184,6 +184,8 @@ def test_elsewhere_each_trial_is_a_line_and_no_table_stays(tmp_path):
     console = Console(file=out, width=80)
     display = display_on(console, tmp_path)
     display(progress(n=3, finished=[trial(0)], n_running=1))
+    display._time_left = Known(50.0)
+    display(progress(n=3, n_running=2, counts={"complete": 1, "running": 2}))
     display.keep([trial(0)], trial(0))
     first, second = out.getvalue().splitlines()
     assert first == "training 3 trials, about 1 min 40 s left"
