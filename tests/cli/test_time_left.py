@@ -54,8 +54,9 @@ def test_what_is_left_is_never_off_by_ten(name):
         now[0] = look["t"]
         left.look(progress_of(look, config.n_trials))
         ratios.append((left.seconds() / (recorded["total"] - look["t"]), look["t"]))
-    assert min(ratios)[0] > 0.1, min(ratios)
-    assert max(ratios)[0] < 10, max(ratios)
+    # By three where the machine was the most loaded.
+    assert min(ratios)[0] > 0.2, min(ratios)
+    assert max(ratios)[0] < 5, max(ratios)
 
 
 def test_before_a_trial_has_reported_training_is_still_to_come():
