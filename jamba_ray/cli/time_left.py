@@ -55,9 +55,11 @@ class TimeLeft:
         """Returns the seconds that are left; None where nothing is known yet."""
         over_at = self._over_at
         if over_at is None and (expected := self._before()) is not None:
-            # Until a trial has reported all training is still to come, however late Ray is.
-            to_come = self._clock() + expected.p50_s - START_UP_S
-            over_at = max(self._begun + expected.p50_s, to_come)
+            # Until a trial has reported all training is still to come. A start that is late is
+            # taken to need half as long again as it has taken.
+            spent = self._clock() - self._begun
+            starts = max(START_UP_S - spent, spent / 2)
+            over_at = self._clock() + starts + expected.p50_s - START_UP_S
         if over_at is None:
             return None
         return max(0.0, min(over_at, self._limit_at) - self._clock()) + _JUDGING_S

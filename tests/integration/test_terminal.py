@@ -14,6 +14,9 @@ from tests.terminal import record
 
 SWEEP = [*SMALL, "n_trials=5", "run=shown"]
 FIRST_LINE_S, SILENCE_S = 1.0, 2.0
+IN_RAY_S = 6.0
+"""Connecting to the Ray that was started, its compiled code lets no other thread of this process run
+(Ray 2.60): 3.4 to 4.4 s on 2 cores that other work loaded, 2026-11-28."""
 PYTHON_STARTS_S = 0.05
 """``python -c pass`` on an idle machine; limits grow with what it takes now."""
 
@@ -46,13 +49,15 @@ def shown(request, tmp_path_factory):
 def test_a_line_says_at_once_what_is_going_on_and_the_screen_is_never_still(shown):
     found, _, slow = shown
     assert found.first_s <= FIRST_LINE_S * slow
-    longest = found.silences()[:3]
-    assert longest[0][0] <= SILENCE_S * slow, longest
+    longest = found.silences()
+    assert longest[0][0] <= IN_RAY_S * slow, longest[:3]
+    ours = [still for still in longest if not still[2].startswith("starting Ray")]
+    assert ours[0][0] <= SILENCE_S * slow, ours[:3]
 
 
 def test_every_phase_shows_itself(shown):
     found, _, _ = shown
-    everything = found.text(0.0)
+    everything = found.raw.decode(errors="replace")  # some phases last less than a look
     phases = ["reading the settings", "loading PyTorch and Ray", "reading the data"]
     phases += ["starting Ray", "loading the workers", "/5 trials", "judging the winner"]
     at = [everything.find(phase) for phase in phases]
