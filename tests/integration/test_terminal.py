@@ -15,8 +15,8 @@ from tests.terminal import record
 SWEEP = [*SMALL, "n_trials=5", "run=shown"]
 FIRST_LINE_S, SILENCE_S = 1.0, 2.0
 IN_RAY_S = 6.0
-"""Connecting to the Ray that was started, its compiled code lets no other thread of this process run
-(Ray 2.60): 3.4 to 4.4 s on 2 cores that other work loaded, 2026-11-28."""
+"""When this process connects to the Ray that it started, Ray's compiled code lets no other thread
+run (Ray 2.60): 3.4 to 4.4 s on 2 cores that other work loaded, 2026-11-28."""
 PYTHON_STARTS_S = 0.05
 """``python -c pass`` on an idle machine; limits grow with what it takes now."""
 
