@@ -36,6 +36,7 @@ STARTS_RAY = (
     "tests/integration/test_quality.py",
     "tests/integration/test_readme.py",
     "tests/integration/test_sweep.py",
+    "tests/integration/test_terminal.py",
     "tests/reports/test_optuna_dashboard.py",
     "tests/runners/test_group.py",
     "tests/runners/test_group_commands.py",
