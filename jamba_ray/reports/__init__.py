@@ -1,1 +1,1 @@
-"""What a run looks like: its trials as tables, its figures, its report."""
+"""Shows runs: their trials as tables, their figures, their report."""

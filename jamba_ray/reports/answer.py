@@ -1,4 +1,4 @@
-"""What a run says, in sentences and small tables; the report's two formats are made from these."""
+"""Describes a run in sentences and small tables, from which both formats of the report are made."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ from jamba_ray.study.reading import is_being_written
 _OF_ONE_START = ("resume", "overwrite", "dry_run", "verbose")
 _NOT_AGAIN = ("tracking", "run", *_OF_ONE_START)
 Table = list[list[str]]
-"""Rows of cells, the heading first."""
+"""Rows of cells; the first row is the heading."""
 
 
 def status_of(run: Run) -> str:
-    """``finished``, ``running``, ``interrupted``, ``ended early`` (the store was lost),
-    ``stopped without an end`` (crash, kill -9), or ``without an end yet`` where a ``train`` run may
-    be going on."""
+    """Returns the status of a run in words.
+
+    One of ``finished``, ``running``, ``interrupted``, ``ended early`` (the store was lost),
+    ``stopped without an end`` (crash, kill -9), or ``without an end yet`` for a ``train`` run that
+    may still be running.
+    """
     if is_being_written(run.folder.study):
         return "running"
     status = run.summary.get("status")
@@ -39,7 +42,7 @@ def status_of(run: Run) -> str:
 
 
 def headline(run: Run) -> str:
-    """The answer in one sentence."""
+    """Returns the result of a run in one sentence."""
     best = run.best
     label = LABELS.get(run.objective, run.objective)
     judged = run.summary.get("best")
@@ -48,7 +51,7 @@ def headline(run: Run) -> str:
         if run.objective not in judged[part] and "val" in judged:  # logged without it
             part = "val"
         for key, kind in (("fpr", "benign rows"), ("recall", "threats")):
-            if key in judged[part]:  # rows of one class, which say nothing of the objective
+            if key in judged[part]:  # rows of one class, on which the objective is undefined
                 return f"This model flags {judged[part][key]['value']:.2%} of the {kind}."
         interval = judged[part].get(run.objective) or judged[part]["average_precision"]
         where = "test rows" if part == "test" else "validation rows"
@@ -71,7 +74,8 @@ def headline(run: Run) -> str:
 
 
 def summary_difference(run: Run) -> tuple[str, dict[str, Any]] | None:
-    """(metric, interval of winner minus baseline) that decides; None without a baseline."""
+    """Returns (metric, interval of winner minus baseline) for the deciding metric; None: no
+    baseline."""
     comparison = run.summary.get("comparison")
     if not comparison:
         return None
@@ -80,7 +84,7 @@ def summary_difference(run: Run) -> tuple[str, dict[str, Any]] | None:
 
 
 def sentences(run: Run) -> list[str]:
-    """What stands below the headline: baseline, limit, state of the run."""
+    """Returns the sentences below the headline: baseline, Bayes limit, status of the run."""
     found: list[str] = []
     summary, judged = run.summary, run.summary.get("best")
     if judged and (difference := summary_difference(run)) is not None:
@@ -121,13 +125,14 @@ def sentences(run: Run) -> list[str]:
 
 
 def winner_parameters(run: Run) -> dict[str, str]:
-    """The parameters of the best trial."""
+    """Returns the parameters of the best trial as text."""
     best = run.best
     return {} if best is None else {path: short(value) for path, value in best.params.items()}
 
 
 def metrics_table(run: Run) -> Table:
-    """Metric by part, with intervals; the baseline and the limit beside the winner."""
+    """Returns the metrics of each part with intervals; the baseline and the limit are columns
+    beside them."""
     summary, judged = run.summary, run.summary.get("best")
     if not judged:
         best = run.best
@@ -149,7 +154,7 @@ def metrics_table(run: Run) -> Table:
     if bayes := summary.get("bayes"):
         part = "test" if "test" in bayes else "val"
         columns.append((f"limit, {part}", {k: {"value": v} for k, v in bayes[part].items()}))
-    # After those that everybody knows the ones that only their owner does (`log_run`).
+    # The standard metrics come first, then the user's own (`log_run`).
     keys = dict.fromkeys([*LABELS, *(key for _, scores in columns for key in scores)])
     rows = [
         [LABELS.get(key, key), *(_interval(scores.get(key)) for _, scores in columns)]
@@ -160,7 +165,7 @@ def metrics_table(run: Run) -> Table:
 
 
 def failures_table(run: Run) -> Table:
-    """Failed trials by their cause."""
+    """Returns the failed trials, grouped by cause."""
     causes: dict[str, list[int]] = {}
     for trial in run.records:
         if trial.state == "failed":
@@ -173,7 +178,7 @@ def failures_table(run: Run) -> Table:
 
 
 def cost_table(run: Run) -> Table:
-    """What the run cost, and how much of it was training."""
+    """Returns what the run cost, and how much of it was training."""
     trained = sum(t.seconds for t in run.records)
     rows = sum(t.rows_seen for t in run.records)
     saved = _saved_by_pruning(run)
@@ -191,7 +196,7 @@ def cost_table(run: Run) -> Table:
 
 
 def environment_table(run: Run) -> Table:
-    """Versions and fingerprints."""
+    """Returns the versions of the software and the fingerprints of the run."""
     summary = run.summary
     table: Table = [["what", "version"]]
     table += [[name, str(version)] for name, version in summary.get("versions", {}).items()]
@@ -203,7 +208,7 @@ def environment_table(run: Run) -> Table:
 
 
 def reproduce_command(run: Run) -> str | None:
-    """One command that trains the best trial again, alone; None where there is none."""
+    """Returns one command that trains the best trial again, alone; None: there is no such trial."""
     best = run.best
     if best is None or run.study is None:
         return None
@@ -222,7 +227,7 @@ def reproduce_command(run: Run) -> str | None:
 
 
 def resume_command(run: Run) -> str:
-    """The command that continues the run: its settings, written out, and ``resume=true``."""
+    """Returns the command that continues the run: all its settings and ``resume=true``."""
     is_sweep = run.study is not None or "sweep_name" in run.config
     section = SweepConfig if is_sweep else TrainConfig
     tree = {key: value for key, value in run.config.items() if key not in _OF_ONE_START}
@@ -233,17 +238,17 @@ def resume_command(run: Run) -> str:
 
 
 def _store(path: Path) -> Path:
-    """The folder that holds the run folder ``path``, which may be given as ``.``."""
+    """Returns the folder that holds the run folder ``path``, which may be given as ``.``."""
     return path.parent if path.name not in ("", "..") else path.resolve().parent
 
 
 def evaluate_command(checkpoint: str) -> str:
-    """The command that judges a checkpoint on rows that the reader has yet to name."""
+    """Returns the command that evaluates a checkpoint on rows that the reader fills in."""
     return command("evaluate", override("checkpoint", checkpoint), "data.path=NEW_ROWS.csv")
 
 
 def dashboard_command(folder: RunFolder) -> str:
-    """How to look at the study live."""
+    """Returns the command that shows the study in optuna-dashboard."""
     return shlex.join(["optuna-dashboard", "--host", "127.0.0.1", str(folder.study)])
 
 
@@ -251,7 +256,7 @@ def _report_rows(run: Run) -> int | None:
     given = run.config.get("training", {}).get("report_rows")
     if given is not None:
         return int(given)
-    # What the sweep settled on is in each trial's checkpoint.
+    # The number that the sweep chose is in each trial's checkpoint.
     found: Any = (run.summary.get("best") or {}).get("config", {})
     settled = found.get("training", {}).get("report_rows")
     return None if settled is None else int(settled)

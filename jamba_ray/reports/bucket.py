@@ -1,4 +1,4 @@
-"""Runs in a bucket, to be read like those in a folder."""
+"""Opens runs in a bucket, so that they are read like those in a folder."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from jamba_ray.runs.run_folder import RunFolder
 
 
 def place_of(name: str, store: str) -> StoreUri | None:
-    """Where a run lies in a bucket, given by its URI or by its name in ``store``; None: it lies in
-    a folder."""
+    """Returns the URI of a run in a bucket, given by that URI or by its name in ``store``.
+
+    None: the run is in a folder.
+    """
     place = parse_store(name)
     if isinstance(place, StoreUri):
         return place
@@ -25,8 +27,10 @@ def place_of(name: str, store: str) -> StoreUri | None:
 
 @contextlib.contextmanager
 def opened(name: str, store: str, endpoint: str | None = None) -> Iterator[Run]:
-    """A run by name, folder or URI. Of one in a bucket what a report needs is copied to a scratch
-    folder, which is gone afterwards.
+    """Yields a run given by name, folder or URI.
+
+    For a run in a bucket the files that a report needs are copied to a temporary folder, which is
+    deleted afterwards.
 
     Raises:
         NoRunError: There is no such run.

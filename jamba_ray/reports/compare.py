@@ -1,6 +1,7 @@
-"""Several runs beside each other: curves, metrics, best runs, what a parameter did.
+"""Compares several runs: curves, metrics, best runs, the effect of a parameter.
 
-Each function takes folders or ``Run`` objects. The names are those of the user's own notes.
+Each function takes folders or ``Run`` objects. The function names are those that users know from
+their notes.
 """
 
 from __future__ import annotations
@@ -23,18 +24,21 @@ Runs = Sequence[Run | str | Path]
 
 
 def opened(runs: Runs) -> list[Run]:
-    """Folders as runs; raises StorageError for one that is none."""
+    """Returns folders as runs; raises NoRunError for a folder that is not a run."""
     return [run if isinstance(run, Run) else Run(run) for run in runs]
 
 
 def runs_in(store: str | Path) -> list[Run]:
-    """Every run below ``store``, by name."""
+    """Returns every run below ``store``, by name."""
     return [Run(path.parent) for path in sorted(Path(store).glob("*/config.yaml"))]
 
 
 def table(runs: Runs, metric: str | None = None) -> pd.DataFrame:
-    """One row a run: run, command, model, objective, value (``metric`` on validation, of the best
-    trial), test (the same on the test rows), trials, seconds, and ``params.*``."""
+    """Returns one row per run.
+
+    Columns: run, command, model, objective, metric, value (``metric`` on validation, of the best
+    trial), test (the same on the test rows), trials, seconds, and ``params.*``.
+    """
     rows: list[dict[str, Any]] = []
     for run in opened(runs):
         best = run.best
@@ -65,7 +69,8 @@ def table(runs: Runs, metric: str | None = None) -> pd.DataFrame:
 
 
 def get_best_runs(runs: Runs | str | Path, metric: str = "roc_auc", top_n: int = 5) -> pd.DataFrame:
-    """The ``top_n`` best runs by a validation metric, best first; ``runs`` may be a store."""
+    """Returns the ``top_n`` best runs by a validation metric, best first; ``runs`` may be a
+    store."""
     chosen = runs_in(runs) if isinstance(runs, (str, Path)) else opened(runs)
     found = table(chosen, metric)
     if found.empty:
@@ -76,7 +81,7 @@ def get_best_runs(runs: Runs | str | Path, metric: str = "roc_auc", top_n: int =
 
 
 def plot_learning_curves(runs: Runs) -> Figure:
-    """The objective over epochs: the best trial of each run."""
+    """Draws the objective over epochs for the best trial of each run."""
     chosen = opened(runs)[:_SERIES]
     series: list[tuple[str, list[tuple[object, object]]]] = []
     for run in chosen:
@@ -99,7 +104,7 @@ def plot_learning_curves(runs: Runs) -> Figure:
 
 
 def plot_run_comparison(runs: Runs, metric: str | None = None) -> Figure:
-    """A dot with its 95 % interval per run, on the test where all runs have one."""
+    """Draws a dot with its 95 % interval per run, on the test rows where all runs have them."""
     chosen = opened(runs)
     key = metric or chosen[0].objective
     bests = [run.summary.get("best") or {} for run in chosen]
@@ -135,12 +140,14 @@ def plot_run_comparison(runs: Runs, metric: str | None = None) -> Figure:
 
 
 def analyze_parameter_impact(runs: Runs, metric: str | None = None) -> pd.DataFrame:
-    """One row a parameter that differs: parameter, n_values, best and worst (mean ``metric`` of its
-    best and worst value, by the metric's direction), spread (their distance), rank_correlation
-    (Spearman's, numbers only).
+    """Returns one row per parameter that differs between the trials.
 
-    All complete trials of all runs count. It describes what was tried; other parameters may have
-    varied along with it, so read it as a hint and the sweep's importance as the answer.
+    Columns: parameter, n_values, best and worst (mean ``metric`` of its best and worst value, by
+    the metric's direction), spread (best to worst), rank_correlation (Spearman's, numbers only).
+
+    All complete trials of all runs count. The table describes the trials that were run; other
+    parameters may have varied at the same time, so it is a hint. The sweep's importance is the
+    better measure.
     """
     tried: list[dict[str, Any]] = []
     measured = metric

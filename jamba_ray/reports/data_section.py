@@ -1,4 +1,4 @@
-"""What the rows are, as small tables: the same in the dry run, the report and its Markdown."""
+"""Describes the rows as small tables, the same in the dry run, the report and its Markdown."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ _PARTS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def data_tables(overview: Mapping[str, Any]) -> list[Table]:
-    """The tables of ``data`` in ``summary.json``: parts, columns, those left out, and gaps; empty
-    where a run of an earlier version says nothing of its data."""
+    """Returns the tables of ``data`` in ``summary.json``: parts, columns, those left out, missing
+    cells.
+
+    Empty where a run of an earlier version has no description of its data.
+    """
     if not overview:
         return []
     tables = [_parts(overview), _columns(overview), _left_out(overview), _gaps(overview)]
@@ -78,7 +81,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _share(share: float) -> str:
-    """Never 0 % or 100 % of what is some or not all."""
+    """Returns a share as a percentage that is never 0 % of some or 100 % of not all."""
     percent = 100 * share
     if 0 < percent < 0.01:
         return "< 0.01 %"

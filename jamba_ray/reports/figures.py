@@ -1,4 +1,4 @@
-"""Figures of a study: history, curves, parallel coordinates, importance, slices and a contour."""
+"""Draws a study: history, curves, parallel coordinates, importance, slices and a contour."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from jamba_ray.study.records import TrialRecord
 
 _MAX_CURVES = 60
 _MANY = 30
-"""Trials of which the importance of parameters is more than a hint."""
+"""From this number of trials on, the importance of parameters is more than a hint."""
 _MAX_SLICES = 12
 _CELLS = 26
 
 
 def study_figures(run: Run) -> dict[str, Figure]:
-    """What the trials of ``run`` give material for; a figure without any is left out."""
+    """Returns the figures for which the trials of ``run`` have data, by name."""
     found: dict[str, Figure] = {}
     scored = [t for t in run.records if t.value is not None]
     if len(run.records) > 1 and scored:
@@ -49,7 +49,7 @@ def study_figures(run: Run) -> dict[str, Figure]:
         order = [*shares, *(p for p in distributions if p not in shares)][:_MAX_SLICES]
         for path in order:
             found[f"slice {path}"] = slice_of(run, scored, path, distributions[path])
-        # A conditional parameter would hide the trials without it, and with them a family.
+        # A conditional parameter would hide the trials that lack it, and so a whole family.
         shared = [p for p in order if all(p in t.params for t in scored)]
         if len(shared) > 1 and len(scored) >= MIN_TRIALS:
             found["contour"] = contour(run, scored, shared[0], shared[1], distributions)
@@ -57,19 +57,19 @@ def study_figures(run: Run) -> dict[str, Figure]:
 
 
 def importances(run: Run) -> dict[str, float]:
-    """Parameter -> share, from the study as it is now."""
+    """Returns the share of each parameter, from the study in its present state."""
     if run.study is None:
         return {}
     return importance(run.records, run.study.distributions, run.objective)
 
 
 def label_of(run: Run) -> str:
-    """The objective as people call it."""
+    """Returns the usual name of the objective."""
     return LABELS.get(run.objective, run.objective)
 
 
 def history(run: Run, scored: Sequence[TrialRecord]) -> Figure:
-    """Objective by trial, with the best so far; hollow marks are pruned trials."""
+    """Draws the objective by trial, with the best so far; hollow marks are pruned trials."""
     plot = Plot(
         Scale.of([0, max(t.number for t in run.records)], whole=True),
         Scale.of([t.value for t in scored if t.value is not None]),
@@ -98,7 +98,7 @@ def history(run: Run, scored: Sequence[TrialRecord]) -> Figure:
 
 
 def curves(run: Run) -> Figure:
-    """Learning curves, pruned trials grey, the best three in colour, rungs dashed."""
+    """Draws learning curves: pruned trials grey, the best three in colour, rungs dashed."""
     every = run.epochs_per_report
     unit = every or 1.0
     drawn = [t for t in run.records if t.curve]
@@ -136,7 +136,7 @@ def curves(run: Run) -> Figure:
 def parallel(
     run: Run, scored: Sequence[TrialRecord], distributions: Mapping[str, BaseDistribution]
 ) -> Figure:
-    """A line per trial across its parameters, coloured by how good it was."""
+    """Draws a line per trial across its parameters, coloured by its rank."""
     paths = list(distributions)[:9]
     scales = [_scale(distributions[p], scored, p) for p in paths]
     value = Scale.of([t.value for t in scored if t.value is not None])
@@ -179,7 +179,7 @@ def parallel(
 
 
 def importance_bars(shares: dict[str, float], among: Compared | None) -> Figure:
-    """A bar per parameter."""
+    """Draws a bar per parameter."""
     names = names_of(shares)
     row, width = 26, 440
     left = min(210, max(128, 7 * max(map(len, names.values()))))
@@ -200,7 +200,7 @@ def importance_bars(shares: dict[str, float], among: Compared | None) -> Figure:
 def slice_of(
     run: Run, scored: Sequence[TrialRecord], path: str, distribution: BaseDistribution
 ) -> Figure:
-    """The objective over one parameter."""
+    """Draws the objective over one parameter."""
     having = [t for t in scored if path in t.params]
     x = _scale(distribution, having, path)
     plot = Plot(x, Scale.of([t.value for t in having if t.value is not None]), height=220)
@@ -228,7 +228,7 @@ def contour(
     second: str,
     distributions: Mapping[str, BaseDistribution],
 ) -> Figure:
-    """The objective over two parameters: trials, and a smooth guess between them."""
+    """Draws the objective over two parameters: the trials, and a smooth estimate between them."""
     having = [t for t in scored if first in t.params and second in t.params]
     x, y = (_scale(distributions[p], having, p) for p in (first, second))
     names_left = min(130, 30 + 8 * max(map(len, y.categories), default=2))
@@ -242,7 +242,7 @@ def contour(
         centre = np.array([(i + 0.5) / n_x, (j + 0.5) / n_y])
         weight = np.exp(-((places - centre) ** 2).sum(axis=1) / (2 * 0.12**2)) + 1e-9
         if weight.max() < 0.02:
-            continue  # no trial is near enough for a guess
+            continue  # no trial is near enough for an estimate
         guess = float((weight * ranks).sum() / weight.sum())
         plot.box(
             _within(plot, i / n_x),

@@ -1,4 +1,4 @@
-"""The report as files in the run folder."""
+"""Writes the report as files in the run folder."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from jamba_ray.runs.file_writes import write_bytes
 
 
 def write_report(run: Run, *, interactive: bool | None = None) -> Path:
-    """Write ``report.html`` and ``report.md`` of the run as it stands; returns the former's path.
+    """Writes ``report.html`` and ``report.md`` of the run's present state; returns the former's
+    path.
 
     ``interactive``: whether the page has a script; None: as the run's configuration says.
 
     Raises:
-        StorageError: The run cannot be read, or the disk does not take the files.
+        StorageError: The run cannot be read, or the disk refuses the files.
     """
     if interactive is None:
         interactive = bool((run.config.get("report") or {}).get("interactive"))
@@ -26,7 +27,7 @@ def write_report(run: Run, *, interactive: bool | None = None) -> Path:
 
 
 def write_comparison(runs: Sequence[Run], path: Path, metric: str | None = None) -> Path:
-    """Write the runs beside each other as one HTML file."""
+    """Writes a comparison of the runs as one HTML file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, page.render_comparison(runs, metric).encode())
     return path

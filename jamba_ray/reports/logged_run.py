@@ -1,4 +1,5 @@
-"""``jamba_ray.log_run``: a run that somebody trained by other means, beside those of jamba_ray."""
+"""Logs runs that were trained by other means (``jamba_ray.log_run``), to compare them with
+others."""
 
 from __future__ import annotations
 
@@ -32,25 +33,26 @@ def log_run(
     objective: str | None = None,
     store: str | Path = "runs",
 ) -> Run:
-    """Write a finished run of your own into ``store``, where ``get_best_runs``, the plots and
-    ``python -m jamba_ray.report runs=[...]`` find it.
+    """Writes a finished run of your own into ``store``.
+
+    ``get_best_runs``, the plots and ``python -m jamba_ray.report runs=[...]`` find it there.
 
     Args:
-        params: What it was trained with; ``learning_rate`` is ``training.learning_rate``, a name
-            that is no training setting belongs to ``model``, and dotted names stay as they are.
+        params: The parameters; ``learning_rate`` becomes ``training.learning_rate``, a name that is
+            no training setting belongs to ``model``, and dotted names are kept.
         metrics: Results: ``roc_auc`` or ``val/roc_auc`` on validation rows, ``test/roc_auc`` on
             test rows.
-        history: One mapping an epoch; metrics are named as in ``metrics``, and anything else
-            (``train/loss``) as you like.
+        history: One mapping per epoch; metrics are named as in ``metrics``, other values
+            (``train/loss``) freely.
         name: The run's name; None: ``logged-`` and the time.
-        objective: The metric that the run is judged by; None: ``average_precision`` if it is there,
+        objective: The metric that ranks the run; None: ``average_precision`` if it is given,
             else the first one.
         store: Folder of runs.
 
     Raises:
         ConfigError: A value is no finite number, a parameter no plain value, or a name is invalid.
         RunExistsError: The store has a run of that name.
-        StorageError: The disk does not take it.
+        StorageError: The disk refuses the files.
     """
     parts = _parts(metrics)
     objective = objective or (
@@ -77,7 +79,7 @@ def log_run(
 
 
 def _parts(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """{``val``, ``test``: {metric: value}}."""
+    """Returns the metrics by part: {``val``, ``test``: {metric: value}}."""
     parts: dict[str, dict[str, float]] = {"val": {}, "test": {}}
     mistakes: list[str] = []
     for key, value in metrics.items():
@@ -101,7 +103,7 @@ def _parts(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
 
 
 def _config(params: Mapping[str, Any]) -> dict[str, Any]:
-    """``params`` as the sections that a run's configuration has."""
+    """Returns ``params`` as the sections of a run's configuration."""
     tree: dict[str, Any] = {"model": {}, "training": {}}
     mistakes: list[str] = []
     for path, given in flatten(params).items():
@@ -128,7 +130,8 @@ def _summary(
     parts: Mapping[str, Mapping[str, float]],
     epochs: int,
 ) -> dict[str, Any]:
-    """``summary.json`` as other commands write it; without rows to draw from, no intervals."""
+    """Returns ``summary.json`` in the form of other commands, without intervals for lack of
+    rows."""
     judged = {p: {k: {"value": v} for k, v in found.items()} for p, found in parts.items() if found}
     return {
         "command": "log_run",

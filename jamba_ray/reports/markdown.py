@@ -1,4 +1,5 @@
-"""``report.md``: the report's words and tables, for a terminal, a ticket or a pull request."""
+"""Writes ``report.md``: the sentences and tables of the report as text, for a terminal or a
+ticket."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from jamba_ray.reports.trials_table import trials_table
 
 
 def render(run: Run) -> str:
-    """The report of one run as it stands now, without the figures."""
+    """Returns the report of one run in its present state, without the figures."""
     lines = [f"# {run.name}: {answer.status_of(run)}", "", f"**{answer.headline(run)}**", ""]
     lines += [f"- {sentence}" for sentence in answer.sentences(run)]
     if parameters := answer.winner_parameters(run):

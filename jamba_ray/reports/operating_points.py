@@ -1,4 +1,4 @@
-"""The report's main table: what the winner costs and finds at each threshold."""
+"""Builds the main table of the report: the cost and the recall of the winner at each threshold."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ _LIMITS = {"at most 1 % of benign rows": 0.01, "at most 0.1 % of benign rows": 0
 
 
 def operating_table(run: Run) -> list[list[str]]:
-    """A row for each threshold, on the test rows where there are some of both classes, else on the
-    validation rows; empty where the run has no scores."""
+    """Returns a row for each threshold; empty where the run has no scores.
+
+    The test rows count where they have both classes, else the validation rows.
+    """
     scores, judged = run.scores, run.summary.get("best")
     if scores is None or not judged or "part" not in scores or judged.get("threshold") is None:
         return []
@@ -30,7 +32,7 @@ def operating_table(run: Run) -> list[list[str]]:
     cuts: list[tuple[str, float, float | None]] = [
         (f"saved as {name}", float(one["threshold"]), days[name]) for name, one in saved.items()
     ]
-    # Where a day's rows are known, every threshold can be told in alerts a day.
+    # Where the rows of a day are known, alerts per day can be given for every threshold.
     day = next((found for found in days.values() if found), None)
     cuts.append(("best F1", float(judged["threshold"]), day))
     for name, limit in _LIMITS.items():
@@ -59,7 +61,8 @@ def _cells(point: dict[str, Any], per_day: float | None) -> list[str]:
 
 
 def _saved(run: Run) -> dict[str, dict[str, Any]]:
-    """The saved thresholds; a report is also written where they are damaged."""
+    """Returns the saved thresholds; none where they are damaged, so that the report is still
+    written."""
     best = run.folder.best
     try:
         digest = digest_of((best / MANIFEST).read_bytes())

@@ -1,4 +1,4 @@
-"""``report.html``: one file, no network, no script; the answer first."""
+"""Writes ``report.html``: one file without a network, the result first."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from jamba_ray.reports.trials_table import trials_table
 from jamba_ray.reports.words import names_of
 
 _SHOWN = 12
-"""Trials that are listed at once."""
+"""Trials that are listed without a click."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _INTERVAL = re.compile(r"\[.*?\]|\(.*?\)|per [\d,]+ rows|a day")
 _LONG = 40
@@ -100,8 +100,10 @@ svg.jr .off{opacity:.07}svg.jr .lit{stroke:var(--s1);stroke-width:3}
 
 
 def render(run: Run, *, interactive: bool = False) -> str:
-    """The report of one run as it stands now; ``interactive``: with a script that sorts, filters,
-    zooms and brushes."""
+    """Returns the report of one run in its present state as an HTML page.
+
+    ``interactive``: with a script that sorts, filters, zooms and brushes; else without a script.
+    """
     figures = run.figures()
     command = run.summary.get("command", "sweep" if run.study is not None else "train")
     parts = [
@@ -136,7 +138,7 @@ def render(run: Run, *, interactive: bool = False) -> str:
 
 
 def render_comparison(runs: Sequence[Run], metric: str | None = None) -> str:
-    """Several runs beside each other, by ``metric`` or each by its own objective."""
+    """Returns a page that compares several runs, by ``metric`` or each by its own objective."""
     chosen = opened(runs)
     found = runs_table(chosen, metric)
     best = get_ranked(chosen, metric)
@@ -162,7 +164,7 @@ def render_comparison(runs: Sequence[Run], metric: str | None = None) -> str:
 
 
 def get_ranked(runs: Sequence[Run], metric: str | None = None) -> str:
-    """Which of the runs is ahead, in one sentence."""
+    """Says in one sentence which of the runs leads."""
     found = runs_table(runs, metric).dropna(subset=["value"])
     metrics = sorted(set(found["metric"]))
     if found.empty:
@@ -177,7 +179,7 @@ def get_ranked(runs: Sequence[Run], metric: str | None = None) -> str:
 def _page(title: str, parts: Sequence[str], script: str = "") -> str:
     made = time.strftime("%Y-%m-%d %H:%M")
     css = _CSS.replace("DARK", DARK) + (_INTERACTIVE_CSS if script else "")
-    # This very style and script and no other ones count.
+    # The browser accepts exactly this style and this script.
     style = f"{STYLE}{css}"
     allowed = f"style-src {_digest(style)}; " + (
         f"script-src {_digest(script)}; " if script else ""
@@ -189,7 +191,7 @@ def _page(title: str, parts: Sequence[str], script: str = "") -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        # Nothing may be fetched: a report is read in places without a network.
+        # Nothing may be fetched: reports are read on machines without a network.
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
         f"{allowed}img-src data:; base-uri 'none'; form-action 'none'\">"
         f'<link rel="icon" href="data:,"><title>{escape(title)}</title>'
@@ -203,7 +205,7 @@ def _page(title: str, parts: Sequence[str], script: str = "") -> str:
 
 
 def _digest(text: str) -> str:
-    """The source that a Content-Security-Policy allows by its content."""
+    """Returns the source by which a Content-Security-Policy allows exactly this text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
@@ -225,7 +227,8 @@ def _bullets(sentences: Sequence[str]) -> str:
 
 
 def _prose(sentence: str) -> str:
-    """Escaped, `code` in backquotes as code; a number keeps its percent sign on its line."""
+    """Returns a sentence as HTML: `code` in backquotes as code, and no line break before a percent
+    sign."""
     pieces = escape(sentence.replace(" %", f"{_NBSP}%")).split("`")
     return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(pieces))
 
@@ -278,7 +281,8 @@ def _figure(figure: Figure) -> str:
 
 
 def _trials(run: Run, interactive: bool) -> str:
-    """The best trials, and all of them behind a click; all at once where a script sorts them."""
+    """Returns the best trials and, behind a click, all of them; an interactive page lists all at
+    once."""
     rows = trials_table(run)
     if interactive:
         whole = _table(rows).replace("<table>", '<table class="trials">')

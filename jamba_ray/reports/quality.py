@@ -1,4 +1,4 @@
-"""Figures of the winner: ROC, precision-recall, calibration, confusion, groups."""
+"""Draws the quality of the winner: ROC, precision-recall, calibration, confusion, groups."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOWEST_FPR = 1e-4
 
 
 def quality_figures(run: Run) -> dict[str, Figure]:
-    """What the stored scores of the winner show; empty before the verdict."""
+    """Returns the figures of the winner's stored scores; empty before it was evaluated."""
     scores = run.scores
     best = run.summary.get("best")
     if scores is None or not best:
@@ -42,7 +42,8 @@ def quality_figures(run: Run) -> dict[str, Figure]:
 
 
 def decisive(scores: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    """(part, its rows): the test where there is one of both classes, else the validation rows."""
+    """Returns (part, its rows): the test rows if they have both classes, else the validation
+    rows."""
     if "part" not in scores.columns:
         return "rows", scores
     part = "test" if scores.loc[scores["part"] == "test", "label"].nunique() == 2 else "val"
@@ -50,7 +51,8 @@ def decisive(scores: pd.DataFrame) -> tuple[str, pd.DataFrame]:
 
 
 def roc_points(y: Floats, p: Floats) -> tuple[Floats, Floats, Floats]:
-    """(false-positive rate, recall, threshold) at every distinct score, from none flagged."""
+    """Returns (false-positive rate, recall, threshold) at every distinct score, beginning with none
+    flagged."""
     order = np.argsort(-p, kind="stable")
     y, p = y[order], p[order]
     last = np.append(np.flatnonzero(np.diff(p)), len(p) - 1)
@@ -61,7 +63,7 @@ def roc_points(y: Floats, p: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def roc(part: str, y: Floats, p: Floats, baseline: Floats | None, threshold: float) -> Figure:
-    """Recall over the false-positive rate, the rate logarithmic: what matters is left of 1 %."""
+    """Draws recall over the logarithmic false-positive rate, since rates below 1 % matter most."""
     plot = Plot(Scale(_LOWEST_FPR, 1.0, log=True), Scale(0.0, 1.02))
     plot.legend(_legend(baseline))
     plot.line([(x, x) for x in np.geomspace(_LOWEST_FPR, 1, 40)], "grey dash")
@@ -85,7 +87,7 @@ def roc(part: str, y: Floats, p: Floats, baseline: Floats | None, threshold: flo
 def precision_recall(
     part: str, y: Floats, p: Floats, baseline: Floats | None, threshold: float
 ) -> Figure:
-    """Precision over recall."""
+    """Draws precision over recall."""
     plot = Plot(Scale(0.0, 1.02), Scale(0.0, 1.04))
     plot.legend(_legend(baseline))
     base = float(y.mean())
@@ -108,7 +110,7 @@ def precision_recall(
 
 
 def calibration(part: str, y: Floats, p: Floats, bins: int = 12) -> Figure:
-    """Share of threats over the predicted probability, in bins of equally many rows."""
+    """Draws the share of threats over the predicted probability, in bins of equally many rows."""
     plot = Plot(Scale(0.0, 1.0), Scale(0.0, 1.02))
     plot.line([(0.0, 0.0), (1.0, 1.0)], "grey dash")
     order = np.argsort(p, kind="stable")
@@ -116,7 +118,7 @@ def calibration(part: str, y: Floats, p: Floats, bins: int = 12) -> Figure:
     for part_rows in np.array_split(order, min(bins, max(1, len(order) // 20))):
         n, k = len(part_rows), float(y[part_rows].sum())
         mean, share = float(p[part_rows].mean()), k / n
-        # Wilson's interval: honest where a bin holds no threat or nothing else.
+        # Wilson's interval: also valid where a bin has only threats or none.
         z = 1.96
         middle = (share + z * z / (2 * n)) / (1 + z * z / n)
         half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
@@ -133,7 +135,7 @@ def calibration(part: str, y: Floats, p: Floats, bins: int = 12) -> Figure:
 
 
 def confusion_figure(part: str, y: Floats, p: Floats, threshold: float) -> Figure:
-    """Rows by truth and alarm at the chosen threshold."""
+    """Draws the number of rows by label and alert at the chosen threshold."""
     cells = confusion(y, p, threshold)
     plot = Plot(Scale(0, 1), Scale(0, 1), 440, 220, 96, 12, 34, 12)
     n_threat = cells["true_positives"] + cells["false_negatives"]
@@ -161,7 +163,8 @@ def confusion_figure(part: str, y: Floats, p: Floats, threshold: float) -> Figur
 
 
 def groups_figure(part: str, groups: list[dict[str, Any]], most: int = 24) -> Figure:
-    """Recall per group, the largest first; groups that training never saw in another colour."""
+    """Draws recall per group, the largest first; groups that training never saw have another
+    colour."""
     shown = groups[:most]
     row, left, width = 22, 138, 440
     height = row * len(shown) + 30
@@ -205,7 +208,7 @@ def _rates(y: Floats, p: Floats, threshold: float) -> tuple[float, float]:
 
 
 def _thinned(x: Floats, y: Floats) -> list[tuple[object, object]]:
-    """At most some hundred points, those that a reader can tell apart."""
+    """Returns at most some hundred points, which are enough for the eye."""
     if len(x) > _POINTS:
         logs = np.unique(np.geomspace(1, len(x), _POINTS // 2).astype(int) - 1)
         even = np.linspace(0, len(x) - 1, _POINTS // 2).astype(int)

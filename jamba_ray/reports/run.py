@@ -1,4 +1,4 @@
-"""``jamba_ray.open_run``: what lies in a run folder, as tables and figures."""
+"""Reads a run folder as tables and figures (``jamba_ray.open_run``)."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ if TYPE_CHECKING:
     from jamba_ray.reports.svg import Figure
 
 FINAL = ("ok", "some_failed", "none_succeeded")
-"""What ``status`` in ``summary.json`` says of a run that ended by its own rule."""
+"""The values of ``status`` in ``summary.json`` for a run that ended normally."""
 
 
 class Run:
-    """A run as it stands on disk: still running, finished, interrupted or crashed.
+    """Reads a run in its present state on disk: running, finished, interrupted or crashed.
 
-    Everything is read once, when it is first asked for; open the run again for newer trials.
+    Each property is read once, at its first use; open the run again for newer trials.
     """
 
     def __init__(self, path: str | Path, *, copy_of: str | None = None) -> None:
-        """``copy_of``: the URI of which ``path`` is a copy, soon to be gone. Raises NoRunError if
-        no run lies at ``path``."""
+        """Opens a run; raises NoRunError if no run is at ``path``.
+
+        ``copy_of``: the URI of the run of which ``path`` is a temporary copy.
+        """
         self.folder = RunFolder(Path(path))
         self.copy_of = copy_of
         if not self.folder.config.exists():
@@ -47,49 +49,49 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The run's name."""
+        """Returns the run's name."""
         return self.folder.path.resolve().name
 
     @property
     def place(self) -> str:
-        """Its folder or its URI: what commands take for ``run=``."""
+        """Returns the run's folder or URI, as commands take it for ``run=``."""
         return self.copy_of or str(self.folder.path)
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration."""
+        """Returns the resolved configuration."""
         return self.folder.read_config()
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """``summary.json``; empty while the run goes on or where it was killed."""
+        """Returns ``summary.json``; empty while the run continues, and after a kill."""
         return self.folder.read_summary()
 
     @cached_property
     def study(self) -> StudyReading | None:
-        """The study; None for runs that have none (``train``, ``evaluate``)."""
+        """Returns the study; None for runs without one (``train``, ``evaluate``)."""
         return read_study(self.folder.study) if has_study(self.folder.study) else None
 
     @property
     def objective(self) -> str:
-        """The metric that decides."""
+        """Returns the name of the metric that decides."""
         return str(self.summary.get("objective") or self.config.get("objective"))
 
     @property
     def direction(self) -> Direction:
-        """Whether more or less of the objective is better."""
+        """Says whether more or less of the objective is better."""
         return direction_of(self.objective)
 
     @cached_property
     def records(self) -> tuple[TrialRecord, ...]:
-        """Every trial by number."""
+        """Returns every trial, by number."""
         if self.study is not None:
             return self.study.trials
         return _single(self)
 
     @property
     def best(self) -> TrialRecord | None:
-        """The best complete trial so far."""
+        """Returns the best complete trial so far."""
         done = [t for t in self.records if t.state == "complete" and t.value is not None]
         if not done:
             return None
@@ -97,7 +99,8 @@ class Run:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """One row a trial: number, state, value, params.*, val/*, epochs, seconds, reason ..."""
+        """Returns one row per trial: number, state, value, params.*, val/*, epochs, seconds, reason
+        ..."""
         return pd.DataFrame(
             [
                 {
@@ -120,8 +123,11 @@ class Run:
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """One row a report: trial, step, epoch, value (the objective on the validation sample),
-        and all that was measured then (``train/loss``, ``rows_seen``, ``seconds`` ...)."""
+        """Returns one row per report: trial, step, epoch, value and all that was measured then.
+
+        ``value`` is the objective on the validation sample; the measurements are ``train/loss``,
+        ``rows_seen``, ``seconds`` and others.
+        """
         logged = {(r["trial"], r["step"]): r for r in read_rows(self.folder.path)}
         every = self.epochs_per_report
         rows: list[dict[str, Any]] = []
@@ -146,29 +152,33 @@ class Run:
 
     @property
     def epochs_per_report(self) -> float | None:
-        """Epochs between two reports, as the finished trials tell; None before there are any."""
+        """Returns the epochs between two reports, from the trials with reports; None: there are
+        none yet."""
         known = [t for t in self.records if t.curve and t.epochs > 0]
-        # A report waits for the end of its batch, so that long curves tell it best.
+        # A report waits for the end of its batch, so that long curves give the best estimate.
         longest = max(known, key=lambda t: t.curve[-1][0], default=None)
         return None if longest is None else longest.epochs / longest.curve[-1][0]
 
     @cached_property
     def scores(self) -> pd.DataFrame | None:
-        """The winner's probabilities on the rows it was judged on (part, label, probability,
-        baseline, group); None before the verdict."""
+        """Returns the winner's probabilities on the rows that evaluated it; None before the
+        evaluation.
+
+        Columns: part, label, probability, baseline, group.
+        """
         if not self.folder.scores.exists():
             return None
         # "rival": the name in version 0.1.
         return pd.read_parquet(self.folder.scores).rename(columns={"rival": "baseline"})
 
     def load(self) -> Predictor:
-        """The best model, ready to predict; raises CheckpointError where there is none yet."""
+        """Returns the best model, ready to predict; raises CheckpointError if there is none yet."""
         from jamba_ray.inference import load
 
         return load(self.folder.path)
 
     def figures(self) -> dict[str, Figure]:
-        """Every figure that this run has something for, by name."""
+        """Returns every figure for which this run has data, by name."""
         from jamba_ray.reports.figures import study_figures
         from jamba_ray.reports.quality import quality_figures
 
@@ -186,19 +196,20 @@ class Run:
 
 
 def open_run(path: str | Path) -> Run:
-    """The run at ``path``, for a notebook: ``.trials``, ``.curves``, ``.figures()``, ``.load()``.
+    """Returns the run at ``path``, for a notebook: ``.trials``, ``.curves``, ``.figures()``,
+    ``.load()``.
 
     Raises:
-        NoRunError: No run lies there.
+        NoRunError: No run is there.
     """
     return Run(path)
 
 
 def find_run(name: str, store: str) -> Path:
-    """The folder of a run given by its name in ``store``, or by its folder.
+    """Returns the folder of a run given by its name in ``store``, or by its folder.
 
     Raises:
-        StorageError: It is in a bucket; see ``reports.bucket`` for what can be done with those.
+        StorageError: It is in a bucket, which only ``reports.bucket`` can open.
     """
     if "://" in name or "://" in store:
         raise StorageError(
@@ -210,7 +221,8 @@ def find_run(name: str, store: str) -> Path:
 
 
 def _single(run: Run) -> tuple[TrialRecord, ...]:
-    """The one trial of a ``train`` run, from its ``summary.json``; nothing while it runs."""
+    """Returns the one trial of a ``train`` run, from its ``summary.json`` and reports; none before
+    them."""
     summary = run.summary
     rows = list(read_rows(run.folder.path))
     objective = f"val/{run.objective}"

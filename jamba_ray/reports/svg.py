@@ -1,7 +1,7 @@
-"""Figures as small inline SVG: no library, no script, and colours that follow the page.
+"""Draws figures as small inline SVG: no library, no script, and colours that follow the page.
 
-Colours are CSS classes (``s0`` .. ``s5`` series, ``q0`` .. ``q7`` a scale from low to high), so
-that one figure serves light and dark. All text is escaped here and nowhere else.
+Colours are CSS classes (``s0`` .. ``s5`` for series, ``q0`` .. ``q7`` for a scale from low to
+high), so that one figure suits light and dark pages. All text is escaped here and nowhere else.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ DARK = """--page:#12161b;--ink:#e4e9ee;--dim:#9aa6b2;--grid:#28303a;--s0:#6ea8f0
 
 N_COLOURS = 8
 _CHAR = 7.2
-"""Pixels that a character takes."""
+"""The width of a character in pixels."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: shows itself in a notebook, saves itself as a file."""
+    """Holds a figure that displays itself in a notebook and saves itself as a file."""
 
     title: str
     inner: str
@@ -72,10 +72,10 @@ class Figure:
     note: str = ""
     """One sentence on how to read it."""
     data: Mapping[str, str] = field(default_factory=dict)
-    """What the script of an interactive page has to know, as ``data-`` attributes."""
+    """The ``data-`` attributes that the script of an interactive page reads."""
 
     def svg(self) -> str:
-        """For a page that has ``STYLE``."""
+        """Returns the SVG for a page that has ``STYLE``."""
         data = "".join(f' data-{key}="{escape(value)}"' for key, value in self.data.items())
         return (
             f'<svg class="jr" viewBox="0 0 {self.width} {self.height}" width="{self.width}" '
@@ -84,7 +84,7 @@ class Figure:
         )
 
     def _repr_html_(self) -> str:
-        # Notebooks have a light page unless they say otherwise; the background comes along.
+        # Notebooks have a light page by default; the figure brings its own background.
         return (
             f"<figure style='margin:0;background:#fff;max-width:{self.width * 1.4:.0f}px'>"
             f"<style>{STYLE}</style><figcaption style='font:600 13px system-ui;color:#222a33'>"
@@ -92,7 +92,7 @@ class Figure:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write a stand-alone ``.svg`` that follows the viewer's light or dark."""
+        """Writes a stand-alone ``.svg`` that follows the viewer's light or dark mode."""
         style = f"<style>{STYLE}@media(prefers-color-scheme:dark){{svg.jr{{{DARK}}}}}</style>"
         head, _, tail = self.svg().partition(">")
         Path(path).write_text(f"{head}>{style}{tail}", encoding="utf-8")
@@ -100,7 +100,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Scale:
-    """From values to 0 .. 1: linear, logarithmic, or one place per category."""
+    """Maps values to 0 .. 1: linearly, logarithmically, or to one place per category."""
 
     low: float
     high: float
@@ -118,7 +118,8 @@ class Scale:
         margin: float = 0.05,
         whole: bool = False,
     ) -> Scale:
-        """A scale that holds ``values`` with a margin; some scale even where there are none."""
+        """Returns a scale that contains ``values`` with a margin; a default scale if there are
+        none."""
         known = [v for v in values if math.isfinite(v) and (v > 0 or not log)]
         if not known:
             return cls(0.1, 1.0, log=log) if log else cls(0.0, 1.0)
@@ -133,16 +134,17 @@ class Scale:
 
     @classmethod
     def naming(cls, categories: Iterable[object]) -> Scale:
-        """A scale of categories, in their order."""
+        """Returns a scale of categories, in the given order."""
         return cls(0.0, 1.0, categories=tuple(map(str, categories)))
 
     @property
     def data(self) -> str:
-        """For the script of an interactive page: both ends and the kind, or that it has names."""
+        """Returns the scale for the script of an interactive page: both ends and the kind, or
+        ``names``."""
         return "names" if self.categories else f"{self.low!r} {self.high!r}{' log' * self.log}"
 
     def at(self, value: object) -> float:
-        """Where ``value`` lies, 0 .. 1."""
+        """Returns the place of ``value``, 0 .. 1."""
         if self.categories:
             n = len(self.categories)
             name = str(value)
@@ -153,7 +155,7 @@ class Scale:
         return (number - low) / ((high - low) or 1.0)
 
     def ticks(self, most: int = 5, room: float = 100.0) -> list[tuple[float, str]]:
-        """(place, label) of round values; the names of categories take ``room`` pixels at most."""
+        """Returns (place, label) of round values, or of categories in at most ``room`` pixels."""
         if self.categories:
             return [(self.at(c), fitted(c, room)) for c in self.categories]
         values = _log_ticks(self.low, self.high, most) if self.log else ()
@@ -163,7 +165,7 @@ class Scale:
 
 @dataclass
 class Plot:
-    """A pair of axes to draw on; ``figure`` makes the figure."""
+    """Draws on a pair of axes; ``figure`` returns the result."""
 
     x: Scale
     y: Scale
@@ -174,16 +176,16 @@ class Plot:
     top: int = 12
     bottom: int = 40
     parts: list[str] = field(default_factory=list)
-    """What is drawn between the axes."""
+    """SVG elements between the axes."""
     around: list[str] = field(default_factory=list)
-    """What is drawn outside of them."""
+    """SVG elements outside the axes."""
 
     def px(self, value: object) -> float:
-        """The x of a value in the picture."""
+        """Returns the x coordinate of a value in the picture."""
         return self.left + self.x.at(value) * (self.width - self.left - self.right)
 
     def py(self, value: object) -> float:
-        """The y of a value in the picture."""
+        """Returns the y coordinate of a value in the picture."""
         return self.height - self.bottom - self.y.at(value) * (self.height - self.top - self.bottom)
 
     def line(
@@ -194,7 +196,7 @@ class Plot:
         *,
         steps: bool = False,
     ) -> None:
-        """A line through points; ``steps``: horizontal until the next point."""
+        """Draws a line through points; ``steps``: horizontal until the next point."""
         places = [(self.px(x), self.py(y)) for x, y in points]
         if not places:
             return
@@ -207,7 +209,7 @@ class Plot:
         self.parts.append(f'<path class="line {style}" d="{"".join(path)}">{_tip(tip)}</path>')
 
     def dot(self, x: object, y: object, style: str, tip: str = "", radius: float = 3.2) -> None:
-        """A point."""
+        """Draws a point."""
         self.parts.append(
             f'<circle class="dot {style}" cx="{self.px(x):.1f}" cy="{self.py(y):.1f}" '
             f'r="{radius}">{_tip(tip)}</circle>'
@@ -216,7 +218,7 @@ class Plot:
     def box(
         self, left: float, top: float, right: float, bottom: float, style: str, tip: str = ""
     ) -> None:
-        """A filled rectangle, in places of the picture."""
+        """Draws a filled rectangle, in coordinates of the picture."""
         x, y = min(left, right), min(top, bottom)
         self.parts.append(
             f'<rect class="{style}" x="{x:.1f}" y="{y:.1f}" width="{abs(right - left):.1f}" '
@@ -224,7 +226,8 @@ class Plot:
         )
 
     def vertical(self, x: object, label: str = "", style: str = "grid dash") -> None:
-        """A line across the height, named at its foot, where the curves of a good model are not."""
+        """Draws a vertical line with a label at its foot, where the curves of a good model leave
+        room."""
         at = self.px(x)
         self.parts.append(
             f'<line class="{style}" x1="{at:.1f}" x2="{at:.1f}" y1="{self.top}" '
@@ -234,7 +237,7 @@ class Plot:
             self.text(at + 3, self.height - self.bottom - 5, label, "dim halo")
 
     def horizontal(self, y: object, label: str = "", style: str = "axis dash") -> None:
-        """A line across the width, named at its right end."""
+        """Draws a horizontal line with a label at its right end."""
         at = self.py(y)
         self.parts.append(
             f'<line class="{style}" y1="{at:.1f}" y2="{at:.1f}" x1="{self.left}" '
@@ -244,12 +247,14 @@ class Plot:
             self.text(self.width - self.right - 2, at - 5, label, "dim r halo")
 
     def text(self, x: float, y: float, words: str, style: str = "") -> None:
-        """Words at a place of the picture."""
+        """Draws text, in coordinates of the picture."""
         self.parts.append(f'<text class="{style}" x="{x:.1f}" y="{y:.1f}">{escape(words)}</text>')
 
     def legend(self, entries: Sequence[tuple[str, str]]) -> None:
-        """Puts (style, words) above the axes, clear of every curve. It moves the axes down, so call
-        it before anything is drawn."""
+        """Draws (style, words) above the axes, where no curve runs.
+
+        It moves the axes down, so call it before anything else is drawn.
+        """
         x, y, end = float(self.left), 12.0, self.width - self.right
         for style, words in entries:
             shown = fitted(words, end - self.left - 19)
@@ -261,7 +266,7 @@ class Plot:
         self.top = round(y) + 14
 
     def figure(self, title: str, x_label: str, y_label: str, note: str = "") -> Figure:
-        """The axes around what was drawn."""
+        """Returns the figure: what was drawn, with its axes."""
         bottom, right = self.height - self.bottom, self.width - self.right
         across = (right - self.left) / max(1, len(self.x.categories))
         axes: dict[str, list[str]] = {"x": [], "y": []}
@@ -298,7 +303,7 @@ class Plot:
 
 
 def colour_of(place: float) -> str:
-    """The class of a place (0 .. 1) on the scale from low to high."""
+    """Returns the CSS class of a place (0 .. 1) on the colour scale from low to high."""
     return f"q{min(N_COLOURS - 1, max(0, int(place * N_COLOURS)))}"
 
 
@@ -311,7 +316,7 @@ def _text(x: float, y: float, words: str, style: str) -> str:
 
 
 def fitted(words: str, room: float) -> str:
-    """``words``, or their beginning and their end, so that they take at most so many pixels."""
+    """Shortens ``words`` in the middle so that they take at most ``room`` pixels."""
     most = max(4, int(room / _CHAR))
     if len(words) <= most:
         return words

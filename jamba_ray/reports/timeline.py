@@ -1,4 +1,5 @@
-"""A figure of which trial ran when on which runner, and where one was lost or went back."""
+"""Draws which trial ran when on which runner, and where a runner was lost or reports were
+repeated."""
 
 from __future__ import annotations
 
@@ -13,28 +14,28 @@ from jamba_ray.study.reading import StudyReading
 from jamba_ray.study.records import Stay, TrialRecord
 
 _IDLE_SHARE = 0.05
-"""A pause in which nothing ran is cut out where it is a larger share of the busy time."""
+"""A pause in which nothing ran is left out if it is longer than this share of the busy time."""
 _HEIGHT = 260
 _STYLES = {"complete": "s0", "pruned": "grey", "failed": "bad", "running": "s2"}
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A trial on a runner from one second to another."""
+    """Holds the period of a trial on a runner, in seconds."""
 
     trial: TrialRecord
     runner: str
-    """Empty: none is known."""
+    """Empty: the runner is unknown."""
     begun: float
     ended: float
     mark: str = ""
-    """Why another runner had it before, in words; empty: none had."""
+    """Why the trial left the runner before this one, in words; empty: there was none."""
     again: int = 0
-    """Reports that were made again, for the checkpoint was older."""
+    """Reports that were repeated, because the checkpoint was older."""
 
 
 def timeline(run: Run) -> Figure | None:
-    """Every trial as a bar on its runner's rows; None where nothing was begun."""
+    """Draws every trial as a bar on the rows of its runner; None: no trial has begun."""
     if run.study is None:
         return None
     bars = bars_of(run, run.study)
@@ -76,7 +77,7 @@ def timeline(run: Run) -> Figure | None:
 
 
 def bars_of(run: Run, study: StudyReading) -> list[Bar]:
-    """The bars of all trials that were begun, in their order."""
+    """Returns the bars of all trials that have begun, in their order."""
     shift = _clock_shift(study)
     bars: list[Bar] = []
     for trial in run.records:
@@ -99,7 +100,7 @@ def bars_of(run: Run, study: StudyReading) -> list[Bar]:
 
 
 def idle(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The pauses between ``spans`` that are long beside the time in which something ran."""
+    """Returns the pauses between ``spans`` that are long compared with the busy time."""
     gaps: list[tuple[float, float]] = []
     busy, until = 0.0, None
     for begun, ended in sorted(spans):
@@ -115,7 +116,7 @@ def idle(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def packed(bars: Sequence[Bar]) -> list[list[Bar]]:
-    """As few rows as hold ``bars`` without one over another."""
+    """Distributes ``bars`` over as few rows as possible without overlap."""
     rows: list[list[Bar]] = []
     for bar in sorted(bars, key=lambda b: (b.begun, b.trial.number)):
         free = next((row for row in rows if row[-1].ended <= bar.begun), None)
@@ -176,7 +177,7 @@ def _mark(before: Stay, now: Stay, sessions: Mapping[str, float]) -> str:
 
 
 def _left(stay: Stay, following: Stay, times: Sequence[float]) -> float:
-    """When a runner made its last report of a trial that another one has now."""
+    """Returns when a runner made its last report of a trial that another runner continued."""
     seen = [time for time in times if stay.begun <= time < following.begun]
     return max(seen, default=following.begun)
 
@@ -187,7 +188,7 @@ def _row_times(run: Run, trial: int) -> list[float]:
 
 
 def _clock_shift(study: StudyReading) -> float:
-    """Seconds between this machine's time zone and that of the study, which keeps local times."""
+    """Returns the seconds between this machine's time zone and that of the study's local times."""
     shifts = [
         study.begun[number].timestamp() - stays[0].begun
         for number, stays in study.stays.items()

@@ -1,4 +1,4 @@
-"""Every trial as a row, the best first: where it stood, and where it ended."""
+"""Builds the table of all trials, the best first, with the reason why each ended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jamba_ray.study.records import TrialRecord
 from jamba_ray.study.sampling import rung_steps
 
 MOST = 1000
-"""Trials that a report lists; ``trials.parquet`` has all."""
+"""The most trials that a report lists; ``trials.parquet`` has all."""
 _MOST_PARAMETERS = 16
 _ORDER = ("complete", "pruned", "running", "failed")
 
@@ -18,8 +18,11 @@ Table = list[list[str]]
 
 
 def trials_table(run: Run, most: int = MOST) -> Table:
-    """A row for each trial: a pruned one counts with its last value and names its rung; those
-    without a value, running or failed, come last."""
+    """Returns a row for each trial, the best first.
+
+    A pruned trial counts with its last value and names its rung; trials without a value, running or
+    failed, come last.
+    """
     trials = sorted(run.records, key=lambda t: _place(run, t))
     paths = list(dict.fromkeys(path for t in trials for path in t.params))[:_MOST_PARAMETERS]
     rungs = rungs_of(run, 1 + max((t.curve[-1][0] for t in trials if t.curve), default=0))
@@ -40,14 +43,14 @@ def trials_table(run: Run, most: int = MOST) -> Table:
 
 
 def last_value(trial: TrialRecord) -> float | None:
-    """The objective of a trial: final, or as it stood at its last report."""
+    """Returns the objective of a trial: the final one, else that of its last report."""
     if trial.value is not None:
         return trial.value
     return trial.curve[-1][1] if trial.curve else None
 
 
 def rungs_of(run: Run, n_reports: int) -> list[int]:
-    """The report steps at which trials were compared."""
+    """Returns the report steps at which trials were compared."""
     section = run.config.get("pruner")
     if not isinstance(section, dict) or not n_reports:
         return []

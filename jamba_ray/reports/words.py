@@ -1,4 +1,4 @@
-"""Numbers and names in words, the same on the terminal and in the report."""
+"""Formats numbers and names as text, the same on the terminal and in the report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LABELS = {
 
 
 def difference_in_words(difference: Mapping[str, Any], other: str) -> str:
-    """What an interval of (winner - other) says: better, worse, or not to be told apart."""
+    """Says whether an interval of (winner - other) means better, worse, or not distinguishable."""
     if difference.get("too_few"):
         return f"no verdict beside {other} ({difference['value']:+.4f}): {difference['too_few']}"
     low, high = difference["low"], difference["high"]
@@ -34,7 +34,7 @@ def difference_in_words(difference: Mapping[str, Any], other: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``42 s``, ``3 min 05 s`` or ``2 h 10 min``."""
+    """Formats seconds as ``42 s``, ``3 min 05 s`` or ``2 h 10 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -44,18 +44,18 @@ def duration(seconds: float) -> str:
 
 
 def names_of(paths: Iterable[str]) -> dict[str, str]:
-    """Parameter -> its last part, or the whole path where two parameters end alike."""
+    """Returns the last part of each parameter, or its whole path where two parameters end alike."""
     paths = list(dict.fromkeys(paths))
     lasts = Counter(path.rpartition(".")[2] for path in paths)
     return {p: p if lasts[p.rpartition(".")[2]] > 1 else p.rpartition(".")[2] for p in paths}
 
 
 def params_in_words(params: Mapping[str, Any], between: str) -> str:
-    """``n_heads=4, learning_rate=0.001``."""
+    """Formats parameters as ``n_heads=4, learning_rate=0.001``."""
     names = names_of(params)
     return between.join(f"{names[path]}={short(value)}" for path, value in params.items())
 
 
 def short(value: Any) -> str:
-    """A parameter's value for reading: three digits are enough."""
+    """Formats a parameter's value with three digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
