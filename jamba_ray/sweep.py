@@ -119,14 +119,14 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
         say(console, sentence)
 
     budget_forecast = BudgetForecast(config, space, data, tell)
-    shape = [p.path for p in space.parameters if not p.stackable]
+    structure = [p.path for p in space.parameters if not p.stackable]
     early = EarlyForecast(config, space, data)
     time_left = TimeLeft(config, space, data, lambda: budget_forecast.made() or early())
     display = Display(console, phases, config, space, budget_rows, log, time_left)
     phases.note = display.about
     with contextlib.ExitStack() as leaving:
         leaving.enter_context(bucket_store.stored(folder, log))
-        follower = leaving.enter_context(Following(folder, config.tracking, shape))
+        follower = leaving.enter_context(Following(folder, config.tracking, structure))
 
         def ended_early(error: JambaError) -> None:
             log.write(error.message)

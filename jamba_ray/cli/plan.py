@@ -45,7 +45,7 @@ def print_plan(
     table.add_column("in a stack", style="dim")
     for parameter in space.parameters:
         when = " and ".join(f"{k} = {v}" for k, v in parameter.leaf.when.items())
-        stackable = "may differ" if parameter.stackable else "same shape"
+        stackable = "may differ" if parameter.stackable else "same structure"
         table.add_row(
             escape(parameter.path),
             escape(_values(parameter.leaf) + (f"  when {when}" if when else "")),
@@ -65,7 +65,7 @@ def print_plan(
     every = report_rows(config.trial(), len(data.train))
     rows = round(config.training.epochs * len(data.train))
     lines = {
-        "trials": f"{n} by {config.sampler.name}, {shapes_in_words(space)}",
+        "trials": f"{n} by {config.sampler.name}, {structures_in_words(space)}",
         "budget": f"{config.training.epochs:g} epochs = {rows:,} rows a trial, "
         f"a report every {every:,} rows, {_rungs(config, every, rows)}",
         "runners": runners.sentence,
@@ -100,22 +100,22 @@ def n_trials(config: SweepConfig, space: SearchSpace) -> int:
     return config.n_trials if combinations is None else min(config.n_trials, combinations)
 
 
-def shapes_in_words(space: SearchSpace) -> str:
-    """How many shapes the trials may have."""
+def structures_in_words(space: SearchSpace) -> str:
+    """How many structures the trials may have."""
     structural = SearchSpace(
         parameters=tuple(p for p in space.parameters if not p.stackable), base=space.base
     )
     count = structural.n_combinations()
     if count is None or count > _MAX_SHAPES:
-        return "of many shapes"
-    return f"of {count} shape{'s' if count != 1 else ''}"
+        return "of many structures"
+    return f"of {count} structure{'s' if count != 1 else ''}"
 
 
 def stacks_in_words(
     config: SweepConfig, space: SearchSpace, data: PreparedData, runners: int
 ) -> tuple[str, float]:
-    """How many trials a runner trains at a time, measured here on one shape as a runner measures
-    each, and how many times the rows per second of one trial that is."""
+    """How many trials a runner trains at a time, measured here on one structure as a runner
+    measures each, and how many times the rows per second of one trial that is."""
     names = next((values(p.leaf) for p in space.parameters if p.path == "model.name"), None)
     trees = [str(n) for n in names or [config.model.name] if TRAINERS.get(str(n)) == "boosting"]
     alone = f"; {', '.join(trees)} trains alone" if trees else ""
@@ -123,16 +123,16 @@ def stacks_in_words(
     if most == 1:
         return "none: a runner trains one trial at a time" + alone, 1.0
     if config.trials_per_runner != "auto":
-        return f"{most} trials of one shape a runner, as asked for" + alone, 1.0
+        return f"{most} trials of one structure a runner, as asked for" + alone, 1.0
     found = what_pays(corner(config.trial(), space, 0), data, "cpu", most)
     if not found.rows_per_s:
-        return f"at most {most} trials of one shape a runner, not measured here" + alone, 1.0
+        return f"at most {most} trials of one structure a runner, not measured here" + alone, 1.0
     pruned = config.pruner.name != "none"
     packed = chosen(found, space, config.n_trials, runners, pruned=pruned)
     size, what = packed.size, "none: more do not pay"
     if size > 1:
         compiled = ", compiled" if repays_compiling(found, packed) else ""
-        what = f"up to {size} trials of one shape a runner{compiled}"
+        what = f"up to {size} trials of one structure a runner{compiled}"
     return f"{what} ({in_words(found)})" + alone, _gain(found, size, config, n, runners)
 
 

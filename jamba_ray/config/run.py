@@ -69,8 +69,8 @@ class TrialConfig(Section):
     precision: Precision = "auto"
     """``auto``: the fastest that is safe on the device (bf16 on a GPU that has it, else fp32)."""
     compile: Compile = "auto"
-    """Generate code for the training step (``torch.compile``), which takes 10 to 18 s per shape.
-    ``auto``: on a CPU, where the trials of a shape are enough to repay it."""
+    """Generate code for the training step (``torch.compile``), which takes 10 to 18 s per
+    structure. ``auto``: on a CPU, where the trials of a structure are enough to repay it."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         default=0, json_schema_extra={"stackable": True}
     )
@@ -178,8 +178,8 @@ class SweepConfig(ExperimentConfig):
     trials_per_runner: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         default="auto", json_schema_extra=NOT_IN_FINGERPRINT
     )
-    """Trials of one shape that a runner trains at a time, as one batched model; ``auto``: as many
-    as were measured to pay, and at most an eighth of the trials begun over all runners."""
+    """Trials of one structure that a runner trains at a time, as one batched model; ``auto``: as
+    many as were measured to pay, and at most an eighth of the trials begun over all runners."""
     workers_per_trial: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=1, json_schema_extra=NOT_IN_FINGERPRINT
     )

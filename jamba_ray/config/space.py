@@ -104,7 +104,7 @@ class SearchSpace(Section):
     base: dict[str, Scalar] = Field(default_factory=dict)
     """Base values of the paths that some ``when`` names and no parameter sets."""
 
-    def shape(self, params: Mapping[str, Scalar]) -> Params:
+    def structure(self, params: Mapping[str, Scalar]) -> Params:
         """Returns the structural part of ``params``: trials that agree in it can train as one
         stack."""
         stackable = {p.path for p in self.parameters if p.stackable}

@@ -103,13 +103,13 @@ class StudyServer:
         """Calls ``SweepStudy.fill``."""
         return self._on(lambda study: study.fill(ticket, size, new=new))
 
-    def packing(self, shape: str) -> Packing | None:
+    def packing(self, structure: str) -> Packing | None:
         """Calls ``SweepStudy.packing``."""
-        return self._on(lambda study: study.packing(shape))
+        return self._on(lambda study: study.packing(structure))
 
-    def keep_packing(self, shape: str, found: Paying) -> Packing:
+    def keep_packing(self, structure: str, found: Paying) -> Packing:
         """Calls ``SweepStudy.keep_packing``."""
-        return self._on(lambda study: study.keep_packing(shape, found))
+        return self._on(lambda study: study.keep_packing(structure, found))
 
     @ray.method(concurrency_group=REPORTS)
     def report(self, reports: Sequence[ReportLine]) -> list[Decision]:

@@ -1,4 +1,4 @@
-"""Measures in this process how many trials of a shape pay off in one stack.
+"""Measures in this process how many trials of a structure pay off in one stack.
 
 It is apart from ``stacks``, which the study's server loads, so that the server does not load torch.
 """

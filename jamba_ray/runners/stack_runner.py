@@ -15,7 +15,7 @@ from jamba_ray.training import Decision, Member, Outcome, Report
 Ended = Callable[[TrialOutcome], None]
 """Is called with the outcome of each trial as soon as it has ended."""
 More = Callable[[], Sequence[TrialSpec]]
-"""Returns trials of the same shape that are to join."""
+"""Returns trials of the same structure that are to join."""
 
 
 class StackRunner(Runner):
@@ -32,7 +32,7 @@ class StackRunner(Runner):
         more: More,
         steps_to_come: int | None = None,
     ) -> None:
-        """Trains ``specs`` of one shape, and trials that join them, as one stack.
+        """Trains ``specs`` of one structure, and trials that join them, as one stack.
 
         It has at most ``size`` trials at a time. ``steps_to_come`` is that of
         ``jamba_ray.training.fit``. A trial that raises fails alone, as in ``train``. If a stack

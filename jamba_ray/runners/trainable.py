@@ -165,7 +165,7 @@ class RunnerTrainable(tune.Trainable):
         return {"done": True}
 
     def _train_stack(self, base: TrialConfig) -> None:
-        """Fills the runner with trials of the first one's shape, and refills it as they end."""
+        """Fills the runner with trials of the first one's structure, and refills it as they end."""
         first = self._first
         found = self._packing(first, base)
         size = min(found.size, self._settings.stack)
@@ -186,12 +186,12 @@ class RunnerTrainable(tune.Trainable):
         )
 
     def _packing(self, first: TrialSpec, base: TrialConfig) -> Packing:
-        """Returns how many trials of this shape to train at a time, and for how many steps."""
-        words = ", ".join(f"{path}={value}" for path, value in first.shape.items())
-        shape = f"{self._settings.device}: {words or 'all trials'}"
-        found: Packing | None = self._tell(self._server.packing, shape)
+        """Returns how many trials of this structure to train at a time, and for how many steps."""
+        words = ", ".join(f"{path}={value}" for path, value in first.structure.items())
+        structure = f"{self._settings.device}: {words or 'all trials'}"
+        found: Packing | None = self._tell(self._server.packing, structure)
         if found is None:
-            found = self._tell(self._server.keep_packing, shape, self._measure(first, base))
+            found = self._tell(self._server.keep_packing, structure, self._measure(first, base))
         return found
 
     def _measure(self, first: TrialSpec, base: TrialConfig) -> Paying:
@@ -203,7 +203,7 @@ class RunnerTrainable(tune.Trainable):
                 return Paying(asked, n_batches(config, self._data))
             return what_pays(config, self._data, settings.device, settings.stack)
         except Exception:
-            # Training the trials will raise what is wrong with their shape.
+            # Training the trials will raise what is wrong with their structure.
             return Paying(asked or 1, 0)
 
     def _tell(self, method: Any, *args: Any) -> Any:

@@ -49,7 +49,7 @@ class Assignment:
             return Answer(spec=self._spec(number))
         if ended is None:
             number = self._trial_index.n_begun
-            params, marks = self._suggestions.next(number, shape=self._new_shape(number))
+            params, marks = self._suggestions.next(number, structure=self._new_structure(number))
             if params is not None:
                 self._create(params, {"ticket": ticket, **marks})
                 return Answer(spec=self._spec(number))
@@ -57,13 +57,13 @@ class Assignment:
         return Answer(ended=self._ending.say(ended))
 
     def fill(self, ticket: str, size: int, *, new: bool) -> list[TrialSpec]:
-        """Adds trials of the same shape to a runner's trials (see ``SweepStudy.fill``)."""
+        """Adds trials of the same structure to a runner's trials (see ``SweepStudy.fill``)."""
         held = sorted(self._trial_index.holders(ticket))
         if held and not any(self._trial_index.live[number].losses for number in held):
-            shape = self._settings.space.shape(self._trial_index.live[held[0]].params)
-            held += self._take_waiting(ticket, shape, size - len(held))
+            structure = self._settings.space.structure(self._trial_index.live[held[0]].params)
+            held += self._take_waiting(ticket, structure, size - len(held))
             if new and not self._trial_index.waiting:
-                held += self._create_more(ticket, held, shape, size)
+                held += self._create_more(ticket, held, structure, size)
         return [self._spec(number) for number in sorted(held)]
 
     def give(self, live: Live, ticket: str) -> None:
@@ -80,32 +80,34 @@ class Assignment:
 
     def _spec(self, number: int) -> TrialSpec:
         live = self._trial_index.live[number]
-        shape = self._settings.space.shape(live.params)
-        return TrialSpec(number, dict(live.params), live.step > 0, live.step, live.saved, shape)
+        structure = self._settings.space.structure(live.params)
+        return TrialSpec(number, dict(live.params), live.step > 0, live.step, live.saved, structure)
 
-    def _take_waiting(self, ticket: str, shape: Params, n: int) -> list[int]:
-        """Takes at most ``n`` waiting trials of this shape that never lost a runner."""
-        live, shape_of = self._trial_index.live, self._settings.space.shape
+    def _take_waiting(self, ticket: str, structure: Params, n: int) -> list[int]:
+        """Takes at most ``n`` waiting trials of this structure that never lost a runner."""
+        live, structure_of = self._trial_index.live, self._settings.space.structure
         taken = [
             number
             for number in self._trial_index.waiting
-            if not live[number].losses and shape_of(live[number].params) == shape
+            if not live[number].losses and structure_of(live[number].params) == structure
         ][: max(0, n)]
         for number in taken:
             self.give(live[number], ticket)
             self._trial_index.waiting.remove(number)
         return taken
 
-    def _new_shape(self, number: int) -> Params | None:
-        """Returns the shape for a first stack's first trial; None: the sampler chooses it."""
+    def _new_structure(self, number: int) -> Params | None:
+        """Returns the structure for a first stack's first trial; None: the sampler chooses it."""
         s, begun = self._settings, len(self._trial_index.stacks)
         explores = s.stack > 1 and s.sampler.name in ("tpe", "gp", "random")
-        if not (explores and stacks.has_shapes(s.space) and begun < s.sampler.n_startup_trials):
+        if not (explores and stacks.has_structures(s.space) and begun < s.sampler.n_startup_trials):
             return None
-        tried = [s.space.shape(trial.params) for trial in self._study.get_trials(deepcopy=False)]
-        return self._suggestions.new_shape(number, tried)
+        tried = [
+            s.space.structure(trial.params) for trial in self._study.get_trials(deepcopy=False)
+        ]
+        return self._suggestions.new_structure(number, tried)
 
-    def _create_more(self, ticket: str, held: list[int], shape: Params, size: int) -> list[int]:
+    def _create_more(self, ticket: str, held: list[int], structure: Params, size: int) -> list[int]:
         s, stack = self._settings, self._trial_index.live[held[0]].stack
         share = math.ceil((s.n_trials - self._trial_index.n_begun) / s.runners)
         exploring = self._trial_index.is_among_first_stacks(stack, s.sampler.n_startup_trials)
@@ -115,7 +117,7 @@ class Assignment:
         made: list[int] = []
         while len(made) < min(now - len(held), share, room) and self._ending.why_no_more() is None:
             number = self._trial_index.n_begun
-            params, marks = self._suggestions.next(number, shape=shape, joins=True)
+            params, marks = self._suggestions.next(number, structure=structure, joins=True)
             if params is None:
                 break
             self._create(params, {"ticket": ticket, "stack": stack, **marks})

@@ -25,8 +25,8 @@ class TrialSpec:
     """Reports that the study has of it."""
     saved: int = 0
     """Step of its newest checkpoint that the study knows of; 0: none."""
-    shape: Params = field(default_factory=dict)
-    """The structural part of ``params``; trials of one shape can share a stack."""
+    structure: Params = field(default_factory=dict)
+    """The structural part of ``params``; trials of one structure can share a stack."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Paying:
-    """Holds what a runner measured about training the trials of one shape in stacks."""
+    """Holds what a runner measured about training the trials of one structure in stacks."""
 
     size: int
     """Trials at a time."""
@@ -73,7 +73,7 @@ class Paying:
 
 @dataclass(frozen=True)
 class Packing:
-    """Holds how all runners train the trials of one shape, once that is measured."""
+    """Holds how all runners train the trials of one structure, once that is measured."""
 
     size: int
     """Trials at a time."""

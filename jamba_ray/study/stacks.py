@@ -1,18 +1,19 @@
 """Limits the size of stacks, so that training many trials at a time costs the search no quality.
 
-A stack trains trials of one shape. The sampler chooses the first trial, which fixes the structural
-parameters; the other parameters of the stack's trials are sampled as usual. Running trials before
-their first rung count as bad (constant liar), so that they spread; later ones count with what they
-reported (``study.sampler_history``). The limits keep the sampler supplied with results:
+A stack trains trials of one structure. The sampler chooses the first trial, which fixes the
+structural parameters; the other parameters of the stack's trials are sampled as usual. Running
+trials before their first rung count as bad (constant liar), so that they spread; later ones
+count with what they reported (``study.sampler_history``). The limits keep the sampler supplied
+with results:
 
 - One runner trains at most a sixteenth of the study's trials at a time, and all runners together
   an eighth of those begun so far. So stacks grow with the sweep. On CPUs a sweep begins trial by
   trial; on a GPU, where several trials take as long as one, with as many as the sampler has
   startup trials, which are drawn without a look at results.
-- Where there are shapes to choose from, the first stacks explore them: as many stacks as the
-  sampler has startup trials, each of a shape that was not tried while there is one, and of at most
-  a sixteenth of the trials. Later stacks have the shape that the sampler chooses and at most an
-  eighth of the trials, trials that joined late included.
+- Where there are structures to choose from, the first stacks explore them: as many stacks as the
+  sampler has startup trials, each of a structure that was not tried while there is one, and of
+  at most a sixteenth of the trials. Later stacks have the structure that the sampler chooses and
+  at most an eighth of the trials, trials that joined late included.
 
 At equal budget this finds what training trial by trial finds; stacks that do not grow need up to a
 sixth more reports, and without exploration they find less (``tests/benchmarks/stack_quality.md``).
@@ -63,22 +64,22 @@ def at_a_time_now(size: int, n_begun: int, runners: int, begin_with: int | None)
 
 def trials_in_stack(space: SearchSpace, n_trials: int, size: int, *, exploring: bool) -> int:
     """Returns how many trials a stack may have in all, if ``size`` of them train at a time."""
-    if not has_shapes(space):
+    if not has_structures(space):
         return n_trials
     if size > max(1, n_trials // _SHARE):
         return size  # a size that the user set
     return max(1, n_trials // (_EXPLORING if exploring else _SHARE))
 
 
-def has_shapes(space: SearchSpace) -> bool:
-    """Says whether trials may differ in shape."""
+def has_structures(space: SearchSpace) -> bool:
+    """Says whether trials may differ in structure."""
     return not all(parameter.stackable for parameter in space.parameters)
 
 
 def steps_to_come(
     space: SearchSpace, n_trials: int, n_batches: int, runners: int, size: int, *, pruned: bool
 ) -> int:
-    """Returns the optimizer steps that a runner can expect in the whole sweep for one shape.
+    """Returns the optimizer steps that a runner can expect in the whole sweep for one structure.
 
     Shapes are taken to be equally frequent, and as many as there are trials where a structural
     parameter is continuous. Successive halving trains about half of what all trials would take
@@ -90,15 +91,16 @@ def steps_to_come(
         pruned: Whether trials are ended early.
     """
     structural = tuple(p for p in space.parameters if not p.stackable)
-    n_shapes = SearchSpace(parameters=structural, base=space.base).n_combinations() or n_trials
-    trials = n_trials / min(n_shapes, n_trials)
+    n_structures = SearchSpace(parameters=structural, base=space.base).n_combinations() or n_trials
+    trials = n_trials / min(n_structures, n_trials)
     return round(trials * n_batches * (_TRAINED if pruned else 1.0) / (runners * size))
 
 
 def chosen(
     found: Paying, space: SearchSpace, n_trials: int, runners: int, *, pruned: bool
 ) -> Packing:
-    """Chooses how a shape is trained from a runner's measurements: compiled if the steps repay it.
+    """Chooses how a structure is trained from a runner's measurements: compiled if the steps
+    repay it.
 
     The other arguments are those of ``steps_to_come``.
     """
@@ -117,17 +119,17 @@ def repays_compiling(found: Paying, packing: Packing) -> bool:
     return found.compiled is not None and packing.steps >= found.compiled[1]
 
 
-def packing(study: optuna.Study, shape: str) -> Packing | None:
-    """Returns the measured packing of a shape; None: no runner has measured it yet."""
-    known = study.user_attrs.get("packing", {}).get(shape)
+def packing(study: optuna.Study, structure: str) -> Packing | None:
+    """Returns the measured packing of a structure; None: no runner has measured it yet."""
+    known = study.user_attrs.get("packing", {}).get(structure)
     return None if known is None else Packing(int(known["size"]), int(known["steps"]))
 
 
 def keep_packing(
-    study: optuna.Study, shape: str, found: Packing, rows_per_s: Mapping[str, float]
+    study: optuna.Study, structure: str, found: Packing, rows_per_s: Mapping[str, float]
 ) -> None:
     """Stores a runner's measurement in the study, unless another runner's is stored already."""
     known = study.user_attrs.get("packing", {})
-    if shape not in known:
+    if structure not in known:
         entry = {"size": found.size, "steps": found.steps, "rows_per_s": dict(rows_per_s)}
-        study.set_user_attr("packing", {**known, shape: entry})
+        study.set_user_attr("packing", {**known, structure: entry})

@@ -84,12 +84,12 @@ class Suggestions:
         return f"all {self.n_combinations} parameter sets of the search space have been tried"
 
     def next(
-        self, number: int, *, shape: Params | None = None, joins: bool = False
+        self, number: int, *, structure: Params | None = None, joins: bool = False
     ) -> tuple[Params | None, dict[str, Any]]:
         """Returns parameters for a new trial (None: none is left) and attributes to store.
 
-        If ``shape`` is given, its structural parameters are fixed to it. ``joins`` says that the
-        trial is to join a stack; enqueued parameters begin a stack of their own.
+        If ``structure`` is given, its structural parameters are fixed to it. ``joins`` says that
+        the trial is to join a stack; enqueued parameters begin a stack of their own.
         """
         queue = self._enqueued()
         if queue and (taken := self._n_taken) < len(queue):
@@ -98,18 +98,20 @@ class Suggestions:
             return self._draw(number, 0, queue[taken]), {"enqueued": taken}
         untried: Collection[Params] | None = None if self._left is None else self._left.values()
         if untried is not None:
-            if shape is not None:
-                of_shape = [params for params in untried if self._space.shape(params) == shape]
-                if not (of_shape or joins):
+            if structure is not None:
+                of_structure = [
+                    params for params in untried if self._space.structure(params) == structure
+                ]
+                if not (of_structure or joins):
                     return self.next(number)
-                untried = of_shape
+                untried = of_structure
             if not untried:
                 return None, {}
             if self._grid is not None:
                 return next(iter(untried)), {}
         params: Params = {}
         for draw in range(_MAX_DRAWS):
-            params = self._draw(number, draw, shape or {})
+            params = self._draw(number, draw, structure or {})
             if sampling.key_of(params) not in self._tried:
                 return params, {}
         if untried is not None:
@@ -117,16 +119,16 @@ class Suggestions:
             return rng.choice(list(untried)), {}
         return params, {}
 
-    def new_shape(self, number: int, tried: Sequence[Params]) -> Params:
+    def new_structure(self, number: int, tried: Sequence[Params]) -> Params:
         """Returns the structural parameters of a random trial, if possible untried ones."""
-        shape: Params = {}
+        structure: Params = {}
         for draw in range(_MAX_DRAWS):
             seed = sampling.trial_seed(self._settings.seed, number, _MAX_DRAWS + 1 + draw)
             sampler = optuna.samplers.RandomSampler(seed=seed)
-            shape = self._space.shape(propose(self._view(), sampler, self._space, number))
-            if shape not in tried:
+            structure = self._space.structure(propose(self._view(), sampler, self._space, number))
+            if structure not in tried:
                 break
-        return shape
+        return structure
 
     def _enqueued(self) -> list[Params]:
         queue: list[Params] = self._study.user_attrs.get("enqueued", [])

@@ -131,29 +131,30 @@ class SweepStudy:
         return answer
 
     def fill(self, ticket: str, size: int, *, new: bool = True) -> list[TrialSpec]:
-        """Adds trials of the same shape to those of the runner of ``ticket``; returns all.
+        """Adds trials of the same structure to those of the runner of ``ticket``; returns all.
 
-        Up to ``size`` trials: first those of that shape that wait for a runner, then, if ``new``,
-        new ones. New ones are not added while trials of other shapes wait, nor beyond this runner's
-        share of the remaining trials, nor beyond what ``study.stacks`` allows. A trial whose runner
-        was lost trains alone, so that it cannot end other trials too.
+        Up to ``size`` trials: first those of that structure that wait for a runner, then, if
+        ``new``, new ones. New ones are not added while trials of other structures wait, nor
+        beyond this runner's share of the remaining trials, nor beyond what ``study.stacks``
+        allows. A trial whose runner was lost trains alone, so that it cannot end other trials
+        too.
         """
         specs = self._assignment.fill(ticket, size, new=new)
         self._journal.commit()
         return specs
 
-    def packing(self, shape: str) -> Packing | None:
-        """Returns the measured packing of a shape; None: no runner has measured it yet."""
-        return stacks.packing(self._study, shape)
+    def packing(self, structure: str) -> Packing | None:
+        """Returns the measured packing of a structure; None: no runner has measured it yet."""
+        return stacks.packing(self._study, structure)
 
-    def keep_packing(self, shape: str, found: Paying) -> Packing:
+    def keep_packing(self, structure: str, found: Paying) -> Packing:
         """Stores a runner's measurement for all runners and sessions; the first one wins."""
         s = self._settings
         pruned = s.pruner.name != "none"
         chosen = stacks.chosen(found, s.space, s.n_trials, s.runners, pruned=pruned)
-        stacks.keep_packing(self._study, shape, chosen, found.rows_per_s)
+        stacks.keep_packing(self._study, structure, chosen, found.rows_per_s)
         self._journal.commit()
-        return self.packing(shape) or chosen
+        return self.packing(structure) or chosen
 
     def lost(self, ticket: str, why: str, *, charged: bool = True) -> None:
         """Continues each trial of a lost runner once; at the second loss the trial fails.

@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--entity")
     parser.add_argument("--online", action="store_true")
     parser.add_argument("--once", action="store_true")
-    parser.add_argument("--shape", action="append", default=[])
+    parser.add_argument("--structure", action="append", default=[])
     parser.add_argument("--patience", type=float, default=PATIENCE_S)
     parser.add_argument("--wait", type=float, default=_FIRST_WAIT_S)
     options = parser.parse_args(argv)
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
         while True:
             now = mark(options.folder)
             if ending or now != seen:
-                runs = _runs(options.folder, cursor.birth, options.shape, patient=not ending)
+                runs = _runs(options.folder, cursor.birth, options.structure, patient=not ending)
                 left, seen = follower.follow(runs), now
             if ending:
                 follower.close()
@@ -92,10 +92,10 @@ def main(argv: Sequence[str]) -> int:
     return _replaced_by(command)
 
 
-def _runs(folder: Path, birth: str, shape: Sequence[str], *, patient: bool) -> list[TrackedRun]:
+def _runs(folder: Path, birth: str, structure: Sequence[str], *, patient: bool) -> list[TrackedRun]:
     """Returns the runs to send; none while the study is still being created."""
     try:
-        return tracked_runs(folder, birth, shape)
+        return tracked_runs(folder, birth, structure)
     except StorageError:
         if patient:
             return []

@@ -50,7 +50,7 @@ class Following:
     """
 
     def __init__(
-        self, folder: RunFolder, section: TrackingSection, shape: Sequence[str] = ()
+        self, folder: RunFolder, section: TrackingSection, structure: Sequence[str] = ()
     ) -> None:
         self._folder, self._section = folder, section
         self._process: subprocess.Popen[bytes] | None = None
@@ -58,7 +58,7 @@ class Following:
         self._events_code = 0
         if section.name == "wandb":
             Cursor(folder.path).stand(1, None)  # the result of an earlier session does not count
-            self._process = self._started(command(folder.path, section, shape))
+            self._process = self._started(command(folder.path, section, structure))
         if section.tensorboard:
             module = "jamba_ray.tracking.follow_tensorboard"
             self._events = self._started([sys.executable, "-m", module, str(folder.path)])
@@ -130,7 +130,7 @@ def _ended(process: subprocess.Popen[bytes], wait_s: float) -> int:
 
 
 def command(
-    folder: Path, section: TrackingSection, shape: Sequence[str], *, online: bool | None = None
+    folder: Path, section: TrackingSection, structure: Sequence[str], *, online: bool | None = None
 ) -> list[str]:
     """Returns the command line that starts a follower of W&B."""
     sends = section.mode == "online" if online is None else online
@@ -142,7 +142,7 @@ def command(
         f"--project={section.project}",
         *([f"--entity={section.entity}"] if section.entity else []),
         *(["--online"] if sends else []),
-        *(f"--shape={path}" for path in shape),
+        *(f"--structure={path}" for path in structure),
     ]
 
 

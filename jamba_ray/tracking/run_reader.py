@@ -23,13 +23,13 @@ _BOARD = 200
 """Rows of the leaderboard."""
 
 
-def tracked_runs(path: Path, birth: str, shape: Sequence[str] = ()) -> list[TrackedRun]:
+def tracked_runs(path: Path, birth: str, structure: Sequence[str] = ()) -> list[TrackedRun]:
     """Returns the runs of a run folder in their present state, trials first, the sweep last.
 
     Args:
         path: The run folder.
         birth: Identifies a run that has no study.
-        shape: The structural parameters; each trial is tagged with its values of them.
+        structure: The structural parameters; each trial is tagged with its values of them.
 
     Raises:
         StorageError: The study cannot be read (yet).
@@ -42,7 +42,7 @@ def tracked_runs(path: Path, birth: str, shape: Sequence[str] = ()) -> list[Trac
     if study is not None and study.sessions:
         # The time of the first session identifies the study: the id is the same on every machine.
         birth = f"{folder.path.resolve().name}/{min(study.sessions.values())!r}"
-    runs = [_trial(run, trial, birth, shape) for trial in run.records]
+    runs = [_trial(run, trial, birth, structure) for trial in run.records]
     if baseline := summary.get("baseline"):
         runs.append(_baseline(folder, config, baseline, birth))
     if study is not None:
@@ -50,11 +50,13 @@ def tracked_runs(path: Path, birth: str, shape: Sequence[str] = ()) -> list[Trac
     return runs
 
 
-def _trial(run: Run, trial: TrialRecord, birth: str, shape: Sequence[str]) -> TrackedRun:
+def _trial(run: Run, trial: TrialRecord, birth: str, structure: Sequence[str]) -> TrackedRun:
     folder, config, study = run.folder, run.config, run.study
     own = _own_config(config, trial)
     tags = [trial.state, str(own.get("model", {}).get("name"))]
-    if values := [f"{p.rpartition('.')[2]}={trial.params[p]}" for p in shape if p in trial.params]:
+    if values := [
+        f"{p.rpartition('.')[2]}={trial.params[p]}" for p in structure if p in trial.params
+    ]:
         tags.append(" ".join(values)[:64])
     rows = [_row(row) for row in rows_of(row_file(folder.path, trial.number))]
     if not rows:

@@ -12,8 +12,8 @@ from jamba_ray.training.member import (
     Reporter,
     Save,
     State,
-    common_shape,
-    shape_of,
+    common_structure,
+    structure_of,
 )
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "Reporter",
     "Save",
     "State",
-    "common_shape",
+    "common_structure",
     "fit",
-    "shape_of",
+    "structure_of",
 ]

@@ -4,7 +4,7 @@ What it brings depends on the model. On one core of an AMD EPYC (Zen 4, torch 2.
 a step and member, eager / compiled: ``mlp`` hidden 32, batch 32, a stack of 16, fp32: 0.47 / 0.17;
 ``mlp`` hidden 256, batch 256, alone, fp32: 7.9 / 5.4; ``attention`` hidden 32, batch 512, alone,
 fp32: 34 / 30; the same in bf16: 36 / 24. Compiling takes 10 to 18 s, and under 2 s where the disk
-cache of an earlier run has the shape; trials of one shape share it.
+cache of an earlier run has the structure; trials of one structure share it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def decide(
         device_type: 'cpu' or 'cuda'.
         number_format: 'fp32', 'bf16' or 'fp16'.
         size: Members of the stack.
-        n_steps: Steps of the whole trial, or of all trials of its shape that are to come.
+        n_steps: Steps of the whole trial, or of all trials of its structure that are to come.
         has_compiler: Whether there is what ``torch.compile`` needs to generate code.
         in_parts: Whether batches are cut into parts (ranks, accumulation): masks then depend on
             where a part begins, and each part would be compiled by itself.
@@ -88,7 +88,7 @@ def has_compiler(device_type: str) -> bool:
 def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Returns ``function`` compiled for the exact tensor shapes that it is called with, on the
     first call."""
-    # The default of 8 would silently leave the ninth shape of a sweep uncompiled.
+    # The default of 8 would silently leave the ninth structure of a sweep uncompiled.
     if hasattr(torch.compiler.config, "recompile_limit"):  # not in every torch since 2.8
         torch.compiler.config.recompile_limit = SHAPES
     wrapped: Callable[..., Tensor] = torch.compile(function, dynamic=False)

@@ -34,7 +34,7 @@ from jamba_ray.training.member import (
     Save,
     State,
     Urgent,
-    common_shape,
+    common_structure,
     ending,
 )
 from jamba_ray.training.member_tensors import MemberTensors
@@ -312,7 +312,7 @@ class Engine:
         if not joining:
             return
         members = [member for member, _ in joining]
-        common_shape([*self._live, *members])
+        common_structure([*self._live, *members])
         self._own.append(self._tensors(members))
         for member, snapshot in joining:
             self._live.append(member)

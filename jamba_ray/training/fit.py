@@ -16,7 +16,7 @@ from jamba_ray.training.member import (
     Reporter,
     Save,
     Urgent,
-    common_shape,
+    common_structure,
 )
 from jamba_ray.training.ranks import ALONE, Ranks
 
@@ -54,7 +54,7 @@ def fit(
             arguments; members then train one by one. Rank 0 alone reports, saves and finishes.
         urgent: Asked every so many batches whether to ``save`` all members at once, between two
             reports. Trees do not ask.
-        steps_to_come: Optimizer steps that members of this shape are expected to take in this
+        steps_to_come: Optimizer steps that members of this structure are expected to take in this
             process, in this call and later ones: whether compiling is repaid. None: those of one
             trial.
         at_a_time: Members that will train at a time, those included that join: what is compiled is
@@ -71,7 +71,7 @@ def fit(
             ``failed`` instead, so that the outcomes of those that left before are not lost; with
             ``finish``, which told those, it is raised of a stack too.
     """
-    common_shape(members)
+    common_structure(members)
     if TRAINERS[members[0].config.model.name] == "boosting":
         # LightGBM takes half a second to import, which networks need not pay.
         from jamba_ray.training.boosting import fit_boosting

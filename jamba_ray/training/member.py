@@ -27,7 +27,7 @@ class Member:
     trial: int
     """Trial number: names things, decides nothing (the seed is in ``config``)."""
     config: TrialConfig
-    """Members of one call share its shape (all fields but the stackable ones)."""
+    """Members of one call share its structure (all fields but the stackable ones)."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ Save: TypeAlias = Callable[[int, Snapshot], None]
 
 
 Join: TypeAlias = Callable[[], "Sequence[tuple[Member, Snapshot | None]]"]
-"""Asked at a report boundary for members of the same shape to let in, each with the snapshot to go
-on from."""
+"""Asked at a report boundary for members of the same structure to let in, each with the snapshot
+to go on from."""
 
 Urgent: TypeAlias = Callable[[], bool]
 """Asked every 64 batches between reports; True: save now, not at the next report."""
@@ -110,28 +110,28 @@ def ending(
     return None
 
 
-def shape_of(config: TrialConfig) -> dict[str, Any]:
+def structure_of(config: TrialConfig) -> dict[str, Any]:
     """Returns all structural fields as JSON values: trials that have them in common can train as
     one stack."""
     return _structural(config)
 
 
-def common_shape(members: Sequence[Member]) -> None:
+def common_structure(members: Sequence[Member]) -> None:
     """Checks that the members can be one stack.
 
     Raises:
-        ValueError: No member, a trial number twice, or shapes that differ.
+        ValueError: No member, a trial number twice, or structures that differ.
     """
     if not members:
         raise ValueError("`members` must hold at least one trial, but is empty")
     numbers = [member.trial for member in members]
     if len(set(numbers)) != len(numbers):
         raise ValueError(f"`members` must hold each trial once, but holds {numbers}")
-    first = shape_of(members[0].config)
+    first = structure_of(members[0].config)
     for member in members[1:]:
-        if (other := shape_of(member.config)) != first:
+        if (other := structure_of(member.config)) != first:
             raise ValueError(
-                f"members of one stack must share the shape, but trials {members[0].trial} and "
+                f"members of one stack must share the structure, but trials {members[0].trial} and "
                 f"{member.trial} differ in {', '.join(_differences(first, other))}; "
                 "train them in two calls"
             )

@@ -19,8 +19,8 @@ from tests.study import landscape, simulated
 
 SPACES = {
     "real": (landscape.TREE, landscape.curve),
-    "one shape": (simulated.ONE_SHAPE, simulated.curve),
-    "12 shapes": (simulated.TREE, simulated.curve),
+    "one structure": (simulated.ONE_STRUCTURE, simulated.curve),
+    "12 structures": (simulated.TREE, simulated.curve),
 }
 
 
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--trials", type=int, nargs="+", default=[32, 64, 128])
     options.add_argument("--seeds", type=int, default=20)
     given = options.parse_args(argv)
-    print("| space | trials | at a time | winner (standard error) | worst | reports | shapes |")
+    print("| space | trials | at a time | winner (standard error) | worst | reports | structures |")
     print("| --- | ---: | --- | ---: | ---: | ---: | ---: |")
     for name in given.space:
         for n in given.trials:
@@ -62,7 +62,7 @@ def _in_words(found: Sequence[simulated.Result]) -> str:
     return (
         f"{statistics.mean(best):.4f} ({error:.4f}) | {min(best):.4f} "
         f"| {statistics.mean(r.reports for r in found):.0f} "
-        f"| {statistics.mean(r.shapes for r in found):.1f}"
+        f"| {statistics.mean(r.structures for r in found):.1f}"
     )
 
 

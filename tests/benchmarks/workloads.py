@@ -26,7 +26,7 @@ _SMALL = (
 )
 
 WORKLOADS: dict[str, tuple[str, ...]] = {
-    # As shipped: 12 trials, 24,500 training rows, 6 epochs; heads differ, so shapes do.
+    # As shipped: 12 trials, 24,500 training rows, 6 epochs; heads differ, so structures do.
     "attention_heads": ("+sweep=attention_heads",),
     # What most sweeps of tabular models are: a small network, only stackable parameters.
     "small_mlp": (*_SMALL, "n_trials=32"),

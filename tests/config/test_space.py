@@ -26,14 +26,14 @@ HEADS = {"type": "categorical", "choices": [1, 2, 4]}
 RATE = {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}
 
 
-def test_stackable_parameters_do_not_make_the_shape():
+def test_stackable_parameters_do_not_make_the_structure():
     space = parse_space(sweep({"model": {"n_heads": HEADS}, "training": {"learning_rate": RATE}}))
     assert {p.path: p.stackable for p in space.parameters} == {
         "model.n_heads": False,
         "training.learning_rate": True,
     }
     params = {"model.n_heads": 2, "training.learning_rate": 1e-3}
-    assert space.shape(params) == {"model.n_heads": 2}
+    assert space.structure(params) == {"model.n_heads": 2}
 
 
 def test_all_mistakes_come_at_once():

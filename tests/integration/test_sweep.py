@@ -147,7 +147,7 @@ def test_a_dry_run_starts_nothing(here, workplace):
     done = here("sweep", "+sweep=attention_heads", *SMALL, "run=dry", "dry_run=true")
     for words in (
         "model.n_heads",
-        "of 4 shapes",
+        "of 4 structures",
         "forecast",
         "rungs at",
         "also in training",

@@ -1,7 +1,7 @@
 """A sweep without training: curves that are a pure function of a trial's parameters.
 
-The landscape has what makes a search hard: shapes that differ in worth, a best learning rate that
-depends on the shape, parameters that hardly matter, curves that cross, and noise.
+The landscape has what makes a search hard: structures that differ in worth, a best learning rate
+that depends on the structure, parameters that hardly matter, curves that cross, and noise.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TREE: dict[str, Any] = {
         "decay": {"type": "float", "low": 1e-6, "high": 1e-1, "log": True},
     },
 }
-ONE_SHAPE = {"training": TREE["training"]}
+ONE_STRUCTURE = {"training": TREE["training"]}
 _WIDTH = {16: 0.03, 32: 0.0, 64: 0.01}
 _HEADS = {1: 0.025, 2: 0.01, 4: 0.0, 8: 0.015}
 
@@ -69,7 +69,7 @@ class Result:
     """What the winner would score without noise and luck: the mean of its last curve points."""
     reports: int
     """Reports of all trials: what the sweep cost."""
-    shapes: int
+    structures: int
 
 
 def folder() -> tempfile.TemporaryDirectory[str]:
@@ -89,8 +89,8 @@ def sweep(
     study.close()
     assert best is not None
     worth = sum(landscape(best.params, luck)[-1] for luck in range(64)) / 64
-    shapes = {tuple(v for p, v in r.params.items() if p.startswith("model.")) for r in records}
-    return Result(worth, sum(len(r.curve) for r in records), len(shapes))
+    structures = {tuple(v for p, v in r.params.items() if p.startswith("model.")) for r in records}
+    return Result(worth, sum(len(r.curve) for r in records), len(structures))
 
 
 def train_all(

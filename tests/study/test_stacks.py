@@ -17,11 +17,11 @@ from jamba_ray.training.schedule import Timetable
 from tests.study import simulated
 from tests.study.studies import TREE, line, open_study, space_of
 
-ONE_SHAPE = {"training": TREE["training"]}
+ONE_STRUCTURE = {"training": TREE["training"]}
 
 
-def shapes(specs):
-    return {tuple(s.shape.items()) for s in specs}
+def structures(specs):
+    return {tuple(s.structure.items()) for s in specs}
 
 
 def end(study, *specs, value=0.5):
@@ -29,21 +29,21 @@ def end(study, *specs, value=0.5):
         study.finish(TrialOutcome(spec.number, "complete", value=value))
 
 
-def test_a_runner_is_filled_with_trials_of_the_first_ones_shape(tmp_path):
+def test_a_runner_is_filled_with_trials_of_the_first_ones_structure(tmp_path):
     study = open_study(tmp_path, n_trials=64, stack=4)
     first = study.ask("s/a").spec
     held = study.fill("s/a", 4)
     assert [s.number for s in held] == [0, 1, 2, 3]
     assert held[0] == first
-    assert len(shapes(held)) == 1
+    assert len(structures(held)) == 1
     assert len({s.params["training.rate"] for s in held}) == 4
     assert study.fill("s/a", 4) == held, "a reply that was lost changes nothing"
     study.close()
 
 
 def test_free_slots_are_filled_again_up_to_the_stacks_share(tmp_path):
-    """Of 64 trials a stack has 8 and one of the first eight 4; of one shape it goes on."""
-    for tree, n_ended in ((TREE, 4), (ONE_SHAPE, 64)):
+    """Of 64 trials a stack has 8 and one of the first eight 4; of one structure it goes on."""
+    for tree, n_ended in ((TREE, 4), (ONE_STRUCTURE, 64)):
         study = open_study(tmp_path / str(n_ended), tree=tree, n_trials=64, stack=4)
         study.ask("s/a")
         seen = set()
@@ -54,21 +54,21 @@ def test_free_slots_are_filled_again_up_to_the_stacks_share(tmp_path):
         study.close()
 
 
-def test_the_first_stacks_are_of_different_shapes(tmp_path):
+def test_the_first_stacks_are_of_different_structures(tmp_path):
     study = open_study(tmp_path, tree=simulated.TREE, n_trials=64, stack=4)
     seen = []
     for i in range(8):
         study.ask(f"s/{i}")
         held = study.fill(f"s/{i}", 4)
         assert len(held) == 4
-        seen += shapes(held)
+        seen += structures(held)
         end(study, *held)
     assert len(set(seen)) == 8
     study.close()
 
 
 def test_a_runner_takes_no_more_than_its_share_of_what_is_left(tmp_path):
-    study = open_study(tmp_path, tree=ONE_SHAPE, n_trials=12, runners=2, stack=10)
+    study = open_study(tmp_path, tree=ONE_STRUCTURE, n_trials=12, runners=2, stack=10)
     study.ask("s/a"), study.ask("s/b")
     assert len(study.fill("s/a", 10)) == 1 + 5
     assert len(study.fill("s/b", 10)) == 1 + 3
@@ -151,7 +151,7 @@ def proposed(study):
     return [(r.number, r.params, r.state, r.curve) for r in study.records()]
 
 
-@pytest.mark.parametrize("tree", [simulated.ONE_SHAPE, simulated.TREE], ids=["one", "many"])
+@pytest.mark.parametrize("tree", [simulated.ONE_STRUCTURE, simulated.TREE], ids=["one", "many"])
 def test_a_sweep_cut_at_every_boundary_proposes_what_it_would_have(tmp_path, tree):
     """A new session after each batch of reports, its trials taken up where the study has them."""
     settings = {"n_trials": 24, "stack": 3, "tree": tree}
@@ -183,7 +183,7 @@ def test_a_measurement_is_kept_for_all_runners(tmp_path):
     again.close()
 
 
-def test_a_shape_is_compiled_where_the_steps_to_come_repay_it():
+def test_a_structure_is_compiled_where_the_steps_to_come_repay_it():
     rate = {"type": "float", "low": 1e-4, "high": 1e-1}
     space = space_of({"training": {"learning_rate": rate}})
     found = Paying(16, 766, compiled=(4, 4000))
@@ -195,7 +195,7 @@ def test_a_shape_is_compiled_where_the_steps_to_come_repay_it():
     assert stacks.chosen(Paying(16, 766), space, 10_000, 2, pruned=True).size == 16
 
 
-def test_steps_to_come_are_those_of_a_shape_in_a_runner():
+def test_steps_to_come_are_those_of_a_structure_in_a_runner():
     rate = {"type": "float", "low": 1e-4, "high": 1e-1}
     stackable = space_of({"training": {"learning_rate": rate}})
     pruned = steps_to_come(stackable, 128, 766, runners=2, size=16, pruned=True)
@@ -242,7 +242,7 @@ def test_stacks_grow_with_the_trials_begun(begun, runners, begin_with, now):
 
 
 def test_a_sweep_begins_trial_by_trial_and_its_stacks_grow(tmp_path):
-    study = open_study(tmp_path, tree=ONE_SHAPE, n_trials=256, stack=16, begin_with=1)
+    study = open_study(tmp_path, tree=ONE_STRUCTURE, n_trials=256, stack=16, begin_with=1)
     at_a_time = []
     for i in range(40):
         study.ask(f"s/{i}")
@@ -275,7 +275,7 @@ def test_quality_at_equal_budget():
                     size=size,
                     seed=seed,
                     n_trials=16,
-                    tree=simulated.ONE_SHAPE,
+                    tree=simulated.ONE_STRUCTURE,
                 )
                 for size in (1, 2)
             )

@@ -38,7 +38,12 @@ def environment(home, **changes):
 
 def follow(folder, env, *, online=True, patience=4):
     command = [sys.executable, "-m", "jamba_ray.tracking.follow_wandb", str(folder.path)]
-    command += ["--project=jamba_ray", "--once", f"--patience={patience}", "--shape=model.width"]
+    command += [
+        "--project=jamba_ray",
+        "--once",
+        f"--patience={patience}",
+        "--structure=model.width",
+    ]
     command += ["--online"] if online else []
     done = subprocess.run(
         command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=200
