@@ -1,4 +1,5 @@
-"""What a sweep with a budget says of it: before the start, after the first rung, at the end."""
+"""Forecasts the use of a sweep's budget before the start and after the first rung, and sums it
+up."""
 
 from __future__ import annotations
 
@@ -16,13 +17,13 @@ from jamba_ray.study.forecast import Forecast, forecast
 from jamba_ray.study.records import SweepProgress
 
 _ENOUGH = 3
-"""Trials that must have come to the first rung before their speed is gone by."""
+"""The number of trials that must reach the first rung before their speed is used."""
 
 Watch = Callable[[SweepProgress], None]
 
 
 class BudgetForecast:
-    """Forecasts of one sweep, ``say`` told of each; silent where there is no budget."""
+    """Makes the forecasts of one sweep and passes each to ``say``; silent without a budget."""
 
     def __init__(
         self,
@@ -38,7 +39,8 @@ class BudgetForecast:
         self._last: SweepProgress | None = None
 
     def before(self) -> None:
-        """Forecast from a few steps timed here; on a cluster other machines will train."""
+        """Forecasts from a few steps timed on this machine; not on a cluster, where others
+        train."""
         if self._limit is None:
             return
         if cluster_address() is not None:
@@ -59,7 +61,8 @@ class BudgetForecast:
         return self._forecasts.get("start")
 
     def around(self, watch: Watch) -> Watch:
-        """``watch``, and a forecast once enough trials have come to the first rung."""
+        """Returns ``watch`` extended by a forecast once enough trials have reached the first
+        rung."""
         if self._limit is None:
             return watch
 
@@ -73,7 +76,7 @@ class BudgetForecast:
         return look
 
     def summary(self) -> dict[str, Any] | None:
-        """For ``summary.json``; None: no budget, or nothing was run."""
+        """Returns the budget for ``summary.json``; None: no budget, or nothing was run."""
         if self._limit is None or self._last is None:
             return None
         budget, spent_h = self._config.budget, _spent_s(self._last) / 3600

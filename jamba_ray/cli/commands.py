@@ -1,5 +1,7 @@
-"""Lists the commands: what each is called and what configures it. What they do is imported when
-they do it."""
+"""Lists the commands: the name, the configuration and the help of each.
+
+The module that runs a command is imported only then.
+"""
 
 from __future__ import annotations
 

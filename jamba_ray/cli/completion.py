@@ -1,8 +1,8 @@
-"""``jamba-ray completion bash``: the script by which a shell completes commands, the names of
-settings and their values. The shell asks this module at each TAB, so that it knows files of sweeps
-and options that are made later.
+"""Completes commands, settings and their values in a shell (``jamba-ray completion bash``).
 
-``jamba-ray completion <shell> <line>`` answers with the words that may follow, a line each.
+The script of a shell asks this module at each TAB, so that files of sweeps and options that are
+made later are known. ``jamba-ray completion <shell> <line>`` prints the words that may follow, one
+per line.
 """
 
 from __future__ import annotations
@@ -91,11 +91,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def split(line: str) -> tuple[list[str], str]:
-    """Returns (the words before the cursor, the one that is being written) of a line whose last
-    quote may be open."""
+    """Returns (the words before the cursor, the unfinished word) of a line whose last quote may be
+    open."""
     for close in ("", "'", '"'):
         try:
-            # A mark, because a space at the end begins a new word.
+            # A marker character, because a space at the end begins a new word.
             *words, last = shlex.split(f"{line}\0{close}")
         except ValueError:
             continue
@@ -104,7 +104,7 @@ def split(line: str) -> tuple[list[str], str]:
 
 
 def candidates(words: Sequence[str], current: str) -> list[str]:
-    """Returns what may stand where ``current`` begins, after ``words`` (without the program)."""
+    """Returns the words that may replace ``current`` after ``words`` (without the program)."""
     if not words or words == ["help"]:
         return _begin([*COMMANDS, *_OTHERS], current)
     name = words[1] if words[0] == "help" and len(words) > 1 else words[0]
@@ -128,7 +128,7 @@ def candidates(words: Sequence[str], current: str) -> list[str]:
 
 
 def _names(command: Command[Any]) -> list[str]:
-    """The settings of a command, each with what follows its name."""
+    """Returns the settings of a command, each with the character that follows its name."""
     names = []
     for section, prefix in _sections(command):
         paths = [path for path, _, _ in settings(section, prefix)]
@@ -163,7 +163,8 @@ def _begin(words: Iterable[str], current: str) -> list[str]:
 
 
 def _up_to_dot(names: Iterable[str], current: str) -> list[str]:
-    """The names that begin with ``current``, section by section, as a shell shows folders."""
+    """Returns the names that begin with ``current``, up to the next dot, as a shell shows
+    folders."""
     found: dict[str, None] = {}
     for name in names:
         if name.startswith(current):

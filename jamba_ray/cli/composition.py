@@ -1,7 +1,7 @@
-"""From the command line to one validated configuration: the only place that knows Hydra.
+"""Composes one validated configuration from the command line with Hydra.
 
-Hydra's compose API is used rather than ``@hydra.main``: nothing changes the working folder, nothing
-is instantiated, and no callback or launcher of a user's config can run code.
+Hydra's compose API is used instead of ``@hydra.main``: the working folder stays, no object is
+instantiated, and no callback or launcher of a user's config can run code.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ _FORBIDDEN_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_"
 def compose_section(
     section: type[S], primary: str, overrides: Sequence[str], config_dir: Path | None = None
 ) -> S:
-    """Composes ``conf/<primary>.yaml`` with the overrides and validates it as ``section``; options
-    come from ``config_dir`` too.
+    """Composes ``conf/<primary>.yaml`` with the overrides and validates it as ``section``.
+
+    Options also come from ``config_dir``.
 
     Raises:
-        ConfigError: With every mistake in it.
+        ConfigError: The configuration has mistakes; the message lists them all.
     """
     tree = compose_tree(section, primary, overrides, config_dir)
     load_families()
@@ -60,7 +61,7 @@ def compose_tree(
     """Returns the composed configuration as plain values, missing ones (``???``) left out.
 
     Raises:
-        ConfigError: For overrides that do not parse, unknown options, and what could run code.
+        ConfigError: An override does not parse, an option is unknown, or a value could run code.
     """
     known = option_files(config_dir)
     choices, settings = _parse(section, overrides, known)
@@ -89,7 +90,7 @@ def compose_tree(
 
 
 def to_yaml(section: Section) -> str:
-    """A configuration as YAML, the way ``--cfg job`` and ``config.yaml`` show it."""
+    """Returns a configuration as YAML, in the form of ``--cfg job`` and ``config.yaml``."""
     text: str = yaml.safe_dump(section.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     return text
 
@@ -116,7 +117,8 @@ def part_of(section: Section, path: str) -> str:
 def _parse(
     section: type[Section], overrides: Sequence[str], known: Options
 ) -> tuple[list[Override], list[Override | tuple[TextSetting, Any]]]:
-    """(choices of group options, settings); ``+`` and ``++`` before a setting are accepted."""
+    """Returns (choices of group options, settings); ``+`` and ``++`` before a setting are
+    accepted."""
     choices: dict[str, Override] = {}  # the last of a group wins, as it does for settings
     settings: list[Override | tuple[TextSetting, Any]] = []
     mistakes: list[str] = []
@@ -160,9 +162,10 @@ def _option_mistakes(group: str, override: Override, known: Options) -> list[str
 
 
 def _offer(known: Options, choices: Sequence[Override]) -> None:
-    """Offers to Hydra the files of users and ``sweeps/``, which are read here, in bounded time and
-    memory. One that is broken is a mistake only where it is chosen; others may name the rest in
-    their ``defaults``.
+    """Registers the option files of users and of ``sweeps/`` with Hydra.
+
+    They are read here, in bounded time and memory. A broken file is a mistake only where it is
+    chosen; the other files are registered too, because ``defaults`` may name them.
     """
     chosen = {(one.key_or_group, str(one.value())): one for one in choices}
     for group, files in known.items():
@@ -176,7 +179,7 @@ def _offer(known: Options, choices: Sequence[Override]) -> None:
                 if override is not None:
                     raise
                 continue
-            # Under a name that no file of `conf/` has, which Hydra would prefer.
+            # Hydra prefers files of `conf/`, so the name must be one that none of them has.
             stored = f"{name}{_OWN}" if (folder("conf") / group / file.path.name).exists() else name
             package = "_global_" if group == "sweep" else None
             ConfigStore.instance().store(name=stored, node=node, group=group, package=package)
@@ -187,7 +190,7 @@ def _offer(known: Options, choices: Sequence[Override]) -> None:
 
 
 def _read(path: Path) -> DictConfig:
-    """The settings of one file of a user or of ``sweeps/``."""
+    """Returns the settings of one file of a user or of ``sweeps/``."""
     name = f"{path.parent.name}/{path.name}"
     try:
         text = read_yaml_text(path)
@@ -207,8 +210,10 @@ def _read(path: Path) -> DictConfig:
 
 
 def _refuse_unfolding(text: str) -> None:
-    """Refuse ``${...}`` of ``${...}`` that could unfold without limit, as YAML's aliases can: n of
-    them repeat a text at most 3^(n/3) times (each level three times the one below)."""
+    """Refuses nested ``${...}`` that could expand without limit, as YAML's aliases can.
+
+    n of them repeat a text at most 3^(n/3) times (each level three times the one below).
+    """
     n = text.count("${")
     if n / 3 * math.log(3) + math.log(len(text) + 1) > math.log(_MAX_UNFOLDED):
         raise YamlTextError(f"its {n} `${{...}}` could unfold to too much; write values out")
@@ -228,7 +233,8 @@ def _apply(composed: DictConfig, override: Override) -> None:
 
 
 def _put(composed: DictConfig, found: TextSetting, value: Any) -> None:
-    """Set a text part by part: the last part may hold dots, which ``OmegaConf.update`` splits."""
+    """Sets a text part by part: the last part may have dots, at which ``OmegaConf.update``
+    splits."""
     node: Any = composed
     for part in found.path[:-1]:
         if not isinstance(node.get(part), DictConfig):
@@ -249,7 +255,7 @@ def _refuse_instantiation(node: Any, path: str) -> None:
 
 
 def _without_missing(tree: dict[str, Any]) -> dict[str, Any]:
-    """Leave out ``???``, so that validation names what must be given."""
+    """Removes ``???``, so that the validation names the settings that must be given."""
     return {
         key: _without_missing(value) if isinstance(value, dict) else value
         for key, value in tree.items()

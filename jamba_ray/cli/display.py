@@ -27,10 +27,10 @@ _STORE_IS_BACK = "the store takes what it is given again"
 _RUNNING = 16
 _RECENT = 6
 _FINAL = 16
-"""Trials of the table that stays; of more the best are shown."""
+"""The most trials in the table that stays on the terminal; of more the best are shown."""
 _BAR = 30
 _OVERDUE_S = 1.5
-"""Progress comes twice a second; where it does not, its age is counted on here."""
+"""Progress comes twice a second; if none has come for this long, the age is shown."""
 
 
 class Display:
@@ -59,16 +59,16 @@ class Display:
         self._is_training = False
 
     def __call__(self, progress: SweepProgress) -> None:
-        """Shows how the sweep stands."""
+        """Shows the present state of the sweep."""
         self._progress, self._came = progress, time.monotonic()
         self._time_left.look(progress)
         self._say_trouble(progress.trouble)
-        # Once: elsewhere than on a terminal it is a line.
+        # Only once, because without a terminal it is a line of its own.
         if not self._is_training and (progress.running or progress.n_finished or progress.trouble):
             self._is_training = True
             words = f"training {progress.n_trials} trials"
             self._phases.begin(fitting([words, self.about()], 1000, ", "), self._render)
-        # A resumed sweep counts on from what finished before it was stopped.
+        # A resumed sweep continues the count of the trials that finished before it was stopped.
         before = progress.n_finished - len(progress.finished)
         for done, trial in enumerate(progress.finished, before + 1):
             self._finished.append(trial)
@@ -78,7 +78,7 @@ class Display:
                 about = f" ({left})" if (left := self.about()) and done < progress.n_trials else ""
                 self._print(f"{done}/{progress.n_trials} {line}{about}")
             elif trial.reason and cause(trial.reason) not in self._causes:
-                # Once for each cause; how many failed is counted.
+                # Once for each cause; the number of failed trials is shown elsewhere.
                 self._causes.add(cause(trial.reason))
                 self._print(line)
 
@@ -105,15 +105,19 @@ class Display:
         self.keep(self._finished, None if self._progress is None else self._progress.best)
 
     def _rank(self, trial: TrialRecord) -> tuple[bool, float, float, int]:
-        """Sorts complete trials by their value, then those that came the farthest."""
+        """Returns the key that sorts complete trials by value, then the others by how far they
+        came."""
         bad = 0.0 if trial.value is None else badness(trial.value, direction_of(self._objective))
         if trial.state == "complete":
             return (False, bad, 0.0, trial.number)
         return (True, -trial.rows_seen, bad, trial.number)
 
     def _say_trouble(self, trouble: str | None) -> None:
-        """Says what the sweep waits for: in the table its seconds count on, elsewhere it is a line
-        when the wait begins and one when it is over."""
+        """Says what the sweep waits for.
+
+        In the live table the seconds of the wait are counted; elsewhere a line is printed when the
+        wait begins and another when it ends.
+        """
         before, self._trouble = self._trouble, trouble
         if (before is None) == (trouble is None):
             return

@@ -20,8 +20,7 @@ from jamba_ray.study.forecast import Forecast
 class EarlyForecast:
     """Makes a forecast in a thread; use it as a context manager around the sweep.
 
-    Nothing is timed where other machines or a GPU will train: the first reports say how fast they
-    are.
+    Nothing is timed where other machines or a GPU will train: the first reports give their speed.
     """
 
     def __init__(self, config: SweepConfig, space: SearchSpace, data: PreparedData) -> None:
@@ -35,7 +34,7 @@ class EarlyForecast:
         return self._found
 
     def start(self) -> None:
-        """Begins it, once nothing can refuse the sweep any more."""
+        """Starts the forecast; call it when the sweep can no longer be refused."""
         if cluster_address() is None and not count_gpus():
             self._thread.start()
 
@@ -48,7 +47,7 @@ class EarlyForecast:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # It ends at its next report: an interpreter must not end under a thread that trains.
+        # The thread ends at its next report: the interpreter must not exit while a thread trains.
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -62,7 +61,7 @@ class EarlyForecast:
                 workers_per_trial=self._config.workers_per_trial,
                 n_trials=self._config.n_trials,
             )
-            # As many as a runner has; with one for each core this would hinder Ray's start.
+            # As many threads as a runner has; one for each core would delay Ray's start.
             torch.set_num_threads(plan.threads)
             found = first_forecast(
                 self._config, self._space, self._data, plan.runners, stop=self._stop.is_set

@@ -1,4 +1,4 @@
-"""How every command starts and ends: flags, configuration, exit code, no traceback for a user."""
+"""Runs every command: flags, configuration, exit code, no traceback for a user's mistake."""
 
 from __future__ import annotations
 
@@ -27,13 +27,16 @@ from jamba_ray.errors import ConfigError, ExitCode, JambaError
 
 S = TypeVar("S", bound=Section)
 INSECURE = "--insecure-local"
-"""The flag of the commands that speak with a cluster."""
+"""The flag of the commands that connect to a cluster."""
 
 
 @dataclass(frozen=True)
 class Command(Generic[S]):
-    """What a command is called, what configures it, and what its help says. What it does is
-    ``run(config, console)`` of the module with its name, which is imported when all is checked."""
+    """Describes a command: its name, its configuration and its help.
+
+    The work is done by ``run(config, console)`` of the module with its name, which is imported
+    after all checks.
+    """
 
     name: str
     about: str
@@ -42,20 +45,20 @@ class Command(Generic[S]):
     primary: str
     """The file of ``conf/`` it starts from."""
     most: tuple[str, ...] = ()
-    """The settings that people change most, for the help; empty: all."""
+    """The settings that users change most, for the help; empty: all."""
     positional: tuple[str, ...] = ()
-    """The settings that words without a name stand for, in their order."""
+    """The settings that arguments without a name set, in this order."""
     short: Mapping[str, str] = field(default_factory=dict)
-    """Flag -> the setting that the word after it stands for."""
+    """Flag -> the setting whose value follows the flag."""
     loading: str = ""
-    """Says what is imported, where that takes so long that it is a phase of its own."""
+    """The phase that is shown while the module is imported, if that takes long; empty: none."""
     check: Callable[[S], object] | None = None
-    """Finds the mistakes that no single section can know; raises ConfigError."""
+    """Finds mistakes that concern several sections; raises ConfigError."""
 
     def main(self, argv: Sequence[str] | None = None) -> int:
-        """Run the command as ``python -m jamba_ray.<name>`` does; returns the exit code."""
+        """Runs the command as ``python -m jamba_ray.<name>`` does; returns the exit code."""
         arguments = sys.argv[1:] if argv is None else argv
-        # Python's last garbage collection would walk all of torch: over a second (1.3 s of 1.6 s).
+        # Python's last garbage collection would visit all of torch: over a second (1.3 s of 1.6 s).
         atexit.register(gc.freeze)
         return guarded(lambda out: self._main(arguments, out))
 
@@ -68,7 +71,7 @@ class Command(Generic[S]):
             words = as_settings(words, self.positional, self.short)
         with Phases(out) as phases:
             phases.begin("reading the settings", is_brief=True)
-            # Here and not above, because the help needs no Hydra.
+            # Imported here, because the help needs no Hydra.
             from jamba_ray.cli.composition import compose_section
 
             with renamed_settings_shown():
@@ -85,14 +88,17 @@ class Command(Generic[S]):
         return code
 
     def body(self) -> Any:
-        """Imports the module that does what the command is for: torch, Ray and pandas with it."""
+        """Imports the module that runs the command, and with it torch, Ray and pandas."""
         return importlib.import_module(f"jamba_ray.{self.name}")
 
 
 @dataclass(frozen=True)
 class ClusterCommand(Command[S]):
-    """A command about a sweep elsewhere: settings that begin with its name are its own, the others
-    are those of the sweep. Its module has ``run(own, config, words, console, insecure)``."""
+    """Describes a command on a sweep of a cluster.
+
+    Settings that begin with the command's name are its own, the others are those of the sweep. Its
+    module has ``run(own, config, words, console, insecure)``.
+    """
 
     def _main(self, arguments: Sequence[str], out: Console) -> int:
         flags, words = split_flags(arguments, others=(INSECURE,), command=self.name)
@@ -149,7 +155,7 @@ def renamed_settings_shown() -> Iterator[None]:
 
 
 def guarded(command: Callable[[Console], int]) -> int:
-    """Run a command so that whatever happens ends in a sentence and an exit code."""
+    """Runs a command so that every error ends in a sentence and an exit code."""
     err = Console(stderr=True)
     try:
         return command(Console())
@@ -160,7 +166,7 @@ def guarded(command: Callable[[Console], int]) -> int:
         err.print("Interrupted.")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # The reader of a pipe went away (`| head`): not a fault; keep the interpreter quiet.
+        # The reader of a pipe has closed it (`| head`): no error; the interpreter must print none.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
     except Exception as error:
@@ -169,7 +175,7 @@ def guarded(command: Callable[[Console], int]) -> int:
 
 
 def show_error(console: Console, error: JambaError) -> None:
-    """Print an error as its sentences."""
+    """Prints an error as its sentences."""
     sentences = error.mistakes if isinstance(error, ConfigError) else (error.message,)
     if len(sentences) > 1:
         console.print(f"[bold red]{len(sentences)} mistakes[/], nothing was started:")
@@ -180,7 +186,7 @@ def show_error(console: Console, error: JambaError) -> None:
 
 
 def _show_defect(console: Console, error: Exception) -> None:
-    """A defect of ours: one line on the terminal, the traceback in a file."""
+    """Reports a defect of jamba_ray: one line on the terminal, the traceback in a file."""
     with tempfile.NamedTemporaryFile(
         "w", prefix="jamba_ray-", suffix=".log", delete=False, encoding="utf-8"
     ) as log:

@@ -1,5 +1,7 @@
-"""Times a few steps in this process, before any trial has run: seconds per row at the corners of a
-space."""
+"""Measures the seconds per row at the corners of a space before any trial runs.
+
+A few steps are timed in this process.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from jamba_ray.training import Decision, Member, Report, fit
 
 PROBE_ROWS = 2048
 _MORE_ROWS = 16_384
-"""Trees do not take twice as long for twice the rows: they are timed on two numbers of them."""
+"""Trees do not take twice as long for twice the rows, so they are timed on two numbers of rows."""
 _JUDGED = 256
 _MODEL = "model.name"
 
@@ -29,8 +31,10 @@ Stop = Callable[[], bool]
 def first_rates(
     base: TrialConfig, space: SearchSpace, data: PreparedData, rows: int, stop: Stop
 ) -> list[float]:
-    """Times trials of ``rows`` rows at the corners of a space, and returns their seconds per row;
-    ends soon after ``stop`` says so."""
+    """Measures the seconds per row of trials of ``rows`` rows at the corners of a space.
+
+    It ends soon after ``stop`` returns true.
+    """
     corners = list({str(corner): corner for corner in all_corners(base, space)}.values())
     return [_rate(corner, data, rows, stop) for corner in corners]
 
@@ -61,7 +65,7 @@ def corner(base: TrialConfig, space: SearchSpace, end: int, family: object = Non
 def _rate(config: TrialConfig, data: PreparedData, rows: int, stop: Stop) -> float:
     if TRAINERS.get(config.model.name) != "boosting":
         return row_s(config, data, stop)
-    # A trial grows the same trees however many epochs they are counted as.
+    # A trial grows the same trees whatever its number of epochs is.
     few, more = (min(n, len(data.train)) for n in (PROBE_ROWS, _MORE_ROWS))
     at_few, at_more = (_trees_s(config, data, n, stop) for n in (few, more))
     each = max(0.0, at_more - at_few) / max(1, more - few)
@@ -69,8 +73,10 @@ def _rate(config: TrialConfig, data: PreparedData, rows: int, stop: Stop) -> flo
 
 
 def row_s(config: TrialConfig, data: PreparedData, stop: Stop = lambda: False) -> float:
-    """Times forward, backward and optimizer on a few rows, of which the first warm up, and returns
-    the seconds per row."""
+    """Measures the seconds per row of forward, backward and optimizer on a few rows.
+
+    The first rows warm up and do not count.
+    """
     n = min(PROBE_ROWS, len(data.train))
     epochs = max(2.0, math.ceil(2 * config.training.batch_size / n))
     marks: list[tuple[float, float, float, int]] = []
@@ -84,7 +90,7 @@ def row_s(config: TrialConfig, data: PreparedData, stop: Stop = lambda: False) -
     if len(marks) < 2:
         return total_s / max(1, total_rows)
     (cpu, wall, good, rows), (cpu_end, wall_end, good_end, rows_end) = marks[0], marks[-1]
-    # What other processes took of this core meanwhile, as Ray's do when they start.
+    # Corrects for the time that other processes, such as a starting Ray, took of this core.
     share = min(1.0, (cpu_end - cpu) / max(1e-9, wall_end - wall))
     return share * (good_end - good) / max(1, rows_end - rows)
 
@@ -101,7 +107,7 @@ def _timed(
     report: Callable[[list[Report]], list[Decision]],
 ) -> tuple[float, int]:
     few = replace(data, train=_some(data.train, n), val=_some(data.val, _JUDGED), tests={})
-    # Often, because it is asked then whether to stop.
+    # Reports are frequent, because each asks whether to stop.
     changes = {"epochs": epochs, "report_rows": max(1, len(few.train) // 4)}
     training = config.training.model_copy(update=changes)
     (outcome,) = fit(

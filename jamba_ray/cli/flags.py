@@ -1,4 +1,4 @@
-"""Reads what begins with a dash on a command line; answers the flags of Hydra that users type."""
+"""Parses the flags of a command line, and answers the flags of Hydra that users may type."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ _ANSWERS = {
 
 @dataclass(frozen=True)
 class Flags:
-    """What begins with a dash on the command line."""
+    """Holds the flags of a command line."""
 
     help: str | None = None
-    """The part of the help that is asked for; empty: the two screens."""
+    """The requested topic of the help; empty: the two screens."""
     cfg: bool = False
-    """Print the configuration and stop."""
+    """Whether to print the configuration and stop."""
     package: str | None = None
-    """Of the configuration print this part."""
+    """The part of the configuration to print; None: all."""
     config_dir: Path | None = None
-    """A folder with options of the user's own, as ``./conf`` is."""
+    """A folder with options of the user, in addition to ``./conf``."""
 
 
 def split_flags(
     argv: Sequence[str], *, others: Collection[str] = (), command: str = "sweep"
 ) -> tuple[Flags, list[str]]:
-    """Separates flags from the other words; those of ``others`` stay among these.
+    """Splits a command line into flags and other words; those of ``others`` count as words.
 
     Raises:
-        ConfigError: For a flag that is unknown, lacks its value or is refused.
+        ConfigError: A flag is unknown, lacks its value or is refused.
     """
     words: list[str] = []
     values: dict[str, str] = {}
@@ -118,5 +118,5 @@ def _cfg_mistakes(values: dict[str, str], resolve: bool) -> list[str]:
 
 
 def _is_name(word: str) -> bool:
-    """Whether the word after ``--help`` is a part of the help and not a setting."""
+    """Says whether the word after ``--help`` is a topic of the help and not a setting."""
     return not word.startswith(("-", "+", "~")) and "=" not in word

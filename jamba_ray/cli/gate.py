@@ -1,4 +1,4 @@
-"""The metric gate: is the winner worse than the champion by more than a stated margin?"""
+"""Decides whether the winner is worse than the champion by more than a given margin."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from jamba_ray.errors import ConfigError, UnavailableError
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says."""
+    """Holds the decision of the gate."""
 
     passed: bool
     sentence: str
 
 
 def read_champion(path: str) -> dict[str, Any]:
-    """The champion's ``summary.json``.
+    """Returns the champion's ``summary.json``.
 
     Raises:
-        ConfigError: It is no summary of a run with a winner.
+        ConfigError: The file is not the summary of a run with a winner.
     """
     try:
         summary = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -45,11 +45,11 @@ def read_champion(path: str) -> dict[str, Any]:
 
 
 def read_winner(found: JobResult | None, job: str) -> dict[str, Any]:
-    """The winner's ``summary.json`` in what a job sent home.
+    """Returns the winner's ``summary.json`` from the result that a job sent back.
 
     Raises:
-        UnavailableError: It is not there, or is no summary of a run with a winner: a gate that
-            cannot judge must not let anything pass.
+        UnavailableError: It is missing, or is not the summary of a run with a winner: a gate that
+            cannot compare must not pass.
     """
     try:
         content = None if found is None else found.files.get("summary.json")
@@ -68,9 +68,9 @@ def read_winner(found: JobResult | None, job: str) -> dict[str, Any]:
 
 
 def judge(winner: Mapping[str, Any], champion: Mapping[str, Any], margin: float) -> Verdict:
-    """Hold two summaries against each other: on the test where both have one, else on validation.
+    """Compares two summaries on the test rows where both have them, else on validation.
 
-    The metric is the winner's objective. Pure.
+    The metric is the winner's objective. This is a pure function.
     """
     objective = winner["objective"]
     part = "test" if winner["best"].get("test") and champion["best"].get("test") else "val"

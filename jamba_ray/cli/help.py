@@ -1,4 +1,4 @@
-"""``--help``: what a command does and what people change most; every setting where it is asked for.
+"""Prints ``--help``: what a command does and its most used settings; every setting on request.
 
 It imports nothing that takes long: no Hydra, no torch.
 """
@@ -32,7 +32,7 @@ _OPEN_SECTIONS: dict[str, Mapping[str, type[Section]]] = {
     "model": FAMILIES,
     "data": DATA_SECTIONS,
 }
-"""Settings whose ``name`` picks the section."""
+"""Settings whose ``name`` selects the section."""
 ALL = "all"
 TOPICS: dict[str, tuple[str, ...]] = {
     "data": ("data",),
@@ -53,16 +53,17 @@ TOPICS: dict[str, tuple[str, ...]] = {
         "keep_checkpoints",
     ),
 }
-"""What ``--help <topic>`` shows: these settings and those below them."""
+"""Topic -> the settings that ``--help <topic>`` shows, with all settings below them."""
 Row = tuple[str, str, str]
 
 
 def print_help(console: Console, command: Command[Any], topic: str, prefix: str = "") -> None:
-    """Prints the help of a command whose settings stand behind ``prefix``: all of a topic, or the
-    two screens where the topic is empty.
+    """Prints the help of a command whose settings have the prefix ``prefix``.
+
+    All settings of a topic, or the two screens where the topic is empty.
 
     Raises:
-        ConfigError: There is no such topic and no such setting.
+        ConfigError: There is neither such a topic nor such a setting.
     """
     load_families()
     rows = list(settings(command.section, prefix))
@@ -121,7 +122,8 @@ def topics(command: Command[Any]) -> list[str]:
 
 
 def groups_of(section: type[Section]) -> list[str]:
-    """Returns the groups that choose an option for a section, as a command line has them."""
+    """Returns the groups that choose an option for a section, as they are written on a command
+    line."""
     fields = section.model_fields
     named: list[str] = [
         group
@@ -132,8 +134,11 @@ def groups_of(section: type[Section]) -> list[str]:
 
 
 def settings(section: type[Section], prefix: str = "") -> Iterator[Row]:
-    """Yields (name, default, meaning) of every setting; an empty name before each section that a
-    ``name`` picks, whose first row is ``model=<name>``."""
+    """Yields (name, default, meaning) of every setting.
+
+    An empty name comes before each section that a ``name`` selects; its first row is
+    ``model=<name>``.
+    """
     for name, field in section.model_fields.items():
         path = f"{prefix}{name}"
         if path in _OPEN_SECTIONS and field.annotation is not InputSection:
@@ -202,7 +207,7 @@ def _first_line(doc: str | None) -> str:
 
 
 def _first_sentence(text: str) -> str:
-    """The first sentence of a meaning; all of one that goes through the values."""
+    """Returns the first sentence of a meaning; all of it where it describes each value."""
     if text.startswith("`"):
         return text
     return re.split(r"(?<=[^.])\.(?=\s)", text, maxsplit=1)[0].rstrip(".") + "."

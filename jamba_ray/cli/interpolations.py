@@ -1,5 +1,7 @@
-"""Which ``${...}`` a configuration may hold: the values of a stranger's sweep file go into names,
-logs and W&B."""
+"""Decides which ``${...}`` a configuration may have.
+
+A sweep file may come from a stranger, and its values go into names, logs and W&B.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,10 @@ _VARIABLE = re.compile(r"\$\{oc\.env:([A-Za-z0-9_]+)(?:,[^${}]*)?\}")
 
 
 def refuse_foreign(node: Any, path: str = "") -> None:
-    """Refuse every ``${...}`` but that of another setting and of a few environment variables.
+    """Refuses every ``${...}`` except other settings and a few environment variables.
 
     Raises:
-        ConfigError: With the setting that holds another one; none has been resolved yet.
+        ConfigError: A setting has another one; the message names it. None has been resolved yet.
     """
     if isinstance(node, Mapping):
         for key, value in node.items():

@@ -1,5 +1,4 @@
-"""What runs on the cluster for ``jamba_ray.submit``: the sweep, then the job_result with its
-result.
+"""Runs on the cluster for ``jamba_ray.submit``: starts the sweep, then sends its result.
 
 ``python -m jamba_ray.cli.job run=<name> <the sweep's settings>``
 """
@@ -24,9 +23,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(overrides: Sequence[str]) -> int:
-    """Run the sweep in a process of its own; returns its exit code."""
-    # A stop reaches the sweep too (Ray signals every process of a job): it saves its state, and
-    # this process stays to send home what it left.
+    """Runs the sweep in a process of its own; returns its exit code."""
+    # A stop reaches the sweep too (Ray signals every process of a job): the sweep saves its state,
+    # and this process stays to send the result.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     sweep = subprocess.Popen(
@@ -45,19 +44,22 @@ def main(overrides: Sequence[str]) -> int:
 
 
 def _end_with_parent() -> None:
-    """In the sweep's process: should this one be killed, nobody would know of the sweep, and the
-    job that continues it would find the run taken."""
+    """Makes the kernel stop the sweep (SIGTERM) when its parent process dies.
+
+    Otherwise nothing would observe the sweep, and the job that continues it would find the run in
+    use.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _run_folder(overrides: Sequence[str]) -> Path | None:
-    """Where the sweep's run lies, asked of the same configuration as the sweep's own."""
+    """Returns the sweep's run folder, from the same configuration as the sweep's own."""
     try:
         flags, words = split_flags(overrides)
         config = compose_section(SweepConfig, "config", words, flags.config_dir)
     except JambaError:
-        return None  # the sweep has said why
+        return None  # the sweep has reported the mistake
     if config.run is None:
         return None
     folder = RunFolder.of(config.store, config.run, config.store_endpoint).path

@@ -1,5 +1,7 @@
-"""Says which sweep does what somebody asks of Hydra's ``--multirun``: every combination of values,
-each trained to its end."""
+"""Converts Hydra's ``--multirun`` into the sweep that does the same.
+
+That sweep trains every combination of values to its end.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from jamba_ray.config.command_line import command, override
 
 _MAX_VALUES = 1000
 _GROUPS = {"model": "model.name"}
-"""Config groups whose option a search space may vary, by the name of the setting."""
+"""Config group -> the setting by which a search space varies its option."""
 
 
 def answer(flag: str, words: Sequence[str], name: str) -> str:
@@ -33,8 +35,10 @@ def answer(flag: str, words: Sequence[str], name: str) -> str:
 
 
 def same_sweep(words: Sequence[str], name: str = "sweep") -> str | None:
-    """Returns the command line of the sweep that tries all values that ``words`` ask Hydra for;
-    None where they ask for none that a search space can vary."""
+    """Returns the command line of the sweep that tries all values that ``words`` give to Hydra.
+
+    None: there are none that a search space can vary.
+    """
     kept: list[str] = []
     space: list[str] = []
     n_trials, is_grid = 1, True
@@ -59,8 +63,11 @@ def same_sweep(words: Sequence[str], name: str = "sweep") -> str | None:
 
 
 def leaf_of(found: Override) -> dict[str, Any] | None:
-    """Returns the leaf of a search space for ``x=1,2``, ``x=choice(1,2)``, ``x=range(1,4)`` and
-    ``x=interval(0,1)``; None for anything else (``glob``)."""
+    """Returns the leaf of a search space for values in Hydra's sweep syntax.
+
+    Known are ``x=1,2``, ``x=choice(1,2)``, ``x=range(1,4)`` and ``x=interval(0,1)``; None for
+    anything else (``glob``).
+    """
     value: Any = found.value()
     if isinstance(value, ChoiceSweep):
         return _choices([_plain(one) for one in value.list])
@@ -86,6 +93,6 @@ def concrete(found: Override) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value without Hydra's record of its quotes."""
+    """Returns a value without Hydra's record of its quotes."""
     text = getattr(value, "text", None)
     return text if isinstance(text, str) else value

@@ -1,5 +1,7 @@
-"""Lists the options that a command line may choose (``model=mlp``, ``+sweep=rivals``): the files of
-``conf/`` and ``sweeps/``, and the user's own beside them."""
+"""Lists the options that a command line may choose (``model=mlp``, ``+sweep=rivals``).
+
+They are the files of ``conf/`` and ``sweeps/``, and the user's own.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +16,16 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class OptionFile:
-    """Holds what one option sets."""
+    """Holds the file of one option."""
 
     path: Path
     is_ours: bool
-    """It ships with jamba_ray as a file of ``conf/``, where Hydra finds it."""
+    """Whether it ships with jamba_ray as a file of ``conf/``, where Hydra finds it."""
 
 
 def folder(name: str) -> Path:
-    """Returns the ``conf`` or ``sweeps`` folder: of the checkout if there is one, else the wheel's
-    copy."""
+    """Returns the folder ``conf`` or ``sweeps``: of the checkout if there is one, else of the
+    wheel."""
     checkout = _PACKAGE.parent / name
     return (
         checkout if (checkout / "..").joinpath("pyproject.toml").exists() else _PACKAGE / f"_{name}"
@@ -31,8 +33,11 @@ def folder(name: str) -> Path:
 
 
 def option_files(config_dir: Path | None = None) -> dict[str, dict[str, OptionFile]]:
-    """Returns group -> option -> file. Of options with one name the user's own wins: ``./conf``
-    and ``./sweeps`` before those that ship with jamba_ray, ``config_dir`` before all."""
+    """Returns the file of each option of each group.
+
+    Among options of the same name the user's own takes precedence: ``./conf`` and ``./sweeps`` over
+    those that ship with jamba_ray, ``config_dir`` over all.
+    """
     ours = folder("conf")
     names = [path.name for path in sorted(ours.iterdir()) if path.is_dir()]
     own = [place for place in (Path.cwd() / "conf", config_dir) if place is not None]
@@ -46,13 +51,16 @@ def option_files(config_dir: Path | None = None) -> dict[str, dict[str, OptionFi
 
 
 def groups(config_dir: Path | None = None) -> dict[str, list[str]]:
-    """Returns config group -> its options: the folders of ``conf/``, and ``sweep``."""
+    """Returns the options of each config group: the folders of ``conf/``, and ``sweep``."""
     return {group: sorted(found) for group, found in option_files(config_dir).items()}
 
 
 def load_families() -> None:
-    """Makes every model family known that ``conf/model`` names. Those that ship with jamba_ray are
-    known already; their networks, which import torch, are imported only for a new one."""
+    """Registers every model family that ``conf/model`` names.
+
+    Those that ship with jamba_ray are registered already; their networks, which import torch, are
+    imported only for a new one.
+    """
     if {path.stem for path in (folder("conf") / "model").glob("*.yaml")} - FAMILIES.keys():
         importlib.import_module("jamba_ray.models")
 

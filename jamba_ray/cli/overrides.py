@@ -1,5 +1,7 @@
-"""Reads what a command line says: ``name=value`` in Hydra's syntax, or any text where the setting
-is a text and Hydra cannot read it as one."""
+"""Parses the settings of a command line: ``name=value`` in Hydra's syntax, or plain text.
+
+Plain text is accepted where the setting is a text and Hydra cannot read the value as one.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ _PARSER = OverridesParser.create()
 
 
 def parsed(text: str) -> Override | None:
-    """``text`` as Hydra reads it; None where it cannot."""
+    """Returns ``text`` as Hydra parses it; None where it cannot."""
     try:
         found = _PARSER.parse_override(text)
     except HydraException:
@@ -26,11 +28,12 @@ def parsed(text: str) -> Override | None:
 
 
 def read_text(section: type[Section], text: str) -> tuple[TextSetting, Any] | None:
-    """(the setting, its value for OmegaConf) where ``text`` sets a text or a list of texts.
+    """Returns (setting, value for OmegaConf) where ``text`` sets a text or a list of texts, else
+    None.
 
-    What Hydra reads as text keeps Hydra's meaning: quotes, escapes, ``${...}``, lists. What it
-    cannot read, or reads as a number, as true or false or as several runs, is taken letter by
-    letter, because the type of the setting says that it is a text.
+    What Hydra parses as text keeps Hydra's meaning: quotes, escapes, ``${...}``, lists. What it
+    cannot parse, or parses as a number, a truth value or several runs, is taken literally, because
+    the type of the setting is text.
     """
     name, equals, value = text.partition("=")
     found = text_setting(section, name.removeprefix("+").removeprefix("+"))
@@ -52,7 +55,8 @@ def _text(value: str, *, may_be_null: bool) -> str | None:
 
 
 def _list(value: str) -> Any:
-    """The elements; a value that is no list is left as it is, for the validation to refuse."""
+    """Returns the elements of a list; other values are unchanged, so that the validation refuses
+    them."""
     override = parsed(f"x={value}")
     plain: Any = value
     if override is not None and not override.is_sweep_override():
@@ -68,7 +72,7 @@ def _list(value: str) -> Any:
 _PIECE = re.compile(
     r"""\s*((?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')(?=\s*(?:,|$))|[^,]*)(,|$)""", re.DOTALL
 )
-"""One element: quoted as a whole, or all up to the next comma."""
+"""Matches one element: quoted as a whole, or all text up to the next comma."""
 
 
 def _pieces(inner: str) -> list[str]:
@@ -84,5 +88,5 @@ def _pieces(inner: str) -> list[str]:
 
 
 def _literal(text: str) -> str:
-    """``text`` so that OmegaConf finds nothing to fill in."""
+    """Escapes ``text`` so that OmegaConf replaces nothing in it."""
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)

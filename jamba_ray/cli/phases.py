@@ -18,11 +18,11 @@ _PER_S = 4
 class Phases:
     """Shows one phase at a time: what the command is doing, and for how long.
 
-    On a terminal that can move its cursor the phase is one line (or what ``shown`` returns) that is
-    redrawn from a thread and erased when the phase ends. Elsewhere (a pipe, a log, ``TERM=dumb``)
+    On a terminal that can move its cursor the phase is one line (or what ``shown`` returns) that a
+    thread redraws, and that is erased when the phase ends. Elsewhere (a pipe, a log, ``TERM=dumb``)
     each phase is a line when it begins, without control characters.
 
-    Use it as a context manager: whatever happens, the terminal is given back.
+    Use it as a context manager: the terminal is restored, whatever happens.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,11 +31,11 @@ class Phases:
         self._shown: Callable[[], RenderableType] | None = None
         self._live: Live | None = None
         self.note: Callable[[], str] = lambda: ""
-        """Returns what stands after a phase's seconds, as "about 2 min left"; empty: nothing."""
+        """Returns the text after a phase's seconds, such as "about 2 min left"; empty: nothing."""
 
     @property
     def is_animated(self) -> bool:
-        """Says whether phases are drawn over each other."""
+        """Says whether each phase is drawn over the one before."""
         return is_animated(self._console)
 
     def begin(
@@ -45,12 +45,12 @@ class Phases:
         *,
         is_brief: bool = False,
     ) -> None:
-        """Begins the phase that ``words`` name; the one before has ended.
+        """Begins the phase with this name and ends the one before.
 
         Args:
-            words: What is being done, as "reading the data".
+            words: What is being done, such as "reading the data".
             shown: Returns what a terminal shows instead of the words and their seconds.
-            is_brief: Whether it is worth no line of its own where lines stay.
+            is_brief: Whether no line is printed for it where lines stay.
         """
         if words == self._words:
             return
@@ -71,7 +71,7 @@ class Phases:
             self._live.refresh()
 
     def end(self) -> None:
-        """Gives the terminal back; the second call does nothing."""
+        """Restores the terminal; a second call does nothing."""
         live, self._live, self._words = self._live, None, ""
         if live is not None:
             live.stop()
@@ -92,7 +92,7 @@ class Phases:
             try:
                 return self._shown()
             except Exception:
-                # From here on the words must do: a fault of the display is none of the run's.
+                # Now only the words are shown: an error of the display must not stop the run.
                 self._shown = None
         seconds = self._clock() - self._since
         spent = duration(seconds) if seconds >= 1.0 else ""
@@ -106,7 +106,7 @@ def is_animated(console: Console) -> bool:
 
 
 def fitting(parts: Sequence[str], width: int, between: str) -> str:
-    """Joins as many parts as fit a line, from the left, and always the first."""
+    """Joins as many parts as fit in a line, from the left; the first is always there."""
     text = parts[0]
     for part in parts[1:]:
         if part and len(text) + len(between) + len(part) <= width:

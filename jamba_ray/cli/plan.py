@@ -1,4 +1,5 @@
-"""``dry_run=true``: what a sweep would do, how long it would take, and where results would go."""
+"""Prints the plan of a sweep (``dry_run=true``): its trials, its duration, the place of its
+results."""
 
 from __future__ import annotations
 
@@ -32,13 +33,16 @@ _MAX_SHAPES = 10_000
 _FORWARD_SHARE = 1 / 3
 """A forward pass costs a third of a training step (the backward pass costs two)."""
 START_UP_S = 8.0
-"""Ray and the runners; measured 6-9 s on 2 cores, 2026-11-21."""
+"""Seconds that Ray and the runners take to start (``tests/benchmarks/sweep_overhead.md``)."""
 
 
 def print_plan(
     console: Console, config: SweepConfig, space: SearchSpace, data: PreparedData, folder: RunFolder
 ) -> None:
-    """Print the plan; starts no Ray and writes nothing. A few steps are timed for the forecast."""
+    """Prints the plan; starts no Ray and writes nothing.
+
+    A few steps are timed for the forecast.
+    """
     table = Table(box=None, padding=(0, 2, 0, 2), title="search space", title_justify="left")
     table.add_column("parameter", style="cyan")
     table.add_column("values")
@@ -95,13 +99,13 @@ def _shown(rows: Sequence[Sequence[str]]) -> Table:
 
 
 def n_trials(config: SweepConfig, space: SearchSpace) -> int:
-    """Trials there will be: a finite space may hold fewer than ``n_trials``."""
+    """Returns the number of trials: a finite space may have fewer than ``n_trials``."""
     combinations = space.n_combinations()
     return config.n_trials if combinations is None else min(config.n_trials, combinations)
 
 
 def structures_in_words(space: SearchSpace) -> str:
-    """How many structures the trials may have."""
+    """Says how many structures the trials may have."""
     structural = SearchSpace(
         parameters=tuple(p for p in space.parameters if not p.stackable), base=space.base
     )
@@ -114,8 +118,11 @@ def structures_in_words(space: SearchSpace) -> str:
 def stacks_in_words(
     config: SweepConfig, space: SearchSpace, data: PreparedData, runners: int
 ) -> tuple[str, float]:
-    """How many trials a runner trains at a time, measured here on one structure as a runner
-    measures each, and how many times the rows per second of one trial that is."""
+    """Returns how many trials a runner trains at a time, and the speed-up over one trial.
+
+    It is measured here on one structure, as a runner measures each. The speed-up is in rows per
+    second.
+    """
     names = next((values(p.leaf) for p in space.parameters if p.path == "model.name"), None)
     trees = [str(n) for n in names or [config.model.name] if TRAINERS.get(str(n)) == "boosting"]
     alone = f"; {', '.join(trees)} trains alone" if trees else ""
@@ -137,11 +144,11 @@ def stacks_in_words(
 
 
 def _gain(found: Paying, size: int, config: SweepConfig, n_trials: int, runners: int) -> float:
-    """How many times as fast as trial by trial stacks train that grow up to ``size``."""
+    """Returns how many times as fast as single trials stacks train that grow up to ``size``."""
     rates = {int(k): rate for k, rate in found.rows_per_s.items()}
     start = begin_with(config, "cpu")
     now = [at_a_time_now(size, begun, runners, start) for begun in range(n_trials)]
-    # What was not probed is taken to be as fast as the next smaller stack that was.
+    # A size that was not measured counts as fast as the next smaller one that was.
     return n_trials / sum(rates[1] / rates[max(k for k in rates if k <= most)] for most in now)
 
 
@@ -153,9 +160,11 @@ def first_forecast(
     faster: float = 1.0,
     stop: Callable[[], bool] = lambda: False,
 ) -> Forecast:
-    """Wall time of the whole sweep before anything ran: a few steps are timed in this process, at a
-    few corners of the space, because a trial of twice the width takes four times as long;
-    ``faster`` is what stacks bring."""
+    """Forecasts the wall time of the whole sweep before anything has run.
+
+    A few steps are timed in this process at a few corners of the space, because a trial of twice
+    the width takes four times as long. ``faster`` is the speed-up of stacks.
+    """
     stages = course(config, data, runners)
     every = report_rows(config.trial(), len(data.train))
     n_judged = judged_rows(config.training.val_rows, every, data.val.y)
@@ -167,7 +176,7 @@ def first_forecast(
 
 
 def course(config: SweepConfig, data: PreparedData, runners: int) -> Course:
-    """What each trial goes through."""
+    """Returns the stages of each trial: its rows and its rungs."""
     rows = round(config.training.epochs * len(data.train))
     every = report_rows(config.trial(), len(data.train))
     factor = config.pruner.reduction_factor
@@ -175,7 +184,7 @@ def course(config: SweepConfig, data: PreparedData, runners: int) -> Course:
 
 
 def forecast_in_words(expected: Forecast, config: SweepConfig) -> str:
-    """``P50 2 min 10 s, P90 2 min 31 s (0.10 to 0.12 USD); ends after 1 h 00 min``."""
+    """Formats ``P50 2 min 10 s, P90 2 min 31 s (0.10 to 0.12 USD); ends after 1 h 00 min``."""
     words = f"P50 {duration(expected.p50_s)}, P90 {duration(expected.p90_s)}"
     if rate := config.budget.usd_per_hour:
         low, high = (rate * s / 3600 for s in (expected.p50_s, expected.p90_s))
@@ -185,7 +194,7 @@ def forecast_in_words(expected: Forecast, config: SweepConfig) -> str:
 
 
 def rungs(config: SweepConfig, every: int, rows: float) -> list[int]:
-    """Rows at which ASHA compares trials, the last report of a trial left out."""
+    """Returns the rows at which ASHA compares trials, without the last report of a trial."""
     steps = rung_steps(config.pruner, every, math.ceil(rows / every))
     return [step * every for step in steps if step * every < rows]
 

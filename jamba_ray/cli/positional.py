@@ -1,4 +1,4 @@
-"""Words of a command line that stand for settings: ``predict runs/x new.csv -o scored.csv``."""
+"""Converts arguments without a name into settings: ``predict runs/x new.csv -o scored.csv``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ _SETTING = re.compile(r"[+~]{0,2}[A-Za-z_][A-Za-z0-9_.@]*(=.*)?", re.DOTALL)
 def as_settings(
     arguments: Sequence[str], positional: Sequence[str], short: Mapping[str, str]
 ) -> list[str]:
-    """Rewrites words without a name as ``name=value``: the first word is ``positional[0]`` and so
-    on, and the word after a flag of ``short`` is the setting that it names.
+    """Converts words without a name to ``name=value``.
+
+    The first word sets ``positional[0]`` and so on; the word after a flag of ``short`` sets the
+    setting of that flag.
 
     Raises:
-        ConfigError: There are more words than settings, or a flag has no word after it.
+        ConfigError: There are more words than settings, or no word follows a flag.
     """
     written: list[str] = []
     free = list(positional)

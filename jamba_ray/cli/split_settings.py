@@ -1,4 +1,5 @@
-"""Command lines of two parts: ``submit.x=1`` is the command's own, ``n_trials=8`` the sweep's."""
+"""Splits command lines of two parts: ``submit.x=1`` is the command's own, ``n_trials=8`` the
+sweep's."""
 
 from __future__ import annotations
 
@@ -17,10 +18,10 @@ S = TypeVar("S", bound=Section)
 
 
 def split_settings(section: type[S], prefix: str, argv: Sequence[str]) -> tuple[S, list[str]]:
-    """(the command's own settings, what is the sweep's).
+    """Returns (the command's own settings, the words for the sweep).
 
     Raises:
-        ConfigError: With every mistake in the command's own settings.
+        ConfigError: The command's own settings have mistakes; the message lists them all.
     """
     own: dict[str, Any] = {}
     others = []
@@ -43,7 +44,7 @@ def split_settings(section: type[S], prefix: str, argv: Sequence[str]) -> tuple[
 
 
 def _value(section: type[Section], text: str) -> Any:
-    """What ``text`` sets; the validation refuses what Hydra cannot read, and names it."""
+    """Returns the value that ``text`` sets; the validation refuses text that Hydra cannot parse."""
     if (found := read_text(section, text)) is not None:
         value = found[1]
     else:

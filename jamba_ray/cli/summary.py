@@ -1,4 +1,5 @@
-"""``summary.json``: the result of a run as strict JSON, for people, CI and whatever comes after."""
+"""Builds ``summary.json``: the result of a run as strict JSON, for people, CI and other
+programs."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ _STATES = ("complete", "pruned", "failed", "running")
 
 
 def versions() -> dict[str, str]:
-    """What the run ran on."""
+    """Returns the versions of Python and of the packages that the run used."""
     found = {"python": platform.python_version(), "jamba_ray": __version__}
     for package in _PACKAGES:
         try:
@@ -35,7 +36,7 @@ def versions() -> dict[str, str]:
 
 
 def exit_code(result: SweepResult) -> ExitCode:
-    """How a sweep that ended by its own rule exits."""
+    """Returns the exit code of a sweep that ended normally."""
     codes = {
         "ok": ExitCode.OK,
         "some_failed": ExitCode.SOME_FAILED,
@@ -45,14 +46,15 @@ def exit_code(result: SweepResult) -> ExitCode:
 
 
 def count_states(counts: Mapping[Any, int]) -> dict[str, int]:
-    """Trials by state, each state there."""
+    """Counts trials by state; every state is a key."""
     return {state: int(counts.get(state, 0)) for state in _STATES}
 
 
 def failures(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
-    """Failed trials grouped by root cause, the most frequent first; ``reason`` is the first one's.
+    """Returns the failed trials by cause, the most frequent first; ``reason`` is that of the first
+    trial.
 
-    Reasons that differ in numbers only (a step, a loss, an address) are one cause.
+    Reasons that differ only in numbers (a step, a loss, an address) are one cause.
     """
     by_cause: dict[str, list[TrialRecord]] = {}
     for trial in trials:
@@ -75,8 +77,11 @@ def cause(reason: str | None) -> str:
 
 
 def so_far(folder: RunFolder) -> dict[str, Any]:
-    """What the study says of a sweep that did not end by itself: its trials by state, how the
-    failed ones failed, and the best so far (which was not judged on any test)."""
+    """Returns the state of a sweep that was stopped, from its study.
+
+    It has the trials by state, the causes of failures, and the best trial so far (which was not
+    evaluated on any test).
+    """
     try:
         run = Run(folder.path)
         trials, best = (None, None) if run.study is None else (run.study.trials, run.best)
@@ -94,8 +99,10 @@ def so_far(folder: RunFolder) -> dict[str, Any]:
 
 
 def is_of(found: Mapping[str, Any], mine: Mapping[str, Any], result: SweepResult) -> bool:
-    """Whether a summary ``found`` tells of ``result`` under the same settings, data and versions
-    as ``mine``, so that nothing has to be judged again."""
+    """Says whether the summary ``found`` is still valid, so that nothing has to be evaluated again.
+
+    It must have the result ``result`` and the same settings, data and versions as ``mine``.
+    """
     told = {"status": result.status, "trials": count_states(result.counts)}
     told |= {key: mine[key] for key in ("config_fingerprint", "data_fingerprint", "versions")}
     best = (found.get("best") or {}).get("trial")
@@ -105,7 +112,7 @@ def is_of(found: Mapping[str, Any], mine: Mapping[str, Any], result: SweepResult
 
 
 def frame(command: str, config: ExperimentConfig, data: PreparedData) -> dict[str, Any]:
-    """What every summary says, however the run ended."""
+    """Returns the keys that every summary has, however the run ended."""
     return {
         "command": command,
         "run": config.run,
@@ -121,7 +128,7 @@ def frame(command: str, config: ExperimentConfig, data: PreparedData) -> dict[st
 
 
 def finite(value: Any) -> Any:
-    """``value`` with every NaN and infinity as None: JSON has no name for them."""
+    """Replaces every NaN and infinity in ``value`` by None, because JSON has no name for them."""
     if isinstance(value, Mapping):
         return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

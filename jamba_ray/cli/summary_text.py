@@ -1,4 +1,4 @@
-"""The summary of a run on the terminal: the answer first, then what it rests on."""
+"""Prints the summary of a run on the terminal: the result first, then its details."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jamba_ray.reports.words import LABELS, difference_in_words, duration, param
 
 
 def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
-    """Print ``summary.json`` (``docs/reference/run-folder.md`` has its keys)."""
+    """Prints ``summary.json`` (``docs/reference/run-folder.md`` has its keys)."""
     best = summary.get("best")
     console.print()
     if best is None:
@@ -77,9 +77,11 @@ def _chosen_on(summary: Mapping[str, Any], best: Mapping[str, Any]) -> str:
 
 
 def _metric_tables(summary: Mapping[str, Any], best: Mapping[str, Any]) -> Iterator[Table]:
-    """Yields tables of the metrics, each narrower than before; no digit is cut. First the intervals
-    of validation and of extra tests are left out, then those of the baseline, then all; then
-    columns: extra tests from the last, the limit, the baseline, validation."""
+    """Yields tables of the metrics, each narrower than the one before; no digit is cut.
+
+    First the intervals of validation and of extra tests are left out, then those of the baseline,
+    then all; then columns: extra tests from the last, the limit, the baseline, validation.
+    """
     columns: list[tuple[str, Mapping[str, Any]]] = []
     if best.get("val"):
         columns.append(("validation", best["val"]))
@@ -167,7 +169,8 @@ def _print_whereabouts(console: Console, summary: Mapping[str, Any]) -> None:
 
 
 def _budget(budget: Mapping[str, Any]) -> str:
-    """``Budget: 31 min 02 s of 2 h 00 min, 0.63 of 3.00 USD; forecast at the start ...``."""
+    """Formats ``Budget: 31 min 02 s of 2 h 00 min, 0.63 of 3.00 USD; forecast at the start
+    ...``."""
     used = []
     if (hours := budget["hours"]) is not None:
         used.append(f"{duration(3600 * budget['spent_hours'])} of {duration(3600 * hours)}")

@@ -15,22 +15,21 @@ from jamba_ray.study.forecast import Forecast, forecast
 from jamba_ray.study.records import SweepProgress
 
 _SHARE = 0.01
-"""A new estimate may take so large a share of the time: with many trials one takes 50 ms."""
+"""The share of time that new estimates may take: with many trials one takes 50 ms."""
 _EVERY_S = 1.0
 _JUDGING_S = 3.0
-"""Judging the winner and its baseline, and the report: 2 to 5 s on the shipped data, 2 cores."""
+"""Seconds to evaluate the winner and its baseline and to write the report."""
 
 
 class TimeLeft:
-    """Estimates from what trials have reported, and from ``before`` until the first one has.
+    """Estimates the time left from the reports of trials, and before them from ``before``.
 
     Args:
         config: The sweep.
         space: Its space.
         data: Its rows.
-        before: Returns a forecast of the whole sweep that was made before it began, if there is
-            one.
-        clock: Stands in for time in tests.
+        before: Returns the forecast of the whole sweep that was made before it began, if any.
+        clock: Replaces the time in tests.
     """
 
     def __init__(
@@ -52,11 +51,11 @@ class TimeLeft:
         self._next = 0.0
 
     def seconds(self) -> float | None:
-        """Returns the seconds that are left; None where nothing is known yet."""
+        """Returns the seconds that are left; None: there is no estimate yet."""
         over_at = self._over_at
         if over_at is None and (expected := self._before()) is not None:
-            # Until a trial has reported all training is still to come. A start that is late is
-            # taken to need half as long again as it has taken.
+            # Before the first report all training is still to be done. A late start is assumed to
+            # take half as long again as it has taken.
             spent = self._clock() - self._begun
             starts = max(START_UP_S - spent, spent / 2)
             over_at = self._clock() + starts + expected.p50_s - START_UP_S
@@ -65,7 +64,7 @@ class TimeLeft:
         return max(0.0, min(over_at, self._limit_at) - self._clock()) + _JUDGING_S
 
     def look(self, progress: SweepProgress) -> None:
-        """Estimates anew from how the sweep stands, if it is time to."""
+        """Updates the estimate from the present state of the sweep, if an update is due."""
         self._note_rates(progress)
         if self._clock() < self._next or not self._rates:
             return
@@ -76,7 +75,7 @@ class TimeLeft:
         self._next = begun + max(_EVERY_S, took / _SHARE)
 
     def rest(self, progress: SweepProgress) -> Forecast:
-        """Forecasts what is left of the sweep; some trial must have reported."""
+        """Forecasts the rest of the sweep; at least one trial must have reported."""
         # A runner may train several trials at a time, each then at the rate it was seen at.
         slots = max(progress.runners, len(progress.running), 1)
         running = [trial.rows_seen for trial in progress.running]

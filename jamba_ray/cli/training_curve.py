@@ -1,4 +1,4 @@
-"""Shows how one training comes along: a bar on a terminal, else a line for each report."""
+"""Shows the progress of one training: a bar on a terminal, else a line for each report."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TrainingCurve:
         self._phases.end()
 
     def report(self, reports: Sequence[Report]) -> list[Decision]:
-        """Shows one report; training never stops for it."""
+        """Shows one report and lets the training continue."""
         for report in reports:
             value = report.metrics[f"val/{self._objective}"]
             self.points.append((report.step, value))
@@ -65,8 +65,10 @@ class TrainingCurve:
         ]
 
     def _left(self) -> str:
-        """Says how long training will still take, by the rate since the first report: what comes
-        before that is partly done only once."""
+        """Says how long training will still take, by the rate since the first report.
+
+        The time before that report includes work that is done only once.
+        """
         if self._first is None:
             return ""
         (first, rows), (last, seen) = self._first, self._last_at

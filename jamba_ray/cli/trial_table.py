@@ -1,7 +1,7 @@
 """Lays trials out as a table that fits a terminal: columns are left out, digits never.
 
-What is left out first where a terminal is narrow, ``DROPPED``: parameters from the last to the
-first, then the time, then the epoch. Trial, state and objective always stay.
+``DROPPED`` is what a narrow terminal leaves out first: parameters from the last to the first, then
+the time, then the epoch. Trial, state and objective always stay.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from jamba_ray.study.records import RunningTrial, TrialRecord
 DROPPED = ("parameters", "time", "epoch")
 _GAP = 2
 _LEAST = 7
-"""A parameter's name is broken into lines of at least so many characters."""
+"""The least number of characters in a line into which a parameter's name is broken."""
 _STYLES = {"complete": "green", "pruned": "yellow", "failed": "red", "running": "cyan"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """Holds one trial in words."""
+    """Holds the texts of one trial."""
 
     number: str
     state: str
@@ -77,7 +77,7 @@ def row_of_running(trial: RunningTrial, budget_rows: int) -> Row:
 def trial_table(
     rows: Sequence[Row], paths: Sequence[str], label: str, width: int
 ) -> tuple[Table, int]:
-    """Returns the table, and how many parameters found no place in it.
+    """Returns the table, and the number of parameters that it leaves out.
 
     Args:
         rows: The trials.
@@ -142,7 +142,7 @@ def _fitting(
 
 
 def _broken(name: str, width: int) -> str:
-    """Breaks a name into lines of at most ``width`` characters, where its words allow."""
+    """Splits a name into lines of at most ``width`` characters, between its words."""
     lines = [""]
     for part in re.findall(r"[^._ ]+[._ ]*|[._ ]+", name):
         if lines[-1] and len(lines[-1] + part.rstrip()) > width:
