@@ -18,10 +18,11 @@ from jamba_ray.cluster.secret_files import looks_secret
 from jamba_ray.errors import ConfigError
 
 EXCLUDES = (
-    *(".git", ".venv", "venv", "__pycache__", "runs", "results", "outputs", "multirun"),
+    *(".git", ".venv", "venv", "__pycache__", "/runs", "/results", "/outputs", "/multirun"),
     *(".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache"),
 )
-"""Never uploaded, besides secrets and what `.gitignore` and `.rayignore` name."""
+"""Never uploaded, besides secrets and what `.gitignore` and `.rayignore` name. Folders of results
+are those at the top: a package may have a folder ``runs``, as this one does."""
 _LARGEST = 10
 
 

@@ -38,8 +38,23 @@ pytestmark = [
 ]
 
 
+MET = "JAMBA_RAY_TEST_MET"
+
+
 def fit(*args, **kwargs):
+    _meet()
     return trials.fit(*args, pause_s=0.4, fault=_fault, **kwargs)
+
+
+def _meet() -> None:
+    """Waits until the runners of both nodes have begun: one may need seconds more for its start."""
+    import ray
+
+    met = Path(os.environ[MET])
+    (met / ray.get_runtime_context().get_node_id()).touch()
+    deadline = time.monotonic() + 120
+    while len(list(met.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def _fault(member, step):
@@ -100,6 +115,8 @@ def test_the_driver_has_the_rows_and_logs_of_all_nodes(tmp_path, monkeypatch):
 
     runs = tmp_path / "runs"
     runs.mkdir()
+    (tmp_path / "met").mkdir()
+    monkeypatch.setenv(MET, str(tmp_path / "met"))
     uri = StoreUri("s3", "bucket/sweeps/night")
     with s3_server() as (endpoint, _):
         folder = RunFolder(runs / "night", uri, endpoint).create()

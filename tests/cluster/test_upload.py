@@ -1,11 +1,14 @@
 """What leaves the machine with a job: no secrets, and a key for exactly what does."""
 
 import os
+import shutil
 import subprocess
 import zipfile
+from pathlib import Path
 
 import pytest
 
+import jamba_ray
 from jamba_ray import submit
 from jamba_ray.cli.composition import compose_section
 from jamba_ray.cluster import upload
@@ -164,3 +167,16 @@ def test_results_that_came_home_change_no_key(folder):
     again = upload.preview(folder, outputs=["mine/out"])
     assert names(before) == names(again) == {"sweep.py"}
     assert before.digest() == again.digest()
+
+
+def test_the_whole_package_travels_and_results_at_the_top_do_not(folder):
+    """Also its folder ``runs``, which has the name of the folder of results."""
+    package = Path(jamba_ray.__file__).parent
+    shutil.copytree(package, folder / "jamba_ray", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("runs", "results", "outputs", "multirun"):
+        put(folder, f"{name}/x/summary.json")
+    modules = {f"jamba_ray/{path.relative_to(package)}" for path in package.rglob("*.py")}
+    assert "jamba_ray/runs/run_folder.py" in modules
+    found = names(upload.preview(folder))
+    assert found >= modules
+    assert not [name for name in found if name.endswith("summary.json")]
