@@ -79,7 +79,7 @@ def test_a_training_lives_in_its_bucket(on_machine, bucket, tmp_path, monkeypatc
     page = (tmp_path / "third/runs/one/report.html").read_text()
     assert page == remote.read("report.html", 10**8).decode()
     assert "jamba-ray-run" not in page, "the report tells of a folder that is gone"
-    assert "jamba_ray.evaluate checkpoint=s3://bucket/jobs/one data.path" in page
+    assert "jamba-ray evaluate checkpoint=s3://bucket/jobs/one data.path" in page
     on_machine("second", "report", "run=one")
     mine = (tmp_path / "second/runs/one/report.html").read_text()
     assert _timeless(mine) == _timeless(page.replace("s3://bucket/jobs/one", "runs/one"))
