@@ -55,9 +55,11 @@ from jamba_ray.reports.importance import importance
 from jamba_ray.runs.file_writes import RunLog, write_bytes, write_json
 from jamba_ray.runs.probe import probe
 from jamba_ray.runs.run_folder import RunFolder, unused_name
+from jamba_ray.study import identity
+from jamba_ray.study.first_trials import first_trials
 from jamba_ray.study.lease import LeaseLostError
 from jamba_ray.study.proposal import distribution
-from jamba_ray.study.reading import read_study
+from jamba_ray.study.reading import begun_with, read_study
 from jamba_ray.study.records import SweepResult
 from jamba_ray.study.trials_table import write_trials
 from jamba_ray.tracking import follower_process
@@ -76,6 +78,7 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
 
 def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
     space = checked_space(config)
+    first_trials(config, space)  # a wrong `enqueue` is refused before the data are read
     name = config.run or unused_name(config.store, config.sweep_name)
     config = config.model_copy(update={"run": name})
     folder = bucket_store.folder_of(config)
@@ -95,6 +98,7 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
     if changed := changed_files(files):
         raise DataError(changed[0])
     fetched = bucket_store.create(folder, config)
+    config = identity.as_begun(config, begun_with(folder.study))
     log = RunLog(folder.log)
     log.write(f"sweep {config.sweep_name}: {len(data.train)} training rows, {space.paths}")
     if fetched is not None:
@@ -118,6 +122,8 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
         log.write(sentence)
         say(console, sentence)
 
+    if (note := first_trials(config, space).note) is not None:
+        tell(note)
     budget_forecast = BudgetForecast(config, space, data, tell)
     structure = [p.path for p in space.parameters if not p.stackable]
     early = EarlyForecast(config, space, data)

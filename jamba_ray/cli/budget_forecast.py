@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jamba_ray.cli.plan import course, first_forecast, forecast_in_words, n_trials
+from jamba_ray.cli.plan import course, first_forecast, forecast_in_words, n_trials, rows_of_running
 from jamba_ray.cluster.resources import count_gpus, plan_runners, this_machine
 from jamba_ray.cluster.surroundings import cluster_address
 from jamba_ray.config.budget import limit_of
@@ -105,10 +105,15 @@ class BudgetForecast:
         total = n_trials(self._config, self._space)
         if len(self._rates) < min(_ENOUGH, total) or progress.n_finished >= total:
             return None
-        running = [trial.rows_seen for trial in progress.running]
+        running, whole = rows_of_running(progress)
         left = max(0, total - progress.n_finished - len(running))
         rest = forecast(
-            list(self._rates.values()), stages, left, running=running, begun=len(self._rates)
+            list(self._rates.values()),
+            stages,
+            left,
+            running=running,
+            begun=len(self._rates),
+            whole=whole,
         )
         return rest.plus(_spent_s(progress))
 

@@ -19,7 +19,7 @@ from jamba_ray.config.family import TRAINERS
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import Params, SearchSpace
 from jamba_ray.driver.capacity import MACHINES
-from jamba_ray.reports.words import LABELS, duration, params_in_words
+from jamba_ray.reports.words import LABELS, duration, params_in_words, trial_in_words
 from jamba_ray.runs.file_writes import RunLog
 from jamba_ray.study.records import SweepProgress, TrialRecord
 
@@ -173,7 +173,8 @@ class Display:
         if failed := progress.counts.get("failed", 0):
             parts.append(f"{failed} failed")
         if (best := progress.best) is not None:
-            parts.append(f"best: trial {best.number}, {self._label} {value_in_words(best.value)}")
+            name = trial_in_words(best.number, best.origin)
+            parts.append(f"best: trial {name}, {self._label} {value_in_words(best.value)}")
         bar = min(_BAR, width - len(words) - 1)
         line = Table.grid(padding=(0, 1))
         total, done = max(1, progress.n_trials), progress.n_finished
@@ -188,8 +189,9 @@ def trial_line(trial: TrialRecord, label: str) -> str:
     """Says in one line how a finished trial did."""
     value = f" {label} {value_in_words(trial.value)}" if trial.value is not None else ""
     why = f": {trial.reason}" if trial.state == "failed" and trial.reason else ""
+    name = trial_in_words(trial.number, trial.origin)
     return (
-        f"trial {trial.number} {trial.state}{value} epoch {trial.epochs:.2g} "
+        f"trial {name} {trial.state}{value} epoch {trial.epochs:.2g} "
         f"in {duration(trial.seconds)} {_words(trial.params)}{why}"
     )
 

@@ -22,8 +22,9 @@ from jamba_ray.reports.data_section import data_tables
 from jamba_ray.reports.words import duration, short
 from jamba_ray.runners.stack_probe import in_words, what_pays
 from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.study.first_trials import first_trials
 from jamba_ray.study.forecast import Course, Forecast, forecast
-from jamba_ray.study.records import Paying
+from jamba_ray.study.records import Paying, SweepProgress
 from jamba_ray.study.sampling import rung_steps
 from jamba_ray.study.settings import begin_with, report_rows, stack_size
 from jamba_ray.study.stacks import at_a_time_now, chosen, repays_compiling
@@ -70,6 +71,7 @@ def print_plan(
     rows = round(config.training.epochs * len(data.train))
     lines = {
         "trials": f"{n} by {config.sampler.name}, {structures_in_words(space)}",
+        "first": first_in_words(config, space),
         "budget": f"{config.training.epochs:g} epochs = {rows:,} rows a trial, "
         f"a report every {every:,} rows, {_rungs(config, every, rows)}",
         "runners": runners.sentence,
@@ -102,6 +104,16 @@ def n_trials(config: SweepConfig, space: SearchSpace) -> int:
     """Returns the number of trials: a finite space may have fewer than ``n_trials``."""
     combinations = space.n_combinations()
     return config.n_trials if combinations is None else min(config.n_trials, combinations)
+
+
+def first_in_words(config: SweepConfig, space: SearchSpace) -> str:
+    """Says what is tried before the sampler is asked."""
+    first = first_trials(config, space)
+    if first.note is not None:
+        return first.note
+    parts = ["trial 0 is the configuration as composed"] if first.defaults is not None else []
+    parts += [f"{len(first.enqueued)} enqueued"] if first.enqueued else []
+    return f"{', then '.join(parts)}, trained to the end" if parts else "what the sampler proposes"
 
 
 def structures_in_words(space: SearchSpace) -> str:
@@ -172,7 +184,15 @@ def first_forecast(
     judging = 1 + _FORWARD_SHARE * judged / max(1, stages.rows)
     found = first_rates(config.trial(), space, data, stages.rows, stop)
     rates = [judging * rate / faster for rate in found]
-    return forecast(rates, stages, n_trials(config, space)).plus(START_UP_S)
+    n, whole = n_trials(config, space), len(first_trials(config, space))
+    return forecast(rates, stages, n, whole=min(n, whole)).plus(START_UP_S)
+
+
+def rows_of_running(progress: SweepProgress) -> tuple[list[int], int]:
+    """Returns the rows that each running trial has seen, and how many of them, the first ones, are
+    never stopped: the defaults and what was enqueued."""
+    known = sorted(progress.running, key=lambda trial: (trial.origin is None, -trial.rows_seen))
+    return [t.rows_seen for t in known], sum(t.origin is not None for t in known)
 
 
 def course(config: SweepConfig, data: PreparedData, runners: int) -> Course:

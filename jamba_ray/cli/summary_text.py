@@ -12,7 +12,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from jamba_ray.reports.words import LABELS, difference_in_words, duration, params_in_words
+from jamba_ray.reports.words import (
+    LABELS,
+    difference_in_words,
+    duration,
+    params_in_words,
+    trial_in_words,
+)
 
 
 def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
@@ -31,7 +37,8 @@ def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
 
 def _print_winner(console: Console, summary: Mapping[str, Any], best: Mapping[str, Any]) -> None:
     title = "Winner" if summary["command"] == "sweep" else "Result"
-    what = f"trial {best['trial']}" if summary["command"] == "sweep" else summary["run"]
+    trial = trial_in_words(best.get("trial", 0), best.get("origin"))
+    what = f"trial {trial}" if summary["command"] == "sweep" else summary["run"]
     console.print(
         f"[bold green]{title}:[/] [bold]{escape(what)}[/]  {escape(_params(best['params']))}"
     )

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from jamba_ray.cli.plan import START_UP_S, course, n_trials
+from jamba_ray.cli.plan import START_UP_S, course, n_trials, rows_of_running
 from jamba_ray.config.budget import limit_of
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
@@ -78,7 +78,7 @@ class TimeLeft:
         """Forecasts the rest of the sweep; at least one trial must have reported."""
         # A runner may train several trials at a time, each then at the rate it was seen at.
         slots = max(progress.runners, len(progress.running), 1)
-        running = [trial.rows_seen for trial in progress.running]
+        running, whole = rows_of_running(progress)
         left = max(0, self._total - progress.n_finished - len(running))
         return forecast(
             list(self._rates.values()),
@@ -86,6 +86,7 @@ class TimeLeft:
             left,
             running=running,
             begun=len(self._rates),
+            whole=whole,
         )
 
     def _note_rates(self, progress: SweepProgress) -> None:

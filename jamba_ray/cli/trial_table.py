@@ -51,7 +51,7 @@ class _Column:
 def row_of(trial: TrialRecord, *, is_best: bool = False) -> Row:
     """Returns the row of a trial that has ended."""
     return Row(
-        str(trial.number),
+        _name(trial),
         trial.state,
         value_in_words(trial.value),
         f"{trial.epochs:.2g}",
@@ -65,13 +65,19 @@ def row_of_running(trial: RunningTrial, budget_rows: int) -> Row:
     """Returns the row of a trial that runs, with the share of its rows that it has seen."""
     share = min(1.0, trial.rows_seen / max(1, budget_rows))
     return Row(
-        str(trial.number),
+        _name(trial),
         f"running {share:.0%}",
         value_in_words(trial.value),
         f"{trial.epoch:.2g}",
         duration(trial.seconds),
         _params(trial.params),
     )
+
+
+def _name(trial: TrialRecord | RunningTrial) -> str:
+    """Its number, and shortly where it comes from if no sampler proposed it."""
+    words = {"defaults": "defaults ", "enqueue": "enqueued "}
+    return f"{words.get(trial.origin or '', '')}{trial.number}"
 
 
 def trial_table(

@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import Any
 
-from jamba_ray.config.section import Section, is_fingerprinted
+from jamba_ray.config.section import Section, absent_values, is_fingerprinted
 
 
 def fingerprint(section: Section) -> str:
@@ -25,10 +25,11 @@ def fingerprinted(section: Section) -> dict[str, Any]:
     """Returns the fields of ``section`` that decide the result, as JSON values."""
     fields = type(section).model_fields
     dumped = section.model_dump(mode="json")
+    absent = absent_values(type(section))
     return {
         name: fingerprinted(value)
         if isinstance(value := getattr(section, name), Section)
         else dumped[name]
         for name, field in fields.items()
-        if is_fingerprinted(field)
+        if is_fingerprinted(field) and not (name in absent and absent[name] == dumped[name])
     }

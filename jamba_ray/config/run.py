@@ -24,7 +24,7 @@ from jamba_ray.config.mistakes import NestedMistakes
 from jamba_ray.config.names import LocalPath, nearest, number_as_text, run_name
 from jamba_ray.config.report import ReportSection
 from jamba_ray.config.search import Objective, PrunerSection, SamplerSection
-from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section
+from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section, as_if_absent
 from jamba_ray.config.store_uri import checked_endpoint, parse_store
 from jamba_ray.config.tracking import TrackingSection
 from jamba_ray.config.training import Compile, Precision, TrainingSection
@@ -169,6 +169,12 @@ class SweepConfig(ExperimentConfig):
         default=16, json_schema_extra=NOT_IN_FINGERPRINT
     )
     """Trials to run, counted over all sessions of the run."""
+    default_first: bool = Field(default=True, json_schema_extra=as_if_absent(False))
+    """Trial 0 is the configuration as composed, trained to its end whatever the rungs say, so that
+    the winner is at least as good as what ``train`` gives."""
+    enqueue: tuple[dict[str, Any], ...] = Field(default=(), json_schema_extra=as_if_absent([]))
+    """Trials to begin with, such as [{training.learning_rate: 0.003}]; what one does not give is
+    sampled. They are trained to their end like trial 0."""
     budget: BudgetSection = Field(default=BudgetSection(), json_schema_extra=NOT_IN_FINGERPRINT)
     """What the sweep may use; it then ends as ever, with what it found."""
     max_concurrent: Annotated[int, Field(ge=1)] | None = Field(

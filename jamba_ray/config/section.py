@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from pydantic.config import JsonDict
+from pydantic.config import JsonDict, JsonValue
 from pydantic.fields import FieldInfo
 
 FUSIBLE: JsonDict = {"stackable": True}
@@ -14,6 +14,12 @@ FUSIBLE: JsonDict = {"stackable": True}
 
 NOT_IN_FINGERPRINT: JsonDict = {"fingerprint": False}
 """Field metadata: the field says where or how to run, never what the result is."""
+
+
+def as_if_absent(value: JsonValue) -> JsonDict:
+    """Makes the metadata of a field that earlier versions lack: with this value the experiment, and
+    so the fingerprint, is the one that they made without it."""
+    return {"absent": value}
 
 
 class Section(BaseModel):
@@ -35,6 +41,14 @@ def is_stackable(field: FieldInfo) -> bool:
 def is_fingerprinted(field: FieldInfo) -> bool:
     """Says whether a change of this field makes it another experiment."""
     return _says(field, "fingerprint", default=True)
+
+
+def absent_values(section: type[Section]) -> dict[str, Any]:
+    """Returns the values with which fields of ``section`` are left out of the fingerprint."""
+    extras = {name: field.json_schema_extra for name, field in section.model_fields.items()}
+    return {
+        name: e["absent"] for name, e in extras.items() if isinstance(e, dict) and "absent" in e
+    }
 
 
 def _says(field: FieldInfo, key: str, *, default: bool) -> bool:

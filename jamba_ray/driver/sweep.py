@@ -15,7 +15,7 @@ from jamba_ray.cluster.nodes import NodeWatch
 from jamba_ray.cluster.resources import Machine, RunnerPlan, gpu_mistake, plan_runners
 from jamba_ray.cluster.surroundings import cluster_address
 from jamba_ray.config.run import SweepConfig
-from jamba_ray.config.space import Params, SearchSpace
+from jamba_ray.config.space import SearchSpace
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.driver.capacity import MachineWatch
 from jamba_ray.driver.head_watch import HeadWatch
@@ -54,7 +54,6 @@ def run_sweep(
     folder: RunFolder,
     watch: Watch | None = None,
     *,
-    first: Sequence[Params] = (),
     address: str | None = None,
     fit: Fit | None = None,
     accepted: Callable[[], None] = lambda: None,
@@ -70,7 +69,6 @@ def run_sweep(
         data: Rows for every trial; its tests are not sent to runners.
         folder: Made by ``RunFolder.create``.
         watch: Called about twice a second, from another thread, and once at the end.
-        first: Parameters to try first; those not given are sampled.
         address: A Ray cluster; None: ``RAY_ADDRESS``, else one started on this machine.
         fit: Stands in for ``jamba_ray.training.fit``.
         accepted: Called once the run is known to be this driver's to write and to continue.
@@ -89,7 +87,7 @@ def run_sweep(
         StorageError: The study cannot be opened or written.
     """
     begun = time.monotonic()
-    settings = study_settings(config, space, data, runners=1, first=tuple(first))
+    settings = study_settings(config, space, data, runners=1)
     opened = open_for_writing(folder.study, settings.direction)
     with (
         interruptible(

@@ -82,6 +82,7 @@ def of_winner(
     found: dict[str, Any] = {
         "best": {
             "trial": winner.number,
+            "origin": winner.origin,
             "params": dict(winner.params),
             "step": winner.best_step,
             "epochs": winner.epochs,

@@ -14,7 +14,7 @@ from jamba_ray.config.params import put
 from jamba_ray.config.run import SweepConfig, TrainConfig
 from jamba_ray.config.settings import settings_of
 from jamba_ray.reports.run import FINAL, Run
-from jamba_ray.reports.words import LABELS, difference_in_words, duration, short
+from jamba_ray.reports.words import LABELS, difference_in_words, duration, short, trial_in_words
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.reading import is_being_written
 
@@ -55,7 +55,8 @@ def headline(run: Run) -> str:
                 return f"This model flags {judged[part][key]['value']:.2%} of the {kind}."
         interval = judged[part].get(run.objective) or judged[part]["average_precision"]
         where = "test rows" if part == "test" else "validation rows"
-        who = f"Trial {judged['trial']} wins" if run.study else "This model reaches"
+        winner = trial_in_words(judged["trial"], judged.get("origin"))
+        who = f"Trial {winner} wins" if run.study else "This model reaches"
         joint = " with" if run.study else ""
         reached = f"{who}{joint} {label} {interval['value']:.4f} on the {where}"
         if "low" in interval:
@@ -70,7 +71,8 @@ def headline(run: Run) -> str:
         return f"No trial has completed yet ({counts or 'none begun'})."
     state = status_of(run)
     so_far = "so far" if state in {"running", "interrupted"} else "before the sweep stopped"
-    return f"Trial {best.number} leads {so_far} with {label} {best.value:.4f} on validation rows."
+    leader = trial_in_words(best.number, best.origin)
+    return f"Trial {leader} leads {so_far} with {label} {best.value:.4f} on validation rows."
 
 
 def summary_difference(run: Run) -> tuple[str, dict[str, Any]] | None:

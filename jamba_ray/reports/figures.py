@@ -16,7 +16,7 @@ from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import Figure, Plot, Scale, colour_of, fitted
 from jamba_ray.reports.timeline import timeline
 from jamba_ray.reports.trials_table import rungs_of
-from jamba_ray.reports.words import LABELS, duration, names_of, params_in_words
+from jamba_ray.reports.words import LABELS, duration, names_of, params_in_words, trial_in_words
 from jamba_ray.study.records import TrialRecord
 
 _MAX_CURVES = 60
@@ -283,7 +283,7 @@ def _scale(distribution: BaseDistribution, trials: Sequence[TrialRecord], path: 
 def _tip(run: Run, trial: TrialRecord) -> str:
     value = "-" if trial.value is None or not math.isfinite(trial.value) else f"{trial.value:.5f}"
     params = params_in_words(trial.params, ", ")
-    return (
-        f"trial {trial.number} {trial.state}: {label_of(run)} {value}, {duration(trial.seconds)}"
-        + (f"\n{params}" if params else "")
+    name = trial_in_words(trial.number, trial.origin)
+    return f"trial {name} {trial.state}: {label_of(run)} {value}, {duration(trial.seconds)}" + (
+        f"\n{params}" if params else ""
     )

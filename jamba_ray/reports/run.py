@@ -99,14 +99,14 @@ class Run:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """Returns one row per trial: number, state, value, params.*, val/*, epochs, seconds, reason
-        ..."""
+        """Returns one row a trial: number, state, value, origin, params.*, val/*, epochs ..."""
         return pd.DataFrame(
             [
                 {
                     "number": t.number,
                     "state": t.state,
                     "value": t.value,
+                    "origin": t.origin,
                     **{f"params.{k}": v for k, v in t.params.items()},
                     **t.metrics,
                     "best_step": t.best_step,

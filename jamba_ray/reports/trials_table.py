@@ -5,7 +5,7 @@ from __future__ import annotations
 from jamba_ray.config.direction import badness
 from jamba_ray.config.search import PrunerSection
 from jamba_ray.reports.run import Run
-from jamba_ray.reports.words import LABELS, duration, names_of, short
+from jamba_ray.reports.words import LABELS, duration, names_of, origin_in_words, short
 from jamba_ray.study.records import TrialRecord
 from jamba_ray.study.sampling import rung_steps
 
@@ -32,7 +32,7 @@ def trials_table(run: Run, most: int = MOST) -> Table:
         [
             str(t.number),
             "–" if (value := last_value(t)) is None else f"{value:.5f}",
-            _ended(t, rungs),
+            _ended(t, rungs) + origin_in_words(t.origin),
             *(short(t.params[p]) if p in t.params else "" for p in paths),
             f"{t.epochs:.3g}",
             duration(t.seconds),

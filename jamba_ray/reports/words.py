@@ -19,6 +19,18 @@ LABELS = {
     "recall": "recall",
 }
 
+_ORIGINS = {"defaults": " (the defaults)", "enqueue": " (enqueued)"}
+
+
+def origin_in_words(origin: str | None) -> str:
+    """Returns `` (the defaults)`` or `` (enqueued)``; empty for what a sampler proposed."""
+    return _ORIGINS.get(origin or "", "")
+
+
+def trial_in_words(number: int, origin: str | None) -> str:
+    """Returns ``7``, or ``0 (the defaults)`` for a trial that no sampler proposed."""
+    return f"{number}{origin_in_words(origin)}"
+
 
 def difference_in_words(difference: Mapping[str, Any], other: str) -> str:
     """Says whether an interval of (winner - other) means better, worse, or not distinguishable."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
 
-from jamba_ray.config.space import Params, Scalar
+from jamba_ray.config.space import Params
 from jamba_ray.study import stacks
 from jamba_ray.study.ending import Ending
 from jamba_ray.study.proposal import whole_trial
@@ -71,7 +72,7 @@ class Assignment:
         self._storage.set_trial_user_attr(live.trial_id, "ticket", ticket)
         live.ticket, live.heard = ticket, self._clock()
 
-    def _create(self, params: Params, attrs: Mapping[str, Scalar]) -> None:
+    def _create(self, params: Params, attrs: Mapping[str, Any]) -> None:
         trial = whole_trial(params, self._settings.space, attrs, datetime.datetime.now())
         trial_id = self._storage.create_new_trial(self._study_id, trial)
         begun = self._storage.get_trial(trial_id)

@@ -53,6 +53,7 @@ def forecast(
     *,
     running: Sequence[int] = (),
     begun: int = 0,
+    whole: int = 0,
     seed: int = 0,
 ) -> Forecast:
     """Returns quantiles of the seconds until all running trials and ``left`` new ones are done.
@@ -62,17 +63,18 @@ def forecast(
         course: Rows, rungs and runners.
         left: Trials not yet begun.
         running: Rows seen by each trial that runs.
-        begun: Trials that reached the first rung before, running ones included.
-        seed: Seed of the draws.
+        whole: The first so many of those that run and those to come are never stopped.
+        begun: Trials that came to the first rung before, running ones included.
+        seed: Of the draws.
     """
     rng = np.random.default_rng(seed)
     scale = max(1.0, left / _MOST)
-    trials = [*sorted(running, reverse=True), *[0] * min(left, _MOST)]
+    trials = [*running[:whole], *sorted(running[whole:], reverse=True), *[0] * min(left, _MOST)]
     free = np.zeros((_DRAWS, course.runners))
     rungs = [_Rung(rows, course, begun, len(trials), i, rng) for i, rows in enumerate(course.rungs)]
     draws = np.arange(_DRAWS)
-    for seen in trials:
-        rows = _rows(course, rungs, seen, rng)
+    for i, seen in enumerate(trials):
+        rows = _rows(course, rungs if i >= whole else (), seen, rng)
         runner = free.argmin(axis=1)
         free[draws, runner] += rng.choice(np.asarray(rates), _DRAWS) * rows
     p50, p90 = np.quantile(free.max(axis=1) * scale, (0.5, 0.9))

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jamba_ray.config.run import SweepConfig
+from jamba_ray.config.section import absent_values
 from jamba_ray.errors import ConfigError
 from jamba_ray.study.settings import StudySettings
 
+_ABSENT = absent_values(SweepConfig)
 _SHOWN = 60
 """Characters of a value that are shown."""
 _MOST = 12
@@ -54,7 +57,7 @@ def changes(known: Mapping[str, Any], mine: Mapping[str, Any]) -> list[Change]:
         name = f"{part}_fingerprint"
         if known.get(name) == mine[name]:
             continue
-        before, now = known.get(part, {}), mine[part]
+        before, now = ({**_ABSENT, **it.get(part, {})} for it in (known, mine))
         paths = [p for p in dict.fromkeys([*before, *now]) if before.get(p) != now.get(p)]
         # A changed objective also changes the configuration; it is listed once.
         own = [
@@ -66,6 +69,15 @@ def changes(known: Mapping[str, Any], mine: Mapping[str, Any]) -> list[Change]:
         if not own and not (part == "config" and found):
             found.append(Change(name, known.get(name), mine[name], flag))
     return found
+
+
+def as_begun(config: SweepConfig, known: Mapping[str, Any]) -> SweepConfig:
+    """Returns ``config`` with what is decided when a run begins: one that began without its
+    defaults, as those of earlier versions did, goes on so. ``known``: see ``reading.begun_with``.
+    """
+    if not known or known.get("config", {}).get("default_first", False):
+        return config
+    return config.model_copy(update={"default_first": False})
 
 
 def accepted_changes(

@@ -76,6 +76,17 @@ def read_study(path: Path) -> StudyReading:
     )
 
 
+def begun_with(path: Path) -> Mapping[str, Any]:
+    """Returns the identity of the study at ``path``; empty where none has begun or none can be
+    read: whoever opens it says why."""
+    try:
+        if found := recovery.content(path).data:
+            return recovery.identity_in(found)
+        return read_study(path).identity if old_study.path_beside(path).exists() else {}
+    except (OSError, ValueError, StorageError):
+        return {}
+
+
 def has_study(path: Path) -> bool:
     """Says whether a study has begun here, by this version or an earlier one."""
     files = (path, recovery.copy_of(path), old_study.path_beside(path))

@@ -11,6 +11,8 @@ from typing import Any, Literal
 from jamba_ray.config.space import Params
 
 State = Literal["complete", "pruned", "failed", "running"]
+Origin = Literal["defaults", "enqueue"]
+"""Where a trial comes from that no sampler proposed."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,8 @@ class TrialRecord:
     """(report step, objective on the validation sample)."""
     losses: int = 0
     """How often its runner was lost and it was continued elsewhere."""
+    origin: Origin | None = None
+    """``defaults``: the configuration as composed; ``enqueue``: a user named it; None: sampled."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,8 @@ class RunningTrial:
     """The objective at the last report."""
     seconds: float
     """Seconds of training at the last report."""
+    origin: Origin | None = None
+    """As in ``TrialRecord``."""
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def open_for_writing(path: Path, direction: Direction) -> Opened:
                 notes = () if _is_begun(path) else _begin(path, direction)
                 whole = make_whole(path)
             with replayed(path):
-                return Opened(epoch, (*notes, *whole.notes), _identity(whole.data))
+                return Opened(epoch, (*notes, *whole.notes), identity_in(whole.data))
         except BaseException:
             lease.give_back(path, epoch)
             raise
@@ -211,7 +211,7 @@ def _state(copy: Path, data: bytes) -> str:
     return f"{copy.name} is damaged too" if data else f"there is no {copy.name}"
 
 
-def _identity(data: bytes) -> dict[str, Any]:
+def identity_in(data: bytes) -> dict[str, Any]:
     """Returns the newest identity in the journal, as ``Study.user_attrs`` will have it."""
     at = data.rfind(_IDENTITY)
     if at < 0:

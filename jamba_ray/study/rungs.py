@@ -19,6 +19,9 @@ from jamba_ray.config.direction import Direction, badness
 
 _KEY = "completed_rung_"
 """Optuna's name of a rung's attribute, without its number."""
+ORIGIN = "origin"
+"""Attribute of a trial of ``study.first_trials``: it is outside the rungs, so that it is trained to
+its end and the others are not held against it."""
 
 
 class Rungs:
@@ -52,7 +55,7 @@ class Rungs:
         """
         reached: dict[str, float] = {}
         step = trial.last_step
-        if self._first is None or step is None:
+        if self._first is None or step is None or ORIGIN in trial.user_attrs:
             return False, reached
         value, rung = trial.intermediate_values[step], 0
         while f"{_KEY}{rung}" in trial.system_attrs:
@@ -80,6 +83,8 @@ class Rungs:
         return bisect_left(others, badness(value, self._direction)) <= may_be_better
 
 
-def came_to_a_rung(trial: FrozenTrial) -> bool:
-    """Says whether a trial was compared with others at a rung, whatever the decision was."""
+def came_to_a_rung(trial: FrozenTrial, first: int | None) -> bool:
+    """Says whether a trial came as far as the ``first`` rung, whatever the decision was."""
+    if ORIGIN in trial.user_attrs:
+        return first is not None and (trial.last_step or 0) >= first
     return f"{_KEY}0" in trial.system_attrs

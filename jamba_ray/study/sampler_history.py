@@ -42,12 +42,15 @@ class SamplerHistory:
         sampler: ``sampler.name``.
         startup: ``sampler.n_startup_trials``: never fewer are shown.
         direction: Of the objective.
+        first_rung: Its report step; None: there are no rungs.
     """
 
-    def __init__(self, sampler: str, startup: int, direction: Direction) -> None:
+    def __init__(
+        self, sampler: str, startup: int, direction: Direction, first_rung: int | None = None
+    ) -> None:
         self._newest = max(NEWEST[sampler], startup) if sampler in NEWEST else None
         self._states = _LEARNT_FROM.get(sampler, ())
-        self._direction = direction
+        self._direction, self._first_rung = direction, first_rung
         self._running: set[int] = set()
         self._finished: list[int] = []
         self._ranked: list[tuple[int, int, float, int]] = []
@@ -70,7 +73,7 @@ class SamplerHistory:
         is_long = len(self._finished) > self._newest
         judged = set[int]()
         if TrialState.PRUNED in self._states:
-            judged = {n for n in self._running if came_to_a_rung(trials[n])}
+            judged = {n for n in self._running if came_to_a_rung(trials[n], self._first_rung)}
         if not (is_long or judged):
             return None
         shown: Iterable[int] = range(len(trials))

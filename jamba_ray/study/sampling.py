@@ -75,16 +75,18 @@ def make_rungs(
     trials: Iterable[FrozenTrial] = (),
 ) -> Rungs:
     """Returns ASHA's rungs; the first one is after ``min_rows`` rows."""
-    first = None if section.name == "none" else first_rung(section, report_rows)
-    return Rungs(first, section.reduction_factor, direction, trials)
+    return Rungs(first_rung(section, report_rows), section.reduction_factor, direction, trials)
 
 
-def first_rung(section: PrunerSection, report_rows: int) -> int:
-    """Returns the report step of the first rung; 3 where ``min_rows`` is not given.
+def first_rung(section: PrunerSection, report_rows: int) -> int | None:
+    """Returns the report step of the first rung, three where ``min_rows`` is not given; None:
+    there are no rungs.
 
     After two of sixteen reports trials scored too much alike
     (``tests/benchmarks/stack_quality.md``).
     """
+    if section.name == "none":
+        return None
     if section.min_rows is None:
         return 3
     return max(1, math.ceil(section.min_rows / report_rows))
@@ -92,9 +94,9 @@ def first_rung(section: PrunerSection, report_rows: int) -> int:
 
 def rung_steps(section: PrunerSection, report_rows: int, n_reports: int) -> list[int]:
     """Returns the report steps at which a trial of ``n_reports`` reports may be stopped."""
-    if section.name == "none":
-        return []
     first = first_rung(section, report_rows)
+    if first is None:
+        return []
     powers = (first * section.reduction_factor**rung for rung in itertools.count())
     return list(itertools.takewhile(lambda step: step <= n_reports, powers))
 

@@ -14,7 +14,8 @@ from jamba_ray.config.fingerprint import fingerprint, fingerprinted
 from jamba_ray.config.params import flatten
 from jamba_ray.config.run import SweepConfig, TrialConfig
 from jamba_ray.config.search import PrunerSection, SamplerSection
-from jamba_ray.config.space import Params, SearchSpace, values
+from jamba_ray.config.space import SearchSpace, values
+from jamba_ray.study.first_trials import FirstTrials, first_trials
 from jamba_ray.study.stacks import most_at_a_time
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ class StudySettings:
     """A trial whose runner died after this many seconds without a report counts as hung."""
     patience_s: float = 60.0
     """Seconds for which a failed write to disk is retried."""
-    first: tuple[Params, ...] = ()
-    """Parameters of the first trials of a new study."""
+    first: FirstTrials = field(default_factory=FirstTrials)
+    """The first trials of a new study."""
 
 
 def stack_size(config: SweepConfig, space: SearchSpace, runners: int) -> int:
@@ -87,9 +88,12 @@ def study_settings(
     data: PreparedData,
     *,
     runners: int,
-    first: tuple[Params, ...] = (),
 ) -> StudySettings:
-    """Returns the settings of a sweep's study."""
+    """Returns the settings of a sweep's study.
+
+    Raises:
+        ConfigError: See ``first_trials``.
+    """
     return StudySettings(
         space=space,
         objective=config.objective,
@@ -110,7 +114,7 @@ def study_settings(
         allow_data_change=config.allow_data_change,
         hang_timeout_s=config.hang_timeout_s,
         patience_s=config.store_patience_s,
-        first=first,
+        first=first_trials(config, space),
     )
 
 

@@ -16,7 +16,10 @@ from optuna.trial import FrozenTrial
 from jamba_ray.config.space import Params, Scalar
 from jamba_ray.errors import ConfigError
 from jamba_ray.study import sampling
+from jamba_ray.study.first_trials import FirstTrials
 from jamba_ray.study.proposal import contains, distribution, propose
+from jamba_ray.study.records import Origin
+from jamba_ray.study.rungs import ORIGIN
 from jamba_ray.study.sampler_history import SamplerHistory
 from jamba_ray.study.settings import StudySettings
 from jamba_ray.study.study_view import view
@@ -43,7 +46,10 @@ class Suggestions:
         """The parameter sets that no trial has, in order."""
         self._tried: set[str] = set()
         self._history = SamplerHistory(
-            settings.sampler.name, settings.sampler.n_startup_trials, settings.direction
+            settings.sampler.name,
+            settings.sampler.n_startup_trials,
+            settings.direction,
+            sampling.first_rung(settings.pruner, settings.report_rows),
         )
         self._n_begun = self._n_taken = 0
         """The second counts the enqueued parameter sets that have a trial."""
@@ -59,8 +65,9 @@ class Suggestions:
                 self._left.pop(key, None)
         self._history.note(trial)
 
-    def enqueue(self, params: Mapping[str, Scalar]) -> None:
-        """Uses these values in the next new trial; parameters not given are sampled.
+    def enqueue(self, params: Mapping[str, Scalar], origin: Origin | None = None) -> None:
+        """Uses these values in the next new trial; parameters not given are sampled. One with an
+        ``origin`` is of the study's first trials, which no rung stops.
 
         Raises:
             ConfigError: A path is no parameter of the space, or a value is not in its range.
@@ -75,7 +82,17 @@ class Suggestions:
         ]
         if mistakes:
             raise ConfigError(mistakes)
+        origins = self._origins()
+        self._study.set_user_attr("origins", [*origins, origin])
         self._study.set_user_attr("enqueued", [*self._enqueued(), dict(params)])
+
+    def begin_with(self, first: FirstTrials) -> None:
+        """Enqueues the first trials of a study, those that are not enqueued yet."""
+        if first.defaults is not None:
+            self.enqueue(first.defaults, "defaults")
+        for params in first.enqueued:
+            if params not in self._enqueued():
+                self.enqueue(params, "enqueue")
 
     def exhausted(self) -> str | None:
         """Returns why nothing is left to try, as the end of a sentence; None: something is."""
@@ -95,7 +112,9 @@ class Suggestions:
         if queue and (taken := self._n_taken) < len(queue):
             if joins:
                 return None, {}
-            return self._draw(number, 0, queue[taken]), {"enqueued": taken}
+            origin = self._origins()[taken]
+            marks = {"enqueued": taken, **({} if origin is None else {ORIGIN: origin})}
+            return self._draw(number, 0, queue[taken]), marks
         untried: Collection[Params] | None = None if self._left is None else self._left.values()
         if untried is not None:
             if structure is not None:
@@ -133,6 +152,11 @@ class Suggestions:
     def _enqueued(self) -> list[Params]:
         queue: list[Params] = self._study.user_attrs.get("enqueued", [])
         return queue
+
+    def _origins(self) -> list[Origin | None]:
+        """Of each that was enqueued; studies of earlier versions noted none."""
+        known: list[Origin | None] = self._study.user_attrs.get("origins", [])
+        return known + [None] * (len(self._enqueued()) - len(known))
 
     def _draw(self, number: int, draw: int, fixed: Mapping[str, Scalar]) -> Params:
         sampler = sampling.make_sampler(

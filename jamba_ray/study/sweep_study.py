@@ -305,12 +305,13 @@ class SweepStudy:
         mine = identity.identity(s)
         known = self._study.user_attrs.get("identity")
         if known is None:
-            for params in s.first:
-                self._suggestions.enqueue(params)
+            self._suggestions.begin_with(s.first)
             self._study.set_user_attr("identity", mine)
             return False
         changes = identity.accepted_changes(known, mine, s)
         if changes:
+            # Of what is enqueued now, what was not is tried next; trial 0 is long decided.
+            self._suggestions.begin_with(replace(s.first, defaults=None))
             self._notes += [identity.note(change) for change in changes]
             earlier = self._study.user_attrs.get("changes", [])
             self._study.set_user_attr("changes", [*earlier, [c.text for c in changes]])

@@ -14,7 +14,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from jamba_ray.config.direction import Direction, badness, better, is_score
 from jamba_ray.config.space import Params
-from jamba_ray.study.records import ReportLine, RunningTrial, State, Stay, TrialRecord
+from jamba_ray.study.records import (
+    Origin,
+    ReportLine,
+    RunningTrial,
+    State,
+    Stay,
+    TrialRecord,
+)
+from jamba_ray.study.rungs import ORIGIN
 
 _STATES: dict[TrialState, State] = {
     TrialState.COMPLETE: "complete",
@@ -44,6 +52,8 @@ class Live:
     """The first trial of the stack that it was begun in."""
     losses: int = 0
     """How often its runner was lost."""
+    origin: Origin | None = None
+    """See ``study.first_trials``; None: it was sampled."""
     heard: float = math.inf
     """When its runner last sent something; infinite: not since the server started."""
     spoilt: str | None = None
@@ -195,6 +205,7 @@ def record(trial: FrozenTrial) -> TrialRecord:
         checkpoint=outcome.get("checkpoint"),
         curve=tuple(sorted(trial.intermediate_values.items())),
         losses=int(trial.user_attrs.get("losses", 0)),
+        origin=trial.user_attrs.get(ORIGIN),
     )
 
 
@@ -212,6 +223,7 @@ def live_of(trial: FrozenTrial, trial_id: int) -> Live:
         stack=stack_of(trial),
         losses=int(trial.user_attrs.get("losses", 0)),
         stays=[list(stay) for stay in trial.user_attrs.get("stays", [])],
+        origin=trial.user_attrs.get(ORIGIN),
     )
 
 
@@ -235,4 +247,5 @@ def _running(number: int, live: Live) -> RunningTrial:
         epoch=latest.epoch if latest else 0.0,
         value=live.value,
         seconds=latest.seconds if latest else 0.0,
+        origin=live.origin,
     )

@@ -18,10 +18,8 @@ _LAST = ("epochs", "rows_seen", "seconds", "goodput_s", "reason", "checkpoint")
 
 
 def write_trials(folder: RunFolder, trials: Sequence[TrialRecord]) -> None:
-    """Writes the run's ``trials.parquet``.
-
-    Columns: number, state, value, params.*, val/*, epochs, rows_seen, seconds, goodput_s, reason,
-    checkpoint.
+    """Write the run's ``trials.parquet``: number, state, value, origin, params.*, val/*, epochs,
+    rows_seen, seconds, goodput_s, reason, checkpoint.
 
     Raises:
         StorageError: The file cannot be written.
@@ -39,6 +37,7 @@ def table(trials: Sequence[TrialRecord]) -> pa.Table:
         "number": pa.array([t.number for t in trials], pa.int64()),
         "state": pa.array([t.state for t in trials], pa.string()),
         "value": pa.array([t.value for t in trials], pa.float64()),
+        "origin": pa.array([t.origin for t in trials], pa.string()),
     }
     for path in paths:
         columns[f"params.{path}"] = _column([t.params.get(path) for t in trials])

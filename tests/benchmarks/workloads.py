@@ -13,6 +13,8 @@ from jamba_ray.study.settings import base_config, report_rows
 from jamba_ray.training.schedule import Timetable
 from tests.benchmarks.peers.job import Job
 
+_SEARCH_ALONE = "default_first=false"
+"""The peers' samplers begin with random trials: what is compared is the same work."""
 _SMALL = (
     "sweep_name=small_mlp",
     "model=mlp",
@@ -54,7 +56,7 @@ class Workload:
     @classmethod
     def of(cls, name: str, more: tuple[str, ...] = ()) -> Workload:
         """A workload by name; ``more`` are settings put after its own."""
-        settings = (*WORKLOADS[name], *more)
+        settings = (*WORKLOADS[name], _SEARCH_ALONE, *more)
         return cls(name, settings, compose_section(SweepConfig, "config", settings))
 
     def job(self, data: PreparedData, folder: str, *, slots: int, cpus: int, gpus: int) -> Job:

@@ -37,7 +37,7 @@ SUMMARY = {
     "ended": "why the sweep ended, in a sentence",
     "objective": "the validation metric that decides",
     "trials": "number of trials by state: `complete`, `pruned`, `failed`, `running`",
-    "best": "the winner: `trial`, `params`, `step`, `epochs`, `best_epoch`, `rows_seen`, "
+    "best": "the winner: `trial`, `origin`, `params`, `step`, `epochs`, `best_epoch`, `rows_seen`, "
     "`checkpoint`, `config`, `threshold`, `val`, `test` and `extra_tests` (each metric with "
     "`value`, `low`, `high`); null without one",
     "baseline": "the baseline, LightGBM with its defaults: `model`, `threshold`, `val`, `test`; "
@@ -67,6 +67,8 @@ TRIALS = {
     "number": "the trial",
     "state": "`complete`, `pruned`, `failed` or `running`",
     "value": "the objective of its best report",
+    "origin": "`defaults`: the configuration as composed; `enqueue`: it was enqueued; null: the "
+    "sampler proposed it",
     "params.*": "a column for each parameter, such as `params.training.learning_rate`",
     "val/*": "a column for each validation metric",
     "epochs": "passes over the training rows, a fraction too",

@@ -10,13 +10,19 @@ import pytest
 
 from jamba_ray.config.budget import Limit
 from jamba_ray.config.search import SamplerSection
+from jamba_ray.study.first_trials import FirstTrials
 from tests.study.studies import line, open_study, run_to_end, train
 
+FIRST = FirstTrials(
+    {"model.width": 8, "training.rate": 3e-4}, ({"model.width": 16}, {"training.rate": 3e-3})
+)
+"""Also these are outside the rungs, and none is begun twice."""
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tests.study.studies import open_study, train
-study = open_study(Path(sys.argv[1]), session=sys.argv[2], n_trials=24)
+from tests.driver.test_resume import FIRST
+study = open_study(Path(sys.argv[1]), session=sys.argv[2], n_trials=24, first=FIRST)
 stop_after = int(sys.argv[3])
 done = 0
 while (spec := study.ask(f"{sys.argv[2]}/{done}").spec) is not None:
@@ -71,7 +77,7 @@ def test_a_sampler_with_state_of_its_own_would_not_pass(tmp_path, monkeypatch):
 
 def test_kill_9_loses_nothing_and_repeats_nothing(tmp_path):
     """Three real SIGKILLs in the middle of trials; the whole equals an uninterrupted sweep."""
-    whole = open_study(tmp_path / "whole", n_trials=24)
+    whole = open_study(tmp_path / "whole", n_trials=24, first=FIRST)
     run_to_end(whole)
     folder = tmp_path / "killed"
     acknowledged: list[int] = []
@@ -86,7 +92,7 @@ def test_kill_9_loses_nothing_and_repeats_nothing(tmp_path):
         assert run.returncode == -9, run.stderr
         acknowledged += [int(number) for word, number in lines if word == "finished"]
     assert len(acknowledged) == len(set(acknowledged)), "a finished trial was run again"
-    study = open_study(folder, session="last", n_trials=24)
+    study = open_study(folder, session="last", n_trials=24, first=FIRST)
     begun = {r.number: r.state for r in study.records()}
     assert all(begun[number] != "running" for number in acknowledged)
     unfinished = [number for number, state in begun.items() if state == "running"]
@@ -96,6 +102,8 @@ def test_kill_9_loses_nothing_and_repeats_nothing(tmp_path):
     train(study, first)
     run_to_end(study, "last")
     assert finished_as(study) == finished_as(whole)
+    origins = [r.origin for r in study.records()]
+    assert origins == ["defaults", "enqueue", "enqueue", *[None] * 21]
     study.close()
     whole.close()
 

@@ -24,7 +24,7 @@ from tests.study.studies import open_study, plain, train
 
 DATA = Path(__file__).parent / "data"
 OLD = gzip.decompress((DATA / "study-0.1.db.gz").read_bytes())
-RECORDS = json.loads((DATA / "study-0.1.json").read_text())
+RECORDS = [{**r, "origin": None} for r in json.loads((DATA / "study-0.1.json").read_text())]
 
 
 @pytest.fixture

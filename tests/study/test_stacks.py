@@ -10,6 +10,7 @@ import pytest
 
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.study import stacks
+from jamba_ray.study.first_trials import FirstTrials
 from jamba_ray.study.records import Paying, TrialOutcome
 from jamba_ray.study.settings import report_rows
 from jamba_ray.study.stacks import steps_to_come
@@ -94,7 +95,7 @@ def test_a_finite_space_is_not_tried_twice_in_stacks(tmp_path):
 
 def test_what_was_enqueued_begins_a_stack_and_joins_none(tmp_path):
     wanted = ({"training.rate": 0.01}, {"training.rate": 0.02})
-    study = open_study(tmp_path, n_trials=64, stack=4, first=wanted)
+    study = open_study(tmp_path, n_trials=64, stack=4, first=FirstTrials(enqueued=wanted))
     assert study.ask("s/a").spec.params["training.rate"] == 0.01
     assert len(study.fill("s/a", 4)) == 1
     assert study.ask("s/b").spec.params["training.rate"] == 0.02

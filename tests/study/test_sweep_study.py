@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from jamba_ray.config.budget import Limit
 from jamba_ray.errors import ConfigError, RunExistsError
 from jamba_ray.runs.checked_lines import commits
+from jamba_ray.study.first_trials import FirstTrials
 from jamba_ray.study.records import TrialOutcome
 from tests.study.studies import curve, line, open_study, plain, run_to_end, train
 
@@ -154,7 +155,7 @@ def test_a_finite_space_is_tried_once_and_the_end_is_said(tmp_path):
 
 
 def test_enqueued_parameters_come_first_and_the_rest_is_sampled(tmp_path):
-    study = open_study(tmp_path, first=({"training.rate": 0.01},))
+    study = open_study(tmp_path, first=FirstTrials(enqueued=({"training.rate": 0.01},)))
     study.enqueue({"model.width": 64, "training.rate": 0.02})
     first, second, third = (study.ask(f"s/{i}").spec.params for i in range(3))
     assert first["training.rate"] == 0.01
