@@ -19,7 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
-from jamba_ray.cli import summary
+from jamba_ray.cli import python_call, summary
 from jamba_ray.cli.budget_forecast import BudgetForecast
 from jamba_ray.cli.composition import to_yaml
 from jamba_ray.cli.display import Display
@@ -27,6 +27,7 @@ from jamba_ray.cli.early_forecast import EarlyForecast
 from jamba_ray.cli.entry import say, show_error
 from jamba_ray.cli.phases import Phases
 from jamba_ray.cli.plan import print_plan
+from jamba_ray.cli.python_call import Table
 from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.cli.time_left import TimeLeft
 from jamba_ray.cluster.prices import priced
@@ -52,6 +53,7 @@ from jamba_ray.errors import (
 )
 from jamba_ray.reports.answer import dashboard_command
 from jamba_ray.reports.importance import importance
+from jamba_ray.reports.run import Run
 from jamba_ray.runs.file_writes import RunLog, write_bytes, write_json
 from jamba_ray.runs.probe import probe
 from jamba_ray.runs.run_folder import RunFolder, unused_name
@@ -64,6 +66,41 @@ from jamba_ray.study.records import SweepResult
 from jamba_ray.study.trials_table import write_trials
 from jamba_ray.tracking import follower_process
 from jamba_ray.tracking.follower_process import Following
+
+
+def search(
+    rows: Table | None = None,
+    *,
+    target: str | None = None,
+    sweep: str | None = None,
+    n_trials: int | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> Run:
+    """Runs a sweep as the command does, and returns its run.
+
+    ``jamba_ray.search(frame, target="is_threat", sweep="rivals", n_trials=20)``
+
+    Args:
+        rows: Labelled rows: a DataFrame (the run keeps a copy in its store, under ``.frames``), or
+            a file, folder or glob; None: synthetic ones.
+        target: Column of labels; None: ``is_threat``.
+        sweep: Name of a sweep file: of ``./sweeps`` or of those that ship with jamba_ray.
+        n_trials: Trials to run; None: what the sweep file says.
+        quiet: Whether nothing is printed.
+        settings: Every other setting by its name; those of a section as a mapping
+            (``training={"epochs": 3}``).
+
+    Raises:
+        JambaError: As the command ends with its sentence: ConfigError, DataError, TrialError where
+            no trial succeeded ...
+    """
+    trials = {} if n_trials is None else {"n_trials": n_trials}
+    config = python_call.configured(SweepConfig, rows, target, {**trials, **settings}, sweep)
+    name = config.run or unused_name(config.store, config.sweep_name)
+    config = config.model_copy(update={"run": name})
+    code = run(config, python_call.console(quiet=quiet))
+    return python_call.finished(code, bucket_store.folder_of(config).path)
 
 
 def run(config: SweepConfig, console: Console) -> ExitCode:

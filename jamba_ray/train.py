@@ -14,16 +14,19 @@ import contextlib
 import time
 from collections.abc import Sequence
 from functools import partial
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import torch
 from rich.console import Console
 
 from jamba_ray.checkpoints import Snapshot
-from jamba_ray.cli import summary
+from jamba_ray.cli import python_call, summary
 from jamba_ray.cli.composition import to_yaml
 from jamba_ray.cli.entry import say, show_error
 from jamba_ray.cli.phases import Phases
+from jamba_ray.cli.python_call import Table
 from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.cli.training_curve import TrainingCurve
 from jamba_ray.cluster.resources import count_gpus
@@ -37,6 +40,7 @@ from jamba_ray.driver.open_runner import open_runner
 from jamba_ray.driver.ray_session import end_at_once
 from jamba_ray.driver.signals import Signalled, Signals, interruptible
 from jamba_ray.errors import ExitCode, JambaError, StorageError, UnavailableError
+from jamba_ray.reports.run import Run
 from jamba_ray.runners.runner import DetachedError
 from jamba_ray.runs.file_writes import RunLog, write_bytes, write_json
 from jamba_ray.runs.probe import probe
@@ -51,6 +55,39 @@ from jamba_ray.training.device_rows import streaming
 
 _SAVE_WITHIN_S = 20.0
 """Seconds to stop: a signal is handled between two steps, and the state is then saved."""
+
+
+def train(
+    rows: Table | None = None,
+    *,
+    target: str | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> Run:
+    """Trains one configuration as the command does, and returns its run.
+
+    ``jamba_ray.train("flows.parquet", target="is_threat", model="mlp")``; see ``jamba_ray.search``
+    for the arguments and for what is raised.
+    """
+    config = python_call.configured(TrainConfig, rows, target, settings)
+    config = config.model_copy(update={"run": config.run or unused_name(config.store, "train")})
+    code = run(config, python_call.console(quiet=quiet))
+    return python_call.finished(code, bucket_store.folder_of(config).path)
+
+
+class _CallableModule(ModuleType):
+    """This module, which ``jamba_ray.train(...)`` calls: the package's attribute of this name is
+    the module once it is imported."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Run:
+        """See ``train``."""
+        return train(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return import_module, (self.__name__,)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 
 def run(config: TrainConfig, console: Console) -> ExitCode:

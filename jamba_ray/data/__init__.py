@@ -2,7 +2,7 @@
 Ray."""
 
 from jamba_ray.data.labels import LabelRule, labels
-from jamba_ray.data.prepare import prepare, prepare_for
+from jamba_ray.data.prepare import prepare, prepare_for, prepare_frame
 from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
 from jamba_ray.data.preprocessing import Preprocessor
 from jamba_ray.data.source import SourceFile, changed_files, source_files, source_fingerprint
@@ -21,6 +21,7 @@ __all__ = [
     "labels",
     "prepare",
     "prepare_for",
+    "prepare_frame",
     "read_table",
     "source_files",
     "source_fingerprint",

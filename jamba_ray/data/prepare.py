@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from jamba_ray import __version__
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
@@ -32,6 +33,7 @@ from jamba_ray.data.parts import Parts, Source, divide
 from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
 from jamba_ray.data.preprocessing import Preprocessor
 from jamba_ray.data.raw_sources import Extents, no_features
+from jamba_ray.data.raw_table import RawTable
 from jamba_ray.data.row_cache import cached
 from jamba_ray.data.row_location import Place, free_bytes, where_rows_live
 from jamba_ray.data.source import source_fingerprint
@@ -110,8 +112,22 @@ def prepare_for(
     return MappedRows(folder / _JUDGED)
 
 
+def prepare_frame(
+    frame: pd.DataFrame, y: npt.NDArray[np.float32], section: DataSection
+) -> PreparedData:
+    """Rows that are in memory, ready to train on; ``y`` [N] holds 0.0 and 1.0, ``section`` the
+    split and the preprocessing. Raises DataError as ``prepare``."""
+    source = Source("the rows", RawTable.of(frame), np.arange(len(frame)), y)
+    return _of_parts(section, divide(source, {}, section.split), set(), in_memory)
+
+
 def _prepared(section: DataSection, place: Place, extents: Extents, make: Make) -> PreparedData:
-    parts, exclude = _parts(section, place, extents)
+    return _of_parts(section, *_parts(section, place, extents), make)
+
+
+def _of_parts(
+    section: DataSection, parts: Parts, exclude: Collection[str], make: Make
+) -> PreparedData:
     for name, part in parts.named().items():
         if name in ("train", "val"):
             check_both_labels(part.y, f"the {name} part of {part.name}")

@@ -68,6 +68,15 @@ class Predictor:
         """The fingerprints of the 'config', 'data' and 'code' that produced the model."""
         self._score = scorer_of(snapshot, self.config, self.preprocessing.schema, device)
 
+    def __repr__(self) -> str:
+        columns = self.preprocessing.columns
+        objective = f"val/{self.config.objective}"
+        score = f", {objective} {self.metrics[objective]:.4f}" if objective in self.metrics else ""
+        return (
+            f"Predictor({self.config.model.name}: {len(columns)} columns, "
+            f"threshold {self.threshold:.4g}{score})"
+        )
+
     def predict_proba(self, frame: pd.DataFrame) -> Probabilities:
         """Returns the probability of a threat for each row: float64 [N] in [0, 1], never NaN.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 from jamba_ray.config.direction import Direction, badness, direction_of, least_first
 from jamba_ray.config.names import nearest
 from jamba_ray.errors import NoRunError, StorageError
+from jamba_ray.reports.words import LABELS, trial_in_words
 from jamba_ray.runs.row_log import read_rows
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.reading import StudyReading, has_study, read_study
@@ -184,15 +186,29 @@ class Run:
 
         return {**study_figures(self), **quality_figures(self)}
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.place)!r}: {self._in_words()})"
+
+    def _in_words(self) -> str:
+        """``20 trials, ok, best: trial 3 with avg precision 0.9876``."""
+        n, best = len(self.records), self.best
+        words = [f"{n} trial{'s'[: n != 1]}"] if self.study is not None else ["one configuration"]
+        words.append(str(self.summary.get("status") or "not ended"))
+        if best is not None:
+            label = LABELS.get(self.objective, self.objective)
+            who = f"trial {trial_in_words(best.number, best.origin)} with " if self.study else ""
+            words.append(f"best: {who}{label} {best.value:.4f}")
+        return ", ".join(words)
+
     def _repr_html_(self) -> str:
-        best = self.best
-        words = "no complete trial yet" if best is None else f"best: trial {best.number}"
-        table: str = (
-            self.trials.sort_values("value", ascending=least_first(self.direction))
-            .head(10)
-            .to_html(index=False)
-        )
-        return f"<b>{self.name}</b> ({len(self.records)} trials, {words}){table}"
+        columns = ["number", "state", "value", "origin", "epochs", "seconds"]
+        table = self.trials
+        if not table.empty:
+            shown = [c for c in map(str, table) if c in columns or c.startswith("params.")]
+            least = least_first(self.direction)
+            table = table[shown].sort_values("value", ascending=least).head(10)
+        rows: str = table.to_html(index=False, na_rep="")
+        return f"<b>{escape(self.name)}</b>: {escape(self._in_words())}{rows}"
 
 
 def open_run(path: str | Path) -> Run:
