@@ -1,4 +1,4 @@
-"""Distributed hyperparameter sweeps for threat-detection models on tabular telemetry.
+"""Runs distributed hyperparameter sweeps for threat-detection models on tabular telemetry.
 
 import jamba_ray
 run = jamba_ray.search(frame, target="is_threat", sweep="rivals", n_trials=20)

@@ -1,4 +1,4 @@
-"""``JambaClassifier``: one configuration as a scikit-learn estimator, trained in this process.
+"""Offers one configuration as a scikit-learn estimator, trained in this process.
 
 scikit-learn is imported here and nowhere else: it is the extra ``jamba-ray[sklearn]``.
 """
@@ -52,7 +52,7 @@ _SINGLE = ("precision", "compile", "objective")
 
 
 class InputError(DataError, ValueError):
-    """Rows or labels that cannot be used; a ValueError, as scikit-learn expects."""
+    """Says that rows or labels cannot be used; it is a ValueError, as scikit-learn expects."""
 
 
 class JambaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -198,7 +198,7 @@ class JambaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self._named(X), y
 
     def _frame(self, X: Any) -> pd.DataFrame:
-        """Rows to score, under the names that the columns had in ``fit``."""
+        """Returns rows to score, under the names that the columns had in ``fit``."""
         if isinstance(X, pd.DataFrame):
             validate_data(self, X, skip_check_array=True, reset=False)
         else:
@@ -226,7 +226,7 @@ class JambaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     # -- settings ----------------------------------------------------------------------------
 
     def _tree(self) -> dict[str, Any]:
-        """The parameters as the tree of a configuration, with ``data.preprocessing``."""
+        """Returns the parameters as the tree of a configuration, with ``data.preprocessing``."""
         tree: dict[str, Any] = {"model": {"name": self.model}}
         given = {
             "training.epochs": self.epochs,
@@ -283,6 +283,6 @@ def _go_on(reports: Any) -> list[Any]:
 
 
 def _to_score(snapshot: Snapshot) -> Snapshot:
-    """The snapshot without what only a continued training needs."""
+    """Returns the snapshot without what only a continued training needs."""
     tensors = {k: v for k, v in snapshot.tensors.items() if k.startswith("model/")}
     return Snapshot(tensors, snapshot.documents, snapshot.blobs)

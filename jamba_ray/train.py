@@ -76,11 +76,11 @@ def train(
 
 
 class _CallableModule(ModuleType):
-    """This module, which ``jamba_ray.train(...)`` calls: the package's attribute of this name is
-    the module once it is imported."""
+    """Lets ``jamba_ray.train(...)`` call this module, which is the package's attribute of this
+    name once it is imported."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Run:
-        """See ``train``."""
+        """Calls ``train``."""
         return train(*args, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -115,8 +115,16 @@ def prepare_for(
 def prepare_frame(
     frame: pd.DataFrame, y: npt.NDArray[np.float32], section: DataSection
 ) -> PreparedData:
-    """Rows that are in memory, ready to train on; ``y`` [N] holds 0.0 and 1.0, ``section`` the
-    split and the preprocessing. Raises DataError as ``prepare``."""
+    """Prepares rows that are in memory to be trained on.
+
+    Args:
+        frame: The features [N, F].
+        y: 0.0 or 1.0 for each row [N].
+        section: The split and the preprocessing.
+
+    Raises:
+        DataError: See ``prepare``.
+    """
     source = Source("the rows", RawTable.of(frame), np.arange(len(frame)), y)
     return _of_parts(section, divide(source, {}, section.split), set(), in_memory)
 

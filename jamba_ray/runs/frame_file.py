@@ -17,8 +17,10 @@ from jamba_ray.runs.file_writes import write_bytes
 
 
 def write_frame(frame: pd.DataFrame, folder: Path) -> Path:
-    """Writes a DataFrame as Parquet into ``folder`` under a name made of its content, so that the
-    same rows are the same file, and returns the file. The index is no column.
+    """Writes a DataFrame as Parquet into ``folder`` and returns the file.
+
+    Its name is made of its content, so that the same rows are the same file. The index is no
+    column.
 
     Raises:
         DataError: There are no rows or no columns, or two columns have one name.
@@ -53,7 +55,7 @@ def write_frame(frame: pd.DataFrame, folder: Path) -> Path:
 
 
 def _column(values: pd.Series[Any]) -> pa.Array:
-    """The values as Arrow has them; a column with cells of several types becomes text."""
+    """Returns the values as Arrow has them; a column with cells of several types becomes text."""
     try:
         return pa.Array.from_pandas(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):

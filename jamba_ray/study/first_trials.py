@@ -1,4 +1,4 @@
-"""The trials that a sweep begins with: the configuration as composed, then what a user enqueued.
+"""Chooses the trials that a sweep begins with: the configuration as composed, then what a user enqueued.
 
 They are trained to their end and stay outside the rungs: a configuration that somebody chose is
 mostly better than what a sampler draws, and would stop most of that at the first rung.
@@ -20,7 +20,7 @@ from jamba_ray.study.proposal import contains, distribution
 
 @dataclass(frozen=True)
 class FirstTrials:
-    """What a new study tries before its sampler is asked."""
+    """Holds what a new study tries before its sampler is asked."""
 
     defaults: Params | None = None
     """Trial 0; None: the configuration as composed is not tried."""
@@ -49,7 +49,7 @@ def first_trials(config: SweepConfig, space: SearchSpace) -> FirstTrials:
 
 
 def _defaults(config: SweepConfig, space: SearchSpace) -> Params | str:
-    """The configuration as composed as parameters of the space, or why it is none of them."""
+    """Returns the configuration as composed as parameters of the space, or why it is not in it."""
     composed = flatten(config.trial().model_dump(mode="json"))
     params: Params = {}
     for parameter in space.parameters:
@@ -119,14 +119,14 @@ def _combination(where: str, config: SweepConfig, params: Params) -> list[str]:
 
 
 def _holds(parameter: Parameter, value: Any) -> bool:
-    """Whether a parameter has this value; ``True`` is no 1, and a text no number."""
+    """Says whether a parameter has this value; ``True`` is no 1, and a text no number."""
     if isinstance(parameter.leaf, CategoricalLeaf):
         return any(value == c and _kind(value) == _kind(c) for c in parameter.leaf.choices)
     return _kind(value) == "number" and contains(distribution(parameter.leaf), value)
 
 
 def _as_drawn(parameter: Parameter, value: Any) -> Any:
-    """``value`` as the sampler would give it: 1 for 1.0 where the parameter is an integer."""
+    """Returns ``value`` as the sampler would give it: 1 for 1.0 where the parameter is an integer."""
     drawn = distribution(parameter.leaf)
     return drawn.to_external_repr(drawn.to_internal_repr(value))
 

@@ -66,8 +66,9 @@ class Suggestions:
         self._history.note(trial)
 
     def enqueue(self, params: Mapping[str, Scalar], origin: Origin | None = None) -> None:
-        """Uses these values in the next new trial; parameters not given are sampled. One with an
-        ``origin`` is of the study's first trials, which no rung stops.
+        """Uses these values in the next new trial; parameters not given are sampled.
+
+        One with an ``origin`` is of the study's first trials, which no rung stops.
 
         Raises:
             ConfigError: A path is no parameter of the space, or a value is not in its range.
@@ -87,7 +88,7 @@ class Suggestions:
         self._study.set_user_attr("enqueued", [*self._enqueued(), dict(params)])
 
     def begin_with(self, first: FirstTrials) -> None:
-        """Enqueues the first trials of a study, those that are not enqueued yet."""
+        """Stores the first trials of a study, those that are not enqueued yet, to be tried next."""
         if first.defaults is not None:
             self.enqueue(first.defaults, "defaults")
         for params in first.enqueued:
@@ -154,7 +155,7 @@ class Suggestions:
         return queue
 
     def _origins(self) -> list[Origin | None]:
-        """Of each that was enqueued; studies of earlier versions noted none."""
+        """Returns the origin of each that was enqueued; studies of earlier versions noted none."""
         known: list[Origin | None] = self._study.user_attrs.get("origins", [])
         return known + [None] * (len(self._enqueued()) - len(known))
 

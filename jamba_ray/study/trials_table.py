@@ -18,7 +18,7 @@ _LAST = ("epochs", "rows_seen", "seconds", "goodput_s", "reason", "checkpoint")
 
 
 def write_trials(folder: RunFolder, trials: Sequence[TrialRecord]) -> None:
-    """Write the run's ``trials.parquet``: number, state, value, origin, params.*, val/*, epochs,
+    """Writes the run's ``trials.parquet``: number, state, value, origin, params.*, val/*, epochs,
     rows_seen, seconds, goodput_s, reason, checkpoint.
 
     Raises:

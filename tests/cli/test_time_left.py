@@ -25,7 +25,7 @@ def sweep(*words):
 
 
 def trial(number, rows, seconds):
-    return SimpleNamespace(number=number, rows_seen=rows, seconds=seconds)
+    return SimpleNamespace(number=number, rows_seen=rows, seconds=seconds, origin=None)
 
 
 def progress_of(look, n_trials):
