@@ -1,4 +1,4 @@
-"""Commands as functions of Python: arguments become the same settings, and errors are raised."""
+"""Turns a call from Python into a command: arguments become settings, and errors are raised."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def finished(code: ExitCode, folder: Path) -> Run:
 
 
 def _words(settings: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """The settings as words of a command line; what a section is called comes before what is in
+    """Yields the settings as words of a command line; what a section is called comes before what is in
     it."""
     for name, value in settings.items():
         path = f"{prefix}{name}"
@@ -112,7 +112,7 @@ def _words(settings: Mapping[str, Any], prefix: str) -> Iterator[str]:
 
 
 def _plain(value: Any) -> Any:
-    """``value`` as YAML could hold it: paths as text, NumPy's numbers as Python's."""
+    """Returns ``value`` as YAML could hold it: paths as text, NumPy's numbers as Python's."""
     if isinstance(value, PathLike):
         return fspath(value)
     if isinstance(value, Mapping):

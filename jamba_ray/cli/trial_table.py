@@ -75,7 +75,7 @@ def row_of_running(trial: RunningTrial, budget_rows: int) -> Row:
 
 
 def _name(trial: TrialRecord | RunningTrial) -> str:
-    """Its number, and shortly where it comes from if no sampler proposed it."""
+    """Returns a trial's number, and where it comes from if no sampler proposed it."""
     words = {"defaults": "defaults ", "enqueue": "enqueued "}
     return f"{words.get(trial.origin or '', '')}{trial.number}"
 

@@ -190,7 +190,7 @@ class Run:
         return f"Run({str(self.place)!r}: {self._in_words()})"
 
     def _in_words(self) -> str:
-        """``20 trials, ok, best: trial 3 with avg precision 0.9876``."""
+        """Returns ``20 trials, ok, best: trial 3 with avg precision 0.9876``."""
         n, best = len(self.records), self.best
         words = [f"{n} trial{'s'[: n != 1]}"] if self.study is not None else ["one configuration"]
         words.append(str(self.summary.get("status") or "not ended"))

@@ -1,4 +1,4 @@
-"""Chooses the trials that a sweep begins with: the configuration as composed, then what a user enqueued.
+"""Chooses the trials that a sweep begins with: the defaults, then what a user enqueued.
 
 They are trained to their end and stay outside the rungs: a configuration that somebody chose is
 mostly better than what a sampler draws, and would stop most of that at the first rung.
@@ -126,7 +126,7 @@ def _holds(parameter: Parameter, value: Any) -> bool:
 
 
 def _as_drawn(parameter: Parameter, value: Any) -> Any:
-    """Returns ``value`` as the sampler would give it: 1 for 1.0 where the parameter is an integer."""
+    """Returns ``value`` as the sampler would give it: 1 for 1.0 of an integer parameter."""
     drawn = distribution(parameter.leaf)
     return drawn.to_external_repr(drawn.to_internal_repr(value))
 
