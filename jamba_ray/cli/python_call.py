@@ -98,8 +98,7 @@ def finished(code: ExitCode, folder: Path) -> Run:
 
 
 def _words(settings: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Yields the settings as words of a command line; what a section is called comes before what is in
-    it."""
+    """Yields the settings as words of a command line, the name of a section's option first."""
     for name, value in settings.items():
         path = f"{prefix}{name}"
         if not isinstance(value, Mapping) or path in _WHOLE:
