@@ -226,15 +226,14 @@ class Plot:
         )
 
     def vertical(self, x: object, label: str = "", style: str = "grid dash") -> None:
-        """Draws a vertical line with a label at its foot, where the curves of a good model leave
-        room."""
+        """Draws a vertical line with a label above the axes, clear of every curve."""
         at = self.px(x)
         self.parts.append(
             f'<line class="{style}" x1="{at:.1f}" x2="{at:.1f}" y1="{self.top}" '
             f'y2="{self.height - self.bottom}"/>'
         )
         if label:
-            self.text(at + 3, self.height - self.bottom - 5, label, "dim halo")
+            self.text(at, self.top - 3, label, "dim c")
 
     def horizontal(self, y: object, label: str = "", style: str = "axis dash") -> None:
         """Draws a horizontal line with a label at its right end."""
