@@ -262,7 +262,7 @@ class Plot:
             self.around.append(f'<path class="line bold {style}" d="M{x:.1f} {y - 4:.1f}h14"/>')
             self.around.append(_text(x + 19, y, shown, ""))
             x += 34 + _CHAR * len(shown)
-        self.top = round(y) + 14
+        self.top = round(y) + 22
 
     def figure(self, title: str, x_label: str, y_label: str, note: str = "") -> Figure:
         """Returns the figure: what was drawn, with its axes."""
