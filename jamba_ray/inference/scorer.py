@@ -43,6 +43,12 @@ class Scorer(Protocol):
         """Returns [N] in [0, 1] for [N, F_n] and [N, F_c], or NaN where the model overflows."""
         ...
 
+    def log_odds(
+        self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Returns the log-odds [N] of the probabilities, exact also near 0 and 1."""
+        ...
+
 
 class Network:
     """Scores with a network in evaluation mode, in float32 whatever precision it was trained in."""
@@ -56,6 +62,13 @@ class Network:
     ) -> Probabilities:
         """Returns the probabilities [N]; the sigmoid is in float64, so that high scores stay
         distinct."""
+        p: Probabilities = expit(self.log_odds(x_num, x_cat))
+        return p
+
+    def log_odds(
+        self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Returns the network's outputs [N]."""
         size = _BATCH_ROWS.get(self._device.type, 4096)
         logits = np.empty(len(x_num), dtype=np.float64)
         with torch.inference_mode():
@@ -63,8 +76,7 @@ class Network:
                 numbers = torch.tensor(x_num[i : i + size], device=self._device)
                 codes = torch.tensor(x_cat[i : i + size], device=self._device)
                 logits[i : i + size] = self._module(numbers, codes).float().cpu().numpy()
-        p: Probabilities = expit(logits)
-        return p
+        return logits
 
 
 class Trees:
@@ -78,14 +90,37 @@ class Trees:
         self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
     ) -> Probabilities:
         """Returns the probabilities [N]."""
-        p = np.empty(len(x_num), dtype=np.float64)
+        return self._asked(x_num, x_cat, ())
+
+    def log_odds(
+        self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Returns the sum of the trees [N]."""
+        return self._asked(x_num, x_cat, (), raw_score=True)
+
+    def contributions(
+        self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float64], float]:
+        """Returns what each feature adds to the log-odds [N, F], and the mean that it adds to."""
+        width = x_num.shape[1] + x_cat.shape[1] + 1
+        found = self._asked(x_num, x_cat, (width,), pred_contrib=True)
+        return found[:, :-1], float(found[0, -1]) if len(found) else 0.0
+
+    def _asked(
+        self,
+        x_num: npt.NDArray[np.float32],
+        x_cat: npt.NDArray[np.int64],
+        shape: tuple[int, ...],
+        **what: bool,
+    ) -> npt.NDArray[np.float64]:
+        found = np.empty((len(x_num), *shape), dtype=np.float64)
         n_columns = x_num.shape[1] + x_cat.shape[1]
         n_threads = threads_for(len(x_num), n_columns, torch.get_num_threads())
         for i in range(0, len(x_num), _TREE_ROWS):
             some = slice(i, i + _TREE_ROWS)
             matrix = np.concatenate([x_num[some], x_cat[some].astype(np.float32)], axis=1)
-            p[some] = self._booster.predict(matrix, num_threads=n_threads)
-        return p
+            found[some] = self._booster.predict(matrix, num_threads=n_threads, **what)
+        return found
 
 
 def scorer_of(
