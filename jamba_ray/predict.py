@@ -45,6 +45,7 @@ def run(config: PredictConfig, console: Console) -> ExitCode:
             config.output,
             threshold=config.threshold,
             columns=config.data.columns,
+            explain=config.explain,
             overwrite=config.overwrite,
             tell=partial(say, console),
             progress=progress,

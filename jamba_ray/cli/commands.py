@@ -84,7 +84,7 @@ PREDICT = Command(
     about="Score unlabelled rows: write them with score, alert and threshold.",
     examples="""\
   jamba-ray predict runs/night-1 new.csv -o scored.csv
-  jamba-ray predict runs/night-1 march/ -o scored.parquet threshold=soc
+  jamba-ray predict runs/night-1 march/ -o scored.parquet threshold=soc explain=3
   zcat flows.csv.gz | jamba-ray predict runs/night-1 - -o - > scored.csv
 """,
     section=PredictConfig,

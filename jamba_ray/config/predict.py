@@ -38,6 +38,9 @@ class PredictConfig(Section):
     threshold: Annotated[str | None, BeforeValidator(number_as_text)] = None
     """The name of a threshold that ``threshold`` saved, or a number from 0 to 1; None: the saved
     one named ``default``, else that with the best F1 on validation rows."""
+    explain: Annotated[int, Field(ge=0, le=50)] = 0
+    """Columns ``reason_1`` .. to add: the columns that push the score of each alert most, with
+    their values and what they add to its log-odds; 3 is a good number."""
     overwrite: bool = False
     """Replace the output file."""
     verbose: bool = False

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa  # type: ignore[import-untyped]
 
 from jamba_ray.data.cells import Counted
 from jamba_ray.data.column_kinds import check_kinds
@@ -25,8 +26,9 @@ from jamba_ray.data.row_batches import RowBatch, RowFile, renamed, row_file
 from jamba_ray.data.source import table_files
 from jamba_ray.errors import DataError, StorageError
 from jamba_ray.inference.model_columns import as_inferred, kinds_of, model_frame
+from jamba_ray.inference.reasons import reason_columns, reasons_of
 from jamba_ray.inference.scored_file import (
-    ADDED,
+    added_columns,
     refuse_used,
     standard_output,
     whole_file,
@@ -65,6 +67,7 @@ def predict_file(
     *,
     threshold: str | float | None = None,
     columns: Sequence[str] = (),
+    explain: int = 0,
     overwrite: bool = False,
     tell: Callable[[str], None] = _LOG.info,
     progress: Callable[[int], object] = lambda rows: None,
@@ -82,6 +85,7 @@ def predict_file(
         output: The file to write.
         threshold: A saved name or a number; None: the saved ``default``, else the best F1.
         columns: Names for the columns of CSV files without a header line.
+        explain: How many columns ``reason_1`` .. to add: what pushes the score of each alert most.
         overwrite: Replace the output.
         tell: Is called with each note as soon as it is known.
         progress: Is called with how many rows have been written, after each batch.
@@ -100,6 +104,7 @@ def predict_file(
                 output,
                 threshold=threshold,
                 columns=columns,
+                explain=explain,
                 overwrite=overwrite,
                 tell=lambda text: tell(text.replace(copy, _STANDARD_INPUT)),
                 progress=progress,
@@ -116,20 +121,20 @@ def predict_file(
         notes.append(text)
         tell(text)
 
-    for text in _about_columns(predictor, sources):
+    for text in _about_columns(predictor, sources, explain):
         note(text)
     progress(0)
-    scoring = _Scoring(predictor)
+    scoring = _Scoring(predictor, cut, explain)
     parquet = target.suffix.lower() in {".parquet", ".pq"}
     rows = alerts = 0
     first = sources[0]
     with (
         standard_output() if to_pipe else whole_file(target, overwrite=overwrite) as stream,
-        writer_to(stream, first, cut, parquet=parquet) as write,
+        writer_to(stream, first, cut, parquet=parquet, explain=explain) as write,
         ThreadPoolExecutor(max_workers=1) as ahead,
     ):
-        for batch, p in scoring.of(_batches(predictor, sources), ahead):
-            write(batch, p)
+        for batch, p, reasons in scoring.of(_batches(predictor, sources), ahead):
+            write(batch, p, reasons)
             rows, alerts = rows + len(p), alerts + int(np.count_nonzero(p >= cut))
             progress(rows)
         for text in scoring.odd_cells():
@@ -160,7 +165,7 @@ def _standard_input() -> Iterator[str]:
             raise DataError(error.message.replace(copy, _STANDARD_INPUT)) from error
 
 
-def _about_columns(predictor: Predictor, sources: Sequence[RowFile]) -> Iterator[str]:
+def _about_columns(predictor: Predictor, sources: Sequence[RowFile], explain: int) -> Iterator[str]:
     """Checks the columns of all files before the first row is read; yields a sentence on extra
     columns."""
     wanted, first = predictor.preprocessing.columns, sources[0]
@@ -177,7 +182,7 @@ def _about_columns(predictor: Predictor, sources: Sequence[RowFile]) -> Iterator
                 f"files that are scored into one must have the same types, but {source.path} "
                 f"differs from {first.path}; score them one by one."
             )
-    if taken := sorted(set(ADDED) & set(first.names)):
+    if taken := sorted(set(added_columns(explain)) & set(first.names)):
         raise DataError(
             f"{first.path} must not have a column {taken[0]!r}, which is the name of one that is "
             "added; rename it, or score the file that this one was made from."
@@ -205,18 +210,18 @@ def _batches(
 class _Scoring:
     """Scores batches while the next batch is read; counts cells that are not numbers."""
 
-    def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
+    def __init__(self, predictor: Predictor, cut: float, explain: int) -> None:
+        self._predictor, self._cut, self._explain = predictor, cut, explain
         self._odd: dict[str, Counted] = {}
         self._seen: set[Path] = set()
 
     def of(
         self, batches: Iterator[tuple[RowFile, RowBatch]], ahead: ThreadPoolExecutor
-    ) -> Iterator[tuple[RowBatch, Probabilities]]:
-        """Yields each batch with its scores."""
+    ) -> Iterator[tuple[RowBatch, Probabilities, list[pa.Array]]]:
+        """Yields each batch with its scores and columns of reasons."""
         preprocessing = self._predictor.preprocessing
 
-        def prepared() -> tuple[RowBatch, Matrices] | None:
+        def prepared() -> tuple[RowBatch, pd.DataFrame, Matrices] | None:
             found = next(batches, None)
             if found is None:
                 return None
@@ -226,14 +231,22 @@ class _Scoring:
                 self._seen.add(source.path)
                 check_kinds(as_inferred(frame, preprocessing), preprocessing, str(source.path))
             self._count(frame)
-            return batch, preprocessing.transform(frame)
+            return batch, frame, preprocessing.transform(frame)
 
         # Reading and preparing take as long as scoring: both run at the same time.
         coming = ahead.submit(prepared)
         while (found := coming.result()) is not None:
             coming = ahead.submit(prepared)
-            batch, matrices = found
-            yield batch, self._predictor.score_matrices(*matrices)
+            batch, frame, matrices = found
+            p = self._predictor.score_matrices(*matrices)
+            yield batch, p, self._reasons(frame, matrices, p) if self._explain else []
+
+    def _reasons(self, frame: pd.DataFrame, matrices: Matrices, p: Probabilities) -> list[pa.Array]:
+        at = np.flatnonzero(p >= self._cut)
+        alerts = matrices[0][at], matrices[1][at]
+        found = self._predictor.contributions_of(*alerts)
+        reasons = reasons_of(frame.iloc[at], found, self._explain)
+        return reason_columns(reasons, at, len(p), self._explain)
 
     def _count(self, frame: pd.DataFrame) -> None:
         for name, odd in self._predictor.preprocessing.unreadable(frame).items():

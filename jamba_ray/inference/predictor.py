@@ -20,7 +20,9 @@ from jamba_ray.data import Rows
 from jamba_ray.data.column_kinds import check_kinds
 from jamba_ray.data.header import tidy_names
 from jamba_ray.errors import CheckpointError, DataError, NoRunError
+from jamba_ray.inference.contributions import Contributions, contributions
 from jamba_ray.inference.predict_file import Scored, predict_file
+from jamba_ray.inference.reasons import reasons_of
 from jamba_ray.inference.scorer import (
     Probabilities,
     checked,
@@ -102,6 +104,37 @@ class Predictor:
         """Returns the probabilities for the matrices that ``preprocessing.transform`` returned."""
         return checked(self._score(x_num, x_cat))
 
+    def explain(self, frame: pd.DataFrame, k: int = 3) -> pd.DataFrame:
+        """Returns the ``k`` columns that push the score of each row most, strongest first.
+
+        Columns: ``row`` (the frame's index), ``rank`` (from 1), ``column``, ``value`` and
+        ``log_odds`` (its contribution; above 0 it pushes towards a threat). Columns that contribute
+        nothing are left out. ``contributions`` returns those of all columns.
+
+        Raises the errors of ``predict_proba``.
+        """
+        checked_rows = self._checked(frame)
+        found = reasons_of(checked_rows, self.contributions(frame), k)
+        rows = [
+            (index, rank, one.column, one.value, one.log_odds)
+            for index, reasons in zip(checked_rows.index, found, strict=True)
+            for rank, one in enumerate(reasons, 1)
+        ]
+        return pd.DataFrame(rows, columns=["row", "rank", "column", "value", "log_odds"])
+
+    def contributions(self, frame: pd.DataFrame) -> Contributions:
+        """Returns what each column contributes to the log-odds of each row.
+
+        ``values.sum(axis=1) + base`` are the log-odds of ``predict_proba``. Raises its errors.
+        """
+        return self.contributions_of(*self.preprocessing.transform(self._checked(frame)))
+
+    def contributions_of(
+        self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
+    ) -> Contributions:
+        """Returns the contributions for the matrices that ``preprocessing.transform`` returned."""
+        return contributions(self._score, self.preprocessing, (x_num, x_cat))
+
     def _checked(self, rows: Any) -> pd.DataFrame:
         """Returns ``rows`` as a checked DataFrame with the column names that a file would have."""
         columns = self.preprocessing.columns
@@ -140,6 +173,7 @@ class Predictor:
         *,
         threshold: str | float | None = None,
         columns: Sequence[str] = (),
+        explain: int = 0,
         overwrite: bool = False,
     ) -> Scored:
         """Scores a file, folder or glob into a file, in constant memory.
@@ -147,7 +181,13 @@ class Predictor:
         Takes the arguments of ``jamba_ray.inference.predict_file``.
         """
         return predict_file(
-            self, path, output, threshold=threshold, columns=columns, overwrite=overwrite
+            self,
+            path,
+            output,
+            threshold=threshold,
+            columns=columns,
+            explain=explain,
+            overwrite=overwrite,
         )
 
     def score_rows(self, rows: Rows) -> Probabilities:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Protocol
@@ -17,16 +17,22 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from jamba_ray.data.row_batches import RowBatch, RowFile
 from jamba_ray.errors import RunExistsError, StorageError
+from jamba_ray.inference.reasons import KIND, as_cells, as_text
 from jamba_ray.inference.scorer import Probabilities
 
 ADDED = ("score", "alert", "threshold")
 
 
+def added_columns(explain: int) -> tuple[str, ...]:
+    """Returns the names of the columns that follow those of the rows."""
+    return (*ADDED, *(f"reason_{rank}" for rank in range(1, explain + 1)))
+
+
 class Writer(Protocol):
     """Writes scored rows."""
 
-    def __call__(self, batch: RowBatch, p: Probabilities) -> None:
-        """Writes N rows with their scores [N]."""
+    def __call__(self, batch: RowBatch, p: Probabilities, reasons: Sequence[pa.Array] = ()) -> None:
+        """Writes N rows with their scores [N] and columns of reasons, each [N]."""
         ...
 
 
@@ -100,29 +106,36 @@ def refuse_used(path: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def writer_to(
-    stream: IO[bytes], source: RowFile, threshold: float, *, parquet: bool
+    stream: IO[bytes], source: RowFile, threshold: float, *, parquet: bool, explain: int = 0
 ) -> Iterator[Writer]:
-    """Yields a function that writes rows of ``source`` with scores to ``stream``, as CSV or
-    Parquet."""
+    """Yields a function that writes rows of ``source`` with scores and ``explain`` columns of
+    reasons to ``stream``, as CSV or Parquet."""
     if parquet:
-        yield from _parquet(stream, source, threshold)
+        yield from _parquet(stream, source, threshold, explain)
         return
     delimiter = source.delimiter
     header = source.header or _names_line(source.names)
-    stream.write(header + (delimiter + delimiter.join(ADDED)).encode() + b"\n")
+    added = delimiter.join(added_columns(explain))
+    stream.write(header + (delimiter + added).encode() + b"\n")
 
-    def write(batch: RowBatch, p: Probabilities) -> None:
+    def write(batch: RowBatch, p: Probabilities, reasons: Sequence[pa.Array] = ()) -> None:
+        texts = list(as_cells(reasons, delimiter))
         lines = batch.lines
         if lines is None:
             lines = _as_lines(batch.table(), delimiter)
         if lines is None:  # a cell holds a line end, so that a row is not a line
             table = _with_scores(batch.table(), p, threshold)
+            for name, cells in zip(added_columns(explain)[len(ADDED) :], reasons, strict=True):
+                table = table.append_column(name, as_text(cells))
             pa_csv.write_csv(table, stream, _options(delimiter))
             return
         alert = pc.if_else(pa.array(p >= threshold), b"1", b"0").cast(pa.binary())
         scores = pa.array(p).cast(pa.string()).cast(pa.binary())
-        end = pa.scalar(f"{threshold!r}\n".encode(), pa.binary())
-        joined = pc.binary_join_element_wise(lines, scores, alert, end, delimiter.encode())
+        cut = pa.scalar(repr(threshold).encode(), pa.binary())
+        cells = [lines, scores, alert, cut, *texts]
+        line_end = pa.scalar(b"\n", pa.binary())
+        joined = pc.binary_join_element_wise(*cells, delimiter.encode())
+        joined = pc.binary_join_element_wise(joined, line_end, b"")
         stream.write(_bytes_of(joined))
 
     yield write
@@ -172,13 +185,21 @@ def _with_scores(table: pa.Table, p: Probabilities, threshold: float) -> pa.Tabl
     return table
 
 
-def _parquet(stream: IO[bytes], source: RowFile, threshold: float) -> Iterator[Writer]:
+def _parquet(
+    stream: IO[bytes], source: RowFile, threshold: float, explain: int
+) -> Iterator[Writer]:
     schema = source.schema or pa.schema([(name, pa.string()) for name in source.names])
     for name, kind in zip(ADDED, (pa.float64(), pa.int8(), pa.float64()), strict=True):
         schema = schema.append(pa.field(name, kind))
+    named = added_columns(explain)[len(ADDED) :]
+    for name in named:
+        schema = schema.append(pa.field(name, KIND))
     with pq.ParquetWriter(stream, schema) as writer:
 
-        def write(batch: RowBatch, p: Probabilities) -> None:
-            writer.write_table(_with_scores(batch.table(), p, threshold).cast(schema))
+        def write(batch: RowBatch, p: Probabilities, reasons: Sequence[pa.Array] = ()) -> None:
+            table = _with_scores(batch.table(), p, threshold)
+            for name, cells in zip(named, reasons, strict=True):
+                table = table.append_column(name, cells)
+            writer.write_table(table.cast(schema))
 
         yield write
