@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from jamba_ray.cli.notebook_live import NotebookLive
 from jamba_ray.reports.words import duration
 
 _PER_S = 4
@@ -29,7 +30,7 @@ class Phases:
         self._console, self._clock = console, clock
         self._words, self._since = "", clock()
         self._shown: Callable[[], RenderableType] | None = None
-        self._live: Live | None = None
+        self._live: Live | NotebookLive | None = None
         self.note: Callable[[], str] = lambda: ""
         """Returns the text after a phase's seconds, such as "about 2 min left"; empty: nothing."""
 
@@ -60,12 +61,7 @@ class Phases:
                 self._console.print(words, highlight=False, markup=False, soft_wrap=True)
             return
         if self._live is None:
-            self._live = Live(
-                console=self._console,
-                get_renderable=self._render,
-                refresh_per_second=_PER_S,
-                transient=True,
-            )
+            self._live = self._new_live()
             self._live.start(refresh=True)
         else:
             self._live.refresh()
@@ -87,6 +83,16 @@ class Phases:
     ) -> None:
         self.end()
 
+    def _new_live(self) -> Live | NotebookLive:
+        if self._console.is_jupyter:
+            return NotebookLive(self._render, self._console.width)
+        return Live(
+            console=self._console,
+            get_renderable=self._render,
+            refresh_per_second=_PER_S,
+            transient=True,
+        )
+
     def _render(self) -> RenderableType:
         if self._shown is not None:
             try:
@@ -101,7 +107,9 @@ class Phases:
 
 
 def is_animated(console: Console) -> bool:
-    """Says whether a console is a terminal that can redraw what it shows."""
+    """Says whether a console is a terminal or a notebook that can redraw what it shows."""
+    if console.is_jupyter:
+        return not console.quiet
     return console.is_terminal and not console.is_dumb_terminal
 
 

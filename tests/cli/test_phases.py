@@ -2,7 +2,9 @@
 
 import io
 import re
+import sys
 import time
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -60,3 +62,28 @@ def test_no_color_is_respected(monkeypatch):
 )
 def test_parts_that_do_not_fit_a_line_are_left_out(width, text):
     assert fitting(["abc", "defg", "h"], width, ", ") == text
+
+
+def test_a_notebook_redraws_one_output_of_its_cell(monkeypatch):
+    """IPython is not needed to test this: of it, a display and its handle are used."""
+    shown = []
+    handle = SimpleNamespace(update=shown.append)
+    module = ModuleType("IPython.display")
+    module.HTML = lambda html: html
+    module.display = lambda html, display_id: (shown.append(html), handle)[1]
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    out, now = io.StringIO(), [0.0]
+    console = Console(file=out, force_jupyter=True, width=60)
+    with Phases(console, clock=lambda: now[0]) as phases:
+        assert phases.is_animated
+        phases.begin("reading <the> data")
+        now[0] = 65.0
+        deadline = time.monotonic() + 10
+        while "1 min 05 s" not in shown[-1] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert "reading &lt;the&gt; data, 1 min 05 s" in shown[-1]
+        phases.begin("training")
+        assert "training" in shown[-1]
+    assert shown[-1] == ""
+    assert out.getvalue() == ""
+    assert not Phases(Console(force_jupyter=True, quiet=True)).is_animated
