@@ -132,15 +132,15 @@ GOOD = {"model.width": 8, "training.rate": 1e-2}
 ALL = {"pruner": PrunerSection(min_rows=1), "report_rows": 1, "n_trials": 12}
 
 
-def test_the_defaults_are_trained_to_their_end_though_every_rung_would_stop_them(tmp_path):
-    study = open_study(tmp_path, first=FirstTrials(BAD, (BAD | {"model.width": 16},)), **ALL)
+def test_first_trials_are_trained_to_their_end_though_every_rung_would_stop_them(tmp_path):
+    study = open_study(tmp_path, first=FirstTrials(GOOD, (BAD,)), **ALL)
     run_to_end(study)
     records = study.records()
     assert [(r.origin, r.state) for r in records[:2]] == [
         ("defaults", "complete"),
         ("enqueue", "complete"),
     ]
-    assert records[0].params == BAD
+    assert [r.params for r in records[:2]] == [GOOD, BAD]
     assert {r.origin for r in records[2:]} == {None}
     study.close()
 
