@@ -8,12 +8,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from jamba_ray.cli.display import Display
 from jamba_ray.cluster.resources import Machine, plan_runners
 from jamba_ray.driver.capacity import MachineWatch, places
-from jamba_ray.runs.file_writes import RunLog
 from jamba_ray.study.records import RunningTrial, SweepProgress
-from tests.study import trials
+from tests.cli.test_display import display_on
 
 RUNNER = RunningTrial(0, {}, step=0, rows_seen=0, epoch=0.0, value=None, seconds=0.0)
 PROGRESS = SweepProgress(
@@ -98,15 +96,15 @@ def test_it_does_not_speak_over_what_else_there_is(other):
 def test_the_display_says_it_once_and_says_when_it_is_over(tmp_path):
     scene, written = _Scene(Machine(cpus=1)), io.StringIO()
     console = Console(file=written, force_terminal=False)
-    with Display(console, trials.config(), 1000, RunLog(tmp_path / "log.txt")) as display:
-        scene.watch._watch = display
-        for _ in range(80):
-            scene.now += 0.5
-            scene.watch(PROGRESS)
-        scene.nodes = [node(1)]
-        for _ in range(20):
-            scene.now += 0.5
-            scene.watch(PROGRESS)
-    first, second = written.getvalue().splitlines()
+    display = display_on(console, tmp_path)
+    scene.watch._watch = display
+    for _ in range(80):
+        scene.now += 0.5
+        scene.watch(PROGRESS)
+    scene.nodes = [node(1)]
+    for _ in range(20):
+        scene.now += 0.5
+        scene.watch(PROGRESS)
+    first, second = [x for x in written.getvalue().splitlines() if not x.startswith("training ")]
     assert first.startswith("no machine has a place for a runner (1 CPU): waiting")
     assert second == "a machine is there"
