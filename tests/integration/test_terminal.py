@@ -89,7 +89,7 @@ def test_no_number_is_cut(shown):
     for _, screen in found.screens:
         for line in screen:
             assert "…" not in line, line
-            if re.match(r" *\d+ +(complete|pruned)", line):
+            if re.match(r" *(defaults )?\d+ +(complete|pruned)", line):
                 assert re.findall(r"\d\.\d{5}", line)[0] in known, line
 
 
@@ -99,10 +99,11 @@ def test_the_table_of_all_trials_stays(shown):
     rows = {}
     for line in found.everything:
         if match := re.match(
-            r" *(\d+) +(complete|pruned) +(\S+) +(\S+) +(\d+ s|\d+ min \d+ s)", line
+            r" *(?:defaults )?(\d+) +(complete|pruned) +(\S+) +(\S+) +(\d+ s|\d+ min \d+ s)", line
         ):
             rows[int(match[1])] = match, line
     assert set(rows) == set(trials.index)
+    assert rows[0][1].lstrip().startswith("defaults 0 ")
     for number, (match, line) in rows.items():
         trial = trials.loc[number]
         assert match[2] == trial["state"]
