@@ -19,7 +19,12 @@ from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import SweepProgress
 
 CLOSE_S = 5.0
-"""Seconds to wait for each part that is closed at a sweep's end."""
+"""Seconds to wait for each thread that is closed at a sweep's end.
+
+One that calls Ray after ``ray.shutdown`` ends the whole process with code 1: each of its calls may
+take ``CALL_S``, so that it is done in time.
+"""
+CALL_S = CLOSE_S / 3
 _POLL_S = 0.5
 _LOOK_AT_DATA_S = 2.0
 _TIDY_S = 10.0
@@ -105,10 +110,12 @@ class Monitor:
 
         What they have not reported by now is done again on resume anyway.
         """
-        for runner in call(aside(self._server.runners), timeout_s=CLOSE_S):
+        for runner in call(aside(self._server.runners), timeout_s=CALL_S):
+            if self._stop.is_set():
+                return  # Ray's end ends the rest
             # A runner that is gone took its handle with it; there is nothing to end.
             with contextlib.suppress(ray.exceptions.RayError):
-                ray.kill(ray.get(runner, timeout=CLOSE_S))
+                ray.kill(ray.get(runner, timeout=CALL_S))
 
     def _while_waiting(self) -> None:
         """Shows why the study waits for its disk, and raises ``Signalled`` if the sweep is to stop.

@@ -19,7 +19,7 @@ from jamba_ray.config.space import SearchSpace
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.driver.capacity import MachineWatch
 from jamba_ray.driver.head_watch import HeadWatch
-from jamba_ray.driver.monitor import CLOSE_S, Monitor, Watch
+from jamba_ray.driver.monitor import CALL_S, CLOSE_S, Monitor, Watch
 from jamba_ray.driver.preload import is_installed
 from jamba_ray.driver.ray_session import RaySession, end_at_once, ray_session
 from jamba_ray.driver.server import start_server
@@ -343,7 +343,7 @@ class _Running:
 def _close_quietly(server: Any) -> None:
     try:
         # A server that waits for its disk would not answer.
-        if call(aside(server.trouble), timeout_s=CLOSE_S) is None:
-            call(server.close, timeout_s=CLOSE_S)
+        if call(aside(server.trouble), timeout_s=CALL_S) is None:
+            call(server.close, timeout_s=CALL_S)
     except BaseException:
         return
