@@ -21,7 +21,7 @@ class InputSection(Section):
     """Names the rows to score."""
 
     path: LocalPath
-    """File, folder or glob of CSV or Parquet; ``-``: standard input."""
+    """File, folder or glob of CSV, JSON lines or Parquet; ``-``: standard input."""
     columns: tuple[Column, ...] = ()
     """The names of all columns, for CSV files without a header line."""
 
@@ -34,7 +34,8 @@ class PredictConfig(Section):
     data: InputSection
     output: LocalPath
     """The file to write: the columns as they were, and ``score``, ``alert`` and ``threshold``.
-    ``.parquet`` gives Parquet, all else CSV; ``-``: standard output, as CSV."""
+    ``.parquet`` gives Parquet, ``.jsonl`` JSON lines, all else CSV; ``-``: standard output, as JSON
+    lines where the rows are such, else as CSV."""
     threshold: Annotated[str | None, BeforeValidator(number_as_text)] = None
     """The name of a threshold that ``threshold`` saved, or a number from 0 to 1; None: the saved
     one named ``default``, else that with the best F1 on validation rows."""

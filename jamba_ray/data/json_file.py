@@ -34,7 +34,7 @@ def read_json_file(file: Path, budget: Budget, choice: Choice) -> pa.Table:
             if name not in columns:
                 columns[name] = [pa.nulls(rows)] if rows else []
         for name, chunks in columns.items():
-            chunks.append(_array(file, name, [row.get(name) for row in block]))
+            chunks.append(as_array(file, name, [row.get(name) for row in block]))
         rows += len(block)
     if not rows:
         raise DataError(f"{file} must hold rows, but has none.")
@@ -52,6 +52,16 @@ def json_names(file: Path, choice: Choice) -> list[str]:
     """Returns the names that occur in any line."""
     blocks = _blocks(file, Budget.of(1 << 60), choice)
     return list(dict.fromkeys(name for block in blocks for row in block for name in row))
+
+
+def json_blocks(file: Path) -> Iterator[list[dict[str, Any]]]:
+    """Yields the objects of a file, some at a time, without a limit on how many there are."""
+    return _blocks(file, Budget.apart_from_memory(1 << 60), Choice())
+
+
+def as_one_text(cell: Any) -> Any:
+    """Returns a list or an object as JSON text, and any other cell as it is."""
+    return _text(cell) if isinstance(cell, list | dict) else cell
 
 
 def _blocks(file: Path, budget: Budget, choice: Choice) -> Iterator[list[dict[str, Any]]]:
@@ -98,7 +108,12 @@ def _row(file: Path, number: int, line: bytes, choice: Choice) -> dict[str, Any]
     return {name: value for name, value in row.items() if name not in choice.drop}
 
 
-def _array(file: Path, name: str, cells: Sequence[Any]) -> pa.Array:
+def as_array(file: Path, name: str, cells: Sequence[Any]) -> pa.Array:
+    """Returns cells as numbers, truth values or text: whichever all of them are, else text.
+
+    Raises:
+        DataError: A cell is a list or an object.
+    """
     nested = next((cell for cell in cells if isinstance(cell, list | dict)), None)
     if nested is not None:
         what = "a list" if isinstance(nested, list) else "an object"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from jamba_ray.data.csv_file import MISSING, in_one_sentence, only_rows, open_csv, uneven_line
 from jamba_ray.data.csv_layout import CsvLayout, decoded
 from jamba_ray.data.header import Choice, check_distinct, tidy_names
+from jamba_ray.data.json_file import as_array, as_one_text, json_blocks, json_names
 from jamba_ray.data.parquet_file import in_parquet_sentence
 from jamba_ray.data.table import JSON, PARQUET, format_of
 from jamba_ray.errors import DataError
@@ -34,6 +37,8 @@ class RowBatch:
     """All columns, text cells of CSV as they stand."""
     lines: pa.Array | None = None
     """[N] the lines of a CSV file without their ends; None where rows are not lines."""
+    objects: Sequence[dict[str, Any]] | None = None
+    """[N] the objects of JSON lines."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,21 +55,19 @@ class RowFile:
     schema: pa.Schema | None = None
     """Of Parquet."""
     notes: tuple[str, ...] = ()
+    is_json: bool = False
 
 
 def row_file(path: Path, names: Sequence[str] = ()) -> RowFile:
-    """Opens a CSV or Parquet file; ``names`` are given to the columns of a CSV file without a
-    header.
+    """Opens a file of CSV, JSON lines or Parquet; ``names`` are given to the columns of a CSV file
+    without a header.
 
     Raises:
         DataError: One sentence that names the file, here and while it is read.
     """
     kind = format_of(path)
     if kind is JSON:
-        raise DataError(
-            f"{path} must be CSV or Parquet to be scored, but is JSON lines; write it as Parquet, "
-            "for example with pandas.read_json(..., lines=True) and DataFrame.to_parquet."
-        )
+        return _json(path)
     return _parquet(path) if kind is PARQUET else _csv(path, names)
 
 
@@ -228,6 +231,41 @@ def _parquet(path: Path) -> RowFile:
                 yield RowBatch(columns, lambda table=table: table)  # type: ignore[misc]
 
     return RowFile(path, tuple(names), b"", ",", batches, schema=schema)
+
+
+def _json(path: Path) -> RowFile:
+    names = json_names(path, Choice())
+
+    def batches(numbers: Collection[str], texts: Collection[str]) -> Iterator[RowBatch]:
+        wanted = [name for name in names if name in numbers or name in texts]
+        for block in json_blocks(path):
+            if not block:
+                continue
+            columns = {
+                name: _of_kind(
+                    as_array(path, name, [row.get(name) for row in block]), is_text=name in texts
+                )
+                for name in wanted
+            }
+            everything = partial(_json_table, path, names, block)
+            yield RowBatch(pa.table(columns), everything, objects=block)
+
+    return RowFile(path, tuple(names), b"", ",", batches, is_json=True)
+
+
+def _json_table(path: Path, names: Sequence[str], block: Sequence[dict[str, Any]]) -> pa.Table:
+    cells = {name: [as_one_text(row.get(name)) for row in block] for name in names}
+    return pa.table({name: as_array(path, name, column) for name, column in cells.items()})
+
+
+def _of_kind(column: pa.Array, *, is_text: bool) -> pa.Array:
+    """Returns cells as the text or, where all are numbers, as the numbers that CSV would give."""
+    if is_text or pa.types.is_boolean(column.type):
+        return column.cast(pa.string())
+    try:
+        return column.cast(pa.float64(), safe=False)
+    except pa.ArrowInvalid:
+        return column
 
 
 def renamed(batch: RowBatch, names: Sequence[str]) -> RowBatch:

@@ -28,7 +28,9 @@ from jamba_ray.errors import DataError, StorageError
 from jamba_ray.inference.model_columns import as_inferred, kinds_of, model_frame
 from jamba_ray.inference.reasons import reason_columns, reasons_of
 from jamba_ray.inference.scored_file import (
+    Kind,
     added_columns,
+    kind_of,
     refuse_used,
     standard_output,
     whole_file,
@@ -74,10 +76,11 @@ def predict_file(
 ) -> Scored:
     """Writes the rows of ``path`` with ``score``, ``alert`` and ``threshold`` to ``output``.
 
-    ``path`` is a file, folder or glob of CSV or Parquet, of which a few megabytes are in memory at
-    a time. ``output`` is Parquet if it ends in ``.parquet`` or ``.pq``, else CSV. It is written
-    under a temporary name and renamed when it is complete. ``-`` means standard input, which is
-    first copied to a temporary file, or standard output.
+    ``path`` is a file, folder or glob of CSV, JSON lines or Parquet, of which a few megabytes are
+    in memory at a time. ``output`` is Parquet if it ends in ``.parquet`` or ``.pq``, JSON lines if
+    in ``.jsonl`` or ``.ndjson``, else CSV. It is written under a temporary name and renamed when it
+    is complete. ``-`` means standard input, which is first copied to a temporary file, or standard
+    output, which gets JSON lines where the rows are such.
 
     Args:
         predictor: The model.
@@ -125,12 +128,14 @@ def predict_file(
         note(text)
     progress(0)
     scoring = _Scoring(predictor, cut, explain)
-    parquet = target.suffix.lower() in {".parquet", ".pq"}
     rows = alerts = 0
     first = sources[0]
+    kind: Kind = kind_of(target)
+    if to_pipe and first.is_json:
+        kind = "json"
     with (
         standard_output() if to_pipe else whole_file(target, overwrite=overwrite) as stream,
-        writer_to(stream, first, cut, parquet=parquet, explain=explain) as write,
+        writer_to(stream, first, cut, kind=kind, explain=explain) as write,
         ThreadPoolExecutor(max_workers=1) as ahead,
     ):
         for batch, p, reasons in scoring.of(_batches(predictor, sources), ahead):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Literal, Protocol, TypeAlias
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
@@ -21,6 +23,18 @@ from jamba_ray.inference.reasons import KIND, as_cells, as_text
 from jamba_ray.inference.scorer import Probabilities
 
 ADDED = ("score", "alert", "threshold")
+Kind: TypeAlias = Literal["csv", "json", "parquet"]
+_KINDS: dict[str, Kind] = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "json",
+    ".ndjson": "json",
+}
+
+
+def kind_of(path: Path) -> Kind:
+    """Returns the format that the name of an output file asks for."""
+    return _KINDS.get(path.suffix.lower(), "csv")
 
 
 def added_columns(explain: int) -> tuple[str, ...]:
@@ -106,12 +120,15 @@ def refuse_used(path: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def writer_to(
-    stream: IO[bytes], source: RowFile, threshold: float, *, parquet: bool, explain: int = 0
+    stream: IO[bytes], source: RowFile, threshold: float, *, kind: Kind, explain: int = 0
 ) -> Iterator[Writer]:
     """Yields a function that writes rows of ``source`` with scores and ``explain`` columns of
-    reasons to ``stream``, as CSV or Parquet."""
-    if parquet:
+    reasons to ``stream``."""
+    if kind == "parquet":
         yield from _parquet(stream, source, threshold, explain)
+        return
+    if kind == "json":
+        yield _json(stream, threshold, explain)
         return
     delimiter = source.delimiter
     header = source.header or _names_line(source.names)
@@ -139,6 +156,29 @@ def writer_to(
         stream.write(_bytes_of(joined))
 
     yield write
+
+
+def _json(stream: IO[bytes], threshold: float, explain: int) -> Writer:
+    named = added_columns(explain)[len(ADDED) :]
+
+    def write(batch: RowBatch, p: Probabilities, reasons: Sequence[pa.Array] = ()) -> None:
+        objects = batch.objects
+        if objects is None:
+            rows = batch.table().to_pylist()
+            objects = [{name: _json_cell(cell) for name, cell in row.items()} for row in rows]
+        found = [dict(zip(named, cells, strict=True)) for cells in zip(*reasons, strict=True)]
+        for i, (row, score) in enumerate(zip(objects, p.tolist(), strict=True)):
+            added = {"score": score, "alert": int(score >= threshold), "threshold": threshold}
+            why = {k: cell.as_py() for k, cell in found[i].items()} if found else {}
+            line = json.dumps({**row, **added, **why}, ensure_ascii=False, default=str)
+            stream.write(line.encode("utf-8", "surrogatepass") + b"\n")
+
+    return write
+
+
+def _json_cell(cell: Any) -> Any:
+    """Returns None for the numbers that JSON lacks: no reader takes a line that has one."""
+    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
 def _bytes_of(cells: pa.Array) -> memoryview:

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jamba_ray.data import row_batches
@@ -173,3 +176,55 @@ def test_rows_go_through_a_pipe_and_nothing_else_does(predictor, trained, rows, 
     assert bad.returncode == 65
     assert "standard input must have 4 cells" in bad.stderr
     assert "standard-input" not in bad.stderr
+
+
+@pytest.mark.parametrize("family", ["lightgbm", "mlp"])
+def test_json_lines_give_the_scores_of_the_frame_and_keep_what_they_hold(
+    trained, rows, tmp_path, family
+):
+    predictor = load(trained[family].run)
+    objects = [
+        {k: None if v != v else v for k, v in row.items()}
+        for row in rows.head(9000).to_dict("records")
+    ]
+    for i, row in enumerate(objects):
+        row |= {"id": i, "tags": ["a", {"b": i}], "ok": i % 2 == 0}
+    del objects[3]["bytes"]
+    rows.loc[3, "bytes"] = np.nan
+    text = "".join(json.dumps(row) + "\n" for row in objects)
+    (tmp_path / "new.jsonl").write_text(text)
+    expected = predictor.predict_proba(rows)
+    predictor.predict_file(tmp_path / "new.jsonl", tmp_path / "out.jsonl", explain=1)
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    added = ("score", "alert", "threshold", "reason_1")
+    assert [{k: v for k, v in row.items() if k not in added} for row in found] == objects
+    np.testing.assert_allclose([row["score"] for row in found], expected, rtol=1e-6)
+    assert {row["alert"] for row in found} == {0, 1}
+    assert all((row["reason_1"] is not None) == bool(row["alert"]) for row in found)
+    for name, read in (("out.csv", pd.read_csv), ("out.parquet", pd.read_parquet)):
+        predictor.predict_file(tmp_path / "new.jsonl", tmp_path / name)
+        scored = read(tmp_path / name)
+        np.testing.assert_allclose(scored["score"], expected, rtol=1e-6)
+        assert scored["tags"][5] == '["a", {"b": 5}]'
+    table = pa.table({name: pa.array(rows[name]) for name in ("rate", "service")})
+    table = table.append_column("bytes", pa.array(rows["bytes"].to_numpy()))  # NaN, not null
+    pq.write_table(table, tmp_path / "new.parquet")
+    predictor.predict_file(tmp_path / "new.parquet", tmp_path / "again.jsonl")
+    assert "NaN" not in (tmp_path / "again.jsonl").read_text()
+    scored = pd.read_json(tmp_path / "again.jsonl", lines=True)
+    np.testing.assert_allclose(scored["score"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ('{"bytes": 1, "rate": "fast", "service": "ftp"}', "'rate' of .* must hold numbers"),
+        ('{"bytes": 1, "rate": [1], "service": "ftp"}', "'rate' holds a list"),
+        ('{"bytes": 1, "service": "ftp"}', "lacks 'rate'"),
+    ],
+)
+def test_odd_json_lines_are_one_sentence_and_no_output(predictor, tmp_path, line, sentence):
+    (tmp_path / "new.jsonl").write_text((line + "\n") * 40)
+    with pytest.raises(DataError, match=sentence):
+        predictor.predict_file(tmp_path / "new.jsonl", tmp_path / "out.jsonl")
+    assert [p.name for p in tmp_path.iterdir()] == ["new.jsonl"]
