@@ -21,6 +21,7 @@ from jamba_ray.cli.flags import Flags, split_flags
 from jamba_ray.cli.help import print_help
 from jamba_ray.cli.phases import Phases
 from jamba_ray.cli.positional import as_settings
+from jamba_ray.config.command_line import command
 from jamba_ray.config.run import RenamedSettingWarning, SweepConfig
 from jamba_ray.config.section import Section
 from jamba_ray.errors import ConfigError, ExitCode, JambaError
@@ -85,6 +86,9 @@ class Command(Generic[S]):
             phases.begin(self.loading or "loading", is_brief=not self.loading)
             body = self.body()
         code: int = body.run(config, out)
+        if code == ExitCode.OK and getattr(config, "dry_run", False):
+            begun = [word for word in arguments if word.partition("=")[0].strip("+") != "dry_run"]
+            say(out, f"next: {command(self.name, *begun)}")
         return code
 
     def body(self) -> Any:
