@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train one configuration, and judge it",
     "threshold": "choose where to cut scores into alerts, and see what it costs",
     "predict": "score unlabelled rows",
+    "explain": "say which columns decide, or why a row is an alert",
     "evaluate": "judge a checkpoint on labelled rows",
     "report": "write the report of a run, or compare runs",
     "sync": "send a run to W&B, or what of it is not there yet",

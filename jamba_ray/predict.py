@@ -18,6 +18,7 @@ from rich.console import Console
 import jamba_ray
 from jamba_ray.cli.entry import say
 from jamba_ray.cli.phases import Phases
+from jamba_ray.config.command_line import command, override
 from jamba_ray.config.predict import PredictConfig
 from jamba_ray.errors import ExitCode
 from jamba_ray.inference import predict_file
@@ -57,4 +58,11 @@ def run(config: PredictConfig, console: Console) -> ExitCode:
         f"alerts ({share:.3%}) at {scored.threshold:.6g}, {scored.threshold_is}. Written to "
         f"{'standard output' if scored.output == STANDARD else scored.output}.",
     )
+    if STANDARD not in {path, scored.output} and scored.rows:
+        words = [config.run, path]
+        if config.threshold is not None:
+            words.append(override("threshold", config.threshold))
+        if config.data.columns:
+            words.append(override("data.columns", config.data.columns))
+        say(console, f"next, for the row with the highest score: {command('explain', *words)}")
     return ExitCode.OK

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from jamba_ray.cli.entry import ClusterCommand, Command
-from jamba_ray.config.predict import PredictConfig, ThresholdConfig
+from jamba_ray.config.predict import ExplainConfig, PredictConfig, ThresholdConfig
 from jamba_ray.config.report import ReportConfig
 from jamba_ray.config.run import EvaluateConfig, SweepConfig, TrainConfig
 from jamba_ray.config.submit import DoctorSection, SubmitSection
@@ -84,13 +84,25 @@ PREDICT = Command(
     about="Score unlabelled rows: write them with score, alert and threshold.",
     examples="""\
   jamba-ray predict runs/night-1 new.csv -o scored.csv
-  jamba-ray predict runs/night-1 march/ -o scored.parquet threshold=soc explain=3
+  jamba-ray predict runs/night-1 march/ -o scored.parquet explain=3
   zcat flows.csv.gz | jamba-ray predict runs/night-1 - -o - > scored.csv
 """,
     section=PredictConfig,
     primary="predict",
     positional=("run", "data.path"),
     short={"-o": "output"},
+)
+EXPLAIN = Command(
+    name="explain",
+    about="Say which columns a model relies on, or why it scored one row as it did.",
+    examples="""\
+  jamba-ray explain runs/night-1
+  jamba-ray explain runs/night-1 new.csv
+  jamba-ray explain runs/night-1 new.csv row=17
+""",
+    section=ExplainConfig,
+    primary="explain",
+    positional=("run", "data.path"),
 )
 EVALUATE = Command(
     name="evaluate",
@@ -189,6 +201,7 @@ COMMANDS: dict[str, Command[Any]] = {
         TRAIN,
         THRESHOLD,
         PREDICT,
+        EXPLAIN,
         EVALUATE,
         REPORT,
         SYNC,

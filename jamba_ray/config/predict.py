@@ -1,4 +1,4 @@
-"""Defines the settings of ``predict`` and ``threshold``."""
+"""Defines the settings of ``predict``, ``explain`` and ``threshold``."""
 
 from __future__ import annotations
 
@@ -46,6 +46,40 @@ class PredictConfig(Section):
     """Replace the output file."""
     verbose: bool = False
     """Let the libraries print what they like."""
+
+
+class ExplainedSection(Section):
+    """Names the rows of which one is explained."""
+
+    path: LocalPath | None = None
+    """File, folder or glob of CSV or Parquet; null: the model is explained, not a row."""
+    columns: tuple[Column, ...] = ()
+    """The names of all columns, for CSV files without a header line."""
+
+
+class ExplainConfig(Section):
+    """Configures ``explain``."""
+
+    run: LocalPath
+    """A run folder, its ``best/`` or any checkpoint folder, or one of these in a bucket."""
+    data: ExplainedSection = ExplainedSection()
+    row: Annotated[int, Field(ge=1)] | None = None
+    """The row to explain, counted from 1 without the header; null: the one with the highest
+    score."""
+    threshold: Annotated[str | None, BeforeValidator(number_as_text)] = None
+    """The name of a threshold that ``threshold`` saved, or a number from 0 to 1; null: as in
+    ``predict``."""
+    verbose: bool = False
+    """Let the libraries print what they like."""
+
+    @model_validator(mode="after")
+    def _has_rows(self) -> ExplainConfig:
+        if self.row is not None and self.data.path is None:
+            raise ValueError(
+                f"`row={self.row}` needs the file that the row is in. Write "
+                f"`jamba-ray explain {self.run} new.csv row={self.row}`"
+            )
+        return self
 
 
 _GOALS = ("max_fpr", "min_recall", "min_precision", "alerts_per_day", "cost_missed")

@@ -25,6 +25,7 @@ from jamba_ray.evaluation import (
     too_few,
 )
 from jamba_ray.inference import Predictor, score_rows
+from jamba_ray.inference.importance import feature_importance
 from jamba_ray.runs.file_writes import write_bytes
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import TrialRecord
@@ -75,7 +76,8 @@ def of_winner(
         StorageError: The disk does not take ``best/``.
     """
     store = folder.checkpoint_store()
-    judged = judge(store.load(winner.checkpoint or ""), data)
+    predictor = Predictor(store.load(winner.checkpoint or ""))
+    judged = judge(predictor, data)
     store.publish(winner.checkpoint or "", folder.best)
     trial = with_params(config.trial(), winner.params)
     baseline_judged: Judged | None = None
@@ -93,6 +95,7 @@ def of_winner(
             **judged.to_json(),
         },
         "groups": recall_by_group(judged, data),
+        "feature_importance": of_features(predictor, judged.threshold, data),
     }
     # LightGBM is the baseline of the other families, not of itself.
     has_baseline = config.rival and trial.model.name != "lightgbm"
@@ -166,6 +169,16 @@ def difference(winner: Judged, baseline: Judged, data: PreparedData) -> dict[str
     part = decisive_part(data)
     rows = data.tests[part] if part != "val" else data.val
     return dict(compare(rows.y, winner.probabilities[part], baseline.probabilities[part]))
+
+
+def of_features(
+    predictor: Predictor, threshold: float, data: PreparedData
+) -> dict[str, Any] | None:
+    """Returns ``feature_importance`` of ``summary.json``, on the decisive part."""
+    part = decisive_part(data)
+    rows = data.tests[part] if part != "val" else data.val
+    found = feature_importance(predictor, rows, threshold)
+    return None if found is None else {"part": part, **found}
 
 
 def few_rows(parts: Mapping[str, npt.ArrayLike]) -> list[str]:

@@ -85,8 +85,8 @@ def intervals(
     values = score_counts(counts, cut)
     n = n_resamples(len(labels)) if n is None else n
     draws = np.empty((n, len(values)))
-    for i, (threats, benign) in enumerate(_resamples(labels, n, seed)):
-        resampled = _recount(counts, block, threats, benign)
+    for i, (threats, benign) in enumerate(resamples(labels, n, seed)):
+        resampled = recount(counts, block, threats, benign)
         draws[i] = [METRICS[name].compute(resampled, cut) for name in values]
     low, high = np.percentile(draws, _PERCENTILES, axis=0)
     found = {
@@ -158,8 +158,8 @@ def compare(
     a, b = (np.array([METRICS[m].compute(c, 0.0) for m in COMPARED]) for c, _ in models)
     n = n_resamples(2 * len(labels)) if n is None else n
     draws = np.empty((n, len(COMPARED)))
-    for i, (threats, benign) in enumerate(_resamples(labels, n, seed)):
-        of_a, of_b = (_recount(counts, block, threats, benign) for counts, block in models)
+    for i, (threats, benign) in enumerate(resamples(labels, n, seed)):
+        of_a, of_b = (recount(counts, block, threats, benign) for counts, block in models)
         draws[i] = [METRICS[m].compute(of_a, 0.0) - METRICS[m].compute(of_b, 0.0) for m in COMPARED]
     low, high = np.percentile(draws, _PERCENTILES, axis=0)
     few = too_few(labels)
@@ -183,7 +183,7 @@ def n_resamples(n_rows: int) -> int:
     return int(np.clip(_ROWS_BUDGET // max(n_rows, 1), _MIN_RESAMPLES, _MAX_RESAMPLES))
 
 
-def _resamples(labels: npt.NDArray[np.bool_], n: int, seed: int) -> Iterator[tuple[Ints, Ints]]:
+def resamples(labels: npt.NDArray[np.bool_], n: int, seed: int) -> Iterator[tuple[Ints, Ints]]:
     """Draws row numbers of threats and of benign rows with replacement, ``n`` times."""
     rng = np.random.default_rng(seed)
     threats, benign = np.flatnonzero(labels), np.flatnonzero(~labels)
@@ -195,7 +195,8 @@ def _draw(rng: np.random.Generator, rows: Ints) -> Ints:
     return rows[rng.integers(0, len(rows), len(rows))] if len(rows) else rows
 
 
-def _recount(counts: Counts, block: Ints, threats: Ints, benign: Ints) -> Counts:
+def recount(counts: Counts, block: Ints, threats: Ints, benign: Ints) -> Counts:
+    """Returns the counts of a resample, given the row numbers that were drawn."""
     return replace(
         counts,
         threats=_tally(block[threats], len(counts.score)),

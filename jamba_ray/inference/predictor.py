@@ -20,7 +20,7 @@ from jamba_ray.data import Rows
 from jamba_ray.data.column_kinds import check_kinds
 from jamba_ray.data.header import tidy_names
 from jamba_ray.errors import CheckpointError, DataError, NoRunError
-from jamba_ray.inference.contributions import Contributions, contributions
+from jamba_ray.inference.contributions import PAIRS, Contributions, contributions
 from jamba_ray.inference.predict_file import Scored, predict_file
 from jamba_ray.inference.reasons import reasons_of
 from jamba_ray.inference.scorer import (
@@ -130,10 +130,13 @@ class Predictor:
         return self.contributions_of(*self.preprocessing.transform(self._checked(frame)))
 
     def contributions_of(
-        self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
+        self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64], pairs: int = PAIRS
     ) -> Contributions:
-        """Returns the contributions for the matrices that ``preprocessing.transform`` returned."""
-        return contributions(self._score, self.preprocessing, (x_num, x_cat))
+        """Returns the contributions for the matrices that ``preprocessing.transform`` returned.
+
+        ``pairs`` is the number of sampled pairs of orders, which networks need.
+        """
+        return contributions(self._score, self.preprocessing, (x_num, x_cat), pairs)
 
     def _checked(self, rows: Any) -> pd.DataFrame:
         """Returns ``rows`` as a checked DataFrame with the column names that a file would have."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from jamba_ray.reports import answer
 from jamba_ray.reports.data_section import data_tables
+from jamba_ray.reports.feature_table import feature_table
 from jamba_ray.reports.figures import importances
 from jamba_ray.reports.operating_points import operating_table
 from jamba_ray.reports.run import Run
@@ -26,6 +27,7 @@ def render(run: Run) -> str:
         lines += ["", "## The data"]
         lines += [line for table in tables for line in _table(table)]
     for title, table in {
+        "What the winner relies on": feature_table(run.summary.get("feature_importance")),
         "The best trials": trials_table(run, 20),
         "Failures": answer.failures_table(run),
         "Cost": answer.cost_table(run),

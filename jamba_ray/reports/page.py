@@ -23,6 +23,7 @@ from jamba_ray.reports.compare import (
 )
 from jamba_ray.reports.compare import table as runs_table
 from jamba_ray.reports.data_section import data_tables
+from jamba_ray.reports.feature_table import feature_note, feature_table
 from jamba_ray.reports.operating_points import operating_table
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import DARK, STYLE, Figure
@@ -119,6 +120,7 @@ def render(run: Run, *, interactive: bool = False) -> str:
         ),
         # Which columns the winner's scores rest on: shown where ``figures`` has it.
         _section("What it looks at", _grid(figures, ["feature_importance"])),
+        _section("What the winner relies on", _features(run)),
         _section("The data", "".join(map(_table, data_tables(run.summary.get("data") or {})))),
         _section(
             "The search",
@@ -295,6 +297,11 @@ def _trials(run: Run, interactive: bool) -> str:
     every = f"All {n:,} trials" if n < len(rows) else f"The first {len(rows) - 1:,} of {n:,} trials"
     best = _table(rows[: _SHOWN + 1])
     return f"{best}<details><summary>{every}</summary>{_table(rows)}</details>"
+
+
+def _features(run: Run) -> str:
+    found = run.summary.get("feature_importance")
+    return f"{_table(feature_table(found))}{_bullets([feature_note(found)])}" if found else ""
 
 
 def _notes(run: Run) -> str:

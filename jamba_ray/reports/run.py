@@ -11,7 +11,7 @@ import pandas as pd
 
 from jamba_ray.config.direction import Direction, badness, direction_of, least_first
 from jamba_ray.config.names import nearest
-from jamba_ray.errors import NoRunError, StorageError
+from jamba_ray.errors import DataError, NoRunError, StorageError
 from jamba_ray.reports.words import LABELS, trial_in_words
 from jamba_ray.runs.row_log import read_rows
 from jamba_ray.runs.run_folder import RunFolder
@@ -178,6 +178,43 @@ class Run:
         from jamba_ray.inference import load
 
         return load(self.folder.path)
+
+    def feature_importance(self) -> pd.DataFrame:
+        """Returns how much worse the best model's objective is without each group of columns.
+
+        Columns: ``columns`` (those exchanged together), ``drop``, ``low`` and ``high`` (its 95 %
+        interval). It is computed at the end of a run, on test rows if they have both classes, else
+        on validation rows; for runs of earlier versions now, from the data. Empty where the metric
+        is not defined.
+
+        Raises:
+            CheckpointError: There is no model yet.
+            DataError: The data are gone or have changed.
+        """
+        found = self.found_importance()
+        names = ["columns", "drop", "low", "high"]
+        groups = [] if found is None else found["groups"]
+        rows = [[tuple(one["columns"]), *(one[name] for name in names[1:])] for one in groups]
+        return pd.DataFrame(rows, columns=names)
+
+    def found_importance(self) -> dict[str, Any] | None:
+        """Returns ``feature_importance`` of ``summary.json``, computed now if it is not there."""
+        if "feature_importance" in self.summary:
+            stored: dict[str, Any] | None = self.summary["feature_importance"]
+            return stored
+        from jamba_ray.config.run import DATA_SECTIONS
+        from jamba_ray.data import prepare
+        from jamba_ray.driver.verdict import of_features
+
+        predictor = self.load()
+        section = self.config["data"]
+        data = prepare(DATA_SECTIONS[section["name"]].model_validate(section))
+        if data.fingerprint != self.summary.get("data_fingerprint", data.fingerprint):
+            raise DataError(
+                f"the data of {self.name} must be those that it was trained on, but have changed; "
+                "put them back, or train again."
+            )
+        return of_features(predictor, float(self.summary["best"]["threshold"]), data)
 
     def figures(self) -> dict[str, Figure]:
         """Returns every figure for which this run has data, by name."""

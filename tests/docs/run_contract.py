@@ -47,6 +47,9 @@ SUMMARY = {
     "groups": "recall by group (`data.group`), and whether training saw the group; null "
     "without one",
     "importance": "parameter -> its share of what decides the objective",
+    "feature_importance": "how much worse the winner is without a column: `metric`, `value`, "
+    "`part`, `rows`, and `groups` (`columns` that were exchanged together, `drop`, `low`, `high`); "
+    "null where the metric is not defined",
     "failures": "failed trials by root cause: `reason`, `count`, `trials`",
     "notes": "what was found or assumed on the way, in sentences",
     "data": "the rows: `parts` (rows, threats, times, rows that training has too), `columns`, "

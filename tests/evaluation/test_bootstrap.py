@@ -40,7 +40,7 @@ def test_it_is_the_textbook_bootstrap_done_row_by_row_with_scikit_learn():
     y, p = _rows(120)
     p = p.round(1)  # ties
     aucs, aps = [], []
-    for threats, benign in bootstrap._resamples(y.astype(bool), 60, seed=3):
+    for threats, benign in bootstrap.resamples(y.astype(bool), 60, seed=3):
         rows = np.concatenate([threats, benign])
         assert y[rows].sum() == y.sum()  # stratified
         aucs.append(sk.roc_auc_score(y[rows], p[rows]))
