@@ -37,7 +37,7 @@ _PAIRS = 64
 
 
 def run(config: ExplainConfig, console: Console) -> ExitCode:
-    """Explains the model, or one row of a file."""
+    """Prints what the model relies on, or what moved the score of one row."""
     if config.data.path is None:
         _explain_model(config, console)
     else:

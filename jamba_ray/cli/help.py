@@ -19,7 +19,7 @@ from rich.table import Table
 from jamba_ray.cli.options import groups, load_families
 from jamba_ray.config.family import FAMILIES
 from jamba_ray.config.names import nearest
-from jamba_ray.config.predict import InputSection
+from jamba_ray.config.predict import INPUT_SECTIONS
 from jamba_ray.config.run import DATA_SECTIONS
 from jamba_ray.config.section import Section
 from jamba_ray.config.settings import GROUPS
@@ -128,7 +128,7 @@ def groups_of(section: type[Section]) -> list[str]:
     named: list[str] = [
         group
         for group in GROUPS
-        if group in fields and fields[group].annotation is not InputSection
+        if group in fields and fields[group].annotation not in INPUT_SECTIONS
     ]
     return [*named, "+sweep"] if "search_space" in fields else named
 
@@ -141,7 +141,7 @@ def settings(section: type[Section], prefix: str = "") -> Iterator[Row]:
     """
     for name, field in section.model_fields.items():
         path = f"{prefix}{name}"
-        if path in _OPEN_SECTIONS and field.annotation is not InputSection:
+        if path in _OPEN_SECTIONS and field.annotation not in INPUT_SECTIONS:
             for option, chosen in _OPEN_SECTIONS[path].items():
                 yield "", "", ""
                 yield f"{path}={option}", "", _first_line(chosen.__doc__)

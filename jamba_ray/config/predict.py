@@ -57,6 +57,10 @@ class ExplainedSection(Section):
     """The names of all columns, for CSV files without a header line."""
 
 
+INPUT_SECTIONS = (InputSection, ExplainedSection)
+"""Sections named ``data`` that name files and are no choice between kinds of data."""
+
+
 class ExplainConfig(Section):
     """Configures ``explain``."""
 
