@@ -209,7 +209,7 @@ def test_a_page_runs_from_top_to_bottom(page, tmp_path):
     if page.name == "analyst.md":
         scored = pd.read_csv(tmp_path / "scored.csv")
         assert len(scored) == 200
-        assert scored["alert"].equals(scored["score"] >= scored["threshold"])
+        assert (scored["alert"] == (scored["score"] >= scored["threshold"])).all()
         assert scored["score"].between(0, 1).all()
 
 
