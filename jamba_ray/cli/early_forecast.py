@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from types import TracebackType
 
 import torch
 
@@ -41,12 +40,7 @@ class EarlyForecast:
     def __enter__(self) -> EarlyForecast:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         # The thread ends at its next report: the interpreter must not exit while a thread trains.
         self._stop.set()
         if self._thread.is_alive():

@@ -83,14 +83,14 @@ def permutation_importance(
     base = rows.draws(score(numbers, codes))
     found = []
     for columns in groups:
+        of_num = np.array([j for column in columns for j in owners[column][0]], dtype=np.int64)
+        of_cat = np.array([j for column in columns for j in owners[column][1]], dtype=np.int64)
         drops = np.empty((_REPEATS, _RESAMPLES + 1))
         for repeat in range(_REPEATS):
             donor = rng.choice(len(index), len(index), p=rows.weight)
             changed_num, changed_cat = numbers.copy(), codes.copy()
-            for column in columns:
-                of_num, of_cat = owners[column]
-                changed_num[:, of_num] = numbers[donor][:, of_num]
-                changed_cat[:, of_cat] = codes[donor][:, of_cat]
+            changed_num[:, of_num] = numbers[np.ix_(donor, of_num)]
+            changed_cat[:, of_cat] = codes[np.ix_(donor, of_cat)]
             changed = rows.draws(score(changed_num, changed_cat))
             drops[repeat] = [
                 lead(a, b, direction_of(metric)) for a, b in zip(base, changed, strict=True)

@@ -118,8 +118,6 @@ def render(run: Run, *, interactive: bool = False) -> str:
             "What the winner does",
             _grid(figures, ["precision_recall", "roc", "calibration", "confusion", "groups"]),
         ),
-        # Which columns the winner's scores rest on: shown where ``figures`` has it.
-        _section("What it looks at", _grid(figures, ["feature_importance"])),
         _section("What the winner relies on", _features(run)),
         _section("The data", "".join(map(_table, data_tables(run.summary.get("data") or {})))),
         _section(
