@@ -76,7 +76,7 @@ def _csv(path: Path, names: Sequence[str]) -> RowFile:
     with in_one_sentence(path):
         layout, chunks = open_csv(path, choice)
         del chunks
-    header = layout.header or layout.delimiter.join(map(_quoted, layout.names)).encode()
+    header = layout.header or layout.delimiter.join(map(csv_cell, layout.names)).encode()
 
     def batches(numbers: Collection[str], texts: Collection[str]) -> Iterator[RowBatch]:
         with in_one_sentence(path):
@@ -90,8 +90,9 @@ def _csv(path: Path, names: Sequence[str]) -> RowFile:
     return RowFile(path, layout.names, header, layout.delimiter, batches, notes=layout.notes)
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"' if set(name) & set('",;\t|\n\r') else name
+def csv_cell(text: str, special: str = '",;\t|\n\r') -> str:
+    """Returns a cell of a CSV file, quoted where it has one of the ``special`` characters."""
+    return '"' + text.replace('"', '""') + '"' if set(text) & set(special) else text
 
 
 def _blocks(path: Path, chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 
+from jamba_ray.data.row_batches import csv_cell
 from jamba_ray.inference.contributions import Contributions, Ints
 
 KIND = pa.struct(
@@ -79,15 +80,10 @@ def as_text(column: pa.Array) -> pa.Array:
 
 def as_cells(columns: Sequence[pa.Array], delimiter: str) -> Iterator[pa.Array]:
     """Yields columns of reasons as cells of a CSV file, quoted where that is needed."""
+    special = f'{delimiter}"\n\r'
     for column in columns:
         texts = as_text(column).to_pylist()
-        yield pa.array([_quoted(text, delimiter).encode() for text in texts], pa.binary())
-
-
-def _quoted(text: str, delimiter: str) -> str:
-    if not set(text) & {delimiter, '"', "\n", "\r"}:
-        return text
-    return '"' + text.replace('"', '""') + '"'
+        yield pa.array([csv_cell(text, special).encode() for text in texts], pa.binary())
 
 
 def in_words(value: Any) -> str:

@@ -9,18 +9,7 @@ import pytest
 
 import jamba_ray
 from jamba_ray.checkpoints import Failure, Patience, retry
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now, self.pauses = 100.0, []
-
-    def sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        self.now += seconds
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 def attempts_until_the_end(patience: Patience, took_s: float) -> tuple[Clock, list[Failure]]:

@@ -7,18 +7,7 @@ import requests
 
 from jamba_ray.cluster.retry import Link, is_silence, reason
 from jamba_ray.errors import UnavailableError
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now, self.pauses = 100.0, []
-
-    def sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        self.now += seconds
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 def _link(clock: Clock, said: list[str], patience_s: float = 60.0) -> Link:
