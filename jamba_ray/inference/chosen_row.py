@@ -21,9 +21,9 @@ class ChosenRow:
     """Holds one row of a file."""
 
     number: int
-    """Counted from 1 without the header; of several files one after the other."""
+    """Counted from 1 without the header, and continued over several files."""
     frame: pd.DataFrame
-    """[1], the columns of the model."""
+    """That one row, with the columns of the model."""
     score: float
 
 

@@ -5,8 +5,8 @@ LightGBM's TreeSHAP (Lundberg et al. 2020); the base is the mean over the traini
 estimated by sampled orders of the columns (Castro et al. 2009); the base is the score of one
 background row, the typical one: the median of each number, the commonest of each category.
 
-Limitations: columns that say the same share what they say; a network is asked about mixtures of a
-row and the typical one, which may be rows that never occur.
+Limitations: columns that carry the same information share its contribution; a network scores
+mixtures of a row and the typical one, which may be rows that never occur.
 
 Letters: N rows, C columns of the table, F features (a column may have two: value and missing).
 """

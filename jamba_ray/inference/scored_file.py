@@ -177,7 +177,7 @@ def _json(stream: IO[bytes], threshold: float, explain: int) -> Writer:
 
 
 def _json_cell(cell: Any) -> Any:
-    """Returns None for the numbers that JSON lacks: no reader takes a line that has one."""
+    """Returns None for NaN and infinity, which JSON lacks: readers refuse a line with one."""
     return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
