@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from jamba_ray.config.names import run_name
-from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section
+from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section, as_if_absent
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 RowsIn = Literal["auto", "device", "host", "disk"]
@@ -47,6 +47,8 @@ Labels = Annotated[tuple[str, ...], BeforeValidator(_label_names)]
 """Values of a label column, one or several."""
 
 
+CALIBRATION = "calibration"
+"""The part of ``data.split.calibration``."""
 COMMON = "common"
 """What ``data.columns`` is where the columns that all files have are read."""
 
@@ -74,6 +76,9 @@ class SplitSection(Section):
     """Share of the rows of ``path`` that validate."""
     test: Fraction = 0.15
     """Share of all rows held out as test; ignored when ``data.test`` names a file."""
+    calibration: Fraction = Field(default=0.0, json_schema_extra=as_if_absent(0.0))
+    """Share of the rows of ``path`` that neither train nor choose a model: ``threshold`` rests its
+    guarantee on them (0.1 is usual). Split by ``time``: the newest rows before the test."""
     holdout: tuple[str, ...] = ()
     """``group`` only: these groups validate; empty: chosen by seed to match ``val``."""
     seed: int = 0
@@ -81,10 +86,10 @@ class SplitSection(Section):
 
     @model_validator(mode="after")
     def _leaves_rows_to_train_on(self) -> SplitSection:
-        if self.val + self.test >= 1.0:
+        names = "`val` + `test`" + (" + `calibration`" if self.calibration else "")
+        if (held := self.val + self.test + self.calibration) >= 1.0:
             raise ValueError(
-                f"`val` + `test` must be below 1, but is {self.val + self.test:g}. "
-                "Lower one of them; 0.15 each is usual"
+                f"{names} must be below 1, but is {held:g}. Lower one of them; 0.15 each is usual"
             )
         if self.holdout and self.kind != "group":
             raise ValueError(
@@ -205,6 +210,11 @@ class TableSection(DataSection):
     def _columns_have_one_role(self) -> TableSection:
         for name in self.extra_tests:
             run_name(name)
+        if self.split.calibration and CALIBRATION in self.extra_tests:
+            raise ValueError(
+                f"`extra_tests` must not name a test {CALIBRATION!r} beside "
+                "`split.calibration`. Call it something else"
+            )
         both = sorted(set(self.numeric) & set(self.categorical))
         if both:
             raise ValueError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from jamba_ray.config.data import SplitSection
+from jamba_ray.config.data import CALIBRATION, SplitSection
 from jamba_ray.data import splits
 from jamba_ray.data.labels import LabelRule
 from jamba_ray.data.raw_table import RawColumns, RawTable
@@ -71,25 +71,31 @@ class Parts:
 
 
 def divide(source: Source, tests: Mapping[str, Source], split: SplitSection) -> Parts:
-    """Cuts the test rows (unless a file has them) and then the validation rows from ``source``."""
-    if "test" in tests or split.test == 0.0:
-        kept, cut, val_share = source, {}, split.val
-    else:
-        rest, held = _cut(source, split.test, split, is_test=True)
-        kept, cut = source.take(rest), {"test": source.take(held)}
-        val_share = split.val / (1.0 - split.test)
-    train, val = _cut(kept, val_share, split, is_test=False)
+    """Cuts the test rows (unless a file has them), then those of ``calibration``, then the
+    validation rows from ``source``."""
+    kept, left, cut = source, 1.0, {name: tests[name] for name in ("test",) if name in tests}
+    if "test" not in tests and split.test > 0.0:
+        rest, held = _cut(kept, split.test, split, "test")
+        kept, left, cut["test"] = kept.take(rest), left - split.test, kept.take(held)
+    if split.calibration > 0.0:
+        rest, held = _cut(kept, split.calibration / left, split, CALIBRATION)
+        kept, left, cut[CALIBRATION] = (
+            kept.take(rest),
+            left - split.calibration,
+            kept.take(held),
+        )
+    train, val = _cut(kept, split.val / left, split, "val")
     return Parts(kept.take(train), kept.take(val), {**cut, **tests})
 
 
-def _cut(
-    source: Source, share: float, split: SplitSection, *, is_test: bool
-) -> tuple[Indices, Indices]:
-    seed = (2 * split.seed + is_test) % 2**32
+def _cut(source: Source, share: float, split: SplitSection, part: str) -> tuple[Indices, Indices]:
+    seed = (2 * split.seed + (part == "test")) % 2**32
+    if part == CALIBRATION:
+        seed ^= 2**31
     if split.kind == "time" and source.time is not None:
         return splits.by_time(source.time, share)
     if split.kind == "group" and source.group is not None:
-        # The groups that the user wants to validate on must still be there after the test was cut.
-        holdout, never = ((), split.holdout) if is_test else (split.holdout, ())
+        # The groups that the user wants to validate on must still be there after the other cuts.
+        holdout, never = (split.holdout, ()) if part == "val" else ((), split.holdout)
         return splits.by_group(source.group, source.y, share, seed, holdout=holdout, never=never)
     return splits.by_chance(source.y, share, seed)

@@ -213,7 +213,7 @@ def _spans(section: DataSection, parts: Parts) -> tuple[str, ...]:
 
 
 def _rows(part: Source, made: Matrices) -> Rows:
-    return Rows(made.x_num, made.x_cat, part.y, part.group, part.bayes)
+    return Rows(made.x_num, made.x_cat, part.y, part.group, part.bayes, part.time)
 
 
 def _tell(tell: Callable[[str], object], section: DataSection, place: Place) -> None:

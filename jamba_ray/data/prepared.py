@@ -68,6 +68,8 @@ class Rows:
     """[N], the group of each row (host, attack class), where known."""
     bayes: npt.NDArray[np.float64] | None = None
     """[N], the true probability of a threat given everything observable, where known."""
+    time: npt.NDArray[Any] | None = None
+    """[N], the time of each row (datetime64 or numbers), where rows are split by time."""
 
     def __len__(self) -> int:
         return len(self.y)

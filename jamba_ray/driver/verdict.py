@@ -116,7 +116,8 @@ def best_epoch(trial: TrialRecord) -> float | None:
 def score_table(judged: Judged, baseline: Judged | None, data: PreparedData) -> bytes:
     """Returns a Parquet file with one row per judged row.
 
-    Columns: part, label, probability, baseline (null without one), group. With it, figures need not
+    Columns: part, label, probability, baseline (null without one), group, and the time of rows that
+    were split by it. With it, figures need not
     score the tests again.
     """
     frames = []
@@ -128,7 +129,10 @@ def score_table(judged: Judged, baseline: Judged | None, data: PreparedData) -> 
         }
         frame = pd.DataFrame({**columns, "part": part})
         frame["group"] = None if rows.group is None else rows.group.astype(str)
-        frames.append(frame.astype({"part": "category", "group": object}))
+        frame = frame.astype({"part": "category", "group": object})
+        if rows.time is not None and rows.time.dtype == getattr(data.val.time, "dtype", None):
+            frame["time"] = rows.time
+        frames.append(frame)
     buffer = io.BytesIO()
     pd.concat(frames, ignore_index=True).to_parquet(buffer, index=False)
     return buffer.getvalue()

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from jamba_ray.config.data import PreprocessingSection, SplitSection, SyntheticSection, TableSection
+from jamba_ray.config.fingerprint import fingerprint
 from jamba_ray.data import PreparedData, Preprocessor, prepare, prepare_for, read_table
 from jamba_ray.errors import DataError
 from tests.data.bad_tables import good_frame
@@ -50,6 +51,30 @@ def test_synthetic_by_time_and_by_group(kind):
     else:
         assert not held & set(data.train.group)
         assert not held & set(data.val.group)
+
+
+@pytest.mark.parametrize("kind", ["random", "time", "group"])
+def test_calibration_rows_are_of_no_other_part_and_leave_the_test_as_it_is(kind):
+    plain = SyntheticSection(n_samples=4000, split=SplitSection(kind=kind))
+    section = SyntheticSection(n_samples=4000, split=SplitSection(kind=kind, calibration=0.1))
+    before, data = prepare(plain), prepare(section)
+    assert list(data.tests) == ["test", "calibration"]
+    assert sum(part_sizes(data)) == sum(part_sizes(before)) == 4000
+    assert np.array_equal(data.tests["test"].y, before.tests["test"].y)
+    held = data.tests["calibration"]
+    assert len(held) == pytest.approx(400, abs=400 if kind == "group" else 4)
+    times = {name: rows.time for name, rows in (("val", data.val), *data.tests.items())}
+    seen = np.concatenate([data.train.time, *times.values()])
+    assert len(np.unique(seen)) == 4000  # a time is a row here, so no row is in two parts
+    if kind == "time":
+        assert data.train.time.max() < times["val"].min()
+        assert times["val"].max() < times["calibration"].min()
+        assert times["calibration"].max() < times["test"].min()
+    if kind == "group":
+        assert not set(held.group) & set(data.val.group) - {"benign"}
+    assert fingerprint(plain) == fingerprint(
+        plain.model_copy(update={"split": SplitSection(kind=kind, calibration=0.0)})
+    )
 
 
 def test_the_same_file_gives_the_same_matrices_and_any_change_another_fingerprint(tmp_path):
