@@ -33,6 +33,7 @@ from jamba_ray.data import Rows, prepare, prepare_for
 from jamba_ray.driver.verdict import few_rows
 from jamba_ray.errors import ExitCode
 from jamba_ray.evaluation import by_group, intervals
+from jamba_ray.evaluation.promise import disproof
 from jamba_ray.inference import Predictor, score_rows
 from jamba_ray.runs.file_writes import write_bytes, write_json
 from jamba_ray.runs.probe import probe
@@ -117,6 +118,7 @@ def _summary(
     what: str,
 ) -> dict[str, Any]:
     groups = None if group is None else by_group(y, p, group, predictor.threshold)
+    promise = predictor.promise_of(config.threshold)
     report = {
         "command": "evaluate",
         "run": config.run,
@@ -131,14 +133,28 @@ def _summary(
             "rows": len(y),
             "threshold": predictor.threshold,
             "threshold_is": what,
+            "promise": promise,
             "test": intervals(y, p, predictor.threshold),
         },
         "baseline": None,
         "bayes": None,
         "groups": groups,
-        "notes": few_rows({"test": y}),
+        "notes": [*few_rows({"test": y}), *_kept(promise, y, p, predictor.threshold, group)],
         "versions": summary.versions(),
         "folder": str(folder.path),
     }
     plain: dict[str, Any] = summary.finite(report)
     return plain
+
+
+def _kept(
+    promise: dict[str, Any] | None, y: Labels, p: Probabilities, threshold: float, group: Groups
+) -> list[str]:
+    """Returns what was promised of the threshold, and whether these rows refuse it."""
+    if promise is None:
+        return []
+    notes = [str(promise["sentence"])]
+    if promise.get("holds") is True:
+        refused = disproof(promise, y, p, threshold, where="these rows", group=group)
+        notes += [f"The promise is broken: {refused}."] if refused else []
+    return notes

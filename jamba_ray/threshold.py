@@ -11,7 +11,9 @@ if __name__ == "__main__":
     sys.exit(COMMAND.main())
 
 import io
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +33,20 @@ from jamba_ray.cli.entry import say
 from jamba_ray.cli.phases import Phases
 from jamba_ray.cli.summary_text import first_that_fits
 from jamba_ray.config.command_line import command, override
+from jamba_ray.config.data import CALIBRATION
 from jamba_ray.config.predict import DEFAULT, ThresholdConfig
 from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.errors import ConfigError, DataError, ExitCode
 from jamba_ray.evaluation.goal import Goal, operating_point, threshold_for
+from jamba_ray.evaluation.promise import Promise, disproof, promised, shift_reason
 from jamba_ray.inference import find_checkpoint
 from jamba_ray.runs.file_writes import write_bytes
 
 _SCORES = "scores.parquet"
+_COLUMNS = ("part", "label", "probability")
 _MAX_SCORES_BYTES = 1 << 34
+_SUMMARY = "summary.json"
+_MAX_SUMMARY_BYTES = 1 << 28
 
 
 def goal_of(config: ThresholdConfig) -> Goal:
@@ -62,39 +69,118 @@ def run(config: ThresholdConfig, console: Console) -> ExitCode:
     place = _place(config.run)
     with Phases(console) as phases:
         phases.begin("reading the scores", is_brief=True)
-        threshold, points = _chosen(config, place)
-    _print(console, config, threshold, points)
+        chosen = _chosen(config, place)
+    _print(console, config, chosen)
     return ExitCode.OK
 
 
-def _chosen(
-    config: ThresholdConfig, place: StoreUri | str
-) -> tuple[float, dict[str, dict[str, Any]]]:
-    """Chooses and saves; returns the threshold and what it costs on each part."""
+@dataclass(frozen=True)
+class Chosen:
+    """Holds a threshold, what it rests on, what it costs and what it promises."""
+
+    threshold: float
+    part: str
+    """The part of the rows that it was chosen on."""
+    points: Mapping[str, Mapping[str, Any]]
+    """Part -> the operating point there."""
+    promise: Promise | None
+
+
+def _chosen(config: ThresholdConfig, place: StoreUri | str) -> Chosen:
+    """Chooses and saves a threshold."""
     if isinstance(place, StoreUri):
         remote = RemoteFolder(place)
         raw, digest, prefix = beside_remote(remote)
         where, scores = f"{place}/{prefix}".rstrip("/"), remote.read(_SCORES, _MAX_SCORES_BYTES)
+        summary = remote.read(_SUMMARY, _MAX_SUMMARY_BYTES)
     else:
         folder = find_checkpoint(Path(place))
         raw, digest = beside(folder)
-        where, scores = str(folder), _scores_of(folder)
+        where, scores = str(folder), _beside(folder, _SCORES)
+        summary = _beside(folder, _SUMMARY)
     saved = read_thresholds(raw, digest, where)
     parts = _parts(scores, config.run)
-    val = parts["val"]
-    threshold = threshold_for(val["label"], val["probability"], goal_of(config))
+    # Rows that chose no model where there are any: the validation rows flatter it.
+    part = CALIBRATION if CALIBRATION in parts else "val"
+    rows = parts[part]
+    if config.confidence is None:
+        threshold = threshold_for(rows["label"], rows["probability"], goal_of(config))
+        promise = None
+    else:
+        threshold, promise = _promised(config, config.confidence, parts, part, _shift(summary))
     points = {
-        part: operating_point(rows["label"], rows["probability"], threshold)
-        for part, rows in parts.items()
+        name: operating_point(rows["label"], rows["probability"], threshold)
+        for name, rows in parts.items()
     }
     asked = config.model_dump(mode="json", exclude_none=True, exclude={"run", "name", "verbose"})
-    one = {"threshold": threshold, "asked": asked, "points": points}
+    one = {
+        "threshold": threshold,
+        "asked": asked,
+        "chosen_on": part,
+        "points": points,
+        "promise": None if promise is None else promise.to_json(),
+    }
     content = with_threshold(saved, config.name, one, digest)
     if isinstance(place, StoreUri):
         remote.write(f"{prefix}{FILE}", content)
     else:
         write_bytes(folder / FILE, content)
-    return threshold, points
+    return Chosen(threshold, part, points, promise)
+
+
+def _promised(
+    config: ThresholdConfig,
+    confidence: float,
+    parts: Mapping[str, pd.DataFrame],
+    part: str,
+    shift: tuple[float, float] | None,
+) -> tuple[float, Promise]:
+    """Returns a threshold with its promise, taken back where the rows to come are not like those it
+    rests on: a classifier tells them apart, or the test rows refuse it."""
+    rows, by = parts[part], config.guarantee_by
+    if by is not None and (by not in rows or rows[by].isna().any()):
+        way_out = {
+            "group": "name the column of hosts or attack classes in data.group",
+            "time": "split by time (data.timestamp=<column> data.split.kind=time)",
+        }[by]
+        raise DataError(
+            f"guarantee_by={by} needs the {by} of every {part} row, but {config.run} does not have "
+            f"it; {way_out} in the next run, or drop guarantee_by."
+        )
+    threshold, promise = promised(
+        rows["label"],
+        rows["probability"],
+        goal_of(config),
+        confidence,
+        part=part,
+        by=by,
+        group=rows["group"] if by == "group" else None,
+        time=rows["time"].to_numpy() if "time" in rows and rows["time"].notna().all() else None,
+    )
+    if promise.reason is not None:
+        return threshold, promise
+    shift = shift if config.shift is None else (config.shift, config.shift)
+    reason = None if shift is None else shift_reason(*shift)
+    if reason is None and (test := parts.get("test")) is not None:
+        reason = disproof(
+            promise.to_json(),
+            test["label"],
+            test["probability"],
+            threshold,
+            where="the test rows",
+            group=test["group"] if by == "group" else None,
+        )
+    return threshold, promise if reason is None else promise.withdrawn(reason)
+
+
+def _shift(summary: bytes | None) -> tuple[float, float] | None:
+    """Returns (AUC, its lower end) of the check that told newer rows from older ones, where the
+    run's summary has it."""
+    try:
+        found = json.loads(summary or b"{}")["shift"]["auc"]
+        return float(found["value"]), float(found["low"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _place(run: str) -> StoreUri | str:
@@ -104,10 +190,10 @@ def _place(run: str) -> StoreUri | str:
         raise ConfigError([f"`run`: {error}."]) from error
 
 
-def _scores_of(best: Path) -> bytes | None:
+def _beside(best: Path, name: str) -> bytes | None:
     for folder in (best, best.parent):
-        if (folder / _SCORES).is_file():
-            return (folder / _SCORES).read_bytes()
+        if (folder / name).is_file():
+            return (folder / name).read_bytes()
     return None
 
 
@@ -116,7 +202,8 @@ def _parts(raw: bytes | None, run: str) -> dict[str, pd.DataFrame]:
     frame = None
     if raw is not None:
         try:
-            frame = pd.read_parquet(io.BytesIO(raw), columns=["part", "label", "probability"])
+            whole = pd.read_parquet(io.BytesIO(raw))
+            frame = whole[[*_COLUMNS, *(name for name in ("group", "time") if name in whole)]]
         except Exception as error:  # whatever pyarrow makes of a damaged file
             raise DataError(
                 f"the {_SCORES} of {run} must hold part, label and probability, but does not "
@@ -131,14 +218,11 @@ def _parts(raw: bytes | None, run: str) -> dict[str, pd.DataFrame]:
     return {part: frame[frame["part"] == part] for part in names}
 
 
-def _print(
-    console: Console,
-    config: ThresholdConfig,
-    threshold: float,
-    points: Mapping[str, Mapping[str, Any]],
-) -> None:
-    console.print(first_that_fits(console, _tables(config, threshold, points)))
-    say(console, _promise(config, points["val"]))
+def _print(console: Console, config: ThresholdConfig, chosen: Chosen) -> None:
+    console.print(first_that_fits(console, _tables(config, chosen.threshold, chosen.points)))
+    say(console, _basis(config, chosen))
+    if chosen.promise is not None:
+        say(console, chosen.promise.sentence)
     say(console, f"Saved with the model as {config.name!r}.")
     words = [config.run, "new.csv", "-o", "scored.csv"]
     if config.name != DEFAULT:
@@ -195,12 +279,18 @@ def _rate(rate: Mapping[str, float] | None, is_bare: bool) -> str:
     return f"{rate['value']:.4f} ({rate['low']:.4f}-{rate['high']:.4f})"
 
 
-def _promise(config: ThresholdConfig, val: Mapping[str, Any]) -> str:
+def _basis(config: ThresholdConfig, chosen: Chosen) -> str:
     """Returns a sentence about the rows that the choice rests on."""
-    benign, threats = val["rows"] - val["found"] - val["missed"], val["found"] + val["missed"]
-    high = 0.0 if val["fpr"] is None else val["fpr"]["high"]
-    text = f"Chosen on {benign:,} benign rows and {threats:,} threats (intervals: 95 %, exact)."
-    if config.max_fpr is not None and high > config.max_fpr:
+    point = chosen.points[chosen.part]
+    benign, threats = point["rows"] - point["found"] - point["missed"], point["found"]
+    threats += point["missed"]
+    high = 0.0 if point["fpr"] is None else point["fpr"]["high"]
+    of_part = "" if chosen.part == "val" else f" of {chosen.part}"
+    text = (
+        f"Chosen on {benign:,} benign rows and {threats:,} threats{of_part} (intervals: 95 %, "
+        "exact)."
+    )
+    if chosen.promise is None and config.max_fpr is not None and high > config.max_fpr:
         text += (
             f" So few benign rows leave a rate of up to {high:.2%} possible, above the "
             f"{config.max_fpr:.2%} asked for."

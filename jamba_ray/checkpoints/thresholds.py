@@ -89,6 +89,12 @@ def beside_remote(folder: RemoteFolder) -> tuple[bytes | None, str, str]:
     )
 
 
+def promise_of(one: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns what was promised of a saved threshold; None where nothing was."""
+    found = one.get("promise")
+    return found if isinstance(found, dict) and isinstance(found.get("sentence"), str) else None
+
+
 def chosen(
     saved: Mapping[str, Mapping[str, Any]], wanted: str | None, fallback: float
 ) -> tuple[float, str]:

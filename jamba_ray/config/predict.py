@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -113,8 +113,35 @@ class ThresholdConfig(Section):
     """What a missed threat costs."""
     threat_ratio: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Share of threats among the rows that will be scored; None: as among validation rows."""
+    guarantee: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.95
+    """Confidence with which ``max_fpr`` or ``min_recall`` is to hold for rows to come that are like
+    those it is chosen on; 0: it need not hold for others."""
+    guarantee_by: Literal["group", "time"] | None = None
+    """Keep it in each group (``data.group``), or in each of up to 8 periods (split by time)."""
+    shift: Annotated[float, Field(ge=0.5, le=1.0)] | None = None
+    """AUC of a classifier that tells newer rows from those it is chosen on, if you measured it:
+    from 0.55 on the promise is withdrawn."""
     verbose: bool = False
     """Let the libraries print what they like."""
+
+    @property
+    def confidence(self) -> float | None:
+        """Returns the confidence of the promise; None where none is wanted or possible."""
+        return self.guarantee if self.guarantee > 0.0 and self._is_provable else None
+
+    @property
+    def _is_provable(self) -> bool:
+        return self.max_fpr is not None or self.min_recall is not None
+
+    @model_validator(mode="after")
+    def _promises_what_it_can(self) -> ThresholdConfig:
+        for name in ("guarantee", "guarantee_by"):
+            if name in self.model_fields_set and not self._is_provable:
+                raise ValueError(
+                    f"`{name}` needs a goal that can be proven, `max_fpr` or `min_recall`, but "
+                    f"neither is given. Give one, or drop `{name}`"
+                )
+        return self
 
     @model_validator(mode="after")
     def _has_one_goal(self) -> ThresholdConfig:

@@ -144,6 +144,8 @@ def predict_file(
             progress(rows)
         for text in scoring.odd_cells():
             note(text)
+    if (promise := predictor.promise_of(None if threshold is None else str(threshold))) is not None:
+        note(promise["sentence"])
     return Scored(str(target), rows, alerts, cut, what, tuple(notes))
 
 

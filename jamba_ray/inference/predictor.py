@@ -13,7 +13,13 @@ import pandas as pd
 
 from jamba_ray.checkpoints import RemoteFolder, Snapshot, read_checkpoint, read_published
 from jamba_ray.checkpoints.manifest import MANIFEST
-from jamba_ray.checkpoints.thresholds import beside, beside_remote, chosen, read_thresholds
+from jamba_ray.checkpoints.thresholds import (
+    beside,
+    beside_remote,
+    chosen,
+    promise_of,
+    read_thresholds,
+)
 from jamba_ray.config.names import nearest
 from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.data import Rows
@@ -168,6 +174,11 @@ class Predictor:
         None: ``default``, else the best F1. Raises ConfigError where no threshold has this name.
         """
         return chosen(self.thresholds, name, self._best_f1)
+
+    def promise_of(self, name: str | None) -> dict[str, Any] | None:
+        """Returns what ``threshold`` promised of the saved threshold of this name (None:
+        ``default``), with ``holds`` and ``sentence``; None where it promised nothing."""
+        return promise_of(self.thresholds.get("default" if name is None else name, {}))
 
     def predict_file(
         self,

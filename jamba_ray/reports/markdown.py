@@ -7,7 +7,7 @@ from jamba_ray.reports import answer
 from jamba_ray.reports.data_section import data_tables
 from jamba_ray.reports.feature_table import feature_table
 from jamba_ray.reports.figures import importances
-from jamba_ray.reports.operating_points import operating_table
+from jamba_ray.reports.operating_points import operating_table, promises
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.trials_table import trials_table
 
@@ -19,6 +19,7 @@ def render(run: Run) -> str:
     if parameters := answer.winner_parameters(run):
         lines += ["", ", ".join(f"`{path}` = {value}" for path, value in parameters.items())]
     lines += _table(operating_table(run))
+    lines += [line for sentence in promises(run) for line in ("", sentence)]
     lines += _table(answer.metrics_table(run))
     if shares := importances(run):
         words = ", ".join(f"`{path}` {share:.0%}" for path, share in shares.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jamba_ray.checkpoints.manifest import MANIFEST
-from jamba_ray.checkpoints.thresholds import FILE, digest_of, read_thresholds
+from jamba_ray.checkpoints.thresholds import FILE, digest_of, promise_of, read_thresholds
 from jamba_ray.errors import CheckpointError, DataError, TrialError
 from jamba_ray.evaluation.goal import Goal, operating_point, threshold_for
 from jamba_ray.reports.run import Run
@@ -46,6 +46,12 @@ def operating_table(run: Run) -> list[list[str]]:
         point = operating_point(rows["label"], rows["probability"], cut)
         table.append([name, f"{cut:.4g}", *_cells(point, per_day)])
     return table
+
+
+def promises(run: Run) -> list[str]:
+    """Returns a sentence for each saved threshold: what is promised of it, or why nothing is."""
+    found = {name: promise_of(one) for name, one in _saved(run).items()}
+    return [f"{name}: {one['sentence']}" for name, one in found.items() if one is not None]
 
 
 def _cells(point: dict[str, Any], per_day: float | None) -> list[str]:

@@ -24,7 +24,7 @@ from jamba_ray.reports.compare import (
 from jamba_ray.reports.compare import table as runs_table
 from jamba_ray.reports.data_section import data_tables
 from jamba_ray.reports.feature_table import feature_note, feature_table
-from jamba_ray.reports.operating_points import operating_table
+from jamba_ray.reports.operating_points import operating_table, promises
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import DARK, STYLE, Figure
 from jamba_ray.reports.trials_table import trials_table
@@ -113,6 +113,7 @@ def render(run: Run, *, interactive: bool = False) -> str:
         _bullets(answer.sentences(run)),
         _chips(answer.winner_parameters(run)),
         _table(operating_table(run)),
+        _bullets(promises(run)),
         _table(answer.metrics_table(run)),
         _section(
             "What the winner does",

@@ -10,11 +10,13 @@ FILES = {
     "study_copy": "the study once more: what one of the two files loses is taken from the other",
     "study.lease": "the process that writes the study",
     "best": "the winner: safetensors (or LightGBM's text) and JSON, its preprocessing included; "
-    "`jamba_ray.load` reads it; `thresholds.json` holds the thresholds that were saved with it",
+    "`jamba_ray.load` reads it; `thresholds.json` holds the thresholds that were saved with it "
+    "and what they promise",
     "report": "the report for people: one file, no outside request, and no script but with "
     "`report.interactive=true`",
     "report.md": "the same as Markdown",
-    "scores": "the winner's score (and the baseline's) of every validation and test row",
+    "scores": "the winner's score (and the baseline's) of every row of validation, calibration and "
+    "test",
     "checkpoints": "the best trials' checkpoints and the newest one of each running trial",
     "config": "the resolved configuration",
     "log": "what the command did",

@@ -153,3 +153,122 @@ def test_the_report_tells_each_threshold_in_alerts(run):
     assert first[2] == f"{1000 * flagged.mean():,.0f} a day"
     assert first[3].startswith(f"{(flagged & (test.label == 1)).sum()} (")
     assert first[4] == str((~flagged & (test.label == 1)).sum())
+
+
+@pytest.fixture
+def judged(run):
+    """The run with scores of 3,000 validation, 3,000 calibration and 3,000 test rows of two hosts,
+    as in a run that is split by time with ``data.split.calibration``."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for i, part in enumerate(("val", "calibration", "test")):
+        y = rng.random(3000) < 0.2
+        p = 1 / (1 + np.exp(-rng.normal(3.0 * y, 1)))
+        time = np.datetime64("2026-03-01", "ns") + (
+            30 * i + np.arange(3000) // 100
+        ) * np.timedelta64(1, "D")
+        columns = {"part": part, "label": y.astype(int), "probability": p, "time": time}
+        frames.append(pd.DataFrame({**columns, "group": rng.choice(["host-1", "host-2"], 3000)}))
+    pd.concat(frames).to_parquet(run / "scores.parquet", index=False)
+    return run
+
+
+def saved(run, name="default"):
+    return json.loads((run / "best" / "thresholds.json").read_text())["thresholds"][name]
+
+
+def test_a_promise_rests_on_rows_that_chose_nothing_and_goes_with_the_threshold(judged, tmp_path):
+    code, said = command(tmp_path, "threshold", "run", "max_fpr=0.01")
+    assert code == 0, said
+    promise = saved(judged)["promise"]
+    assert promise["holds"] is True
+    assert "like the 3,000 calibration rows (2026-03-31 to 2026-04-29)" in promise["sentence"]
+    assert promise["sentence"] in " ".join(said.split())
+    scores = pd.read_parquet(judged / "scores.parquet").query("label == 0")
+    flagged = scores.probability >= saved(judged)["threshold"]
+    assert flagged[scores.part == "calibration"].mean() < 0.008  # what 2,400 rows prove
+    make_frame(500, seed=9).drop(columns="is_threat").to_csv(tmp_path / "new.csv", index=False)
+    code, said = command(tmp_path, "predict", "run", "new.csv", "-o", "scored.csv")
+    assert code == 0, said
+    assert promise["sentence"] in " ".join(said.split())
+    from jamba_ray.reports.operating_points import promises
+    from jamba_ray.reports.run import Run
+
+    (judged / "config.yaml").write_text("{}\n")
+    (judged / "summary.json").write_text(json.dumps({"best": {"threshold": 0.5, "test": {}}}))
+    assert promises(Run(judged)) == [f"default: {promise['sentence']}"]
+
+
+def test_a_promise_is_asked_for_each_group_or_period_or_not_at_all(judged):
+    from jamba_ray.threshold import COMMAND
+
+    cuts = {}
+    for more in ([], ["guarantee_by=group"], ["guarantee_by=time"], ["guarantee=0"]):
+        assert COMMAND.main([str(judged), "max_fpr=0.02", *more]) == 0
+        cuts["".join(more)] = saved(judged)["threshold"]
+        if more == ["guarantee_by=group"]:
+            assert [b["name"] for b in saved(judged)["promise"]["bounds"]] == ["host-1", "host-2"]
+        if more == ["guarantee_by=time"]:
+            assert len(saved(judged)["promise"]["bounds"]) >= 4
+    assert saved(judged)["promise"] is None
+    assert (
+        cuts["guarantee=0"] < cuts[""] < min(cuts["guarantee_by=group"], cuts["guarantee_by=time"])
+    )
+
+
+def test_a_promise_is_taken_back_where_rows_to_come_are_other_rows(judged, capsys):
+    from jamba_ray.threshold import COMMAND
+
+    for words, why in (
+        (["shift=0.85"], "AUC 0.85"),
+        (["shift=0.51"], None),
+    ):
+        assert COMMAND.main([str(judged), "max_fpr=0.01", *words]) == 0
+        promise = saved(judged)["promise"]
+        assert promise["holds"] is (why is None)
+        assert why is None or why in promise["sentence"]
+    summary = {"shift": {"auc": {"value": 0.9, "low": 0.88, "high": 0.92}}}
+    (judged / "summary.json").write_text(json.dumps(summary))
+    assert COMMAND.main([str(judged), "max_fpr=0.01"]) == 0
+    assert "AUC 0.90" in saved(judged)["promise"]["sentence"]
+    (judged / "summary.json").unlink()
+    scores = pd.read_parquet(judged / "scores.parquet")
+    later = (scores.part == "test") & (scores.label == 0)
+    scores.loc[later, "probability"] **= 0.5
+    scores.to_parquet(judged / "scores.parquet", index=False)
+    assert COMMAND.main([str(judged), "max_fpr=0.01"]) == 0
+    assert "on the test rows" in saved(judged)["promise"]["sentence"]
+    assert saved(judged)["promise"]["holds"] is False
+
+
+def test_what_cannot_be_promised_by_is_a_sentence(run, capsys):
+    from jamba_ray.threshold import COMMAND
+
+    assert COMMAND.main([str(run), "max_fpr=0.05", "guarantee_by=group"]) == 65
+    assert "data.group" in capsys.readouterr().err
+    assert COMMAND.main([str(run), "max_fpr=0.05", "guarantee_by=time"]) == 65
+    assert "data.split.kind=time" in capsys.readouterr().err
+    assert COMMAND.main([str(run), "min_precision=0.5", "guarantee=0.9"]) == 64
+    assert "`max_fpr` or `min_recall`" in capsys.readouterr().err
+    assert COMMAND.main([str(run), "max_fpr=0.05", "guarantee=1"]) == 64
+
+
+def test_evaluate_says_that_labelled_rows_break_a_promise(run, tmp_path, monkeypatch):
+    from jamba_ray import evaluate
+    from jamba_ray.threshold import COMMAND
+
+    monkeypatch.chdir(tmp_path)
+    assert COMMAND.main([str(run), "min_recall=0.5"]) == 0
+    frame = make_frame(600, seed=4)
+    frame.to_csv("same.csv", index=False)
+    # Another day: the threats do not look like threats any more.
+    frame.assign(rate=-3.0, service="dns").to_csv("other.csv", index=False)
+    notes = {}
+    for name in ("same", "other"):
+        words = [f"checkpoint={run}", f"data.path={name}.csv", f"run={name}"]
+        assert evaluate.COMMAND.main(words) == 0
+        summary = json.loads((tmp_path / "runs" / name / "summary.json").read_text())
+        assert summary["best"]["promise"]["holds"] is True
+        notes[name] = [n for n in summary["notes"] if n.startswith("The promise is broken")]
+    assert notes["same"] == []
+    assert "on these rows 0 % of the threats are found" in notes["other"][0]
