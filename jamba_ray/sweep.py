@@ -135,7 +135,9 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
     if changed := changed_files(files):
         raise DataError(changed[0])
     fetched = bucket_store.create(folder, config)
-    config = identity.as_begun(config, begun_with(folder.study))
+    asked, config = config, identity.as_begun(config, begun_with(folder.study))
+    if config.data != asked.data:  # of an earlier version, which divided the rows in another way
+        data = prepare(config.data, partial(say, console))
     log = RunLog(folder.log)
     log.write(f"sweep {config.sweep_name}: {len(data.train)} training rows, {space.paths}")
     if fetched is not None:

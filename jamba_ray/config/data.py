@@ -69,9 +69,10 @@ def _columns(value: Any) -> Any:
 class SplitSection(Section):
     """Divides rows into train, validation and test."""
 
-    kind: Literal["random", "time", "group"] = "random"
+    kind: Literal["random", "time", "group", "auto"] = "random"
     """``random``: stratified by label. ``time``: the oldest rows train, the newest test (needs a
-    timestamp). ``group``: whole groups (hosts, attack classes) are held out (needs a group)."""
+    timestamp). ``group``: whole groups (hosts, attack classes) are held out (needs a group).
+    ``auto``: by time where there is a timestamp, by group where there is a group, else random."""
     val: Share = 0.15
     """Share of the rows of ``path`` that validate."""
     test: Fraction = 0.15
@@ -83,6 +84,12 @@ class SplitSection(Section):
     """``group`` only: these groups validate; empty: chosen by seed to match ``val``."""
     seed: int = 0
     """Seed of the split alone, so that trials and re-runs see the same rows."""
+    repeats: Literal["together", "leave_out", "anywhere"] = Field(
+        default="together", json_schema_extra=as_if_absent("anywhere")
+    )
+    """Rows with the same features. ``together``: a random split puts them on one side (times and
+    groups stay as they are). ``leave_out``: rows of validation and test that repeat a training row
+    are left out, whatever the split. ``anywhere``: they are not looked for, as in 0.1."""
 
     @model_validator(mode="after")
     def _leaves_rows_to_train_on(self) -> SplitSection:
@@ -197,6 +204,8 @@ class TableSection(DataSection):
     """Column of hosts, users or attack classes: never a feature; errors are also told per group."""
     drop: tuple[Column, ...] = ()
     """Columns that are never features."""
+    keep: tuple[Column, ...] = Field(default=(), json_schema_extra=as_if_absent([]))
+    """Columns that are features although they look like row numbers or an index."""
     numeric: tuple[Column, ...] = ()
     """Columns to treat as numeric whatever they look like."""
     categorical: tuple[Column, ...] = ()
@@ -225,6 +234,9 @@ class TableSection(DataSection):
             raise ValueError(
                 f"`positive` and `negative` must not share values, but both name {shared}"
             )
+        unwanted = sorted(set(self.keep) & set(self.drop))
+        if unwanted:
+            raise ValueError(f"`keep` and `drop` must not share columns, but both name {unwanted}")
         twice = sorted({n for n in self.columns if self.columns.count(n) > 1})
         if twice:
             raise ValueError(f"`columns` must not name a column twice, but {twice[0]!r} is")

@@ -5,7 +5,7 @@ Decided from the training rows alone, so that no other row can change what a mod
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
+from jamba_ray.config.command_line import setting
 from jamba_ray.data.cells import (
     EXACT_INTEGERS,
     Counted,
@@ -31,6 +32,7 @@ from jamba_ray.data.number_format import (
     recognise,
 )
 from jamba_ray.data.raw_table import RawColumns
+from jamba_ray.data.row_numbers import numbers_rows
 from jamba_ray.data.scaling import Floats
 from jamba_ray.data.time_fields import looks_like_time
 from jamba_ray.errors import DataError
@@ -65,13 +67,14 @@ def detect(
     exclude: Collection[str] = (),
     numeric: Collection[str] = (),
     categorical: Collection[str] = (),
+    keep: Sequence[str] = (),
 ) -> Roles:
     """Assigns a role to every column of ``train`` except those of ``exclude`` (target, group ...).
 
     Numbers and booleans are numeric, however few values they take; text is categorical unless
     nearly all of it, cells like ``-`` aside, is numbers in one of the ways that ``NumberFormat``
-    knows; times are left out, and so is what is constant or wholly missing.
-    ``numeric`` and ``categorical`` override the looks of a column.
+    knows; times are left out, and so is what is constant, wholly missing or numbers the rows.
+    ``numeric`` and ``categorical`` override the looks of a column, ``keep`` that it numbers rows.
 
     Raises DataError where no feature remains.
     """
@@ -82,7 +85,12 @@ def detect(
         if name in exclude:
             continue
         wanted = "numeric" if name in numeric else "categorical" if name in categorical else None
-        kind, note, form = _kind(train[name], wanted)
+        column = train[name]
+        if wanted is None and name not in keep and (how := numbers_rows(column, str(name))):
+            kept = setting("data.keep", [*keep, name])
+            notes.append(f"Column {name!r} {how} and is left out ({kept} makes it a feature).")
+            continue
+        kind, note, form = _kind(column, wanted)
         if kind is not None:
             found[kind].append(name)
         if kind == "numeric" and form != PLAIN:
@@ -209,6 +217,22 @@ def _if_varied(kind: Kind, values: np.ndarray[Any, Any], note: str) -> tuple[Kin
     return None, "is the same in all training rows and is left out"
 
 
+def tells_rows_apart(column: pd.Series[Any], name: str, rare_below: int) -> bool:
+    """Says whether a column may make two rows different ones, as ``detect`` will look at it.
+
+    Times, row numbers, and text of which no value comes ``rare_below`` times are no features.
+    """
+    if column.isna().all() or _is_time(column) or numbers_rows(column, name):
+        return False
+    if not is_text(column):
+        return True
+    distinct = Distinct.of(column)
+    sample = [text for text in _sample(distinct) if not is_unset(text)]
+    if sum(map(looks_like_time, sample)) > NUMBERS_IN_TEXT * len(sample):
+        return False
+    return bool(distinct.counts.max() >= rare_below) or _may_be_numbers(sample)
+
+
 def _is_time(column: pd.Series[Any]) -> bool:
     if types.is_datetime64_any_dtype(column.dtype):
         return True
@@ -219,12 +243,10 @@ def _is_time(column: pd.Series[Any]) -> bool:
 
 
 def _identifying(column: pd.Series[Any]) -> str:
-    """Says so where integers look like identifiers: rising by row, or too large for a float64."""
+    """Says so where integers look like identifiers: too large for a float64."""
     if not types.is_integer_dtype(column.dtype):
         return ""
     present = column.dropna()
-    if len(present) >= 100 and (np.diff(present.to_numpy()) > 0).all():
-        return "rises from row to row; if it numbers the rows, name it in data.drop"
     if max(abs(int(present.min())), abs(int(present.max()))) > EXACT_INTEGERS:
         return (
             "holds integers past 2^53, of which neighbours become one number; if it is an "

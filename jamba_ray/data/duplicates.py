@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from jamba_ray.data.splits import Labels
-
-Hashes = npt.NDArray[np.uint64]
+from jamba_ray.data.columns import tells_rows_apart
+from jamba_ray.data.raw_table import RawTable
+from jamba_ray.data.splits import Hashes, Labels
 
 
 class RowHashes:
@@ -37,6 +36,26 @@ class RowHashes:
     def done(self) -> Hashes:
         """Returns the hashes, after the last column."""
         return self._hashes + np.uint64(97_531)
+
+
+def same_rows(
+    table: RawTable, *, exclude: Collection[str], named: Collection[str], rare_below: int
+) -> Hashes:
+    """Computes hashes [N] that are equal for rows with the same features, before any are chosen.
+
+    ``exclude``: columns that are no features; ``named``: columns that a setting makes features.
+    Others count where they look like features (``tells_rows_apart``).
+    """
+    names = [name for name in table.columns if name not in exclude]
+    hashes: RowHashes | None = None
+    for group in table.groups(names):
+        frame = table.read(group)
+        hashes = hashes or RowHashes(len(frame), len(names))
+        for name in group:
+            column = frame[name]
+            if name in named or tells_rows_apart(column, str(name), rare_below):
+                hashes.add(column)
+    return np.zeros(0, np.uint64) if hashes is None else hashes.done()
 
 
 @dataclass(frozen=True)

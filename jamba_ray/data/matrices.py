@@ -12,10 +12,11 @@ import pandas as pd
 
 from jamba_ray.data.cells import Counted
 from jamba_ray.data.column_kinds import check_kinds
-from jamba_ray.data.duplicates import Hashes, RowHashes
+from jamba_ray.data.duplicates import RowHashes
 from jamba_ray.data.leaks import telling_features
 from jamba_ray.data.parts import Source
 from jamba_ray.data.preprocessing import Preprocessor, check_columns
+from jamba_ray.data.splits import Hashes
 
 Make: TypeAlias = Callable[[str, str, tuple[int, int], npt.DTypeLike], npt.NDArray[Any]]
 """An array to fill, given part, name, shape and type."""

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from jamba_ray.data.raw_table import RawTable
 from jamba_ray.data.row_cache import cached
 from jamba_ray.data.row_location import Place, free_bytes, where_rows_live
 from jamba_ray.data.source import source_fingerprint
+from jamba_ray.data.splits import Hashes
 from jamba_ray.data.synthetic import BAYES, GROUP, TARGET, TIMESTAMP
 from jamba_ray.data.times import span_note
 from jamba_ray.errors import DataError
@@ -126,7 +128,7 @@ def prepare_frame(
         DataError: See ``prepare``.
     """
     source = Source("the rows", RawTable.of(frame), np.arange(len(frame)), y)
-    return _of_parts(section, divide(source, {}, section.split), set(), in_memory)
+    return _of_parts(section, _divided(section, source, {}, set()), set(), in_memory)
 
 
 def _prepared(section: DataSection, place: Place, extents: Extents, make: Make) -> PreparedData:
@@ -146,6 +148,7 @@ def _of_parts(
         exclude=exclude,
         numeric=typed.numeric if typed else (),
         categorical=typed.categorical if typed else (),
+        keep=typed.keep if typed else (),
     )
     train.columns = (*roles.numeric, *roles.categorical)
     preprocessor, notes = Preprocessor.fit(train, roles, section.preprocessing)
@@ -167,6 +170,7 @@ def _of_parts(
         fingerprint=_fingerprint(section, preprocessing, hashes, targets),
         notes=(
             *dict.fromkeys(note for part in parts.named().values() for note in part.notes),
+            *parts.notes,
             *on_columns,
             *unreadable_notes(made),
             *_spans(section, parts),
@@ -184,14 +188,28 @@ def _of_parts(
 def _parts(section: DataSection, place: Place, extents: Extents) -> tuple[Parts, set[str]]:
     """Returns the rows divided, and the columns that are no features."""
     if isinstance(section, SyntheticSection):
-        parts = divide(raw_sources.synthetic(section), {}, section.split)
-        return parts, {TARGET, TIMESTAMP, GROUP, BAYES}
+        special = {TARGET, TIMESTAMP, GROUP, BAYES}
+        return _divided(section, raw_sources.synthetic(section), {}, special), special
     if isinstance(section, TableSection):
         source = raw_sources.table(section, section.path, place, extents)
         tests = raw_sources.tests(section, place, extents, source)
-        parts = divide(source, tests, section.split)
-        return parts, no_features(section)
+        exclude = no_features(section)
+        return _divided(section, source, tests, exclude), exclude
     raise DataError(f"data must be synthetic or a table, but is {section.name!r}.")
+
+
+def _divided(
+    section: DataSection, source: Source, tests: Mapping[str, Source], exclude: Collection[str]
+) -> Parts:
+    table = section if isinstance(section, TableSection) else None
+    same = partial(
+        duplicates.same_rows,
+        source.table,
+        exclude=exclude,
+        named=() if table is None else (*table.numeric, *table.categorical, *table.keep),
+        rare_below=section.preprocessing.rare_below,
+    )
+    return divide(source, tests, section.split, same)
 
 
 def _purposes(section: DataSection) -> dict[str, str]:
@@ -206,7 +224,7 @@ def _purposes(section: DataSection) -> dict[str, str]:
 def _spans(section: DataSection, parts: Parts) -> tuple[str, ...]:
     """Says from when to when each part is, where rows of a table were divided by time."""
     times = parts.train.times
-    if times is None or not isinstance(section, TableSection):
+    if parts.kind != "time" or times is None or not isinstance(section, TableSection):
         return ()
     named = {name: part.time for name, part in parts.named().items()}
     return (span_note(str(section.timestamp), times.how, named),)
@@ -258,7 +276,7 @@ def _on_disk(section: DataSection, place: Place, extents: Extents) -> PreparedDa
 def _fingerprint(
     section: DataSection,
     preprocessing: Mapping[str, Any],
-    hashes: Mapping[str, duplicates.Hashes],
+    hashes: Mapping[str, Hashes],
     targets: Mapping[str, npt.NDArray[np.float32]],
 ) -> str:
     """Computes a fingerprint over what was fitted, how rows were divided, and every row in its

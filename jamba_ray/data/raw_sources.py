@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
+from jamba_ray.config.command_line import setting
 from jamba_ray.config.data import COMMON, DataSection, SyntheticSection, TableSection
 from jamba_ray.config.names import nearest
 from jamba_ray.data.cells import to_names
@@ -129,7 +130,11 @@ def table(
         if is_pandas_index(frame[name], n_files=len(table_files(path))):
             names.remove(name)
             left_out[name] = "the index that pandas wrote"
-            notes.append(f"Column {name!r} is the index that pandas wrote; it is no feature.")
+            kept = setting("data.keep", [*section.keep, name])
+            notes.append(
+                f"Column {name!r} is the index that pandas wrote; it is no feature "
+                f"({kept} makes it one)."
+            )
     if place.kind == "disk":
         raw = by_columns(path, names, extents[path], given)
     else:
@@ -144,8 +149,10 @@ def table(
     if section.group is not None and section.group in frame.columns:
         codes, group_names = to_names(frame[section.group])
         group = np.array([*group_names, NO_GROUP])[codes]
-    if section.split.kind == "time" and section.timestamp is not None:
-        times = _times(frame, section, path, order, is_test=is_test)
+    if section.timestamp is not None and section.timestamp in frame.columns:
+        # Of a random split they only tell whether newer rows differ.
+        may_fail = is_test or section.split.kind not in ("time", "auto")
+        times = _times(frame, section, path, order, may_fail=may_fail)
     return Source(
         path,
         raw,
@@ -161,14 +168,14 @@ def table(
 
 
 def _times(
-    frame: pd.DataFrame, section: TableSection, path: str, order: str, *, is_test: bool
+    frame: pd.DataFrame, section: TableSection, path: str, order: str, *, may_fail: bool
 ) -> Times | None:
-    """Returns the times of a table; None where a test file has none that are understood."""
+    """Returns the times of a table; None where none are understood and nothing needs them."""
     name = section.timestamp
     try:
         return read_column(frame[name], path, section.timestamp_format, order)
-    except (DataError, KeyError):
-        if is_test:
+    except DataError:
+        if may_fail:
             return None
         raise
 
@@ -208,7 +215,7 @@ def _named(section: TableSection, keep: Collection[str]) -> set[str]:
     """Returns the columns that a setting names, whatever they look like."""
     special = (section.target, section.timestamp, section.group)
     named = {name for name in special if name is not None}
-    return {*named, *section.numeric, *section.categorical, *keep}
+    return {*named, *section.numeric, *section.categorical, *section.keep, *keep}
 
 
 def _left_out(
@@ -253,6 +260,7 @@ def _check_names(section: TableSection) -> None:
         "data.timestamp": (section.timestamp,) if section.timestamp else (),
         "data.group": (section.group,) if section.group else (),
         "data.drop": section.drop,
+        "data.keep": section.keep,
         "data.numeric": section.numeric,
         "data.categorical": section.categorical,
     }

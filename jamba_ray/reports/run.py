@@ -208,6 +208,9 @@ class Run:
 
         predictor = self.load()
         section = self.config["data"]
+        # Runs of 0.1 do not know the setting, and divided their rows so.
+        split = {"repeats": "anywhere", **section.get("split", {})}
+        section = {**section, "split": split}
         data = prepare(DATA_SECTIONS[section["name"]].model_validate(section))
         if data.fingerprint != self.summary.get("data_fingerprint", data.fingerprint):
             raise DataError(

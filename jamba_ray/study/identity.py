@@ -73,11 +73,18 @@ def changes(known: Mapping[str, Any], mine: Mapping[str, Any]) -> list[Change]:
 
 def as_begun(config: SweepConfig, known: Mapping[str, Any]) -> SweepConfig:
     """Returns ``config`` with what is decided when a run begins: one that began without its
-    defaults, as those of earlier versions did, goes on so. ``known``: see ``reading.begun_with``.
+    defaults, or with repeated rows anywhere, as those of earlier versions did, goes on so.
+    ``known``: see ``reading.begun_with``.
     """
-    if not known or known.get("config", {}).get("default_first", False):
+    if not known:
         return config
-    return config.model_copy(update={"default_first": False})
+    begun = known.get("config", {})
+    if not begun.get("default_first", False):
+        config = config.model_copy(update={"default_first": False})
+    if "data.split.repeats" not in begun:
+        split = config.data.split.model_copy(update={"repeats": "anywhere"})
+        config = config.model_copy(update={"data": config.data.model_copy(update={"split": split})})
+    return config
 
 
 def accepted_changes(

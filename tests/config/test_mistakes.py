@@ -54,7 +54,7 @@ def test_heads_must_divide_the_width():
         ),
         (
             {"data": {"name": "synthetic", "split": {"kind": "tim"}}},
-            "`data.split.kind` must be 'random', 'time' or 'group', but is 'tim'. "
+            "`data.split.kind` must be 'random', 'time', 'group' or 'auto', but is 'tim'. "
             "Did you mean `time`?",
         ),
         (

@@ -279,7 +279,7 @@ CASES = {
     "17 types of Parquet": Case(
         types_of_parquet(nested=False),
         "t.parquet",
-        features={*FLOWS, "price", "proto2", "took", "id64"},
+        features={*FLOWS, "price", "proto2", "took"},
         says="'when' holds times.*'day' holds times",
     ),
     "17 lists": Case(
@@ -288,7 +288,7 @@ CASES = {
     "17 lists, dropped": Case(
         types_of_parquet(nested=True),
         "t.parquet",
-        features={*FLOWS, "price", "proto2", "took", "id64"},
+        features={*FLOWS, "price", "proto2", "took"},
         options={"drop": ["flags", "geo"]},
         says="'when' holds times",
     ),

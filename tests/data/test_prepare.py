@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from jamba_ray.config.data import PreprocessingSection, SplitSection, SyntheticSection, TableSection
 from jamba_ray.config.fingerprint import fingerprint
 from jamba_ray.data import PreparedData, Preprocessor, prepare, prepare_for, read_table
+from jamba_ray.data.prepared import Rows
 from jamba_ray.errors import DataError
 from tests.data.bad_tables import good_frame
 
@@ -104,14 +106,15 @@ def test_the_same_file_gives_the_same_matrices_and_any_change_another_fingerprin
 def test_no_statistic_comes_from_rows_outside_training(tmp_path):
     """Sabotage every row that is not trained on: what was fitted must stay, bit for bit."""
     frame = good_frame(600).assign(row=np.arange(600))
-    section = table(tmp_path / "t.parquet", frame, drop=("row",))
+    split = SplitSection(repeats="anywhere")  # the poisoned rows would all go to one side
+    section = table(tmp_path / "t.parquet", frame, drop=("row",), split=split)
     honest = prepare(section)
     in_train = set(honest.train.x_num[:, 0].tolist())  # the scaled bytes are unique per row
     scaled = Preprocessor.from_json(honest.preprocessing).transform(frame)[0][:, 0]
     outside = np.array([value not in in_train for value in scaled.tolist()])
     assert 150 < outside.sum() < 200
     frame.loc[outside, ["bytes", "port", "proto"]] = [1e12, -5, "poison"]
-    poisoned = prepare(table(tmp_path / "p.parquet", frame, drop=("row",)))
+    poisoned = prepare(table(tmp_path / "p.parquet", frame, drop=("row",), split=split))
     assert poisoned.preprocessing == honest.preprocessing
     assert np.array_equal(poisoned.train.x_num, honest.train.x_num)
     assert not np.array_equal(poisoned.val.x_num, honest.val.x_num)
@@ -147,11 +150,104 @@ def test_a_test_file_and_further_ones(tmp_path):
 def test_repeated_rows_are_told(tmp_path):
     frame = good_frame(400)
     double = pd.concat([frame, frame.assign(is_threat=1 - frame["is_threat"])])
-    notes = " ".join(prepare(table(tmp_path / "t.parquet", double)).notes)
+    split = SplitSection(repeats="anywhere")
+    notes = " ".join(prepare(table(tmp_path / "t.parquet", double, split=split)).notes)
     assert "training rows repeat the features of another" in notes
     assert "val rows" in notes
     assert "test rows" in notes
     assert "occur with both labels" in notes
+
+
+def rows_of(part: Rows) -> set[bytes]:
+    return {a.tobytes() + b.tobytes() for a, b in zip(part.x_num, part.x_cat, strict=True)}
+
+
+@pytest.mark.parametrize("rows_in", ["host", "disk"])
+def test_repeated_rows_stay_on_one_side(tmp_path, rows_in):
+    """Also where a row number, a time or an identifier tells them apart: those are no features."""
+    frame = good_frame(300)
+    rng = np.random.default_rng(1)
+    many = frame.iloc[rng.integers(0, 300, 3000)].reset_index(drop=True)
+    torn = int((many["bytes"].isin(many["bytes"].iloc[:5])).sum())
+    many.loc[:4, "is_threat"] = 1 - many.loc[:4, "is_threat"]
+    many["seen_at"] = pd.date_range("2026-01-01", periods=3000, freq="min").astype(str)
+    many["row"], many["key"] = np.arange(3000) * 3, [f"{i:x}z{i * i:x}" for i in range(3000)]
+    section = table(tmp_path / "t.parquet", many, rows_in=rows_in, cache=str(tmp_path / "c"))
+    data = prepare(section)
+    parts = [rows_of(part) for part in (data.train, data.val, data.tests["test"])]
+    assert not parts[0] & parts[1]
+    assert not parts[0] & parts[2]
+    assert not parts[1] & parts[2]
+    assert part_sizes(data) == pytest.approx([2100, 450, 450], abs=30)
+    said = " ".join(data.notes)
+    assert re.search(rf"of 3,000 rows share their features with another, {torn} of them", said)
+    assert "labels that disagree; such rows stay on one side of the split" in said
+    assert "val rows" not in said
+    anywhere = section.model_copy(update={"split": SplitSection(repeats="anywhere")})
+    assert rows_of(prepare(anywhere).val) & rows_of(prepare(anywhere).train)
+
+
+def test_rows_that_repeat_an_older_one_can_be_left_out(tmp_path):
+    frame = good_frame(1000)
+    older = frame.iloc[np.random.default_rng(0).integers(0, 500, 200)]
+    features = ["bytes", "port", "proto", "host"]
+    frame.loc[800:, features] = older[features].to_numpy()
+    frame.loc[::2, "bytes"] += 0.5 + np.arange(500)
+    split = {"kind": "time", "repeats": "leave_out"}
+    section = table(tmp_path / "t.parquet", frame, timestamp="seen_at", split=SplitSection(**split))
+    data = prepare(section)
+    assert not rows_of(data.val) & rows_of(data.train)
+    assert not rows_of(data.tests["test"]) & rows_of(data.train)
+    assert part_sizes(data)[0] == 700
+    assert part_sizes(data)[2] < 140
+    assert any("that repeat a training row are left out" in note for note in data.notes)
+    frame.loc[500:, features] = older[features].iloc[0].to_numpy()
+    with pytest.raises(DataError, match=r"leave_out must leave rows that .*repeats=together"):
+        prepare(section.model_copy(update={"path": str(table(tmp_path / "u.parquet", frame).path)}))
+
+
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [
+        (np.arange(400), "rises from row to row"),
+        (np.arange(400)[::-1] * 5 + 7.0, "falls from row to row"),
+        (np.random.default_rng(0).permutation(400), "another number in every row"),
+    ],
+)
+def test_row_numbers_are_no_features_unless_kept(tmp_path, column, says):
+    path = tmp_path / "t.csv"
+    good_frame(400).assign(id=column).to_csv(path, index=False)
+    data = prepare(TableSection(path=str(path)))
+    assert "id" not in data.schema.numeric
+    assert "'data.keep=[id]' makes it a feature" in data.overview["left_out"]["id"]
+    assert says in data.overview["left_out"]["id"]
+    for again in ({"keep": ("id",)}, {"numeric": ("id",)}):
+        assert "id" in prepare(TableSection(path=str(path), **again)).schema.numeric
+
+
+def test_an_index_that_begins_anew_in_each_file_is_no_feature(tmp_path):
+    for i in range(3):
+        good_frame(200, seed=i).to_csv(tmp_path / f"{i}.csv", index_label="index")
+    left_out = prepare(TableSection(path=str(tmp_path))).overview["left_out"]
+    assert "counts up and begins anew 2 times" in left_out["index"]
+
+
+def test_auto_splits_as_the_field_does_and_says_why(tmp_path):
+    auto = SplitSection(kind="auto")
+    path = tmp_path / "t.parquet"
+    for options, says in (
+        ({"timestamp": "seen_at", "group": "host"}, "by time, since there is a timestamp"),
+        ({"group": "host"}, "by group, since there is a group"),
+        ({}, "by chance, since no timestamp and no group is named"),
+        ({"group": "proto"}, "by group"),
+    ):
+        data = prepare(table(path, good_frame(600), split=auto, **options))
+        assert [note for note in data.notes if f"data.split.kind=auto divides {says}" in note]
+    timed = prepare(table(path, good_frame(600), split=auto, timestamp="seen_at"))
+    assert timed.overview["parts"]["train"]["to"] < timed.overview["parts"]["val"]["from"]
+    same_time = good_frame(600).assign(seen_at=pd.Timestamp("2026-01-01"))
+    data = prepare(table(path, same_time, split=auto, timestamp="seen_at"))
+    assert any("by chance, since all rows have the same timestamp" in note for note in data.notes)
 
 
 def test_cells_that_are_no_numbers_are_counted_in_every_part_and_when_judged(tmp_path):
@@ -270,6 +366,7 @@ def test_day_first_times_put_the_newest_rows_in_the_test(tmp_path):
         path=str(tmp_path / "t.csv"),
         timestamp="seen_at",
         split=SplitSection(kind="time"),
+        keep=("row",),
         preprocessing=PreprocessingSection(scaling="standard"),
     )
     data = prepare(section)
@@ -321,12 +418,13 @@ class TestNslKdd:
 
     def test_random_split(self):
         data = prepare(self.section())
-        assert part_sizes(data) == [107_078, 18_895, 22_544, 11_850]
+        assert part_sizes(data) == [107_077, 18_896, 22_544, 11_850]
         assert [int(rows.y.sum()) for rows in data.tests.values()] == [12_833, 9_698]
         features = data.schema.numeric + data.schema.categorical
         assert len(features) == 40  # 41 less one constant column
         assert not {"difficulty", "attack_class", "is_threat"} & set(features)
-        assert "'num_outbound_cmds' is the same" in data.notes[0]
+        assert "31 of 125,973 rows share their features with another" in data.notes[0]
+        assert "'num_outbound_cmds' is the same" in data.notes[1]
         assert len(set(data.tests["test"].group) - set(data.train.group)) == 17
 
     def test_attack_classes_held_out(self):

@@ -225,8 +225,6 @@ class TestDetection:
             "few",
             "text_numbers",
             "dirty_numbers",
-            "row",
-            "big",
         )
         assert roles.categorical == ("text", "uuid")
         noted = {note.split("'")[1]: note for note in roles.notes}
@@ -235,8 +233,11 @@ class TestDetection:
         }  # fmt: skip
         assert "8 cells" in noted["dirty_numbers"]
         assert "identifier" in noted["uuid"]
-        assert "numbers the rows" in noted["row"]
-        assert "2^53" in noted["big"]
+        assert "rises from row to row" in noted["row"]
+        assert "falls from row to row" in noted["big"]
+        kept = detect(frame, exclude=["is_threat"], keep=["row", "big"])
+        assert kept.numeric[-2:] == ("row", "big")
+        assert "2^53" in kept.notes[-1]
 
     def test_overrides(self):
         frame = pd.DataFrame({"port": [80, 443], "code": ["7", "x"]})

@@ -116,3 +116,31 @@ def test_group_mistakes_are_sentences():
         splits.by_group(group, y, 0.2, 0, holdout=["attack-9"])
     with pytest.raises(DataError, match="only 1 of 2 groups"):
         splits.by_group(np.where(y, "bad", "good"), y, 0.2, 0)
+
+
+@given(st.integers(2, 300), st.integers(1, 60), shares, seeds)
+def test_rows_with_the_same_features_stay_together(n, kinds, share, seed):
+    rng = np.random.default_rng(seed)
+    same = rng.integers(0, kinds, n).astype(np.uint64)
+    y = ((same % 3 == 0) ^ (rng.random(n) < 0.1)).astype(np.float32)
+    kept, held = splits.by_chance(y, share, seed, same)
+    assert_is_a_division(kept, held, n)
+    threat = {unit: 2 * y[same == unit].sum() >= (same == unit).sum() for unit in np.unique(same)}
+    alone = [
+        unit for unit, is_threat in threat.items() if list(threat.values()).count(is_threat) == 1
+    ]
+    both = np.intersect1d(same[kept], same[held])
+    assert set(both) <= set(alone)  # the only unit of its label is divided
+    for label in (False, True):
+        if list(threat.values()).count(label) > 1:
+            assert any(threat[unit] == label for unit in np.unique(same[held]))
+            assert any(threat[unit] == label for unit in np.unique(same[kept]))
+
+
+@given(st.integers(2, 300), shares, seeds)
+def test_rows_that_all_differ_are_divided_as_ever(n, share, seed):
+    y = labelled(n, seed)
+    same = np.random.default_rng(seed).permutation(n).astype(np.uint64)
+    assert np.array_equal(
+        splits.by_chance(y, share, seed)[1], splits.by_chance(y, share, seed, same)[1]
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import jamba_ray.models  # noqa: F401  (registers the families)
+from jamba_ray.config.data import SplitSection
 from jamba_ray.config.fingerprint import fingerprint, fingerprinted
 from jamba_ray.config.params import flatten, with_params
 from jamba_ray.config.run import SweepConfig
@@ -218,6 +219,19 @@ def test_a_sweep_of_an_earlier_version_goes_on_without_the_defaults(tmp_path):
     study = open_study(tmp_path, **_settings_of(resumed))
     assert study.ask("s/0").spec.params != GOOD
     study.close()
+
+
+def test_a_sweep_of_an_earlier_version_keeps_its_split(tmp_path):
+    data = config().data.model_copy(update={"split": SplitSection(repeats="anywhere")})
+    begun = config(data=data)
+    assert "data.split.repeats" not in flatten(fingerprinted(begun))
+    open_study(tmp_path / "old", **_settings_of(begun)).close()
+    resumed = identity.as_begun(config(), begun_with(tmp_path / "old" / "study.journal"))
+    assert resumed.data.split.repeats == "anywhere"
+    assert fingerprint(resumed) == fingerprint(begun)
+    open_study(tmp_path / "new", **_settings_of(config())).close()
+    resumed = identity.as_begun(config(), begun_with(tmp_path / "new" / "study.journal"))
+    assert resumed.data.split.repeats == "together"
 
 
 def test_the_defaults_of_a_sweep_that_began_with_them_are_kept(tmp_path):

@@ -1,0 +1,65 @@
+"""Recognises columns that number the rows: an index or a counter says where a row stands, not what
+it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pandas.api import types
+
+FEWEST_ROWS = 100
+"""Among fewer, numbers may rise from row to row by chance."""
+_NAMES = frozenset(
+    ("", "#", "id", "idx", "index", "no", "nr", "num", "number", "row", "rowid", "rownum", "serial")
+)
+"""Names of a column that numbers rows, in small letters without the signs between them."""
+_WIDTH = 3
+"""Different whole numbers, one in each row, from a range at most so many times the rows: by chance
+some of them would come twice."""
+
+
+def numbers_rows(column: pd.Series[Any], name: str) -> str:
+    """Says how a column numbers the rows, to follow its name; an empty text where it does not.
+
+    So it is where whole numbers rise or fall from each row to the next, where each of a close range
+    comes once (an index of rows that were shuffled), or where a column called ``id`` or ``index``
+    counts up and begins anew (files that were joined).
+    """
+    if types.is_bool_dtype(column.dtype) or not types.is_numeric_dtype(column.dtype):
+        return ""
+    values = _whole(column)
+    if values is None or len(values) < FEWEST_ROWS:
+        return ""
+    rising = values[1:] > values[:-1]
+    if rising.all():
+        return "rises from row to row"
+    if (values[1:] < values[:-1]).all():
+        return "falls from row to row"
+    if int(values.max()) - int(values.min()) < _WIDTH * len(values):
+        if len(np.unique(values)) == len(values):
+            return "has another number in every row, without gaps to speak of"
+        plain = "".join(sign for sign in name.lower() if sign.isalnum() or sign == "#")
+        begins = int((~rising).sum()) + 1
+        if plain.removeprefix("unnamed").rstrip("0123456789") in _NAMES and (
+            begins * FEWEST_ROWS <= len(values)
+        ):
+            return f"counts up and begins anew {begins - 1:,} times"
+    return ""
+
+
+def _whole(column: pd.Series[Any]) -> npt.NDArray[Any] | None:
+    """Returns the cells that are set as whole numbers; None where some is none, or too large."""
+    present = column.dropna()
+    if types.is_integer_dtype(present.dtype):
+        return present.to_numpy()
+    if not types.is_float_dtype(present.dtype):
+        return None
+    values = present.to_numpy(dtype=np.float64)
+    # The first rows nearly always settle it; only then is a whole column looked at.
+    for some in (values[:1000], values):
+        if not (np.isfinite(some) & (some == np.floor(some)) & (np.abs(some) <= 2.0**53)).all():
+            return None
+    return values.astype(np.int64)
