@@ -20,8 +20,8 @@ from jamba_ray.data.parquet_file import in_parquet_sentence
 from jamba_ray.data.table import JSON, PARQUET, format_of
 from jamba_ray.errors import DataError
 
-_CSV_BYTES = 8 << 20
-_PARQUET_CELLS, _PARQUET_ROWS = 1 << 21, 131_072
+_CSV_BYTES = 4 << 20
+_PARQUET_CELLS, _PARQUET_ROWS = 1 << 21, 65_536
 _MAX_QUOTED_BYTES = 64 << 20
 _NOWHERE = "\x1f"
 """A delimiter that no line holds, so that a line is one cell."""

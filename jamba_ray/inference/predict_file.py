@@ -7,8 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +36,7 @@ from jamba_ray.inference.scored_file import (
     writer_to,
 )
 from jamba_ray.inference.scorer import Probabilities
+from jamba_ray.inference.stage import stage
 
 if TYPE_CHECKING:
     from jamba_ray.inference.predictor import Predictor
@@ -136,9 +136,11 @@ def predict_file(
     with (
         standard_output() if to_pipe else whole_file(target, overwrite=overwrite) as stream,
         writer_to(stream, first, cut, kind=kind, explain=explain) as write,
-        ThreadPoolExecutor(max_workers=1) as ahead,
+        stage(_batches(predictor, sources)) as batches,
+        stage(scoring.prepared(batches)) as prepared,
+        stage(scoring.scored(prepared)) as scored,
     ):
-        for batch, p, reasons in scoring.of(_batches(predictor, sources), ahead):
+        for batch, p, reasons in scored:
             write(batch, p, reasons)
             rows, alerts = rows + len(p), alerts + int(np.count_nonzero(p >= cut))
             progress(rows)
@@ -205,7 +207,7 @@ def _about_columns(predictor: Predictor, sources: Sequence[RowFile], explain: in
 
 def _batches(
     predictor: Predictor, sources: Sequence[RowFile]
-) -> Iterator[tuple[RowFile, RowBatch]]:
+) -> Generator[tuple[RowFile, RowBatch]]:
     numbers, texts = kinds_of(predictor.preprocessing)
     first = sources[0]
     for source in sources:
@@ -215,36 +217,31 @@ def _batches(
 
 
 class _Scoring:
-    """Scores batches while the next batch is read; counts cells that are not numbers."""
+    """Prepares and scores batches; counts cells that are not numbers."""
 
     def __init__(self, predictor: Predictor, cut: float, explain: int) -> None:
         self._predictor, self._cut, self._explain = predictor, cut, explain
         self._odd: dict[str, Counted] = {}
         self._seen: set[Path] = set()
 
-    def of(
-        self, batches: Iterator[tuple[RowFile, RowBatch]], ahead: ThreadPoolExecutor
-    ) -> Iterator[tuple[RowBatch, Probabilities, list[pa.Array]]]:
-        """Yields each batch with its scores and columns of reasons."""
+    def prepared(
+        self, batches: Iterator[tuple[RowFile, RowBatch]]
+    ) -> Generator[tuple[RowBatch, pd.DataFrame, Matrices]]:
+        """Yields each batch with the columns and the matrices of the model."""
         preprocessing = self._predictor.preprocessing
-
-        def prepared() -> tuple[RowBatch, pd.DataFrame, Matrices] | None:
-            found = next(batches, None)
-            if found is None:
-                return None
-            source, batch = found
+        for source, batch in batches:
             frame = model_frame(batch.columns, preprocessing)
             if source.path not in self._seen:
                 self._seen.add(source.path)
                 check_kinds(as_inferred(frame, preprocessing), preprocessing, str(source.path))
             self._count(frame)
-            return batch, frame, preprocessing.transform(frame)
+            yield batch, frame, preprocessing.transform(frame)
 
-        # Reading and preparing take as long as scoring: both run at the same time.
-        coming = ahead.submit(prepared)
-        while (found := coming.result()) is not None:
-            coming = ahead.submit(prepared)
-            batch, frame, matrices = found
+    def scored(
+        self, prepared: Iterator[tuple[RowBatch, pd.DataFrame, Matrices]]
+    ) -> Generator[tuple[RowBatch, Probabilities, list[pa.Array]]]:
+        """Yields each batch with its scores and columns of reasons."""
+        for batch, frame, matrices in prepared:
             p = self._predictor.score_matrices(*matrices)
             yield batch, p, self._reasons(frame, matrices, p) if self._explain else []
 

@@ -1,6 +1,6 @@
-"""Rows a second of ``predict`` beside the scorer alone, and its peak memory.
+"""Rows a second of ``predict`` beside the same rows scored in memory, and its peak memory.
 
-python -m tests.benchmarks.predict [rows] [model]; the figures are in ``predict.md``.
+python -m tests.benchmarks.predict pairs|peak ROWS [MODEL]; the figures are in ``predict.md``.
 """
 
 from __future__ import annotations
@@ -10,23 +10,30 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
 import torch
 
 from jamba_ray.checkpoints import CheckpointStore
 from jamba_ray.config.data import TableSection
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data import prepare
-from jamba_ray.inference import load
+from jamba_ray.inference import Predictor, load
+from jamba_ray.inference.scorer import Trees
 from jamba_ray.training import Member, fit
 
 _BLOCK = 500_000
 _MODELS = {
     "lightgbm": {"name": "lightgbm", "n_estimators": 100},
     "mlp": {"name": "mlp", "hidden_dim": 64},
+    "attention": {"name": "attention"},
 }
 _CHILD = """
 import json, resource, sys, time
@@ -65,57 +72,97 @@ def train(folder: Path, model: str, rows: pd.DataFrame) -> Path:
     return folder / "run"
 
 
-def main(n: int, model: str) -> dict[str, float]:
-    """Measures one model."""
+def write(folder: Path, n: int, kind: str) -> Path:
+    """A file of ``n`` rows without labels."""
+    block, path = make_rows(_BLOCK).drop(columns="is_threat"), folder / f"new.{kind}"
+    blocks = [block.iloc[: min(_BLOCK, n - i)] for i in range(0, n, _BLOCK)]
+    if kind == "parquet":
+        schema = pa.Schema.from_pandas(block, preserve_index=False)
+        with pq.ParquetWriter(path, schema) as writer:
+            for some in blocks:
+                writer.write_table(pa.Table.from_pandas(some, schema, preserve_index=False))
+        return path
+    whole = block.to_csv(index=False, header=False).encode()
+    with path.open("wb") as file:
+        file.write((",".join(block.columns) + "\n").encode())
+        for some in blocks:
+            is_whole = len(some) == _BLOCK
+            file.write(whole if is_whole else some.to_csv(index=False, header=False).encode())
+    return path
+
+
+def copy(path: Path, output: Path) -> None:
+    """The floor: Arrow reads the file and writes it again, some megabytes at a time."""
+    if path.suffix == ".csv":
+        with csv.open_csv(path) as rows, csv.CSVWriter(output, rows.schema) as text:
+            for batch in rows:
+                text.write_batch(batch)
+        return
+    with pq.ParquetFile(path) as file, pq.ParquetWriter(output, file.schema_arrow) as writer:
+        for batch in file.iter_batches(65_536):
+            writer.write_batch(batch)
+
+
+def spent(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds on the clock, and seconds of the processor in all threads of this process."""
+    clock, processor = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - clock, time.process_time() - processor
+
+
+def plain(predictor: Predictor, x_num: Any, x_cat: Any) -> object:
+    """The same model without this package, on prepared rows."""
+    if isinstance(predictor._score, Trees):
+        matrix = np.concatenate([x_num, x_cat], axis=1)
+        return predictor._score._booster.predict(matrix, num_threads=1)
+    with torch.inference_mode():
+        numbers, codes = torch.from_numpy(x_num).split(1024), torch.from_numpy(x_cat).split(1024)
+        return [predictor._score._module(*some) for some in zip(numbers, codes, strict=True)]
+
+
+def pairs(n: int, model: str, kind: str, repeats: int = 3) -> dict[str, Any]:
+    """Scores rows in memory and the same rows from file to file, in turn, in this process."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = make_rows(_BLOCK)
-        run = train(folder, model, rows.head(20_000))
-        block = rows.drop(columns="is_threat")
-        text = block.to_csv(index=False, header=False).encode()
-        with (folder / "new.csv").open("wb") as file:
-            file.write((",".join(block.columns) + "\n").encode())
-            for _ in range(-(-n // _BLOCK)):
-                file.write(text)
-        size = (folder / "new.csv").stat().st_size
+        run = train(folder, model, make_rows(_BLOCK).head(20_000))
+        path, output = write(folder, n, kind), folder / f"o.{kind}"
         predictor = load(run)
-        x_num, x_cat = predictor.preprocessing.transform(block.head(100_000))
-        begun = time.monotonic()
-        predictor._score(x_num, x_cat)
-        scorer = 100_000 / (time.monotonic() - begun)
-        begun = time.monotonic()
-        if model == "lightgbm":
-            matrix = np.concatenate([x_num, x_cat], axis=1)
-            predictor._score._booster.predict(matrix)
-        else:
-            with torch.inference_mode():
-                predictor._score._module(torch.tensor(x_num), torch.tensor(x_cat))
-        plain = 100_000 / (time.monotonic() - begun)
-        child = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                _CHILD,
-                str(run),
-                str(folder / "new.csv"),
-                str(folder / "o.csv"),
-            ],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        said = json.loads(child.stdout)
+        frame = pd.read_csv(path) if kind == "csv" else pd.read_parquet(path)
+        matrices = predictor.preprocessing.transform(frame)
+        works: dict[str, Callable[[], object]] = {
+            "memory": lambda: predictor.predict_proba(frame),
+            "file": lambda: predictor.predict_file(path, output, overwrite=True),
+            "plain": lambda: plain(predictor, *matrices),
+            "copy": lambda: copy(path, output),
+        }
+        rounds = [[spent(work) for work in works.values()] for _ in range(repeats + 1)]
+    times = dict(zip(works, np.array(rounds[1:]).transpose(1, 0, 2), strict=True))  # 1st: to warm
+    clock, processor = np.median(times["memory"] / times["file"], axis=0)
     return {
-        "rows": said["rows"],
-        "csv_bytes": size,
-        "predict_rows_per_s": said["rows"] / said["seconds"],
-        "scorer_rows_per_s": scorer,
-        "plain_rows_per_s": plain,
-        "peak_gb": said["peak_bytes"] / 1e9,
+        "rows_per_s": {what: round(n / float(np.median(t[:, 0]))) for what, t in times.items()},
+        "processor_s_per_100k": {
+            what: round(float(np.median(t[:, 1])) / n * 1e5, 3) for what, t in times.items()
+        },
+        "share_of_memory_by_clock": round(float(clock), 3),
+        "share_of_memory_by_processor": round(float(processor), 3),
     }
 
 
+def peak(n: int, model: str, kind: str) -> dict[str, float]:
+    """Scores a file in a process of its own: rows, seconds, peak memory."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run = train(folder, model, make_rows(_BLOCK).head(20_000))
+        path = write(folder, n, kind)
+        words = [sys.executable, "-c", _CHILD, str(run), str(path), str(folder / f"o.{kind}")]
+        child = subprocess.run(words, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(child.stdout)
+    return found
+
+
 if __name__ == "__main__":
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
-    for name in sys.argv[2:] or list(_MODELS):
-        print(name, json.dumps(main(rows, name)), flush=True)
+    what, rows = sys.argv[1], int(sys.argv[2])
+    for name in sys.argv[3:] or list(_MODELS):
+        for kind in ("parquet", "csv"):
+            found = {"pairs": pairs, "peak": peak}[what](rows, name, kind)
+            print(name, kind, json.dumps(found), flush=True)

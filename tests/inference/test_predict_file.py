@@ -52,6 +52,17 @@ def test_files_give_the_scores_of_the_frame_in_chunks_and_whatever_the_format(
                 pd.testing.assert_frame_equal(scored[list(rows.columns)], rows)
 
 
+def test_parquet_has_dictionaries_of_names_and_of_numbers_that_repeat_alone(
+    predictor, rows, tmp_path
+):
+    rows.assign(zeros=0, ids=np.arange(len(rows))).to_parquet(tmp_path / "new.parquet")
+    predictor.predict_file(tmp_path / "new.parquet", tmp_path / "out.parquet")
+    group = pq.ParquetFile(tmp_path / "out.parquet").metadata.row_group(0)
+    columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+    assert columns["service"].has_dictionary_page and columns["zeros"].has_dictionary_page
+    assert not columns["ids"].has_dictionary_page and not columns["score"].has_dictionary_page
+
+
 def test_the_columns_of_a_csv_file_are_written_byte_for_byte_as_they_were(
     predictor, rows, tmp_path
 ):
