@@ -11,7 +11,7 @@ import pandas as pd
 
 from jamba_ray.config.direction import Direction, badness, direction_of, least_first
 from jamba_ray.config.names import nearest
-from jamba_ray.errors import DataError, NoRunError, StorageError
+from jamba_ray.errors import DataError, NoRunError
 from jamba_ray.reports.words import LABELS, trial_in_words
 from jamba_ray.runs.row_log import read_rows
 from jamba_ray.runs.run_folder import RunFolder
@@ -265,12 +265,13 @@ def find_run(name: str, store: str) -> Path:
     """Returns the folder of a run given by its name in ``store``, or by its folder.
 
     Raises:
-        StorageError: It is in a bucket, which only ``reports.bucket`` can open.
+        NoRunError: It is looked for in a bucket, which only ``reports.bucket`` can open.
     """
     if "://" in name or "://" in store:
-        raise StorageError(
-            f"the run must lie in a folder here, but {name!r} is looked for in a bucket. Say so on "
-            "the machine that drove it; `jamba_ray.report` and `jamba_ray.load` read buckets."
+        raise NoRunError(
+            f"the run must be a folder on this machine, but {name!r} is looked for in a bucket. "
+            "Give the command on the machine that drove the run, with its folder there; "
+            "`jamba-ray report` reads runs in buckets."
         )
     inside = Path(store) / name
     return inside if inside.exists() or not Path(name).exists() else Path(name)

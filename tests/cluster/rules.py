@@ -166,6 +166,10 @@ def the_lock_file_is_what_the_project_asks_for(texts: Texts) -> Iterator[str]:
         asked = Requirement(line)
         if (found := locked.get(asked.name)) is None or found not in asked.specifier:
             yield f"requirements.lock: {asked.name} {found}, the project asks for {line}"
+    extras = project["optional-dependencies"]
+    for line in [line for extra in extras.keys() - {"cluster", "dev"} for line in extras[extra]]:
+        if (name := Requirement(line).name) in locked:
+            yield f"requirements.lock: {name} is of an extra that no node needs"
     for line in texts["requirements.lock"].splitlines():
         if line and not line.startswith("#") and not re.fullmatch(r"[\w.-]+==[\w.]+", line):
             yield f"requirements.lock: `{line}` is no single version"

@@ -68,6 +68,10 @@ SABOTAGE: list[tuple[str, tuple[str, ...], str, str]] = [
         *("aiohttp==", "aiohttp>="),
     ),
     (
+        *("the_lock_file_is_what_the_project_asks_for", ("requirements.lock",)),
+        *("scipy==", "scikit-learn==1.7.0\nscipy=="),
+    ),
+    (
         *("environments_come_from_the_lock_file", RAY_UP),
         *("  ~/jamba_ray-env/requirements.lock: cluster/requirements.lock\n", ""),
     ),

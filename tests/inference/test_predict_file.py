@@ -59,8 +59,9 @@ def test_parquet_has_dictionaries_of_names_and_of_numbers_that_repeat_alone(
     predictor.predict_file(tmp_path / "new.parquet", tmp_path / "out.parquet")
     group = pq.ParquetFile(tmp_path / "out.parquet").metadata.row_group(0)
     columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
-    assert columns["service"].has_dictionary_page and columns["zeros"].has_dictionary_page
-    assert not columns["ids"].has_dictionary_page and not columns["score"].has_dictionary_page
+    with_one = {name for name, column in columns.items() if column.has_dictionary_page}
+    assert {"service", "zeros"} <= with_one
+    assert not {"ids", "score"} & with_one
 
 
 def test_the_columns_of_a_csv_file_are_written_byte_for_byte_as_they_were(

@@ -9,15 +9,6 @@ import pytest
 from jamba_ray.inference.stage import stage
 
 
-def until(holds: Generator[bool]) -> None:
-    deadline = time.monotonic() + 10
-    for found in holds:
-        if found:
-            return
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def test_items_keep_their_order_through_nested_stages() -> None:
     with (
         stage(i for i in range(100)) as numbers,
@@ -37,7 +28,9 @@ def test_one_item_is_computed_while_another_is_used_and_no_more() -> None:
 
     with stage(counting()) as numbers:
         assert next(numbers) == 0
-        until(begun == [0, 1] for _ in iter(int, 1))
+        deadline = time.monotonic() + 10
+        while begun != [0, 1] and time.monotonic() < deadline:
+            time.sleep(0.001)
         time.sleep(0.05)
         assert begun == [0, 1]
 
@@ -52,13 +45,13 @@ def test_a_fault_comes_after_the_items_before_it_and_the_first_one_wins() -> Non
         raise AssertionError("never reached")
 
     seen: list[int] = []
-    with (
-        pytest.raises(ValueError, match="first"),
-        stage(faulty()) as numbers,
-        stage(later(numbers)) as same,
-    ):
-        for i in same:
-            seen.append(i)
+
+    def use() -> None:
+        with stage(faulty()) as numbers, stage(later(numbers)) as same:
+            seen.extend(same)
+
+    with pytest.raises(ValueError, match="first"):
+        use()
     assert seen == [1, 2]
 
 
@@ -71,13 +64,13 @@ def test_a_consumer_that_fails_ends_all_threads_and_closes_what_they_read() -> N
         finally:
             closed.append("source")
 
+    def use() -> None:
+        with stage(endless()) as numbers, stage(i for i in numbers) as same:
+            next(same)
+            raise OSError("the disk is full")
+
     before = threading.active_count()
-    with (
-        pytest.raises(OSError, match="disk"),
-        stage(endless()) as numbers,
-        stage(i for i in numbers) as same,
-    ):
-        next(same)
-        raise OSError("the disk is full")
+    with pytest.raises(OSError, match="disk"):
+        use()
     assert closed == ["source"]
     assert threading.active_count() == before

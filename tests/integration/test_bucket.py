@@ -93,7 +93,7 @@ def test_what_is_no_run_is_one_sentence(on_machine):
     assert "s3://bucket/jobs/nothing must be a run" in said
     said = on_machine("third", "report", "top_n=2", "store=s3://bucket/jobs", expect=64)
     assert "`runs=[a,b]`" in said
-    said = on_machine("third", "sync", "run=s3://bucket/jobs/one", expect=74)
+    said = on_machine("third", "sync", "run=s3://bucket/jobs/one", expect=66)
     assert "in a bucket" in said
 
 

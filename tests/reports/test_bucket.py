@@ -9,7 +9,7 @@ from jamba_ray.checkpoints import RemoteFolder
 from jamba_ray.config.mistakes import validate
 from jamba_ray.config.report import ReportConfig
 from jamba_ray.config.store_uri import StoreUri
-from jamba_ray.errors import ConfigError, NoRunError, StorageError
+from jamba_ray.errors import ConfigError, NoRunError
 from jamba_ray.reports import bucket
 from jamba_ray.reports.run import Run, find_run
 from jamba_ray.runs.bucket_replica import BucketReplica
@@ -95,8 +95,9 @@ def test_what_is_not_there_is_said(endpoint):
         bucket.opened("s3://bucket/nothing", "runs", endpoint),
     ):
         pass
-    with pytest.raises(StorageError, match="in a bucket"):
-        find_run("night", "s3://bucket/sweeps")
+    for given in (("night", "s3://bucket/sweeps"), ("s3://bucket/sweeps/night", "runs")):
+        with pytest.raises(NoRunError, match="in a bucket"):
+            find_run(*given)
 
 
 @pytest.mark.parametrize(
