@@ -36,7 +36,7 @@ from jamba_ray.config.budget import limit_of
 from jamba_ray.config.command_line import command
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
-from jamba_ray.config.sweep_space import checked_space
+from jamba_ray.config.sweep_space import checked_space, families_of
 from jamba_ray.data import changed_files, prepare, source_files
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.driver import bucket_store, verdict
@@ -51,6 +51,7 @@ from jamba_ray.errors import (
     RunExistsError,
     StorageError,
 )
+from jamba_ray.estimators.estimator import check_installed
 from jamba_ray.reports.answer import dashboard_command
 from jamba_ray.reports.importance import importance
 from jamba_ray.reports.run import Run
@@ -116,6 +117,7 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
 def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
     space = checked_space(config)
     first_trials(config, space)  # a wrong `enqueue` is refused before the data are read
+    check_installed(families_of(config.model.name, space))
     name = config.run or unused_name(config.store, config.sweep_name)
     config = config.model_copy(update={"run": name})
     folder = bucket_store.folder_of(config)

@@ -31,7 +31,7 @@ from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.cli.training_curve import TrainingCurve
 from jamba_ray.cluster.resources import count_gpus
 from jamba_ray.config.command_line import command
-from jamba_ray.config.family import TRAINERS
+from jamba_ray.config.family import trains_alone
 from jamba_ray.config.run import TrainConfig
 from jamba_ray.data import prepare
 from jamba_ray.data.prepared import PreparedData
@@ -40,6 +40,7 @@ from jamba_ray.driver.open_runner import open_runner
 from jamba_ray.driver.ray_session import end_at_once
 from jamba_ray.driver.signals import Signalled, Signals, interruptible
 from jamba_ray.errors import ExitCode, JambaError, StorageError, UnavailableError
+from jamba_ray.estimators.estimator import check_installed
 from jamba_ray.reports.run import Run
 from jamba_ray.runners.runner import DetachedError
 from jamba_ray.runs.file_writes import RunLog, write_bytes, write_json
@@ -101,6 +102,7 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
 
 
 def _run(config: TrainConfig, console: Console, phases: Phases) -> ExitCode:
+    check_installed([config.model.name])
     config = config.model_copy(update={"run": config.run or unused_name(config.store, "train")})
     folder = bucket_store.folder_of(config)
     phases.begin(f"checking {folder.path}", is_brief=True)
@@ -199,7 +201,7 @@ def _fit(
     signals: Signals, members: Sequence[Member], data: PreparedData, report: Reporter, **how: Any
 ) -> list[Outcome]:
     """Calls ``fit``; at a signal it saves, also between two reports, and ends."""
-    if TRAINERS[members[0].config.model.name] == "boosting":
+    if trains_alone(members[0].config.model.name):
         return fit(members, data, report, **how)
 
     def save(trial: int, snapshot: Snapshot) -> None:

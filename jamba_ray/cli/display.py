@@ -15,7 +15,7 @@ from jamba_ray.cli.summary import cause
 from jamba_ray.cli.time_left import TimeLeft
 from jamba_ray.cli.trial_table import Row, row_of, row_of_running, trial_table, value_in_words
 from jamba_ray.config.direction import badness, direction_of
-from jamba_ray.config.family import TRAINERS
+from jamba_ray.config.family import trains_alone
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import Params, SearchSpace
 from jamba_ray.driver.capacity import MACHINES
@@ -203,7 +203,7 @@ def runners_in_words(progress: SweepProgress) -> str:
     if at_a_time <= progress.runners:
         return words
     names = {str(run.params.get("model.name")) for run in progress.running}
-    trees = sorted(name for name in names if TRAINERS.get(name) == "boosting")
+    trees = sorted(name for name in names if trains_alone(name))
     alone = f", {', '.join(trees)} alone" if trees else ""
     return f"{words} with {at_a_time} trials{alone}"
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from jamba_ray.config.family import TRAINERS
+from jamba_ray.config.family import trains_alone
 from jamba_ray.config.params import with_params
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.config.space import CategoricalLeaf, Params, SearchSpace
@@ -63,7 +63,7 @@ def corner(base: TrialConfig, space: SearchSpace, end: int, family: object = Non
 
 
 def _rate(config: TrialConfig, data: PreparedData, rows: int, stop: Stop) -> float:
-    if TRAINERS.get(config.model.name) != "boosting":
+    if not trains_alone(config.model.name):
         return row_s(config, data, stop)
     # A trial grows the same trees whatever its number of epochs is.
     few, more = (min(n, len(data.train)) for n in (PROBE_ROWS, _MORE_ROWS))

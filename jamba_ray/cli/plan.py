@@ -14,7 +14,7 @@ from rich.table import Table
 from jamba_ray.cli.first_rates import PROBE_ROWS, corner, first_rates
 from jamba_ray.cluster.resources import count_gpus, plan_runners, this_machine
 from jamba_ray.config.budget import limit_of
-from jamba_ray.config.family import TRAINERS
+from jamba_ray.config.family import trains_alone
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import CategoricalLeaf, SearchSpace, values
 from jamba_ray.data.prepared import PreparedData
@@ -136,7 +136,7 @@ def stacks_in_words(
     second.
     """
     names = next((values(p.leaf) for p in space.parameters if p.path == "model.name"), None)
-    trees = [str(n) for n in names or [config.model.name] if TRAINERS.get(str(n)) == "boosting"]
+    trees = [str(n) for n in names or [config.model.name] if trains_alone(str(n))]
     alone = f"; {', '.join(trees)} trains alone" if trees else ""
     most, n = stack_size(config, space, runners), n_trials(config, space)
     if most == 1:

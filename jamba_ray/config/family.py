@@ -1,17 +1,20 @@
 """Registers model families: a name, the section that configures it, and who trains it.
 
 It lives below the models so that a configuration can be validated without knowing any model; each
-module in ``jamba_ray.models`` registers its family when imported.
+module in ``jamba_ray.models`` and ``jamba_ray.estimators`` registers its family when imported.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from typing import Literal
 
 from jamba_ray.config.section import Section
 
-Trainer = Literal["gradient", "boosting"]
-"""``gradient``: a ``torch.nn.Module`` (it stacks). ``boosting``: trees, one trial at a time."""
+Trainer = Literal["gradient", "boosting", "estimator"]
+"""``gradient``: a ``torch.nn.Module`` (it stacks). ``boosting``: LightGBM's trees. ``estimator``: a
+``jamba_ray.estimators.estimator.Estimator``. The latter two train one trial at a time."""
 
 
 class ModelSection(Section):
@@ -22,7 +25,7 @@ class ModelSection(Section):
 
 
 FAMILIES: dict[str, type[ModelSection]] = {}
-"""Family name -> its section. Filled by importing ``jamba_ray.models``."""
+"""Family name -> its section. Filled by importing what defines the families."""
 
 TRAINERS: dict[str, Trainer] = {}
 """Family name -> who trains it."""
@@ -38,3 +41,18 @@ def register_family(name: str, section: type[ModelSection], trainer: Trainer) ->
         raise ValueError(f"the model family {name!r} is already registered by {known.__qualname__}")
     FAMILIES[name] = section
     TRAINERS[name] = trainer
+
+
+def trains_alone(name: str) -> bool:
+    """Says whether trials of the family train one by one, in one process each."""
+    return TRAINERS.get(name, "gradient") != "gradient"
+
+
+def discover(package: str) -> None:
+    """Imports every file of a package (not its folders), so that each registers its family.
+
+    It is given by name, as a plug-in is, because families lie above the configuration.
+    """
+    for file in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        if not file.ispkg:
+            importlib.import_module(f"{package}.{file.name}")

@@ -19,7 +19,7 @@ from pydantic import (
 import jamba_ray.config.model  # noqa: F401  (registers the families that ship with jamba_ray)
 from jamba_ray.config.budget import BudgetSection
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
-from jamba_ray.config.family import FAMILIES, TRAINERS, ModelSection
+from jamba_ray.config.family import FAMILIES, ModelSection, discover, trains_alone
 from jamba_ray.config.mistakes import NestedMistakes
 from jamba_ray.config.names import LocalPath, nearest, number_as_text, run_name
 from jamba_ray.config.report import ReportSection
@@ -28,6 +28,9 @@ from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section, as_if_absent
 from jamba_ray.config.store_uri import checked_endpoint, parse_store
 from jamba_ray.config.tracking import TrackingSection
 from jamba_ray.config.training import Compile, Precision, TrainingSection
+
+# Their files import neither torch nor NumPy before they train.
+discover("jamba_ray.estimators")
 
 DATA_SECTIONS: dict[str, type[DataSection]] = {
     "synthetic": SyntheticSection,
@@ -142,10 +145,10 @@ class TrainConfig(ExperimentConfig):
 
     @model_validator(mode="after")
     def _trees_have_one_worker(self) -> TrainConfig:
-        if self.workers > 1 and TRAINERS[self.model.name] == "boosting":
+        if self.workers > 1 and trains_alone(self.model.name):
             raise ValueError(
                 f"`workers` must be 1 for `model.name={self.model.name}`, but is {self.workers}: "
-                "trees train in one process. Drop it"
+                "it trains in one process. Drop it"
             )
         return self
 

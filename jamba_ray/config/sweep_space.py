@@ -76,6 +76,12 @@ def reachable_families(base_family: str, leaves: Mapping[str, Any]) -> list[str]
     return [base_family]
 
 
+def families_of(base_family: str, space: SearchSpace) -> list[str]:
+    """Returns the model families that trials of ``space`` may have, the base's included."""
+    leaves = {parameter.path: parameter.leaf for parameter in space.parameters}
+    return list(dict.fromkeys([base_family, *reachable_families(base_family, leaves)]))
+
+
 def _path_mistakes(path: str, leaf: Any, families: Sequence[str]) -> list[str]:
     if path.startswith("data."):
         return [

@@ -1,7 +1,7 @@
 """Divides the log-odds of a score among the columns: Shapley values (Shapley 1953).
 
-The contributions of a row and the base add up to the log-odds of its score. Trees: exact, by
-LightGBM's TreeSHAP (Lundberg et al. 2020); the base is the mean over the training rows. Networks:
+The contributions of a row and the base add up to the log-odds of its score. Boosted trees: exact,
+by LightGBM's TreeSHAP (Lundberg et al. 2020); the base is the mean over the training rows. Others:
 estimated by sampled orders of the columns (Castro et al. 2009); the base is the score of one
 background row, the typical one: the median of each number, the commonest of each category.
 
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jamba_ray.data import Preprocessor
-from jamba_ray.inference.scorer import Scorer, Trees
+from jamba_ray.inference.scorer import Estimated, Scorer, Trees
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -55,8 +55,9 @@ def contributions(
 ) -> Contributions:
     """Computes the contributions of ``rows``, each independently of the others."""
     owners = owners_of(preprocessing)
-    if isinstance(score, Trees):
-        of_features, base = score.contributions(*rows)
+    exact = score.contributions(*rows) if isinstance(score, Trees | Estimated) else None
+    if exact is not None:
+        of_features, base = exact
         first = len(preprocessing.numeric)
         features = [[*numbers, *(first + j for j in codes)] for numbers, codes in owners]
         values = np.stack([of_features[:, some].sum(axis=1) for some in features], axis=1)

@@ -5,6 +5,7 @@ Letters: N rows, F_n / F_c numeric / categorical features.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,11 +16,12 @@ from scipy.special import expit  # type: ignore[import-untyped]
 from torch import nn
 
 from jamba_ray.checkpoints import Snapshot
-from jamba_ray.config.family import TRAINERS
+from jamba_ray.config.family import TRAINERS, ModelSection
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data import FeatureSchema, LabelRule, Preprocessor
 from jamba_ray.data.labels import IN_DOCUMENT
 from jamba_ray.errors import CheckpointError, ConfigError, DataError, TrialError
+from jamba_ray.estimators.estimator import ESTIMATORS, Columns, Saved, saved_in
 from jamba_ray.models import build
 from jamba_ray.models.lightgbm import threads_for
 from jamba_ray.models.saved_tensors import tensors_like
@@ -118,9 +120,58 @@ class Trees:
         n_threads = threads_for(len(x_num), n_columns, torch.get_num_threads())
         for i in range(0, len(x_num), _TREE_ROWS):
             some = slice(i, i + _TREE_ROWS)
-            matrix = np.concatenate([x_num[some], x_cat[some].astype(np.float32)], axis=1)
+            matrix = _side_by_side(x_num[some], x_cat[some])
             found[some] = self._booster.predict(matrix, num_threads=n_threads, **what)
         return found
+
+
+class Estimated:
+    """Scores with an estimator, read from the arrays of its checkpoint (no pickle)."""
+
+    def __init__(self, section: ModelSection, schema: FeatureSchema, saved: Saved) -> None:
+        """Raises ValueError where ``saved`` is not what the family saves."""
+        columns = Columns(len(schema.numeric), schema.cardinalities)
+        self._model = ESTIMATORS[section.name](section, columns)
+        self._model.load(saved)
+
+    def __call__(
+        self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
+    ) -> Probabilities:
+        """Returns the probabilities [N]."""
+        return self._in_chunks(self._model.predict_proba, x_num, x_cat)
+
+    def log_odds(
+        self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Returns the log-odds [N]."""
+        return self._in_chunks(self._model.log_odds, x_num, x_cat)
+
+    def contributions(
+        self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float64], float] | None:
+        """Returns what each feature adds to the log-odds [N, F] and what it adds to; None: the
+        family cannot say it exactly."""
+        return self._model.contributions(_side_by_side(x_num, x_cat))
+
+    def _in_chunks(
+        self,
+        ask: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]],
+        x_num: npt.NDArray[np.float32],
+        x_cat: npt.NDArray[np.int64],
+    ) -> npt.NDArray[np.float64]:
+        found = np.empty(len(x_num), dtype=np.float64)
+        n_columns = x_num.shape[1] + x_cat.shape[1]
+        self._model.n_threads = threads_for(len(x_num), n_columns, torch.get_num_threads())
+        for i in range(0, len(x_num), _TREE_ROWS):
+            some = slice(i, i + _TREE_ROWS)
+            found[some] = ask(_side_by_side(x_num[some], x_cat[some]))
+        return found
+
+
+def _side_by_side(
+    x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    return np.concatenate([x_num, x_cat.astype(np.float32)], axis=1)
 
 
 def scorer_of(
@@ -131,12 +182,22 @@ def scorer_of(
     Raises:
         CheckpointError: The snapshot lacks the model, or its model does not match ``config``.
     """
-    if TRAINERS[config.model.name] == "boosting":
+    trainer = TRAINERS[config.model.name]
+    if trainer == "boosting":
         if _TREES not in snapshot.blobs:
             raise CheckpointError(
                 f"The checkpoint must hold `{_TREES}`, but does not. Use another."
             )
         return Trees(snapshot.blobs[_TREES], schema.input_dim)
+    if trainer == "estimator":
+        try:
+            saved = saved_in(snapshot.tensors, snapshot.documents)
+            return Estimated(config.model, schema, saved)
+        except ValueError as error:
+            raise CheckpointError(
+                f"The checkpoint's model is no {config.model.name} ({error}). Use another "
+                "checkpoint."
+            ) from error
     try:
         module = build(config.model, schema, seed=0)
         module.load_state_dict(

@@ -18,7 +18,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jamba_ray.checkpoints import Snapshot, step_of
-from jamba_ray.config.family import TRAINERS
+from jamba_ray.config.family import trains_alone
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import StorageError, TrialError
 from jamba_ray.runners.group_faults import Faults
@@ -91,8 +91,8 @@ class Group:
             TrialError: A rank failed by the trial's own fault, hung, or died several times
                 without progress.
         """
-        if TRAINERS[members[0].config.model.name] == "boosting":
-            # Trees train in one process, with the runner's threads.
+        if trains_alone(members[0].config.model.name):
+            # What is no network trains in one process, with the runner's threads.
             return fit_alone(
                 members, data, report, device=device, save=save, finish=finish, resume=resume
             )

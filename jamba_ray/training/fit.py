@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from jamba_ray.checkpoints.snapshot import Snapshot
-from jamba_ray.config.family import TRAINERS
+from jamba_ray.config.family import TRAINERS, trains_alone
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.training.engine import Engine
 from jamba_ray.training.member import (
@@ -53,7 +53,7 @@ def fit(
         ranks: The processes that train these members together, each calling this with equal
             arguments; members then train one by one. Rank 0 alone reports, saves and finishes.
         urgent: Asked every so many batches whether to ``save`` all members at once, between two
-            reports. Trees do not ask.
+            reports. What is no network does not ask.
         steps_to_come: Optimizer steps that members of this structure are expected to take in this
             process, in this call and later ones: whether compiling is repaid. None: those of one
             trial.
@@ -64,7 +64,7 @@ def fit(
         One outcome per member, in order; those that joined come last.
 
     Raises:
-        ValueError: The members cannot be one stack, or trees were asked to stack.
+        ValueError: The members cannot be one stack, or are no networks and more than one.
         ConfigError: The model does not fit the data.
         CheckpointError: A snapshot in ``resume`` is of another configuration or other data.
         TrialError: The model raised in a trial that trains alone. In a stack its members end as
@@ -72,16 +72,13 @@ def fit(
             ``finish``, which told those, it is raised of a stack too.
     """
     common_structure(members)
-    if TRAINERS[members[0].config.model.name] == "boosting":
-        # LightGBM takes half a second to import, which networks need not pay.
-        from jamba_ray.training.boosting import fit_boosting
-
+    if trains_alone(family := members[0].config.model.name):
         if len(members) > 1:
             raise ValueError(
-                f"trees do not stack: `members` must hold one trial, but holds {len(members)}; "
-                "train them in calls of their own"
+                f"`{family}` does not stack: `members` must hold one trial, but holds "
+                f"{len(members)}; train them in calls of their own"
             )
-        outcome = fit_boosting(members[0], data, report, save=save, resume=resume)
+        outcome = _fit_alone(members[0], data, report, save, resume)
         if finish is not None:
             finish(outcome)
         return [outcome]
@@ -105,3 +102,21 @@ def fit(
         )
         outcomes |= engine.run()
     return [*(outcomes.pop(member.trial) for member in members), *outcomes.values()]
+
+
+def _fit_alone(
+    member: Member,
+    data: PreparedData,
+    report: Reporter,
+    save: Save | None,
+    resume: Mapping[int, Snapshot] | None,
+) -> Outcome:
+    """Trains what is no network; LightGBM takes half a second to import, which networks need not
+    pay."""
+    if TRAINERS[member.config.model.name] == "boosting":
+        from jamba_ray.training.boosting import fit_boosting
+
+        return fit_boosting(member, data, report, save=save, resume=resume)
+    from jamba_ray.training.estimator_trial import fit_estimator
+
+    return fit_estimator(member, data, report, resume=resume)

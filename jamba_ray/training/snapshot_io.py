@@ -151,7 +151,7 @@ def code_fingerprint() -> str:
     """Returns the version, and 16 hex digits of SHA-256 over the sources that decide a result."""
     package = Path(jamba_ray.__file__).parent
     digest = hashlib.sha256(torch.__version__.encode())
-    for room in ("data", "evaluation", "models", "training"):
+    for room in ("data", "estimators", "evaluation", "models", "training"):
         for path in sorted((package / room).rglob("*.py")):
             digest.update(path.read_bytes())
     return f"{jamba_ray.__version__}+{digest.hexdigest()[:16]}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from jamba_ray.config.family import TRAINERS
+from jamba_ray.config.family import trains_alone
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.training import compiled
@@ -101,7 +101,7 @@ def probe(
 
     Nothing is measured that cannot stack, or whose trials are over before it is known.
     """
-    if most == 1 or TRAINERS[config.model.name] == "boosting":
+    if most == 1 or trains_alone(config.model.name):
         return ()
     batch = min(config.training.batch_size, len(data.train))
     together = _STEPS[torch.device(device).type] * batch

@@ -23,11 +23,11 @@ from jamba_ray.config.family import ModelSection
 from jamba_ray.models.registry import register
 
 
-class LogisticSection(ModelSection):
-    name: Literal["logistic"] = "logistic"
+class LinearSection(ModelSection):
+    name: Literal["linear"] = "linear"
 
 
-class Logistic(nn.Module):
+class Linear(nn.Module):
     def __init__(self, section, schema):
         super().__init__()
         self.linear = nn.Linear(len(schema.numeric), 1)
@@ -36,7 +36,7 @@ class Logistic(nn.Module):
         return self.linear(x_num).squeeze(-1)
 
 
-register("logistic", LogisticSection, Logistic)
+register("linear", LinearSection, Linear)
 """
 
 
@@ -56,18 +56,18 @@ def test_one_new_file_adds_a_family(tmp_path, monkeypatch):
     for known in (families.FAMILIES, families.TRAINERS, registry.BUILDERS):
         for key, value in known.items():
             monkeypatch.setitem(known, key, value)  # so that what is added is undone
-    (tmp_path / "logistic.py").write_text(NEW_FAMILY)
+    (tmp_path / "linear.py").write_text(NEW_FAMILY)
     monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
     try:
-        assert "logistic" in models.discover()
+        assert "linear" in models.discover()
         schema = schema_of()
-        section = families.FAMILIES["logistic"]()
+        section = families.FAMILIES["linear"]()
         x_num, x_cat, _ = rows_of(schema)
         assert models.build(section, schema)(x_num, x_cat).shape == (len(x_num),)
     finally:
-        sys.modules.pop("jamba_ray.models.logistic", None)
+        sys.modules.pop("jamba_ray.models.linear", None)
         for known in (families.FAMILIES, families.TRAINERS, registry.BUILDERS):
-            known.pop("logistic", None)
+            known.pop("linear", None)
 
 
 def test_trees_have_no_module_and_say_so():

@@ -13,7 +13,7 @@ from jamba_ray.evaluation import value_of
 from jamba_ray.inference.scorer import Trees
 from jamba_ray.models.lightgbm import threads_for
 from jamba_ray.training import fit
-from jamba_ray.training.boosting import RoundTable
+from jamba_ray.training.rounds import RoundTable
 from tests.training.trials import Recorder, member
 
 PLAIN = {"name": "lightgbm", "n_estimators": 30, "min_child_samples": 5}
@@ -121,7 +121,7 @@ def test_threat_weight_reaches_the_trees(data):
 
 
 def test_trees_do_not_stack(data):
-    with pytest.raises(ValueError, match="trees do not stack"):
+    with pytest.raises(ValueError, match="`lightgbm` does not stack"):
         fit([member(0, PLAIN), member(1, PLAIN)], data, Recorder())
 
 
