@@ -1,0 +1,1 @@
+"""Measures how good models are where they will be used, beside library defaults and tuned trees."""
