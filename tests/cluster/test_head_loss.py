@@ -153,7 +153,9 @@ def _new(folder: Path) -> Path:
 
 def _ended(log: str) -> dict[int, float]:
     """Trial -> value, of those that were shown as complete."""
-    found = re.findall(r"^\d+/6 trial (\d+) complete avg precision ([\d.]+)", log, flags=re.M)
+    found = re.findall(
+        r"^\d+/6 trial (\d+)(?: \([a-z ]+\))? complete avg precision ([\d.]+)", log, flags=re.M
+    )
     return {int(trial): float(value) for trial, value in found}
 
 
