@@ -16,7 +16,7 @@ import pandas as pd
 Floats: TypeAlias = npt.NDArray[np.float64]
 Labels: TypeAlias = npt.NDArray[np.int64]
 Scorer: TypeAlias = Callable[[pd.DataFrame], Floats]
-Peer: TypeAlias = Callable[[pd.DataFrame, Labels, int], Scorer]
+Peer: TypeAlias = Callable[..., Scorer]
 THREADS = 1
 """A thread each: of several that wait for each other on a busy machine, all are slow."""
 TUNED_TRIALS = 50
@@ -41,7 +41,8 @@ def _categories(frame: pd.DataFrame) -> Callable[[pd.DataFrame], pd.DataFrame]:
     return convert
 
 
-def _encoded(frame: pd.DataFrame, one_hot: bool) -> Any:
+def encoded(frame: pd.DataFrame, one_hot: bool) -> Any:
+    """Returns what makes numbers of the columns: one-hot and scaled, or numbered categories."""
     from sklearn.compose import make_column_transformer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
@@ -63,7 +64,7 @@ def _scikit(make: Callable[[int], Any], one_hot: bool) -> Peer:
     def train(frame: pd.DataFrame, y: Labels, seed: int) -> Scorer:
         from sklearn.pipeline import make_pipeline
 
-        model = make_pipeline(_encoded(frame, one_hot), make(seed)).fit(frame, y)
+        model = make_pipeline(encoded(frame, one_hot), make(seed)).fit(frame, y)
         return lambda rows: model.predict_proba(rows)[:, 1]
 
     return train
@@ -93,29 +94,31 @@ def _extra_trees(seed: int) -> Any:
     return ExtraTreesClassifier(n_jobs=THREADS, random_state=seed)
 
 
-def _with_categories(make: Callable[[int, list[str]], Any]) -> Peer:
-    def train(frame: pd.DataFrame, y: Labels, seed: int) -> Scorer:
+def with_categories(make: Callable[[int], Any]) -> Peer:
+    """Returns a peer whose library reads categorical columns itself."""
+
+    def train(frame: pd.DataFrame, y: Labels, seed: int = 0) -> Scorer:
         convert = _categories(frame)
-        model = make(seed, [c for c in frame if _is_text(frame[c])])
+        model = make(seed)
         model.fit(convert(frame), y)
         return lambda rows: np.asarray(model.predict_proba(convert(rows))[:, 1], dtype=np.float64)
 
     return train
 
 
-def _histogram(seed: int, _: list[str]) -> Any:
+def _histogram(seed: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     return HistGradientBoostingClassifier(random_state=seed)
 
 
-def _lightgbm(seed: int, _: list[str], **settings: Any) -> Any:
+def _lightgbm(seed: int, **settings: Any) -> Any:
     from lightgbm import LGBMClassifier
 
     return LGBMClassifier(random_state=seed, n_jobs=THREADS, verbose=-1, **settings)
 
 
-def _xgboost(seed: int, _: list[str]) -> Any:
+def _xgboost(seed: int) -> Any:
     from xgboost import XGBClassifier
 
     return XGBClassifier(random_state=seed, n_jobs=THREADS, enable_categorical=True)
@@ -160,7 +163,7 @@ def _tuned_lightgbm(frame: pd.DataFrame, y: Labels, seed: int) -> Scorer:
             "subsample_freq": 1,
             "reg_lambda": trial.suggest_float("reg_lambda", 1e-3, 10.0, log=True),
         }
-        model = _lightgbm(seed, [], n_estimators=1000, **settings)
+        model = _lightgbm(seed, n_estimators=1000, **settings)
         stop = lightgbm.early_stopping(50, verbose=False)
         metric = "average_precision"
         model.fit(fit_rows, fit_y, eval_set=[(held, held_y)], eval_metric=metric, callbacks=[stop])
@@ -181,9 +184,9 @@ PEERS: dict[str, Peer] = {
     "MLP (scikit-learn)": _scikit(_network, one_hot=True),
     "random forest": _scikit(_forest, one_hot=False),
     "ExtraTrees": _scikit(_extra_trees, one_hot=False),
-    "HistGradientBoosting": _with_categories(_histogram),
-    "LightGBM": _with_categories(_lightgbm),
-    "XGBoost": _with_categories(_xgboost),
+    "HistGradientBoosting": with_categories(_histogram),
+    "LightGBM": with_categories(_lightgbm),
+    "XGBoost": with_categories(_xgboost),
     "CatBoost": _catboost,
     "LightGBM, 50 trials": _tuned_lightgbm,
 }
