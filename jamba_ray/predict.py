@@ -47,6 +47,8 @@ def run(config: PredictConfig, console: Console) -> ExitCode:
             threshold=config.threshold,
             columns=config.data.columns,
             explain=config.explain,
+            probability=config.probability,
+            prior=config.prior,
             overwrite=config.overwrite,
             tell=partial(say, console),
             progress=progress,

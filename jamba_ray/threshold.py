@@ -37,6 +37,7 @@ from jamba_ray.config.data import CALIBRATION
 from jamba_ray.config.predict import DEFAULT, ThresholdConfig
 from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.errors import ConfigError, DataError, ExitCode
+from jamba_ray.evaluation.calibration import calibrated, judged
 from jamba_ray.evaluation.goal import Goal, operating_point, threshold_for
 from jamba_ray.evaluation.promise import Promise, disproof, promised, shift_reason
 from jamba_ray.inference import find_checkpoint
@@ -84,6 +85,7 @@ class Chosen:
     points: Mapping[str, Mapping[str, Any]]
     """Part -> the operating point there."""
     promise: Promise | None
+    calibration: Mapping[str, Any]
 
 
 def _chosen(config: ThresholdConfig, place: StoreUri | str) -> Chosen:
@@ -120,12 +122,28 @@ def _chosen(config: ThresholdConfig, place: StoreUri | str) -> Chosen:
         "points": points,
         "promise": None if promise is None else promise.to_json(),
     }
-    content = with_threshold(saved, config.name, one, digest)
+    calibration = _calibration(config, parts, part)
+    content = with_threshold(saved, config.name, one, digest, calibration)
     if isinstance(place, StoreUri):
         remote.write(f"{prefix}{FILE}", content)
     else:
         write_bytes(folder / FILE, content)
-    return Chosen(threshold, part, points, promise)
+    return Chosen(threshold, part, points, promise, calibration)
+
+
+def _calibration(
+    config: ThresholdConfig, parts: Mapping[str, pd.DataFrame], part: str
+) -> dict[str, Any]:
+    """Fits the map to probabilities; returns it with what it does to rows it was not fitted on."""
+    found = calibrated(parts[part]["label"], parts[part]["probability"], config.calibration)
+    told = {part: {"before": dict(found.before), "after": dict(found.after)}}
+    if (test := parts.get("test")) is not None and test["label"].nunique() == 2:
+        mapped = found.calibration(test["probability"])
+        told["test"] = {
+            "before": judged(test["label"], test["probability"]),
+            "after": judged(test["label"], mapped),
+        }
+    return {**found.calibration.to_json(), "fitted_on": part, "metrics": told}
 
 
 def _promised(
@@ -223,6 +241,8 @@ def _print(console: Console, config: ThresholdConfig, chosen: Chosen) -> None:
     say(console, _basis(config, chosen))
     if chosen.promise is not None:
         say(console, chosen.promise.sentence)
+    if config.calibration != "none":
+        say(console, _probabilities(chosen.calibration))
     say(console, f"Saved with the model as {config.name!r}.")
     words = [config.run, "new.csv", "-o", "scored.csv"]
     if config.name != DEFAULT:
@@ -277,6 +297,22 @@ def _rate(rate: Mapping[str, float] | None, is_bare: bool) -> str:
     if is_bare:
         return f"{rate['value']:.4f}"
     return f"{rate['value']:.4f} ({rate['low']:.4f}-{rate['high']:.4f})"
+
+
+def _probabilities(calibration: Mapping[str, Any]) -> str:
+    """Returns a sentence about the calibration."""
+    if (method := calibration["method"]) == "none":
+        return (
+            "Probabilities: the scores as they are. A map needs 20 rows of each class, and a lower "
+            "log loss on rows that it was not fitted on."
+        )
+    told = [
+        f"on {'rows it was not fitted on' if name != 'test' else 'test'} the calibration error is "
+        f"{found['after']['ece']:.4f} (scores: {found['before']['ece']:.4f}) and the Brier score "
+        f"{found['after']['brier']:.4f} ({found['before']['brier']:.4f})"
+        for name, found in calibration["metrics"].items()
+    ]
+    return f"Probabilities: {method}; {'; '.join(told)}."
 
 
 def _basis(config: ThresholdConfig, chosen: Chosen) -> str:

@@ -1,7 +1,8 @@
-"""Saves named thresholds of a model beside its checkpoint, in ``thresholds.json``.
+"""Saves named thresholds and the calibration of a model beside its checkpoint.
 
-The file is bound to the checkpoint's manifest by a digest; the checkpoint itself never changes. A
-copy of the folder copies the file too; beside another checkpoint it is refused.
+The file, ``thresholds.json``, is bound to the checkpoint's manifest by a digest; the checkpoint
+itself never changes. A copy of the folder copies the file too; beside another checkpoint it is
+refused.
 """
 
 from __future__ import annotations
@@ -60,11 +61,26 @@ def read_thresholds(raw: bytes | None, digest: str, where: str) -> dict[str, dic
     return found
 
 
+def read_calibration(raw: bytes | None) -> dict[str, Any] | None:
+    """Returns the calibration in a file that ``read_thresholds`` accepted; None: it has none."""
+    found = json.loads(raw or b"{}").get("calibration")
+    return dict(found) if isinstance(found, dict) else None
+
+
 def with_threshold(
-    saved: Mapping[str, Mapping[str, Any]], name: str, one: Mapping[str, Any], digest: str
+    saved: Mapping[str, Mapping[str, Any]],
+    name: str,
+    one: Mapping[str, Any],
+    digest: str,
+    calibration: Mapping[str, Any],
 ) -> bytes:
-    """Returns the file's content with one threshold added or replaced."""
-    tree = {"format": 1, "checkpoint": digest, "thresholds": {**saved, name: dict(one)}}
+    """Returns the file's content with one threshold added or replaced, and its calibration."""
+    tree = {
+        "format": 1,
+        "checkpoint": digest,
+        "thresholds": {**saved, name: dict(one)},
+        "calibration": dict(calibration),
+    }
     return (json.dumps(tree, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 

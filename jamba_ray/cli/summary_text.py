@@ -14,6 +14,7 @@ from rich.text import Text
 
 from jamba_ray.reports.words import (
     LABELS,
+    MINOR,
     difference_in_words,
     duration,
     params_in_words,
@@ -103,6 +104,8 @@ def _metric_tables(summary: Mapping[str, Any], best: Mapping[str, Any]) -> Itera
     if bayes := summary.get("bayes"):
         where = "test" if bayes.get("test") else "val"
         columns.append(("limit", {key: {"value": value} for key, value in bayes[where].items()}))
+    hidden = {*MINOR} - {summary["objective"]}
+    columns = [(name, _without(scores, hidden)) for name, scores in columns]
     minor = {"validation", *extra} if best.get("test") else {*extra}
     for bare in ({*()}, minor, {*minor, baseline_name}, {name for name, _ in columns}):
         yield _metric_table(columns, bare)
@@ -111,6 +114,10 @@ def _metric_tables(summary: Mapping[str, Any], best: Mapping[str, Any]) -> Itera
         if kept and len(kept) < len(columns):
             columns = kept
             yield _metric_table(columns, {name for name, _ in columns})
+
+
+def _without(scores: Mapping[str, Any], hidden: set[str]) -> Mapping[str, Any]:
+    return {key: metric for key, metric in scores.items() if key not in hidden}
 
 
 def _metric_table(columns: Sequence[tuple[str, Mapping[str, Any]]], bare: set[str]) -> Table:

@@ -7,7 +7,7 @@ from typing import Literal, TypeGuard
 
 Direction = Literal["maximize", "minimize"]
 
-_LOWER_IS_BETTER = frozenset({"ece", "fpr"})
+_LOWER_IS_BETTER = frozenset({"ece", "brier", "fpr"})
 
 
 def direction_of(metric: str) -> Direction:

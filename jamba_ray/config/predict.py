@@ -33,7 +33,8 @@ class PredictConfig(Section):
     """A run folder, its ``best/``, any checkpoint folder, or one of these in a bucket."""
     data: InputSection
     output: LocalPath
-    """The file to write: the columns as they were, and ``score``, ``alert`` and ``threshold``.
+    """The file to write: the columns as they were, and ``score``, ``alert`` and ``threshold``;
+    see ``probability`` and ``explain`` for more.
     ``.parquet`` gives Parquet, ``.jsonl`` JSON lines, all else CSV; ``-``: standard output, as JSON
     lines where the rows are such, else as CSV."""
     threshold: Annotated[str | None, BeforeValidator(number_as_text)] = None
@@ -42,6 +43,12 @@ class PredictConfig(Section):
     explain: Annotated[int, Field(ge=0, le=50)] = 0
     """Columns ``reason_1`` .. to add: the columns that push the score of each alert most, with
     their values and what they add to its log-odds; 3 is a good number."""
+    probability: bool = False
+    """Add the column ``probability``: the score by the calibration that ``threshold`` saved. Alerts
+    and thresholds are of the score, which stays as it is."""
+    prior: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Share of threats among these rows, where it is not that of training (0.001: one in 1,000);
+    moves ``probability``, and adds it."""
     overwrite: bool = False
     """Replace the output file."""
     verbose: bool = False
@@ -119,8 +126,10 @@ class ThresholdConfig(Section):
     guarantee_by: Literal["group", "time"] | None = None
     """Keep it in each group (``data.group``), or in each of up to 8 periods (split by time)."""
     shift: Annotated[float, Field(ge=0.5, le=1.0)] | None = None
-    """AUC of a classifier that tells newer rows from those it is chosen on, if you measured it:
-    from 0.55 on the promise is withdrawn."""
+    """AUC of a classifier that tells newer rows from these; from 0.55 on nothing is promised."""
+    calibration: Literal["auto", "none", "temperature", "platt", "beta", "isotonic"] = "auto"
+    """Map from scores to probabilities (``predict probability=true``), fitted besides; ``auto``:
+    the one with the least log loss on rows that it was not fitted on."""
     verbose: bool = False
     """Let the libraries print what they like."""
 

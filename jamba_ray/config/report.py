@@ -29,7 +29,7 @@ class ReportConfig(Section):
     """Runs to compare, by name, folder or URI."""
     top_n: Annotated[int, Field(ge=1)] | None = None
     """Compare the best so many runs of the store."""
-    metric: Objective | Literal["accuracy", "ece"] = "average_precision"
+    metric: Objective | Literal["accuracy", "ece", "brier"] = "average_precision"
     """The validation metric that ranks runs for ``top_n``."""
     report: ReportSection = ReportSection()
     store: LocalPath = "runs"

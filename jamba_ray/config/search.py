@@ -14,6 +14,8 @@ Objective = Literal[
     "f1",
     "recall_at_fpr_1e-2",
     "recall_at_fpr_1e-3",
+    "partial_auc_1e-2",
+    "precision_at_alerts_1e-3",
     "log_loss",
 ]
 

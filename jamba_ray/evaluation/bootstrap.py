@@ -18,7 +18,13 @@ from scipy.stats import beta  # type: ignore[import-untyped]
 
 from jamba_ray.errors import DataError
 from jamba_ray.evaluation.counts import Counts, Floats, Ints, blocks, checked
-from jamba_ray.evaluation.metrics import DEFAULT_THRESHOLD, METRICS, score_counts, undefined
+from jamba_ray.evaluation.metrics import (
+    DEFAULT_THRESHOLD,
+    METRICS,
+    n_alerts,
+    score_counts,
+    undefined,
+)
 
 COMPARED = ("roc_auc", "average_precision")
 ENOUGH = 20
@@ -30,8 +36,11 @@ _OF_A_CLASS = (
     "f1",
     "recall_at_fpr_1e-2",
     "recall_at_fpr_1e-3",
+    "partial_auc_1e-2",
 )
 """Metrics in [0, 1] that rest on the rows of each class; ``accuracy`` rests on all rows."""
+_PRECISION = "precision_at_alerts_1e-3"
+"""Rests on as many rows as there are alerts."""
 _PERCENTILES = (2.5, 97.5)
 _MAX_RESAMPLES, _MIN_RESAMPLES = 1000, 200
 _ROWS_BUDGET = 200_000_000
@@ -99,6 +108,10 @@ def intervals(
     elif (rarer := min(n_threats, len(labels) - n_threats)) < ENOUGH:
         for name in _OF_A_CLASS:
             found[name] = _hull(found[name], share(found[name]["value"] * rarer, rarer))
+    if _PRECISION in found and (alerts := round(n_alerts(len(labels), 1e-3))) < ENOUGH:
+        found[_PRECISION] = _hull(
+            found[_PRECISION], share(found[_PRECISION]["value"] * alerts, alerts)
+        )
     return found
 
 

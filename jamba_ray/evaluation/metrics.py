@@ -106,6 +106,44 @@ def log_loss(counts: Counts, threshold: float) -> float:
     return float(-total / (counts.n_threats + counts.n_benign))
 
 
+def brier(counts: Counts, threshold: float) -> float:
+    """Computes the mean squared difference of probability and label (Brier 1950)."""
+    wrong = np.dot(counts.threats, (1.0 - counts.score) ** 2) + np.dot(
+        counts.benign, counts.score**2
+    )
+    return float(wrong / (counts.n_threats + counts.n_benign))
+
+
+def partial_auc(counts: Counts, limit: float) -> float:
+    """Computes the area under the ROC curve up to the false-positive rate ``limit``, scaled so that
+    0.5 is chance and 1 is perfect (McClish 1989), as scikit-learn's ``roc_auc_score`` has it."""
+    fpr = np.concatenate([[0.0], np.cumsum(counts.benign) / counts.n_benign])
+    recall = np.concatenate([[0.0], np.cumsum(counts.threats) / counts.n_threats])
+    inside = int(np.searchsorted(fpr, limit, side="right"))
+    x = np.append(fpr[:inside], limit)
+    y = np.append(recall[:inside], np.interp(limit, fpr[inside - 1 :], recall[inside - 1 :]))
+    least, most = 0.5 * limit**2, limit
+    return float(0.5 * (1.0 + (np.trapezoid(y, x) - least) / (most - least)))
+
+
+def precision_at_alerts(counts: Counts, share: float) -> float:
+    """Computes the precision among the ``share`` of rows with the highest scores, at least one row.
+
+    Where rows of equal score lie on both sides of the last one, those in are drawn by chance: the
+    value is the mean over all draws.
+    """
+    rows = counts.threats + counts.benign
+    alerts = n_alerts(rows.sum(), share)
+    before = np.cumsum(rows) - rows
+    taken = np.clip(alerts - before, 0.0, rows) / np.maximum(rows, 1.0)
+    return float(np.dot(taken, counts.threats) / alerts)
+
+
+def n_alerts(rows: float, share: float) -> float:
+    """Returns how many of ``rows`` a ``share`` of alerts is, at least one."""
+    return max(share * rows, 1.0)
+
+
 def _flagged(counts: Counts, threshold: float) -> int:
     """Counts how many blocks, from the top, score at least ``threshold``."""
     return int(np.searchsorted(-counts.score, -threshold, side="right"))
@@ -117,7 +155,12 @@ METRICS: Mapping[str, Metric] = {
     "f1": Metric(f1, needs="threats"),
     "recall_at_fpr_1e-2": Metric(lambda c, _: recall_at_fpr(c, 1e-2), needs="both classes"),
     "recall_at_fpr_1e-3": Metric(lambda c, _: recall_at_fpr(c, 1e-3), needs="both classes"),
+    "partial_auc_1e-2": Metric(lambda c, _: partial_auc(c, 1e-2), needs="both classes"),
+    "precision_at_alerts_1e-3": Metric(
+        lambda c, _: precision_at_alerts(c, 1e-3), needs="both classes"
+    ),
     "accuracy": Metric(accuracy),
+    "brier": Metric(brier),
     "ece": Metric(ece),
     "log_loss": Metric(log_loss),
 }

@@ -70,6 +70,8 @@ def predict_file(
     threshold: str | float | None = None,
     columns: Sequence[str] = (),
     explain: int = 0,
+    probability: bool = False,
+    prior: float | None = None,
     overwrite: bool = False,
     tell: Callable[[str], None] = _LOG.info,
     progress: Callable[[int], object] = lambda rows: None,
@@ -89,12 +91,14 @@ def predict_file(
         threshold: A saved name or a number; None: the saved ``default``, else the best F1.
         columns: Names for the columns of CSV files without a header line.
         explain: How many columns ``reason_1`` .. to add: what pushes the score of each alert most.
+        probability: Add the column ``probability``: the score by the saved calibration.
+        prior: Share of threats among the rows, to which ``probability`` is moved; adds it too.
         overwrite: Replace the output.
         tell: Is called with each note as soon as it is known.
         progress: Is called with how many rows have been written, after each batch.
 
     Raises:
-        ConfigError: There is no threshold of this name.
+        ConfigError: There is no threshold of this name, or no calibration.
         DataError: A file is no table, or a column is missing or holds something else.
         RunExistsError: The output exists.
         StorageError: The output cannot be written.
@@ -108,11 +112,16 @@ def predict_file(
                 threshold=threshold,
                 columns=columns,
                 explain=explain,
+                probability=probability,
+                prior=prior,
                 overwrite=overwrite,
                 tell=lambda text: tell(text.replace(copy, _STANDARD_INPUT)),
                 progress=progress,
             )
     cut, what = predictor.threshold_of(None if threshold is None else str(threshold))
+    probability = probability or prior is not None
+    if probability:
+        predictor.probabilities([], prior)  # says early where there is no calibration
     target = Path(output).expanduser()
     to_pipe = os.fspath(output) == STANDARD
     if not to_pipe:
@@ -124,7 +133,8 @@ def predict_file(
         notes.append(text)
         tell(text)
 
-    for text in _about_columns(predictor, sources, explain):
+    added = added_columns(explain, probability=probability)
+    for text in _about_columns(predictor, sources, added):
         note(text)
     progress(0)
     scoring = _Scoring(predictor, cut, explain)
@@ -135,12 +145,14 @@ def predict_file(
         kind = "json"
     with (
         standard_output() if to_pipe else whole_file(target, overwrite=overwrite) as stream,
-        writer_to(stream, first, cut, kind=kind, explain=explain) as write,
+        writer_to(stream, first, cut, kind=kind, added=added) as write,
         stage(_batches(predictor, sources)) as batches,
         stage(scoring.prepared(batches)) as prepared,
         stage(scoring.scored(prepared)) as scored,
     ):
         for batch, p, reasons in scored:
+            if probability:
+                reasons = [pa.array(predictor.probabilities(p, prior)), *reasons]
             write(batch, p, reasons)
             rows, alerts = rows + len(p), alerts + int(np.count_nonzero(p >= cut))
             progress(rows)
@@ -174,7 +186,9 @@ def _standard_input() -> Iterator[str]:
             raise DataError(error.message.replace(copy, _STANDARD_INPUT)) from error
 
 
-def _about_columns(predictor: Predictor, sources: Sequence[RowFile], explain: int) -> Iterator[str]:
+def _about_columns(
+    predictor: Predictor, sources: Sequence[RowFile], added: Sequence[str]
+) -> Iterator[str]:
     """Checks the columns of all files before the first row is read; yields a sentence on extra
     columns."""
     wanted, first = predictor.preprocessing.columns, sources[0]
@@ -191,7 +205,7 @@ def _about_columns(predictor: Predictor, sources: Sequence[RowFile], explain: in
                 f"files that are scored into one must have the same types, but {source.path} "
                 f"differs from {first.path}; score them one by one."
             )
-    if taken := sorted(set(added_columns(explain)) & set(first.names)):
+    if taken := sorted(set(added) & set(first.names)):
         raise DataError(
             f"{first.path} must not have a column {taken[0]!r}, which is the name of one that is "
             "added; rename it, or score the file that this one was made from."

@@ -14,10 +14,12 @@ import pandas as pd
 from jamba_ray.checkpoints import RemoteFolder, Snapshot, read_checkpoint, read_published
 from jamba_ray.checkpoints.manifest import MANIFEST
 from jamba_ray.checkpoints.thresholds import (
+    FILE,
     beside,
     beside_remote,
     chosen,
     promise_of,
+    read_calibration,
     read_thresholds,
 )
 from jamba_ray.config.names import nearest
@@ -25,7 +27,8 @@ from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.data import Rows
 from jamba_ray.data.column_kinds import check_kinds
 from jamba_ray.data.header import tidy_names
-from jamba_ray.errors import CheckpointError, DataError, NoRunError
+from jamba_ray.errors import CheckpointError, ConfigError, DataError, NoRunError
+from jamba_ray.evaluation.calibration import Calibration
 from jamba_ray.inference.contributions import PAIRS, Contributions, contributions
 from jamba_ray.inference.predict_file import Scored, predict_file
 from jamba_ray.inference.reasons import reasons_of
@@ -52,6 +55,7 @@ class Predictor:
         snapshot: Snapshot,
         device: str = "cpu",
         thresholds: Mapping[str, Mapping[str, Any]] | None = None,
+        calibration: Mapping[str, Any] | None = None,
     ) -> None:
         """Raises CheckpointError if the snapshot is not that of a whole model."""
         self.config = config_of(snapshot)
@@ -72,6 +76,9 @@ class Predictor:
         self.threshold, _ = self.threshold_of(None)
         """The lowest probability that counts as a threat: the saved threshold ``default``, else the
         best F1 on validation rows; 0.5 in checkpoints of unfinished trials."""
+        self.calibration = None if calibration is None else _calibration(calibration)
+        """The map from scores to probabilities that ``jamba_ray.threshold`` saved with the model;
+        None: it saved none."""
         self.fingerprints: Mapping[str, str] = dict(snapshot.documents.get("fingerprints", {}))
         """The fingerprints of the 'config', 'data' and 'code' that produced the model."""
         self._score = scorer_of(snapshot, self.config, self.preprocessing.schema, device)
@@ -103,6 +110,25 @@ class Predictor:
             for i in range(0, max(len(frame), 1), _CHUNK_ROWS)
         ]
         return checked(np.concatenate(parts))
+
+    def probabilities(self, scores: npt.ArrayLike, prior: float | None = None) -> Probabilities:
+        """Returns calibrated probabilities [N] of scores [N] (what ``predict_proba`` returns).
+
+        Thresholds are of the scores. ``prior`` is the share of threats among the rows to come,
+        where it is not that of the rows of training.
+
+        Raises:
+            ConfigError: No calibration is saved with the model.
+        """
+        if self.calibration is None:
+            raise ConfigError(
+                [
+                    "a probability needs the calibration that jamba_ray.threshold saves with the "
+                    "model, but there is none. Choose a threshold first, such as `jamba-ray "
+                    "threshold <run> max_fpr=0.01`"
+                ]
+            )
+        return self.calibration(scores, prior)
 
     def score_matrices(
         self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
@@ -188,6 +214,8 @@ class Predictor:
         threshold: str | float | None = None,
         columns: Sequence[str] = (),
         explain: int = 0,
+        probability: bool = False,
+        prior: float | None = None,
         overwrite: bool = False,
     ) -> Scored:
         """Scores a file, folder or glob into a file, in constant memory.
@@ -201,6 +229,8 @@ class Predictor:
             threshold=threshold,
             columns=columns,
             explain=explain,
+            probability=probability,
+            prior=prior,
             overwrite=overwrite,
         )
 
@@ -230,12 +260,24 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Predictor:
             snapshot = read_published(remote)
             raw, digest, prefix = beside_remote(remote)
             where = f"{place}/{prefix}".rstrip("/")
-            return Predictor(snapshot, device, read_thresholds(raw, digest, where))
+            thresholds = read_thresholds(raw, digest, where)
+            return Predictor(snapshot, device, thresholds, read_calibration(raw))
         path = place
     folder = find_checkpoint(Path(path))
     snapshot = read_checkpoint(folder)[1]
     raw, digest = beside(folder)
-    return Predictor(snapshot, device, read_thresholds(raw, digest, str(folder)))
+    thresholds = read_thresholds(raw, digest, str(folder))
+    return Predictor(snapshot, device, thresholds, read_calibration(raw))
+
+
+def _calibration(saved: Mapping[str, Any]) -> Calibration:
+    try:
+        return Calibration.from_json(saved)
+    except ValueError as error:
+        raise CheckpointError(
+            f"The calibration in `{FILE}` must be sound, but {error}; delete the file and choose "
+            "thresholds again with jamba_ray.threshold."
+        ) from error
 
 
 def find_checkpoint(path: Path) -> Path:

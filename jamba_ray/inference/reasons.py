@@ -74,7 +74,10 @@ def reason_columns(
 
 
 def as_text(column: pa.Array) -> pa.Array:
-    """Returns a column of ``reason_columns`` as text, empty where there is no reason."""
+    """Returns a column of ``reason_columns`` as text, empty where there is no reason; numbers as
+    they are."""
+    if pa.types.is_floating(column.type):
+        return column.cast(pa.string())
     return pa.array(["" if one is None else str(Reason(**one)) for one in column.to_pylist()])
 
 
@@ -82,6 +85,9 @@ def as_cells(columns: Sequence[pa.Array], delimiter: str) -> Iterator[pa.Array]:
     """Yields columns of reasons as cells of a CSV file, quoted where that is needed."""
     special = f'{delimiter}"\n\r'
     for column in columns:
+        if pa.types.is_floating(column.type):
+            yield column.cast(pa.string()).cast(pa.binary())
+            continue
         texts = as_text(column).to_pylist()
         yield pa.array([csv_cell(text, special).encode() for text in texts], pa.binary())
 

@@ -23,6 +23,7 @@ from jamba_ray.inference.reasons import KIND, as_cells, as_text
 from jamba_ray.inference.scorer import Probabilities
 
 ADDED = ("score", "alert", "threshold")
+PROBABILITY = "probability"
 Kind: TypeAlias = Literal["csv", "json", "parquet"]
 _KINDS: dict[str, Kind] = {
     ".parquet": "parquet",
@@ -37,9 +38,10 @@ def kind_of(path: Path) -> Kind:
     return _KINDS.get(path.suffix.lower(), "csv")
 
 
-def added_columns(explain: int) -> tuple[str, ...]:
+def added_columns(explain: int, *, probability: bool = False) -> tuple[str, ...]:
     """Returns the names of the columns that follow those of the rows."""
-    return (*ADDED, *(f"reason_{rank}" for rank in range(1, explain + 1)))
+    reasons = (f"reason_{rank}" for rank in range(1, explain + 1))
+    return (*ADDED, *([PROBABILITY] if probability else []), *reasons)
 
 
 class Writer(Protocol):
@@ -120,20 +122,25 @@ def refuse_used(path: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def writer_to(
-    stream: IO[bytes], source: RowFile, threshold: float, *, kind: Kind, explain: int = 0
+    stream: IO[bytes],
+    source: RowFile,
+    threshold: float,
+    *,
+    kind: Kind,
+    added: Sequence[str] = ADDED,
 ) -> Iterator[Writer]:
-    """Yields a function that writes rows of ``source`` with scores and ``explain`` columns of
-    reasons to ``stream``."""
+    """Yields a function that writes rows of ``source`` with the columns of ``added_columns`` to
+    ``stream``."""
+    named = added[len(ADDED) :]
     if kind == "parquet":
-        yield from _parquet(stream, source, threshold, explain)
+        yield from _parquet(stream, source, threshold, named)
         return
     if kind == "json":
-        yield _json(stream, threshold, explain)
+        yield _json(stream, threshold, named)
         return
     delimiter = source.delimiter
     header = source.header or _names_line(source.names)
-    added = delimiter.join(added_columns(explain))
-    stream.write(header + (delimiter + added).encode() + b"\n")
+    stream.write(header + (delimiter + delimiter.join(added)).encode() + b"\n")
 
     def write(batch: RowBatch, p: Probabilities, reasons: Sequence[pa.Array] = ()) -> None:
         texts = list(as_cells(reasons, delimiter))
@@ -142,7 +149,7 @@ def writer_to(
             lines = _as_lines(batch.table(), delimiter)
         if lines is None:  # a cell holds a line end, so that a row is not a line
             table = _with_scores(batch.table(), p, threshold)
-            for name, cells in zip(added_columns(explain)[len(ADDED) :], reasons, strict=True):
+            for name, cells in zip(named, reasons, strict=True):
                 table = table.append_column(name, as_text(cells))
             pa_csv.write_csv(table, stream, _options(delimiter))
             return
@@ -161,9 +168,7 @@ def writer_to(
     yield write
 
 
-def _json(stream: IO[bytes], threshold: float, explain: int) -> Writer:
-    named = added_columns(explain)[len(ADDED) :]
-
+def _json(stream: IO[bytes], threshold: float, named: Sequence[str]) -> Writer:
     def write(batch: RowBatch, p: Probabilities, reasons: Sequence[pa.Array] = ()) -> None:
         objects = batch.objects
         if objects is None:
@@ -229,14 +234,13 @@ def _with_scores(table: pa.Table, p: Probabilities, threshold: float) -> pa.Tabl
 
 
 def _parquet(
-    stream: IO[bytes], source: RowFile, threshold: float, explain: int
+    stream: IO[bytes], source: RowFile, threshold: float, named: Sequence[str]
 ) -> Iterator[Writer]:
     schema = source.schema or pa.schema([(name, pa.string()) for name in source.names])
     for name, kind in zip(ADDED, (pa.float64(), pa.int8(), pa.float64()), strict=True):
         schema = schema.append(pa.field(name, kind))
-    named = added_columns(explain)[len(ADDED) :]
     for name in named:
-        schema = schema.append(pa.field(name, KIND))
+        schema = schema.append(pa.field(name, pa.float64() if name == PROBABILITY else KIND))
     with ExitStack() as stack:
         opened: list[pq.ParquetWriter] = []
 

@@ -12,13 +12,18 @@ LABELS = {
     "f1": "F1",
     "recall_at_fpr_1e-2": "recall@1% FPR",
     "recall_at_fpr_1e-3": "recall@0.1% FPR",
+    "partial_auc_1e-2": "pAUC@1% FPR",
+    "precision_at_alerts_1e-3": "prec@0.1% alerts",
     "accuracy": "accuracy",
     "ece": "calibr. error",
+    "brier": "Brier score",
     "log_loss": "log loss",
     "fpr": "false positives",
     "recall": "recall",
 }
 
+MINOR = ("partial_auc_1e-2", "precision_at_alerts_1e-3", "brier")
+"""Metrics that a terminal shows only where they are the objective."""
 _ORIGINS = {"defaults": " (the defaults)", "enqueue": " (enqueued)"}
 
 

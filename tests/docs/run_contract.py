@@ -10,8 +10,8 @@ FILES = {
     "study_copy": "the study once more: what one of the two files loses is taken from the other",
     "study.lease": "the process that writes the study",
     "best": "the winner: safetensors (or LightGBM's text) and JSON, its preprocessing included; "
-    "`jamba_ray.load` reads it; `thresholds.json` holds the thresholds that were saved with it "
-    "and what they promise",
+    "`jamba_ray.load` reads it; `thresholds.json` holds the thresholds that were saved with it, "
+    "what they promise, and the calibration",
     "report": "the report for people: one file, no outside request, and no script but with "
     "`report.interactive=true`",
     "report.md": "the same as Markdown",

@@ -42,6 +42,7 @@ def test_metrics_equal_those_of_scikit_learn(rows, threshold):
         "f1": sk.f1_score(y, flagged, zero_division=0.0),
         "accuracy": sk.accuracy_score(y, flagged),
         "log_loss": sk.log_loss(y, p),
+        "brier": sk.brier_score_loss(y, p),
     }
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, rel=1e-9, abs=1e-12), name
@@ -55,6 +56,34 @@ def test_recall_at_fpr_is_the_best_allowed_point_of_sklearns_roc_curve(rows, lim
     y, p = _both(rows)
     fpr, tpr, _ = sk.roc_curve(y, p, drop_intermediate=False)
     assert recall_at_fpr(count(y, p), limit) == pytest.approx(tpr[fpr <= limit].max())
+
+
+@given(ROWS, st.sampled_from([1e-3, 0.01, 0.25, 0.5, 0.9]))
+def test_partial_auc_equals_that_of_scikit_learn(rows, limit):
+    from jamba_ray.evaluation.counts import count
+    from jamba_ray.evaluation.metrics import partial_auc
+
+    y, p = _both(rows)
+    assert partial_auc(count(y, p), limit) == pytest.approx(
+        sk.roc_auc_score(y, p, max_fpr=limit), abs=1e-12
+    )
+
+
+@given(ROWS, st.sampled_from([1e-3, 0.1, 0.3, 1.0]), st.randoms())
+def test_precision_at_alerts_is_the_mean_over_draws_among_equal_scores(rows, share, rng):
+    from jamba_ray.evaluation.counts import count
+    from jamba_ray.evaluation.metrics import n_alerts, precision_at_alerts
+
+    y, p = _both(rows)
+    k = n_alerts(len(y), share)
+    found = precision_at_alerts(count(y, p), share)
+    assert 0.0 <= found <= 1.0
+    if k == int(k):
+        last = np.sort(p)[::-1][int(k) - 1]
+        above, tied = p > last, p == last
+        expected = (y[above].sum() + (k - above.sum()) * y[tied].mean()) / k
+        assert found == pytest.approx(expected)
+    assert precision_at_alerts(count(y, p), 1.0) == pytest.approx(y.mean())
 
 
 @given(ROWS)
@@ -161,7 +190,7 @@ def test_value_of_and_score_agree_and_the_threshold_defaults_to_a_half():
 
 
 def test_errors_and_losses_are_to_be_small():
-    assert {n for n in METRICS if direction_of(n) == "minimize"} == {"ece", "log_loss"}
+    assert {n for n in METRICS if direction_of(n) == "minimize"} == {"ece", "brier", "log_loss"}
 
 
 def test_the_bayes_limit_is_beaten_by_no_distortion_of_the_truth():

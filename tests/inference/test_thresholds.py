@@ -272,3 +272,54 @@ def test_evaluate_says_that_labelled_rows_break_a_promise(run, tmp_path, monkeyp
         notes[name] = [n for n in summary["notes"] if n.startswith("The promise is broken")]
     assert notes["same"] == []
     assert "on these rows 0 % of the threats are found" in notes["other"][0]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_predict_adds_calibrated_probabilities_where_asked_and_leaves_the_score(
+    judged, tmp_path, ending
+):
+    from jamba_ray.threshold import COMMAND
+
+    new = make_frame(300, seed=9).drop(columns="is_threat").assign(note="a\nb")
+    new.to_parquet(tmp_path / "new.parquet")
+    with pytest.raises(ConfigError, match="a probability needs the calibration"):
+        jamba_ray.load(judged).predict_file(tmp_path / "new.parquet", "x", probability=True)
+    assert COMMAND.main([str(judged), "max_fpr=0.05", "calibration=isotonic"]) == 0
+    predictor = jamba_ray.load(judged)
+    read = {
+        "csv": pd.read_csv,
+        "parquet": pd.read_parquet,
+        "jsonl": lambda path: pd.read_json(path, lines=True),
+    }[ending]
+    plain, more = tmp_path / f"plain.{ending}", tmp_path / f"more.{ending}"
+    predictor.predict_file(tmp_path / "new.parquet", plain)
+    words = ["new.parquet", "-o", more.name, "prior=0.001", "explain=1"]
+    code, said = command(tmp_path, "predict", "run", *words)
+    assert code == 0, said
+    before, after = read(plain), read(more)
+    assert list(after.columns) == [*before.columns, "probability", "reason_1"]
+    pd.testing.assert_frame_equal(after[list(before.columns)], before)
+    expected = predictor.probabilities(predictor.predict_proba(new), 0.001)
+    np.testing.assert_allclose(after["probability"], expected, rtol=1e-6)
+    assert expected.mean() < 0.1 * predictor.probabilities(predictor.predict_proba(new)).mean()
+
+
+def test_the_calibration_goes_with_the_thresholds_and_a_bad_one_is_refused(judged):
+    from jamba_ray.threshold import COMMAND
+
+    assert COMMAND.main([str(judged), "max_fpr=0.05", "name=a"]) == 0
+    file = judged / "best" / "thresholds.json"
+    tree = json.loads(file.read_text())
+    assert tree["calibration"]["fitted_on"] == "calibration"
+    told = tree["calibration"]["metrics"]
+    for part in ("calibration", "test"):
+        assert told[part]["after"]["log_loss"] < told[part]["before"]["log_loss"]
+        assert set(told[part]["after"]) == {"log_loss", "ece", "brier"}
+    assert COMMAND.main([str(judged), "max_fpr=0.05", "name=b", "calibration=none"]) == 0
+    predictor = jamba_ray.load(judged)
+    assert set(predictor.thresholds) == {"a", "b"}
+    assert predictor.probabilities([0.25]) == [0.25]
+    tree["calibration"]["method"] = "magic"
+    file.write_text(json.dumps(tree))
+    with pytest.raises(CheckpointError, match="calibration in .* must be sound"):
+        jamba_ray.load(judged)
