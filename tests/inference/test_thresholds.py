@@ -321,5 +321,5 @@ def test_the_calibration_goes_with_the_thresholds_and_a_bad_one_is_refused(judge
     assert predictor.probabilities([0.25]) == [0.25]
     tree["calibration"]["method"] = "magic"
     file.write_text(json.dumps(tree))
-    with pytest.raises(CheckpointError, match="calibration in .* must be sound"):
+    with pytest.raises(CheckpointError, match=r"calibration in .* must be sound"):
         jamba_ray.load(judged)
