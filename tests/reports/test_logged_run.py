@@ -112,7 +112,7 @@ def test_best_means_best_whichever_way_the_metric_runs(tmp_path, metric):
     """Each metric through every public function that ranks; ``log_loss`` and ``ece`` had best and
     worst swapped in one of them."""
     values = {"deep": 0.2, "flat": 0.7}
-    good = "deep" if metric in {"log_loss", "ece", "my_loss"} else "flat"
+    good = "deep" if metric in {"log_loss", "ece", "brier", "my_loss"} else "flat"
     bad = "flat" if good == "deep" else "deep"
     runs = [
         jamba_ray.log_run({"depth": name}, {metric: value}, name=name, store=tmp_path)
