@@ -70,9 +70,9 @@ class SplitSection(Section):
     """Divides rows into train, validation and test."""
 
     kind: Literal["random", "time", "group", "auto"] = "random"
-    """``random``: stratified by label. ``time``: the oldest rows train, the newest test (needs a
-    timestamp). ``group``: whole groups (hosts, attack classes) are held out (needs a group).
-    ``auto``: by time where there is a timestamp, by group where there is a group, else random."""
+    """``random``: stratified by label. ``time``: the newest rows test (needs a timestamp).
+    ``group``: whole groups (hosts, attack classes) are held out. ``auto``: ``time`` or ``group``
+    where there is one, else ``random``."""
     val: Share = 0.15
     """Share of the rows of ``path`` that validate."""
     test: Fraction = 0.15

@@ -102,7 +102,7 @@ class ExperimentConfig(TrialConfig):
     store_endpoint: str | None = Field(default=None, json_schema_extra=NOT_IN_FINGERPRINT)
     """Address of an S3 store that is not Amazon's; None: AWS_ENDPOINT_URL, else Amazon's."""
     run: RunName | None = Field(default=None, json_schema_extra=NOT_IN_FINGERPRINT)
-    """Name of the run folder; None: made from the sweep's name and the time."""
+    """Name of the run folder; None: made from name and time."""
     resume: bool = Field(default=False, json_schema_extra=NOT_IN_FINGERPRINT)
     """Continue the run of this name from what is stored; where there is none, start it."""
     overwrite: bool = Field(default=False, json_schema_extra=NOT_IN_FINGERPRINT)

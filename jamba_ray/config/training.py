@@ -39,7 +39,7 @@ class TrainingSection(Section):
     )
     """How far the labels 0 and 1 are moved towards each other in the loss; 0: not at all."""
     batch_size: Annotated[int, Field(ge=1, le=1_048_576)] = 256
-    """Rows per optimizer step (the global batch, whatever the number of workers)."""
+    """Rows per optimizer step, over all workers."""
     accumulate: Annotated[int, Field(ge=1, le=1024)] = 1
     """Parts into which each worker cuts its share of a batch, run one after the other, so that
     large batches fit a small device; same result, except that batch norm sees one part at a
