@@ -10,6 +10,7 @@ from jamba_ray.cli.commands import EXPLAIN as COMMAND
 if __name__ == "__main__":
     sys.exit(COMMAND.main())
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from jamba_ray.data import Preprocessor
 from jamba_ray.errors import ExitCode
 from jamba_ray.inference.chosen_row import ChosenRow, chosen_row
 from jamba_ray.inference.contributions import Contributions
+from jamba_ray.inference.model_rows import STANDARD, STANDARD_INPUT, standard_input
 from jamba_ray.inference.predictor import Predictor
 from jamba_ray.inference.reasons import in_words, reasons_of
 from jamba_ray.reports import bucket
@@ -70,16 +72,17 @@ def _explain_row(config: ExplainConfig, path: str, console: Console) -> None:
         phases.begin("reading the model", is_brief=True)
         predictor = jamba_ray.load(config.run)
         cut, what = predictor.threshold_of(config.threshold)
-        phases.begin(f"reading {path}", is_brief=True)
-        row = chosen_row(predictor, path, config.data.columns, config.row)
+        shown = STANDARD_INPUT if path == STANDARD else path
+        phases.begin(f"reading {shown}", is_brief=True)
+        with standard_input() if path == STANDARD else nullcontext(path) as file:
+            row = chosen_row(predictor, file, config.data.columns, config.row)
         phases.begin("explaining", is_brief=True)
-        matrices = predictor.preprocessing.transform(row.frame)
-        found = predictor.contributions_of(*matrices, pairs=_PAIRS)
+        found = predictor.contributions_of(*row.matrices, pairs=_PAIRS)
     tell = partial(say, console)
     is_alert = "an alert" if row.score >= cut else "no alert"
     highest = " (the highest score)" if config.row is None else ""
     tell(
-        f"Row {row.number:,} of {path}{highest} scores {row.score:.6g}: {is_alert} at "
+        f"Row {row.number:,} of {shown}{highest} scores {row.score:.6g}: {is_alert} at "
         f"{cut:.6g}, {what}."
     )
     console.print(_row_table(predictor, row, found))

@@ -22,7 +22,7 @@ from jamba_ray.config.command_line import command, override
 from jamba_ray.config.predict import PredictConfig
 from jamba_ray.errors import ExitCode
 from jamba_ray.inference import predict_file
-from jamba_ray.inference.predict_file import STANDARD
+from jamba_ray.inference.model_rows import STANDARD, STANDARD_INPUT
 
 
 def run(config: PredictConfig, console: Console) -> ExitCode:
@@ -34,7 +34,7 @@ def run(config: PredictConfig, console: Console) -> ExitCode:
         phases.begin("reading the model", is_brief=True)
         predictor = jamba_ray.load(config.run)
         path = config.data.path
-        phases.begin(f"reading {'standard input' if path == STANDARD else path}", is_brief=True)
+        phases.begin(f"reading {STANDARD_INPUT if path == STANDARD else path}", is_brief=True)
 
         def progress(rows: int) -> None:
             phases.note = lambda: f"{rows:,} rows so far" if rows else ""

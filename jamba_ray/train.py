@@ -26,6 +26,7 @@ from jamba_ray.cli import python_call, summary
 from jamba_ray.cli.composition import to_yaml
 from jamba_ray.cli.entry import say, show_error
 from jamba_ray.cli.phases import Phases
+from jamba_ray.cli.plan import print_data
 from jamba_ray.cli.python_call import Table
 from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.cli.training_curve import TrainingCurve
@@ -108,8 +109,12 @@ def _run(config: TrainConfig, console: Console, phases: Phases) -> ExitCode:
     phases.begin(f"checking {folder.path}", is_brief=True)
     probe(folder)
     if config.dry_run:
-        console.print(to_yaml(config), highlight=False, markup=False, end="")
-        console.print(f"Results would go to {folder.path}. Nothing was started.", highlight=False)
+        phases.begin("reading the data")
+        data = prepare(config.data, partial(say, console))
+        phases.end()
+        console.print(to_yaml(config), highlight=False, markup=False, end="", soft_wrap=True)
+        print_data(console, data)
+        say(console, f"Results would go to {folder.path}. Nothing was started.")
         return ExitCode.OK
     follower_process.check_tracking(config.tracking)
     bucket_store.refuse_if_used(folder, config)

@@ -84,11 +84,16 @@ def print_plan(
     for name, text in lines.items():
         grid.add_row(f"[bold]{name}[/]", escape(text))
     console.print(grid)
+    print_data(console, data)
+    console.print("Nothing was started. Drop `dry_run=true` to run it.", highlight=False)
+
+
+def print_data(console: Console, data: PreparedData) -> None:
+    """Prints what the data are, and every assumption made about them: in the dry runs."""
     for found in data_tables(data.overview):
         console.print(_shown(found))
     for note in data.notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
-    console.print("Nothing was started. Drop `dry_run=true` to run it.", highlight=False)
 
 
 def _shown(rows: Sequence[Sequence[str]]) -> Table:

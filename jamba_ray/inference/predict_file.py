@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import sys
-import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from jamba_ray.data.cells import Counted
-from jamba_ray.data.column_kinds import check_kinds
-from jamba_ray.data.preprocessing import check_columns
-from jamba_ray.data.row_batches import RowBatch, RowFile, renamed, row_file
-from jamba_ray.data.source import table_files
-from jamba_ray.errors import DataError, StorageError
-from jamba_ray.inference.model_columns import as_inferred, kinds_of, model_frame
+from jamba_ray.data.row_batches import RowBatch, RowFile, renamed
+from jamba_ray.errors import DataError
+from jamba_ray.inference.model_rows import (
+    STANDARD,
+    STANDARD_INPUT,
+    Matrices,
+    model_files,
+    model_frames,
+    row_batches,
+    standard_input,
+)
 from jamba_ray.inference.reasons import reason_columns, reasons_of
 from jamba_ray.inference.scored_file import (
     Kind,
@@ -41,11 +41,7 @@ from jamba_ray.inference.stage import stage
 if TYPE_CHECKING:
     from jamba_ray.inference.predictor import Predictor
 
-STANDARD = "-"
-"""The path that means standard input or standard output."""
 _LOG = logging.getLogger(__name__)
-_STANDARD_INPUT = "standard input"
-Matrices: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ def predict_file(
         StorageError: The output cannot be written.
     """
     if os.fspath(path) == STANDARD:
-        with _standard_input() as copy:
+        with standard_input() as copy:
             return predict_file(
                 predictor,
                 copy,
@@ -115,7 +111,7 @@ def predict_file(
                 probability=probability,
                 prior=prior,
                 overwrite=overwrite,
-                tell=lambda text: tell(text.replace(copy, _STANDARD_INPUT)),
+                tell=lambda text: tell(text.replace(copy, STANDARD_INPUT)),
                 progress=progress,
             )
     cut, what = predictor.threshold_of(None if threshold is None else str(threshold))
@@ -126,7 +122,7 @@ def predict_file(
     to_pipe = os.fspath(output) == STANDARD
     if not to_pipe:
         refuse_used(target, overwrite=overwrite)
-    sources = [row_file(file, columns) for file in table_files(os.fspath(path))]
+    sources = model_files(os.fspath(path), columns, predictor.preprocessing)
     notes: list[str] = []
 
     def note(text: str) -> None:
@@ -163,37 +159,13 @@ def predict_file(
     return Scored(str(target), rows, alerts, cut, what, tuple(notes))
 
 
-@contextmanager
-def _standard_input() -> Iterator[str]:
-    """Copies standard input to a temporary file and yields its path.
-
-    The format, the delimiter and the header are detected before the rows are read, which a pipe
-    does not allow.
-    """
-    with tempfile.TemporaryDirectory(prefix="jamba_ray-") as folder:
-        copy = os.path.join(folder, "standard-input")
-        try:
-            with open(copy, "wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
-        except OSError as error:
-            raise StorageError(
-                f"the temporary folder must take a copy of standard input, but does not "
-                f"({error.strerror or error}). Set TMPDIR to one with more space."
-            ) from error
-        try:
-            yield copy
-        except DataError as error:
-            raise DataError(error.message.replace(copy, _STANDARD_INPUT)) from error
-
-
 def _about_columns(
     predictor: Predictor, sources: Sequence[RowFile], added: Sequence[str]
 ) -> Iterator[str]:
-    """Checks the columns of all files before the first row is read; yields a sentence on extra
-    columns."""
+    """Checks before the first row is read that the files can be scored into one; yields a sentence
+    on extra columns."""
     wanted, first = predictor.preprocessing.columns, sources[0]
     for source in sources:
-        check_columns(list(source.names), wanted, str(source.path))
         if set(source.names) != set(first.names):
             other = sorted(set(source.names) ^ set(first.names))[0]
             raise DataError(
@@ -222,12 +194,10 @@ def _about_columns(
 def _batches(
     predictor: Predictor, sources: Sequence[RowFile]
 ) -> Generator[tuple[RowFile, RowBatch]]:
-    numbers, texts = kinds_of(predictor.preprocessing)
     first = sources[0]
-    for source in sources:
+    for source, batch in row_batches(sources, predictor.preprocessing):
         is_same = source.names == first.names and source.delimiter == first.delimiter
-        for batch in source.batches(numbers, texts):
-            yield source, batch if is_same else renamed(batch, first.names)
+        yield source, batch if is_same else renamed(batch, first.names)
 
 
 class _Scoring:
@@ -236,18 +206,13 @@ class _Scoring:
     def __init__(self, predictor: Predictor, cut: float, explain: int) -> None:
         self._predictor, self._cut, self._explain = predictor, cut, explain
         self._odd: dict[str, Counted] = {}
-        self._seen: set[Path] = set()
 
     def prepared(
         self, batches: Iterator[tuple[RowFile, RowBatch]]
     ) -> Generator[tuple[RowBatch, pd.DataFrame, Matrices]]:
         """Yields each batch with the columns and the matrices of the model."""
         preprocessing = self._predictor.preprocessing
-        for source, batch in batches:
-            frame = model_frame(batch.columns, preprocessing)
-            if source.path not in self._seen:
-                self._seen.add(source.path)
-                check_kinds(as_inferred(frame, preprocessing), preprocessing, str(source.path))
+        for batch, frame in model_frames(batches, preprocessing):
             self._count(frame)
             yield batch, frame, preprocessing.transform(frame)
 

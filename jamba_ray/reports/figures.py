@@ -142,7 +142,7 @@ def parallel(
     value = Scale.of([t.value for t in scored if t.value is not None])
     apart = 130
     width = max(440, apart * len(paths) + 150)
-    height, top, bottom, left, right = 290, 34, 14, 60, 60
+    height, top, bottom, left, right = 300, 44, 14, 60, 60
     plot = Plot(Scale(0, len(paths)), Scale(0, 1), width, height, left, right, top, bottom)
     worst_first = sorted(scored, key=lambda t: -badness(t.value or 0.0, run.direction))
     ranks = {t.number: i for i, t in enumerate(worst_first)}
@@ -160,7 +160,10 @@ def parallel(
     for i, (name, scale) in enumerate(zip([*names, label_of(run)], [*scales, value], strict=True)):
         at = plot.px(i)
         plot.parts.append(f'<path class="axis" d="M{at:.1f} {top - 4}V{height - bottom + 4}"/>')
-        plot.text(at, top - 18, fitted(name, 0.9 * apart - 14), "b c")
+        section, _, last = name.rpartition(".")
+        plot.text(at, top - 18, fitted(last, 0.9 * apart - 14), "b c")
+        if section:
+            plot.text(at, top - 31, fitted(section, 0.9 * apart - 14), "dim c")
         for place, label in scale.ticks(4):
             if -0.01 <= place <= 1.01:
                 plot.text(at + 4, plot.py(place) + 4, fitted(label, apart - 20), "dim halo")

@@ -23,7 +23,7 @@ from jamba_ray.reports.compare import (
 )
 from jamba_ray.reports.compare import table as runs_table
 from jamba_ray.reports.data_section import data_tables
-from jamba_ray.reports.feature_table import feature_note, feature_table
+from jamba_ray.reports.feature_table import feature_table
 from jamba_ray.reports.operating_points import operating_table, promises
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import DARK, STYLE, Figure
@@ -33,7 +33,7 @@ from jamba_ray.reports.words import names_of
 _SHOWN = 12
 """Trials that are listed without a click."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
-_INTERVAL = re.compile(r"\[.*?\]|\(.*?\)|per [\d,]+ rows|a day")
+_INTERVAL = re.compile(r"\[.*?\]|\(.*?\)|per [\d,]+ rows|a day|-?[\d.]+ to -?[\d.]+$")
 _LONG = 40
 """Cells of more characters may take several lines."""
 _NBSP = "\N{NO-BREAK SPACE}"
@@ -53,7 +53,7 @@ text-wrap:balance}
 .chips{display:flex;flex-wrap:wrap;gap:6px;margin:12px 0}
 .chips span{background:var(--soft);border-radius:6px;padding:2px 9px;font-size:.9rem}
 .chips b{font-weight:600}
-.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:26px 30px}
+.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,400px),1fr));gap:26px 30px}
 figure{margin:0;break-inside:avoid;min-width:0}
 figure.wide{grid-column:1/-1;overflow-x:auto}
 figure svg.jr{width:100%}
@@ -119,7 +119,7 @@ def render(run: Run, *, interactive: bool = False) -> str:
             "What the winner does",
             _grid(figures, ["precision_recall", "roc", "calibration", "confusion", "groups"]),
         ),
-        _section("What the winner relies on", _features(run)),
+        _section("What the winner relies on", _features(run, figures)),
         _section("The data", "".join(map(_table, data_tables(run.summary.get("data") or {})))),
         _section(
             "The search",
@@ -298,9 +298,11 @@ def _trials(run: Run, interactive: bool) -> str:
     return f"{best}<details><summary>{every}</summary>{_table(rows)}</details>"
 
 
-def _features(run: Run) -> str:
-    found = run.summary.get("feature_importance")
-    return f"{_table(feature_table(found))}{_bullets([feature_note(found)])}" if found else ""
+def _features(run: Run, figures: dict[str, Figure]) -> str:
+    if "features" not in figures:
+        return ""
+    table = _table(feature_table(run.summary.get("feature_importance")))
+    return f'<div class="grid">{_figure(figures["features"])}{table}</div>'
 
 
 def _notes(run: Run) -> str:
@@ -327,7 +329,7 @@ def _commands(run: Run) -> str:
         )
     found.append(("Make this report again:", command("report", override("run", run.place))))
     return "".join(
-        f'<div class="step">{escape(words)}<pre>{escape(line)}</pre></div>' for words, line in found
+        f'<div class="step">{_prose(words)}<pre>{escape(line)}</pre></div>' for words, line in found
     )
 
 

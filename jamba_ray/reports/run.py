@@ -221,10 +221,13 @@ class Run:
 
     def figures(self) -> dict[str, Figure]:
         """Returns every figure for which this run has data, by name."""
+        from jamba_ray.reports.feature_table import feature_figure
         from jamba_ray.reports.figures import study_figures
         from jamba_ray.reports.quality import quality_figures
 
-        return {**study_figures(self), **quality_figures(self)}
+        features = feature_figure(self.summary.get("feature_importance"))
+        found = {**study_figures(self), **quality_figures(self)}
+        return found if features is None else {**found, "features": features}
 
     def __repr__(self) -> str:
         return f"Run({str(self.place)!r}: {self._in_words()})"

@@ -20,6 +20,7 @@ svg.jr text{fill:var(--ink,#222a33)}svg.jr text.dim{fill:var(--dim,#5c6873)}
 svg.jr text.r{text-anchor:end}svg.jr text.c{text-anchor:middle}svg.jr text.b{font-weight:600}
 svg.jr .grid{stroke:var(--grid,#e3e7eb);stroke-width:1}
 svg.jr .axis{stroke:var(--dim,#5c6873);stroke-width:1}
+svg.jr .range{stroke:var(--ink,#222a33);stroke-width:1.3}
 svg.jr .line{fill:none;stroke-width:1.6;stroke-linejoin:round}svg.jr .thin{stroke-width:1}
 svg.jr .bold{stroke-width:2.4}svg.jr .dash{stroke-dasharray:4 3}
 svg.jr .dot{stroke:var(--page,#fff);stroke-width:.8}svg.jr .faint{opacity:.55}

@@ -61,10 +61,11 @@ def duration(seconds: float) -> str:
 
 
 def names_of(paths: Iterable[str]) -> dict[str, str]:
-    """Returns the last part of each parameter, or its whole path where two parameters end alike."""
-    paths = list(dict.fromkeys(paths))
-    lasts = Counter(path.rpartition(".")[2] for path in paths)
-    return {p: p if lasts[p.rpartition(".")[2]] > 1 else p.rpartition(".")[2] for p in paths}
+    """Returns the last part of each parameter (``model`` of ``model.name``), or its whole path where
+    two parameters end alike."""
+    lasts = {path: path.removesuffix(".name").rpartition(".")[2] for path in paths}
+    counts = Counter(lasts.values())
+    return {path: path if counts[last] > 1 else last for path, last in lasts.items()}
 
 
 def params_in_words(params: Mapping[str, Any], between: str) -> str:

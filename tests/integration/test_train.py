@@ -26,6 +26,17 @@ def test_every_family_trains_by_one_command(here, workplace, model):
     assert abs(a - b) < 1e-9
 
 
+def test_a_dry_run_describes_the_data_and_starts_nothing(here, workplace):
+    folder = workplace / "flows.csv"
+    folder.write_text("a,b,verdict\n" + "1.5,x,benign\n2.25,y,malicious\n7.5,z,benign\n" * 40)
+    data = ["data=table", f"data.path={folder}", "data.target=verdict"]
+    done = here("train", "model=mlp", *data, "run=dry", "dry_run=true")
+    for words in ("also in training", "1 column of numbers", "the label", "'malicious' a threat"):
+        assert words in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("next: jamba-ray train model=mlp")
+    assert not (workplace / "runs" / "dry").exists()
+
+
 def test_the_same_seed_gives_the_same_model(command, here, workplace):
     """In another process too: hashes of strings differ between two."""
     for run, name in ((command, "seed-a"), (here, "seed-b")):
