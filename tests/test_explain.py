@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import shlex
 
 import pandas as pd
@@ -78,6 +79,43 @@ def test_without_a_number_it_is_the_row_with_the_highest_score(run, capsys):
     code, text = said(capsys, run.folder.path, file)
     assert code == 0
     assert f"Row {scores.argmax() + 1} of" in text
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "labelled.csv", "-"])
+def test_the_same_row_is_explained_alike_whatever_holds_it(run, capsys, monkeypatch, kind):
+    """Objects, Parquet, a file that still has its labels, and standard input."""
+    rows = pd.read_csv(run.folder.path.parent / "new.csv")
+    code, expected = said(capsys, run.folder.path, run.folder.path.parent / "new.csv", "row=17")
+    assert code == 0
+    file = run.folder.path.parent / f"again.{kind}"
+    if kind == "jsonl":
+        rows.to_json(file, orient="records", lines=True)
+    elif kind == "parquet":
+        rows.to_parquet(file)
+    else:
+        rows.assign(is_threat=0).to_csv(file, index=False)
+    if kind == "-":
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes())))
+        file = "-"
+    code, text = said(capsys, run.folder.path, file, "row=17")
+    assert code == 0
+    where = "standard input" if kind == "-" else str(file)
+    assert f"Row 17 of {where} scores" in text
+    table = [line for line in expected.splitlines() if " by " in line]
+    assert table
+    assert [line for line in text.splitlines() if " by " in line] == table
+
+
+def test_a_fault_of_standard_input_does_not_name_the_copy(run, capsys, monkeypatch):
+    for content, row, sentence in (
+        (b"bytes,rate\n1,2\n", 1, "standard input must have the columns"),
+        (b"bytes,rate,service\n1,2,ftp\n", 2, "standard input must have the row"),
+    ):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+        code, text = said(capsys, run.folder.path, "-", f"row={row}")
+        assert code == 65
+        assert sentence in text
+        assert "standard-input" not in text
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,6 @@ def chosen(
     raise ConfigError(
         [
             f"`threshold` must be a saved name ({listed}) or a number from 0 to 1, but is "
-            f"{wanted!r}{nearest(wanted, saved) or '. Save one with jamba_ray.threshold.'}"
+            f"{wanted!r}{nearest(wanted, saved) or '. Save one with `jamba-ray threshold`.'}"
         ]
     )

@@ -10,13 +10,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-
 from jamba_ray.config.family import trains_alone
 from jamba_ray.config.params import with_params
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.config.space import CategoricalLeaf, Params, SearchSpace
-from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.data.prepared import PreparedData, of_both_classes
 from jamba_ray.training import Decision, Member, Report, fit
 
 PROBE_ROWS = 2048
@@ -106,7 +104,13 @@ def _timed(
     epochs: float,
     report: Callable[[list[Report]], list[Decision]],
 ) -> tuple[float, int]:
-    few = replace(data, train=_some(data.train, n), val=_some(data.val, _JUDGED), tests={})
+    train, val = data.train, data.val
+    few = replace(
+        data,
+        train=train.take(of_both_classes(train.y > 0, n)),
+        val=val.take(of_both_classes(val.y > 0, _JUDGED)),
+        tests={},
+    )
     # Reports are frequent, because each asks whether to stop.
     changes = {"epochs": epochs, "report_rows": max(1, len(few.train) // 4)}
     training = config.training.model_copy(update=changes)
@@ -116,14 +120,3 @@ def _timed(
         lambda reports: report(list(reports)),
     )
     return outcome.goodput_s, outcome.rows_seen
-
-
-def _some(rows: Rows, n: int) -> Rows:
-    """Chooses a few rows of both classes."""
-    rng = np.random.default_rng(0)
-    threats, benign = np.flatnonzero(rows.y > 0), np.flatnonzero(rows.y == 0)
-    half = n // 2
-    chosen = np.concatenate(
-        [rng.choice(part, min(half, len(part)), replace=False) for part in (threats, benign)]
-    )
-    return Rows(x_num=rows.x_num[chosen], x_cat=rows.x_cat[chosen], y=rows.y[chosen])

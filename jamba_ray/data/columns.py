@@ -35,6 +35,7 @@ from jamba_ray.data.raw_table import RawColumns
 from jamba_ray.data.row_numbers import numbers_rows
 from jamba_ray.data.scaling import Floats
 from jamba_ray.data.time_fields import looks_like_time
+from jamba_ray.data.times import epoch_units
 from jamba_ray.errors import DataError
 
 Kind = Literal["numeric", "categorical"]
@@ -243,7 +244,13 @@ def _is_time(column: pd.Series[Any]) -> bool:
 
 
 def _identifying(column: pd.Series[Any]) -> str:
-    """Says so where integers look like identifiers: too large for a float64."""
+    """Says so where numbers look like times, or like identifiers: too large for a float64."""
+    if units := epoch_units(column):
+        mixed = ", mixed" if len(units) > 1 else ""
+        return (
+            f"looks like times ({' and '.join(units)} since 1970{mixed}); name it in "
+            "data.timestamp if rows follow it, else in data.drop"
+        )
     if not types.is_integer_dtype(column.dtype):
         return ""
     present = column.dropna()

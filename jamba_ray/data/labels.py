@@ -177,9 +177,10 @@ def check_both_labels(y: npt.NDArray[np.float32], part: str) -> None:
     threats = int(y.sum())
     if threats in (0, len(y)):
         kind = "threats" if threats else "benign rows"
+        found = f"all of its rows ({len(y):,}) are {kind}" if len(y) else "no row is left for it"
         raise DataError(
-            f"{part} must hold benign rows and threats, but all {len(y)} rows are {kind}; "
-            "check the target column and the split."
+            f"{part} must hold benign rows and threats, but {found}; check the target column, the "
+            "number of rows and the split."
         )
 
 

@@ -74,6 +74,23 @@ class Rows:
     def __len__(self) -> int:
         return len(self.y)
 
+    def take(self, rows: npt.NDArray[np.int64]) -> Rows:
+        """Returns the rows at these positions, without what no model needs."""
+        return Rows(x_num=self.x_num[rows], x_cat=self.x_cat[rows], y=self.y[rows])
+
+
+def of_both_classes(threat: npt.NDArray[np.bool_], most: int) -> npt.NDArray[np.int64]:
+    """Draws at most ``most`` row numbers, half of them threats where there are as many.
+
+    The draw is the same at each call; the numbers ascend.
+    """
+    rng = np.random.default_rng(0)
+    threats, benign = np.flatnonzero(threat), np.flatnonzero(~threat)
+    n_threats = min(len(threats), max(most // 2, most - len(benign)))
+    n_benign = min(len(benign), most - n_threats)
+    chosen = [rng.choice(threats, n_threats, False), rng.choice(benign, n_benign, False)]
+    return np.sort(np.concatenate(chosen)).astype(np.int64)
+
 
 @dataclass(frozen=True)
 class PreparedData:

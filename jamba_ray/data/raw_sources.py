@@ -267,9 +267,10 @@ def _check_names(section: TableSection) -> None:
     for option, names in named.items():
         for name in names:
             if name not in present:
+                listed = f"; its columns are {_listed(present)}. Set {option}=<column>."
                 raise DataError(
                     f"{option} must name a column of {section.path}, but it has no {name!r}"
-                    f"{nearest(name, present) or '; its columns are ' + _listed(present) + '.'}"
+                    f"{nearest(name, present) or listed}"
                 )
 
 

@@ -126,6 +126,11 @@ def _refuse_foreign(file: Path, first: bytes) -> None:
                 f"{file} must be CSV, JSON lines or Parquet, but is {what}; write it as Parquet, "
                 f"for example with {reader} and DataFrame.to_parquet."
             )
+    if first[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise DataError(
+            f"{file} must be CSV, JSON lines or Parquet, but is a web page; download the file that "
+            "it links to."
+        )
     if first.startswith(b"PAR1"):
         raise DataError(f"{file} holds a compressed Parquet file; unpack it.")
 

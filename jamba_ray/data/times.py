@@ -30,6 +30,11 @@ _UNITS = {
 _NUMBERS = "numbers, the larger the later"
 _NANOSECONDS = {"seconds": 10**9, "milliseconds": 10**6, "microseconds": 10**3, "nanoseconds": 1}
 
+_SINCE_S, _UNTIL_S = 946_684_800, 2_208_988_800
+"""The years 2000 and 2040; addresses such as 192.168.0.1, written as one number, lie beyond."""
+_ENOUGH = 100
+"""Rows among which so narrow a range is no chance."""
+
 
 @dataclass(frozen=True)
 class Times:
@@ -190,6 +195,18 @@ def _check_digits(values: TimeValues, where: str) -> None:
                 f"{int(known[0])}), so numbers do not put them in order; set "
                 "data.timestamp_format, for example to '%d%m%Y' or '%m%d%Y'."
             )
+
+
+def epoch_units(column: pd.Series[Any]) -> list[str]:
+    """Returns the units in which all numbers of a column are times from 2000 to 2040; none where
+    that may be chance."""
+    values = column.dropna().to_numpy()
+    if len(values) < _ENOUGH or values.dtype.kind not in "iuf":
+        return []
+    at = {name: values * (factor / 1e9) for name, factor in _NANOSECONDS.items()}
+    found = {name: (x >= _SINCE_S) & (x <= _UNTIL_S) for name, x in at.items()}
+    held = [name for name, rows in found.items() if rows.any()]
+    return held if np.logical_or.reduce([*found.values()]).all() else []
 
 
 # --- text -------------------------------------------------------------------------------------

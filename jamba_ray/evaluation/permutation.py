@@ -24,6 +24,7 @@ from scipy.spatial.distance import squareform  # type: ignore[import-untyped]
 from scipy.stats import rankdata  # type: ignore[import-untyped]
 
 from jamba_ray.config.direction import direction_of, lead
+from jamba_ray.data.prepared import of_both_classes
 from jamba_ray.evaluation.bootstrap import Interval, recount, resamples
 from jamba_ray.evaluation.counts import Counts, Floats, Ints, blocks
 from jamba_ray.evaluation.metrics import METRICS, undefined
@@ -70,13 +71,13 @@ def permutation_importance(
     threat = np.asarray(y) == 1
     if metric in undefined(int(threat.sum()), int((~threat).sum())):
         return None
-    index = _sample(threat, MOST_ROWS)
+    index = of_both_classes(threat, MOST_ROWS)
     groups = correlated_groups(x_num[index], x_cat[index], owners)
     if len(groups) > _MOST_GROUPS:
         return None
     n = max(FEWEST_ROWS, _SCORED_ROWS // (_REPEATS * len(groups)))
     if n < len(index):
-        index = index[_sample(threat[index], n)]
+        index = index[of_both_classes(threat[index], n)]
     rows = _Judged(threat, index, metric, threshold)
     numbers, codes = x_num[index], x_cat[index]
     rng = np.random.default_rng(0)
@@ -123,16 +124,6 @@ def correlated_groups(
     for column, label in enumerate(labels.tolist()):
         groups.setdefault(label, []).append(column)
     return [tuple(columns) for columns in groups.values()]
-
-
-def _sample(threat: npt.NDArray[np.bool_], most: int) -> Ints:
-    """Returns at most ``most`` row numbers in their order, half of them threats where possible."""
-    rng = np.random.default_rng(0)
-    threats, benign = np.flatnonzero(threat), np.flatnonzero(~threat)
-    n_threats = min(len(threats), max(most // 2, most - len(benign)))
-    n_benign = min(len(benign), most - n_threats)
-    chosen = [rng.choice(threats, n_threats, False), rng.choice(benign, n_benign, False)]
-    return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
 class _Judged:

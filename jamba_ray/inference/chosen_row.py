@@ -61,4 +61,3 @@ def chosen_row(
         f"{path} must have the row that is to be explained, but row {number:,} is beyond its "
         f"{rows:,} rows; give `row=` from 1 to {rows}."
     )
-

@@ -30,6 +30,7 @@ from jamba_ray.inference.scored_file import (
     Kind,
     added_columns,
     kind_of,
+    refuse_input,
     refuse_used,
     standard_output,
     whole_file,
@@ -94,9 +95,10 @@ def predict_file(
         progress: Is called with how many rows have been written, after each batch.
 
     Raises:
-        ConfigError: There is no threshold of this name, or no calibration.
+        ConfigError: There is no threshold of this name, no calibration, or the output's format is
+            none of these.
         DataError: A file is no table, or a column is missing or holds something else.
-        RunExistsError: The output exists.
+        RunExistsError: The output exists, or is one of the files of rows.
         StorageError: The output cannot be written.
     """
     if os.fspath(path) == STANDARD:
@@ -120,9 +122,11 @@ def predict_file(
         predictor.probabilities([], prior)  # says early where there is no calibration
     target = Path(output).expanduser()
     to_pipe = os.fspath(output) == STANDARD
-    if not to_pipe:
-        refuse_used(target, overwrite=overwrite)
+    kind: Kind = kind_of(target)
     sources = model_files(os.fspath(path), columns, predictor.preprocessing)
+    if not to_pipe:
+        refuse_input(target, [source.path for source in sources], os.fspath(path))
+        refuse_used(target, overwrite=overwrite)
     notes: list[str] = []
 
     def note(text: str) -> None:
@@ -136,7 +140,6 @@ def predict_file(
     scoring = _Scoring(predictor, cut, explain)
     rows = alerts = 0
     first = sources[0]
-    kind: Kind = kind_of(target)
     if to_pipe and first.is_json:
         kind = "json"
     with (

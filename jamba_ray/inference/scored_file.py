@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -18,7 +19,7 @@ import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from jamba_ray.data.row_batches import RowBatch, RowFile
-from jamba_ray.errors import RunExistsError, StorageError
+from jamba_ray.errors import ConfigError, RunExistsError, StorageError
 from jamba_ray.inference.reasons import KIND, as_cells, as_text
 from jamba_ray.inference.scorer import Probabilities
 
@@ -31,11 +32,28 @@ _KINDS: dict[str, Kind] = {
     ".jsonl": "json",
     ".ndjson": "json",
 }
+_NOT_WRITTEN = {
+    *(".gz", ".bz2", ".xz", ".zst", ".zip", ".xls", ".xlsx", ".json", ".feather", ".arrow"),
+    *(".orc", ".avro", ".pkl"),
+}
+"""Ends of names that promise a format other than what would be written: CSV."""
 
 
 def kind_of(path: Path) -> Kind:
-    """Returns the format that the name of an output file asks for."""
-    return _KINDS.get(path.suffix.lower(), "csv")
+    """Returns the format that the name of an output file asks for.
+
+    Raises:
+        ConfigError: It is none that can be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _NOT_WRITTEN:
+        raise ConfigError(
+            [
+                f"`output` must be CSV, JSON lines or Parquet, but its name ends in {suffix!r}. "
+                "Write a name that ends in .csv, .jsonl or .parquet."
+            ]
+        )
+    return _KINDS.get(suffix, "csv")
 
 
 def added_columns(explain: int, *, probability: bool = False) -> tuple[str, ...]:
@@ -79,9 +97,15 @@ def whole_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
+        if not path.parent.is_dir():
+            raise StorageError(
+                f"the folder of the output must exist, but {str(path.parent)!r} does not. Make it, "
+                "or choose another `output=`."
+            ) from error
+        way_out = "Free some space or choose" if error.errno == errno.ENOSPC else "Choose"
         raise StorageError(
-            f"{str(path)!r} must be writable, but is not ({error.strerror or error}). Free some "
-            "space or choose another `output=`."
+            f"{str(path)!r} must be writable, but is not ({error.strerror or error}). {way_out} "
+            "another `output=`."
         ) from error
 
 
@@ -117,6 +141,21 @@ def refuse_used(path: Path, *, overwrite: bool) -> None:
         raise RunExistsError(
             f"the output must not exist yet, but {str(path)!r} does. Replace it with "
             "`overwrite=true`, or choose another `output=`."
+        )
+
+
+def refuse_input(path: Path, files: Sequence[Path], given: str) -> None:
+    """Raises RunExistsError where the output is one of the ``files`` of rows, or would be the next
+    time that the folder ``given`` is scored."""
+    if path.exists() and any(file.samefile(path) for file in files):
+        raise RunExistsError(
+            f"the output must be another file than the rows, but {str(path)!r} holds rows. Choose "
+            "another `output=`."
+        )
+    if Path(given).is_dir() and path.resolve().is_relative_to(Path(given).resolve()):
+        raise RunExistsError(
+            f"the output must lie outside of the folder of the rows, but {str(path)!r} lies in "
+            f"{given!r} and would be scored with it the next time. Choose another `output=`."
         )
 
 

@@ -53,7 +53,8 @@ text-wrap:balance}
 .chips{display:flex;flex-wrap:wrap;gap:6px;margin:12px 0}
 .chips span{background:var(--soft);border-radius:6px;padding:2px 9px;font-size:.9rem}
 .chips b{font-weight:600}
-.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,400px),1fr));gap:26px 30px}
+.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,400px),1fr));
+gap:26px 30px}
 figure{margin:0;break-inside:avoid;min-width:0}
 figure.wide{grid-column:1/-1;overflow-x:auto}
 figure svg.jr{width:100%}

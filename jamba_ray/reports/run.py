@@ -277,7 +277,8 @@ def find_run(name: str, store: str) -> Path:
             "`jamba-ray report` reads runs in buckets."
         )
     inside = Path(store) / name
-    return inside if inside.exists() or not Path(name).exists() else Path(name)
+    is_path = Path(name).exists() or len(Path(name).parts) > 1
+    return Path(name) if is_path and not inside.exists() else inside
 
 
 def _single(run: Run) -> tuple[TrialRecord, ...]:

@@ -61,8 +61,10 @@ def duration(seconds: float) -> str:
 
 
 def names_of(paths: Iterable[str]) -> dict[str, str]:
-    """Returns the last part of each parameter (``model`` of ``model.name``), or its whole path where
-    two parameters end alike."""
+    """Returns the last part of each parameter, or its whole path where two parameters end alike.
+
+    ``model.name`` is called ``model``.
+    """
     lasts = {path: path.removesuffix(".name").rpartition(".")[2] for path in paths}
     counts = Counter(lasts.values())
     return {path: path if counts[last] > 1 else last for path, last in lasts.items()}

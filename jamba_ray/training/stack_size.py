@@ -15,7 +15,7 @@ import torch
 
 from jamba_ray.config.family import trains_alone
 from jamba_ray.config.run import TrialConfig
-from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.data.prepared import PreparedData, of_both_classes
 from jamba_ray.training import compiled
 from jamba_ray.training.fit import fit
 from jamba_ray.training.member import Decision, Member, Report
@@ -111,7 +111,9 @@ def probe(
     training = config.training.model_copy(
         update={"epochs": probed / len(data.train), "report_rows": together}
     )
-    few = replace(data, val=_first(data.val), tests={})
+    # A probe must report, but its scores mean nothing.
+    val = data.val.take(of_both_classes(data.val.y > 0, _VAL_ROWS))
+    few = replace(data, val=val, tests={})
     one = config.model_copy(update={"training": training})
     measured = [_measure(one, few, device, 1)]
     while pays_to_look_on(measured, most):
@@ -147,11 +149,3 @@ def _measure(config: TrialConfig, data: PreparedData, device: str, size: int) ->
     step_s = min(b - a for a, b in itertools.pairwise(ends_s))
     rows = size * (config.training.report_rows or 0)
     return Measurement(size, rows / max(1e-9, step_s), share)
-
-
-def _first(rows: Rows) -> Rows:
-    """Returns a few validation rows of both classes: a probe must report, but its scores mean
-    nothing."""
-    threats, benign = (rows.y > 0).nonzero()[0], (rows.y <= 0).nonzero()[0]
-    chosen = [*threats[: _VAL_ROWS // 2], *benign[: _VAL_ROWS // 2]]
-    return Rows(x_num=rows.x_num[chosen], x_cat=rows.x_cat[chosen], y=rows.y[chosen])

@@ -102,7 +102,7 @@ def sample(rows: Rows, limit: int) -> Rows:
             ]
         )
     )
-    return Rows(x_num=rows.x_num[chosen], x_cat=rows.x_cat[chosen], y=rows.y[chosen])
+    return rows.take(chosen)
 
 
 def predict(

@@ -333,6 +333,16 @@ CASES = {
         says="must hold benign rows and threats",
     ),
     "21 thirty rows": Case(text(rows(30)), features={*NUMBERS, "proto"}, n_rows=30),
+    "22 seconds and milliseconds": Case(
+        text([{**r, "at": (1_760_000_000 + 60 * i) * (1000 if i < 200 else 1)}
+              for i, r in enumerate(rows())]),
+        features={*FLOWS, "at"},
+        says="'at' looks like times .seconds and milliseconds since 1970, mixed.; name it in data",
+    ),
+    "22 numbers of that size": Case(
+        text([{**r, "ip": 3_232_235_520 + 7919 * i % 4096} for i, r in enumerate(rows())]),
+        features={*FLOWS, "ip"},
+    ),
     "23 nearly all different": Case(
         text([{**r, "url": f"https://h{i}.example/"} for i, r in enumerate(rows())]),
         says="'url' has 280 different values",

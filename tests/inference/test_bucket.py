@@ -67,6 +67,11 @@ def test_rows_are_scored_by_a_run_in_a_bucket_at_the_threshold_kept_there(model,
     again = run_here("predict", RUN, "new.csv", "-o", "scored.csv", cwd=tmp_path)
     assert again.returncode == 73
     assert "overwrite=true" in again.stderr
+    said = run_here("explain", RUN, "new.csv", "row=3", cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert f"Row 3 of new.csv scores {scores[2]:.6g}" in said.stdout
+    assert "the saved threshold 'default'" in said.stdout
+    assert f"jamba-ray report run={RUN}" in said.stdout
     said = run_here("predict", "s3://bucket/none", "new.csv", "-o", "other.csv", cwd=tmp_path)
     assert said.returncode in {66, 74}
     assert "s3://bucket/none must be a run" in said.stderr

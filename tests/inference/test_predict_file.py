@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jamba_ray.data import row_batches
-from jamba_ray.errors import DataError, RunExistsError
+from jamba_ray.errors import ConfigError, DataError, RunExistsError, StorageError
 from jamba_ray.inference import load
 from tests.inference.conftest import make_frame
 
@@ -160,6 +160,37 @@ def test_an_existing_output_stays_without_overwrite(predictor, rows, tmp_path):
     assert (tmp_path / "out.csv").read_text() == "mine"
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_rows_are_never_replaced_by_their_scores(predictor, rows, tmp_path, overwrite):
+    """Also by way of a link, or in the folder that is scored: the next run would read it."""
+    (tmp_path / "in").mkdir()
+    rows.head(20).to_csv(tmp_path / "in" / "new.csv", index=False)
+    (tmp_path / "link.csv").symlink_to(tmp_path / "in" / "new.csv")
+    before = (tmp_path / "in" / "new.csv").read_bytes()
+    for source, output, sentence in (
+        ("in/new.csv", "in/new.csv", "another file than the rows"),
+        ("in/new.csv", "link.csv", "another file than the rows"),
+        ("in", "in/out.csv", "outside of the folder of the rows"),
+    ):
+        with pytest.raises(RunExistsError, match=sentence):
+            predictor.predict_file(tmp_path / source, tmp_path / output, overwrite=overwrite)
+    assert (tmp_path / "in" / "new.csv").read_bytes() == before
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["new.csv"]
+
+
+@pytest.mark.parametrize("name", ["out.csv.gz", "out.xlsx", "out.json", "out.feather"])
+def test_a_name_that_promises_another_format_is_refused(predictor, rows, tmp_path, name):
+    rows.head(20).to_csv(tmp_path / "new.csv", index=False)
+    with pytest.raises(ConfigError, match="must be CSV, JSON lines or Parquet"):
+        predictor.predict_file(tmp_path / "new.csv", tmp_path / name)
+
+
+def test_a_folder_that_lacks_is_named(predictor, rows, tmp_path):
+    rows.head(20).to_csv(tmp_path / "new.csv", index=False)
+    with pytest.raises(StorageError, match=r"folder of the output must exist, .*none' does not"):
+        predictor.predict_file(tmp_path / "new.csv", tmp_path / "none" / "out.csv")
+
+
 def test_a_folder_is_scored_into_one_file(predictor, rows, tmp_path):
     (tmp_path / "in").mkdir()
     rows.head(1000).to_csv(tmp_path / "in" / "a.csv", index=False)
@@ -184,6 +215,11 @@ def test_rows_go_through_a_pipe_and_nothing_else_does(predictor, trained, rows, 
     scored = pd.read_csv(io.StringIO(done.stdout))
     np.testing.assert_allclose(scored["score"], predictor.predict_proba(rows.head(200)), rtol=1e-6)
     assert "'host'" in done.stderr
+    explained = [*words, "explain=3"]
+    done = subprocess.run(explained, input=text, capture_output=True, text=True, check=True)
+    reasons = pd.read_csv(io.StringIO(done.stdout))
+    assert list(reasons.columns[-3:]) == ["reason_1", "reason_2", "reason_3"]
+    assert (reasons["reason_1"].notna() == (reasons["alert"] == 1)).all()
     bad = subprocess.run(words, input=text + "1\n", capture_output=True, text=True, check=False)
     assert bad.returncode == 65
     assert "standard input must have 4 cells" in bad.stderr

@@ -31,6 +31,16 @@ CONFIG = {
     "pruner": {"name": "asha", "min_rows": None, "reduction_factor": 3},
 }
 
+FEATURES = {
+    "metric": "average_precision",
+    "value": 0.91,
+    "rows": 2000,
+    "part": "test",
+    "groups": [
+        {"columns": columns, "drop": drop, "low": drop - 0.02, "high": drop + 0.03}
+        for columns, drop in ((["bytes", "a<b>&c"], 0.31), (["protocol"], 0.0123), (["n"], -0.001))
+    ],
+}
 OVERVIEW = {
     "parts": {
         name: {
@@ -146,6 +156,7 @@ def judge(folder: RunFolder):
         "importance": {},
         "failures": [],
         "data": OVERVIEW,
+        "feature_importance": FEATURES,
         "versions": {"python": "3.11"},
         "notes": [],
         "goodput": 0.5,
