@@ -7,8 +7,10 @@ probabilities = run.load().predict_proba(new_rows)
 
 from __future__ import annotations
 
+import builtins
 import importlib
 import logging
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -72,10 +74,20 @@ if not TYPE_CHECKING:
     # does not exist is a mistake to it.
     def __getattr__(name):  # noqa: ANN001, ANN202
         if name == "train":  # a module that can be called: importing it would replace a function
-            return importlib.import_module("jamba_ray.train")
+            return _imported("jamba_ray.train")
         if name in _PLACES:
-            return getattr(importlib.import_module(_PLACES[name]), name)
+            return getattr(_imported(_PLACES[name]), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def _imported(module):  # noqa: ANN001, ANN202
+        """Imports a module; a notebook shows that, because PyTorch and Ray take seconds."""
+        if module not in sys.modules and hasattr(builtins, "get_ipython"):
+            console = importlib.import_module("rich.console").Console()
+            if console.is_jupyter:
+                with importlib.import_module("jamba_ray.cli.phases").Phases(console) as phases:
+                    phases.begin("loading jamba_ray")
+                    return importlib.import_module(module)
+        return importlib.import_module(module)
 
     def __dir__():  # noqa: ANN202
         return sorted({*globals(), *__all__})

@@ -91,6 +91,34 @@ def test_train_is_a_module_and_can_be_called():
         jamba_ray.train(training={"epochs": -1}, quiet=True)
 
 
+NOTEBOOK = """
+import builtins, sys, types
+shown = []
+class ZMQInteractiveShell: pass
+builtins.get_ipython = ZMQInteractiveShell
+display = types.ModuleType("IPython.display")
+display.HTML = str
+def show(html, display_id):
+    shown.append((html, "torch" in sys.modules))
+    return types.SimpleNamespace(update=lambda html: shown.append((html, False)))
+display.display = show
+sys.modules["IPython"] = types.ModuleType("IPython")
+sys.modules["IPython.display"] = display
+import jamba_ray
+sys.modules["pandas"] = None  # ends the import that takes seconds
+try:
+    jamba_ray.search
+except ImportError:
+    print(shown[0], shown[-1])
+"""
+
+
+def test_a_notebook_shows_the_import_before_it_takes_its_seconds():
+    done = subprocess.run([sys.executable, "-c", NOTEBOOK], capture_output=True, text=True)
+    assert "loading jamba_ray" in done.stdout, done.stderr
+    assert done.stdout.strip().endswith("False) ('', False)")  # before torch, and then removed
+
+
 def test_importing_it_imports_nothing_heavy():
     code = (
         "import sys, jamba_ray; "

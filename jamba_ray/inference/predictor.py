@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ from jamba_ray.inference.scorer import (
 _CHUNK_ROWS = 65_536
 """Rows prepared at a time, which limits the memory needed in addition to the DataFrame."""
 _DEFAULT_THRESHOLD = 0.5
+_SHOWN = 20
+"""Names of columns that a notebook lists."""
 
 
 class Predictor:
@@ -91,6 +94,19 @@ class Predictor:
             f"Predictor({self.config.model.name}: {len(columns)} columns, "
             f"threshold {self.threshold:.4g}{score})"
         )
+
+    def _repr_html_(self) -> str:
+        _, what = self.threshold_of(None)
+        columns = self.preprocessing.columns
+        listed = ", ".join(columns[:_SHOWN]) + (", ..." if len(columns) > _SHOWN else "")
+        rows = {
+            "model": self.config.model.name,
+            "columns": f"{len(columns)}: {listed}",
+            "threshold": f"{self.threshold:.6g}, {what}",
+            **{name: f"{value:.4f}" for name, value in self.metrics.items()},
+        }
+        cells = (f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows.items())
+        return f"<b>Predictor</b><table>{''.join(cells)}</table>"
 
     def predict_proba(self, frame: pd.DataFrame) -> Probabilities:
         """Returns the probability of a threat for each row: float64 [N] in [0, 1], never NaN.

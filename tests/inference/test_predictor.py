@@ -189,6 +189,15 @@ def _without(snapshot, name):
     )  # fmt: skip
 
 
+def test_a_notebook_gets_a_table(model):
+    predictor = load(model.run)
+    found = predictor._repr_html_()
+    assert f"<td>{predictor.config.model.name}</td>" in found
+    assert "<td>3: bytes, rate, service</td>" in found
+    assert "the threshold with the best F1 on validation rows" in found
+    assert found.count("<tr>") == found.count("</tr>") == 3 + len(predictor.metrics)
+
+
 @pytest.mark.parametrize("name", ["config", "preprocessing", "metrics"])
 def test_a_checkpoint_without_one_of_its_documents_is_refused_by_name(trained, name):
     with pytest.raises(CheckpointError, match=f"must hold `{name}.json`"):

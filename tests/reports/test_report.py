@@ -303,7 +303,7 @@ def test_a_contour_is_drawn_only_of_what_all_trials_have(tmp_path, monkeypatch):
     shown = run.figures()
     assert {"slice model.learning_rate", "slice training.learning_rate"} <= set(shown)
     assert shown["slice model.learning_rate"].title == "Slice: model.learning_rate"
-    assert set(shown["contour"].title.split(" and ")) == {"name", "training.learning_rate"}
+    assert set(shown["contour"].title.split(" and ")) == {"model", "training.learning_rate"}
 
 
 def test_a_comparison_of_runs_of_any_name_is_well_formed(tmp_path):
