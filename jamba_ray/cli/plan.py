@@ -49,7 +49,7 @@ def print_plan(
     table.add_column("values")
     table.add_column("in a stack", style="dim")
     for parameter in space.parameters:
-        when = " and ".join(f"{k} = {v}" for k, v in parameter.leaf.when.items())
+        when = " and ".join(f"{k} = {_either(v)}" for k, v in parameter.leaf.when.items())
         stackable = "may differ" if parameter.stackable else "same structure"
         table.add_row(
             escape(parameter.path),
@@ -222,6 +222,11 @@ def rungs(config: SweepConfig, every: int, rows: float) -> list[int]:
     """Returns the rows at which ASHA compares trials, without the last report of a trial."""
     steps = rung_steps(config.pruner, every, math.ceil(rows / every))
     return [step * every for step in steps if step * every < rows]
+
+
+def _either(wanted: object) -> str:
+    """Formats the value, or the values, of which a parameter's existence depends."""
+    return " or ".join(map(short, wanted)) if isinstance(wanted, list | tuple) else short(wanted)
 
 
 def _values(leaf: object) -> str:
