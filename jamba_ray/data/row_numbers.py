@@ -25,8 +25,9 @@ def numbers_rows(column: pd.Series[Any], name: str) -> str:
     """Says how a column numbers the rows, to follow its name; an empty text where it does not.
 
     So it is where whole numbers rise or fall from each row to the next, where each of a close range
-    comes once (an index of rows that were shuffled), or where a column called ``id`` or ``index``
-    counts up and begins anew (files that were joined).
+    comes once (an index of rows that were shuffled), or where of a column called ``id`` or
+    ``index`` most do (an index of rows of which some were repeated), or it counts up and begins
+    anew (files that were joined).
     """
     if types.is_bool_dtype(column.dtype) or not types.is_numeric_dtype(column.dtype):
         return ""
@@ -39,13 +40,16 @@ def numbers_rows(column: pd.Series[Any], name: str) -> str:
     if (values[1:] < values[:-1]).all():
         return "falls from row to row"
     if int(values.max()) - int(values.min()) < _WIDTH * len(values):
-        if len(np.unique(values)) == len(values):
+        distinct = len(np.unique(values))
+        if distinct == len(values):
             return "has another number in every row, without gaps to speak of"
         plain = "".join(sign for sign in name.lower() if sign.isalnum() or sign == "#")
+        if plain.removeprefix("unnamed").rstrip("0123456789") not in _NAMES:
+            return ""
+        if 2 * distinct > len(values):
+            return "has another number in most rows, without gaps to speak of"
         begins = int((~rising).sum()) + 1
-        if plain.removeprefix("unnamed").rstrip("0123456789") in _NAMES and (
-            begins * FEWEST_ROWS <= len(values)
-        ):
+        if begins * FEWEST_ROWS <= len(values):
             return f"counts up and begins anew {begins - 1:,} times"
     return ""
 

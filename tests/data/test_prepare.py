@@ -212,6 +212,7 @@ def test_rows_that_repeat_an_older_one_can_be_left_out(tmp_path):
         (np.arange(400), "rises from row to row"),
         (np.arange(400)[::-1] * 5 + 7.0, "falls from row to row"),
         (np.random.default_rng(0).permutation(400), "another number in every row"),
+        (np.sort([*range(300), *range(0, 300, 3)]), "another number in most rows"),
     ],
 )
 def test_row_numbers_are_no_features_unless_kept(tmp_path, column, says):
