@@ -108,11 +108,12 @@ EVALUATE = Command(
     name="evaluate",
     about="Judge a checkpoint on labelled rows, and write a score for each row.",
     examples="""\
-  jamba-ray evaluate checkpoint=runs/night-1 data.path=march.parquet
+  jamba-ray evaluate runs/night-1 march.parquet
   jamba-ray evaluate checkpoint=runs/night-1/best data=nsl_kdd
 """,
     section=EvaluateConfig,
     primary="evaluate",
+    positional=("checkpoint", "data.path"),
     most=(
         "checkpoint",
         "data.path",
@@ -131,7 +132,7 @@ REPORT = Command(
     name="report",
     about="Write the report of a run, or compare runs: one HTML file each, readable anywhere.",
     examples="""\
-  jamba-ray report run=night-1
+  jamba-ray report runs/night-1
   jamba-ray report run=night-1 report.interactive=true
   jamba-ray report run=/mnt/runs/night-1
   jamba-ray report run=s3://bucket/sweeps/night-1
@@ -140,27 +141,30 @@ REPORT = Command(
 """,
     section=ReportConfig,
     primary="report",
+    positional=("run",),
 )
 SYNC = Command(
     name="sync",
     about="Send a run to Weights & Biases: each trial, curve and artifact once, however often you "
     "ask.",
     examples="""\
-  jamba-ray sync run=night-1
+  jamba-ray sync runs/night-1
   jamba-ray sync run=/mnt/runs/night-1 project=threats entity=blue-team
 """,
     section=SyncConfig,
     primary="sync",
+    positional=("run",),
 )
 DASHBOARD = Command(
     name="dashboard",
     about="Make a W&B workspace and a W&B report about a sweep's best trials.",
     examples="""\
-  jamba-ray dashboard run=night-1
+  jamba-ray dashboard runs/night-1
   jamba-ray dashboard run=night-1 publish=true entity=blue-team
 """,
     section=DashboardConfig,
     primary="dashboard",
+    positional=("run",),
 )
 SUBMIT = ClusterCommand(
     name="submit",
