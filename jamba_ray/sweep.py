@@ -39,6 +39,7 @@ from jamba_ray.config.space import SearchSpace
 from jamba_ray.config.sweep_space import checked_space, families_of
 from jamba_ray.data import changed_files, prepare, source_files
 from jamba_ray.data.prepared import PreparedData
+from jamba_ray.data.shift_check import checked
 from jamba_ray.driver import bucket_store, verdict
 from jamba_ray.driver.preload import preload
 from jamba_ray.driver.signals import interruptible
@@ -128,18 +129,19 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
     require_surroundings()
     phases.begin("reading the data")
     if config.dry_run:
-        print_plan(console, config, space, prepare(config.data, partial(say, console)), folder)
+        data = _read(config, console, phases)
+        print_plan(console, config, space, data, folder)
         return ExitCode.OK
     follower_process.check_tracking(config.tracking)
     bucket_store.refuse_if_used(folder, config)
     files = source_files(config.data)
-    data = prepare(config.data, partial(say, console))
+    data = _read(config, console, phases)
     if changed := changed_files(files):
         raise DataError(changed[0])
     fetched = bucket_store.create(folder, config)
     asked, config = config, identity.as_begun(config, begun_with(folder.study))
     if config.data != asked.data:  # of an earlier version, which divided the rows in another way
-        data = prepare(config.data, partial(say, console))
+        data = _read(config, console, phases)
     log = RunLog(folder.log)
     log.write(f"sweep {config.sweep_name}: {len(data.train)} training rows, {space.paths}")
     if fetched is not None:
@@ -233,6 +235,13 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
     return summary.exit_code(result)
 
 
+def _read(config: SweepConfig, console: Console, phases: Phases) -> PreparedData:
+    """Returns the rows, looked through for shift and leaks before anything is trained on them."""
+    data = prepare(config.data, partial(say, console))
+    phases.begin("comparing validation and test with training rows")
+    return checked(data, config.data)
+
+
 def _judged(
     config: SweepConfig,
     space: SearchSpace,
@@ -279,6 +288,7 @@ def _summary(
     }
     if result.best is not None:
         report |= verdict.of_winner(config, data, folder, result.best)
+        report["notes"] += verdict.left_interval(report["best"], config.objective)
     report["wall_s"] = time.monotonic() - begun
     plain: dict[str, Any] = summary.finite(report)
     return plain

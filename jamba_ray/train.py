@@ -36,6 +36,7 @@ from jamba_ray.config.family import trains_alone
 from jamba_ray.config.run import TrainConfig
 from jamba_ray.data import prepare
 from jamba_ray.data.prepared import PreparedData
+from jamba_ray.data.shift_check import checked
 from jamba_ray.driver import bucket_store, verdict
 from jamba_ray.driver.open_runner import open_runner
 from jamba_ray.driver.ray_session import end_at_once
@@ -120,6 +121,8 @@ def _run(config: TrainConfig, console: Console, phases: Phases) -> ExitCode:
     bucket_store.refuse_if_used(folder, config)
     phases.begin("reading the data")
     data = prepare(config.data, partial(say, console))
+    phases.begin("comparing validation and test with training rows")
+    data = checked(data, config.data)
     bucket_store.create(folder, config)
     write_bytes(folder.config, to_yaml(config).encode())
     log = RunLog(folder.log)
@@ -262,6 +265,7 @@ def _summary(
     }
     if not failed:
         report |= verdict.of_winner(config, data, folder, record)
+        report["notes"] += verdict.left_interval(report["best"], config.objective)
     report["wall_s"] = time.monotonic() - begun
     plain: dict[str, Any] = summary.finite(report)
     return plain

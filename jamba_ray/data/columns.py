@@ -32,7 +32,7 @@ from jamba_ray.data.number_format import (
     recognise,
 )
 from jamba_ray.data.raw_table import RawColumns
-from jamba_ray.data.row_numbers import numbers_rows
+from jamba_ray.data.row_numbers import is_identifier, numbers_rows
 from jamba_ray.data.scaling import Floats
 from jamba_ray.data.time_fields import looks_like_time
 from jamba_ray.data.times import epoch_units
@@ -244,7 +244,11 @@ def _is_time(column: pd.Series[Any]) -> bool:
 
 
 def _identifying(column: pd.Series[Any]) -> str:
-    """Says so where numbers look like times, or like identifiers: too large for a float64."""
+    """Says so where numbers look like times, or integers like identifiers.
+
+    Those are another one in nearly every row, spread evenly over a wide range (amounts are not), or
+    too large for a float64.
+    """
     if units := epoch_units(column):
         mixed = ", mixed" if len(units) > 1 else ""
         return (
@@ -254,6 +258,12 @@ def _identifying(column: pd.Series[Any]) -> str:
     if not types.is_integer_dtype(column.dtype):
         return ""
     present = column.dropna()
+    if is_identifier(present.to_numpy()):
+        return (
+            f"has another whole number in nearly every row, spread evenly from {present.min():,} "
+            f"to {present.max():,}; if it is an identifier, name it: "
+            + setting("data.drop", [str(column.name)])
+        )
     if max(abs(int(present.min())), abs(int(present.max()))) > EXACT_INTEGERS:
         return (
             "holds integers past 2^53, of which neighbours become one number; if it is an "

@@ -15,7 +15,7 @@ from jamba_ray.data.column_kinds import check_kinds
 from jamba_ray.data.duplicates import RowHashes
 from jamba_ray.data.leaks import telling_features
 from jamba_ray.data.parts import Source
-from jamba_ray.data.preprocessing import Preprocessor, check_columns
+from jamba_ray.data.preprocessing import Known, Preprocessor, check_columns
 from jamba_ray.data.splits import Hashes
 
 Make: TypeAlias = Callable[[str, str, tuple[int, int], npt.DTypeLike], npt.NDArray[Any]]
@@ -41,6 +41,39 @@ class Matrices:
     """See ``Preprocessor.misread``."""
     missing: Mapping[str, int]
     """By column, its cells that counted as missing; columns without any left out."""
+    unseen: Unseen
+    """Cells that training never saw."""
+
+
+class Unseen:
+    """Counts rows and cells that hold something the training rows do not."""
+
+    def __init__(self, n_rows: int) -> None:
+        self.any = np.zeros(n_rows, dtype=bool)
+        self.columns: dict[str, int] = {}
+        self.expected = 0.0
+        """Share of rows that chance alone brings."""
+
+    def add(
+        self, preprocessor: Preprocessor, frame: pd.DataFrame, known: Mapping[str, Known]
+    ) -> None:
+        """Adds some columns of all rows."""
+        for name, cells in preprocessor.unseen(frame, known).items():
+            self.any |= cells
+            self.columns[name] = int(cells.sum())
+        self.expected += sum(one.chance for one in known.values())
+
+
+def unseen_shares(found: Unseen) -> dict[str, Any]:
+    """Returns ``unseen`` of ``overview``: the five columns with most of it."""
+    n = max(len(found.any), 1)
+    most = sorted(found.columns.items(), key=lambda one: (-one[1], one[0]))[:5]
+    return {
+        "rows": len(found.any),
+        "share": float(found.any.sum()) / n,
+        "expected": min(found.expected, 1.0),
+        "columns": {name: cells / n for name, cells in most if cells},
+    }
 
 
 def in_memory(
@@ -59,7 +92,10 @@ def matrices(
     """
     for part in parts.values():
         check_columns(part.table.columns, preprocessor.columns, part.name)
-    filling = {name: _Filling(name, part, preprocessor, make) for name, part in parts.items()}
+    known: dict[str, Known] = {}  # filled by the training rows, which come first
+    filling = {
+        name: _Filling(name, part, preprocessor, make, known) for name, part in parts.items()
+    }
     for table in dict.fromkeys(part.table for part in parts.values()):
         for group in table.groups(preprocessor.columns):
             frame = table.read(group)
@@ -95,7 +131,15 @@ def unreadable_notes(made: Mapping[str, Matrices]) -> tuple[str, ...]:
 class _Filling:
     """Fills the matrices of one part."""
 
-    def __init__(self, name: str, part: Source, preprocessor: Preprocessor, make: Make) -> None:
+    def __init__(
+        self,
+        name: str,
+        part: Source,
+        preprocessor: Preprocessor,
+        make: Make,
+        known: dict[str, Known],
+    ) -> None:
+        self._known, self._unseen = known, Unseen(len(part))
         self._name, self.part, self._preprocessor = name, part, preprocessor
         n, schema = len(part), preprocessor.schema
         self._x_num = make(name, "x_num", (n, len(schema.numeric)), np.float32)
@@ -118,8 +162,11 @@ class _Filling:
         for name in group:
             self._hashes.add(frame[name])
         if self._name == "train":
+            self._known |= some.known(frame)
             self._telling |= telling_features(some.schema, x_num, x_cat, self.part.y)
         else:
+            known = {name: self._known[name] for name in group if name in self._known}
+            self._unseen.add(some, frame, known)
             self._unreadable |= some.unreadable(frame)
             self._misread |= some.misread(frame)
 
@@ -133,4 +180,5 @@ class _Filling:
             self._unreadable,
             self._misread,
             self._missing,
+            self._unseen,
         )

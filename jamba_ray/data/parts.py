@@ -72,6 +72,8 @@ class Parts:
     """How rows were divided: ``random``, ``time`` or ``group``."""
     notes: tuple[str, ...] = ()
     """Sentences on how rows were divided."""
+    cut: frozenset[str] = frozenset()
+    """The tests that were cut from the rows of the training table."""
 
     def named(self) -> dict[str, Source]:
         """Returns every part by name."""
@@ -106,7 +108,7 @@ def divide(
             kept.take(held),
         )
     rest, held = _cut(kept, split.val / left, split, "val")
-    parts = Parts(kept.take(rest), kept.take(held), _in_order(cut, tests), kind)
+    parts = Parts(kept.take(rest), kept.take(held), _in_order(cut, tests), kind, cut=frozenset(cut))
     notes = [why, *_repeats(source, parts, split)]
     if split.repeats == "leave_out":
         new = {name: _new(parts.train, part) for name, part in cut.items()}

@@ -28,7 +28,14 @@ from jamba_ray.data.columns import detect
 from jamba_ray.data.labels import IN_DOCUMENT, LabelRule, asked_rule, check_both_labels, rule_note
 from jamba_ray.data.leaks import leak_notes
 from jamba_ray.data.mapped_rows import MappedRows, files_of, write_rest
-from jamba_ray.data.matrices import Make, Matrices, in_memory, matrices, unreadable_notes
+from jamba_ray.data.matrices import (
+    Make,
+    Matrices,
+    in_memory,
+    matrices,
+    unreadable_notes,
+    unseen_shares,
+)
 from jamba_ray.data.overview import overview
 from jamba_ray.data.parts import Parts, Source, divide
 from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
@@ -177,9 +184,13 @@ def _of_parts(
             *leak_notes(preprocessor.schema, made["train"].telling, len(rows["train"])),
             *duplicates.notes(repeated, {name: len(part) for name, part in rows.items()}),
         ),
-        overview=overview(
-            parts.named(), made, preprocessor, _purposes(section), on_columns, repeated
-        ),
+        overview={
+            **overview(parts.named(), made, preprocessor, _purposes(section), on_columns, repeated),
+            "split": {"kind": parts.kind, "cut": sorted(parts.cut)},
+            "unseen": {
+                name: unseen_shares(part.unseen) for name, part in made.items() if name != "train"
+            },
+        },
         tests={name: rows[name] for name in parts.tests},
         rows_in=section.rows_in,
     )
@@ -231,7 +242,9 @@ def _spans(section: DataSection, parts: Parts) -> tuple[str, ...]:
 
 
 def _rows(part: Source, made: Matrices) -> Rows:
-    return Rows(made.x_num, made.x_cat, part.y, part.group, part.bayes, part.time)
+    last = max(int(part.rows[-1]), 1) if len(part) else 1
+    place = (part.rows / last).astype(np.float32)
+    return Rows(made.x_num, made.x_cat, part.y, part.group, part.bayes, part.time, place)
 
 
 def _tell(tell: Callable[[str], object], section: DataSection, place: Place) -> None:

@@ -69,7 +69,9 @@ class Rows:
     bayes: npt.NDArray[np.float64] | None = None
     """[N], the true probability of a threat given everything observable, where known."""
     time: npt.NDArray[Any] | None = None
-    """[N], the time of each row (datetime64 or numbers), where rows are split by time."""
+    """[N], the time of each row (datetime64 or numbers), where there is a timestamp."""
+    place: npt.NDArray[np.float32] | None = None
+    """[N], where in its table each row stands, from 0 to 1."""
 
     def __len__(self) -> int:
         return len(self.y)

@@ -65,6 +65,16 @@ class CategoricalColumn:
         return f"{self.name} (missing)" if self.tells_missing else self.name
 
 
+@dataclass(frozen=True)
+class Known:
+    """Holds what the training rows hold in one column: its ends, or its names."""
+
+    ends: tuple[float, float] = (0.0, 0.0)
+    names: frozenset[str] | None = None
+    chance: float = 0.0
+    """Expected share of rows beyond them, where nothing has changed (Good and Turing)."""
+
+
 class Preprocessor:
     """Holds everything that was learnt from the training rows about their columns."""
 
@@ -181,6 +191,36 @@ class Preprocessor:
                 codes, missing[column.name] = _codes(frame[column.name], column.categories)
                 x_cat[:, j] = codes
         return x_num, x_cat, missing
+
+    def known(self, frame: pd.DataFrame) -> dict[str, Known]:
+        """Returns by column what the training rows hold, to tell later what they do not."""
+        numbers = {c.name: (c.low, c.high) for c in self.numeric}
+        names = {}
+        for column in self.categorical:
+            if not column.tells_missing:
+                codes, found = to_names(frame[column.name])
+                once = int((np.bincount(codes[codes >= 0], minlength=len(found)) == 1).sum())
+                names[column.name] = Known(names=frozenset(found), chance=once / len(frame))
+        # A new row lies beyond the lowest or highest of n with probability 2 / (n + 1).
+        beyond = 2.0 / (len(frame) + 1)
+        return names | {name: Known(ends, chance=beyond) for name, ends in numbers.items()}
+
+    def unseen(
+        self, frame: pd.DataFrame, known: Mapping[str, Known]
+    ) -> dict[str, npt.NDArray[np.bool_]]:
+        """Says by column [N] which cells hold a number beyond, or a name not among, the known
+        ones."""
+        found = {}
+        for name, one in known.items():
+            if one.names is None:
+                values = self._numbers(frame[name])
+                low, high = one.ends
+                found[name] = (values < low) | (values > high)
+            else:
+                codes, names = to_names(frame[name])
+                new = np.array([n not in one.names for n in names] + [False], dtype=bool)
+                found[name] = new[codes]
+        return found
 
     def unreadable(self, frame: pd.DataFrame) -> dict[str, Counted]:
         """Counts, for numeric columns, the cells that are set but are no number; columns without

@@ -16,6 +16,8 @@ _NAMES = frozenset(
     ("", "#", "id", "idx", "index", "no", "nr", "num", "number", "row", "rowid", "rownum", "serial")
 )
 """Names of a column that numbers rows, in small letters without the signs between them."""
+_NEARLY_ALL = 0.99
+"""Share of the rows with a value of their own in a column of identifiers."""
 _WIDTH = 3
 """Different whole numbers, one in each row, from a range at most so many times the rows: by chance
 some of them would come twice."""
@@ -52,6 +54,24 @@ def numbers_rows(column: pd.Series[Any], name: str) -> str:
         if begins * FEWEST_ROWS <= len(values):
             return f"counts up and begins anew {begins - 1:,} times"
     return ""
+
+
+def is_identifier(values: npt.NDArray[Any]) -> bool:
+    """Says whether integers [N] are drawn evenly from a wide range, as random identifiers are.
+
+    Evenly: the largest distance from the even distribution is one that chance exceeds in one of a
+    thousand draws (Kolmogorov and Smirnov).
+    """
+    n = len(values)
+    if n < FEWEST_ROWS:
+        return False
+    ordered = np.sort(values)
+    if 1 + np.count_nonzero(ordered[1:] != ordered[:-1]) < _NEARLY_ALL * n:
+        return False
+    low, high = float(ordered[0]), float(ordered[-1])
+    even = (ordered.astype(np.float64) - low) / max(high - low, 1.0)
+    steps = np.arange(1, n + 1) / n
+    return bool(np.max(np.abs(steps - even)) <= 1.95 / np.sqrt(n))
 
 
 def _whole(column: pd.Series[Any]) -> npt.NDArray[Any] | None:

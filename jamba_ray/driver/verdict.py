@@ -185,6 +185,23 @@ def of_features(
     return None if found is None else {"part": part, **found}
 
 
+def left_interval(best: Mapping[str, Any] | None, objective: str) -> list[str]:
+    """Returns a note where the test's value of ``objective`` is outside validation's interval."""
+    val = ((best or {}).get("val") or {}).get(objective)
+    test = ((best or {}).get("test") or {}).get(objective)
+    if val is None or test is None or "low" not in val:
+        return []
+    value, low, high = test["value"], val["low"], val["high"]
+    if low <= value <= high:
+        return []
+    return [
+        f"{objective.replace('_', ' ').capitalize()} on the test ({value:.4f}) is "
+        f"{'below' if value < low else 'above'} validation's 95 % interval ({low:.4f} to "
+        f"{high:.4f}): the test's rows are not like those that chose the model, so of other rows "
+        "expect the test's value, not validation's."
+    ]
+
+
 def few_rows(parts: Mapping[str, npt.ArrayLike]) -> list[str]:
     """Returns a note for each part (name -> labels [N]) of two classes with too few rows of one."""
     names = {"val": "the validation part", "test": "the test"}

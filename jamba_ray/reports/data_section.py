@@ -13,13 +13,14 @@ _PARTS = {"train": "training", "val": "validation", "test": "test"}
 
 def data_tables(overview: Mapping[str, Any]) -> list[Table]:
     """Returns the tables of ``data`` in ``summary.json``: parts, columns, those left out, missing
-    cells.
+    cells, and rows that differ.
 
     Empty where a run of an earlier version has no description of its data.
     """
     if not overview:
         return []
     tables = [_parts(overview), _columns(overview), _left_out(overview), _gaps(overview)]
+    tables.append(_shift(overview))
     return [table for table in tables if len(table) > 1]
 
 
@@ -68,6 +69,18 @@ def _gaps(overview: Mapping[str, Any]) -> Table:
     for name, shares in list(missing.items())[:_MOST_LINES]:
         table.append([name, *(_share(shares.get(part, 0.0)) for part in parts)])
     return table + _more(len(missing), ["columns", *[""] * (len(parts) - 1)])
+
+
+def _shift(overview: Mapping[str, Any]) -> Table:
+    """Returns how well rows are told from those that train, and what training never saw."""
+    table = [["other rows than in training", "told apart (ROC AUC, 95 %)", "by"]]
+    found = overview.get("shift", {})
+    for one in found.get("comparisons", ()):
+        auc, part = one["roc_auc"], str(one["part"])
+        value = f"{auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})"
+        name = "newest fifth" if part == "newest" else _PARTS.get(part, part)
+        table.append([name, value, _listed(one["columns"]) if auc["low"] > 0.5 else "chance"])
+    return table
 
 
 def _more(n: int, cells: Sequence[str]) -> Table:
