@@ -176,11 +176,11 @@ def _mend(one: Apart, roles: Roles) -> tuple[str, str]:
     """Returns the setting that mends a shift, and the words that end its sentence."""
     dropping = roles.dropping(*one.without)
     drop = f"without {_listed(one.without)} they are no longer told apart ({dropping})"
-    if len(one.without) == 1:
+    if len(one.without) == 1 and roles.is_table:
         return dropping, drop
     if mend := roles.other_split():
         return mend, f"{mend} holds out rows that differ too"
-    if one.without and one.part != "newest":
+    if one.without and roles.is_table and one.part != "newest":
         return dropping, drop
     if roles.kind != "random":
         return "", "choose the threshold on rows like those of the field"

@@ -55,7 +55,9 @@ SUMMARY = {
     "failures": "failed trials by root cause: `reason`, `count`, `trials`",
     "notes": "what was found or assumed on the way, in sentences",
     "data": "the rows: `parts` (rows, threats, times, rows that training has too), `columns`, "
-    "`left_out` (column -> why), `missing` (column -> share by part), `duplicates`",
+    "`left_out` (column -> why), `missing` (column -> share by part), `duplicates`, "
+    "`split` (how rows were divided), `unseen` (share of rows with what training never saw), "
+    "`shift` (rows told apart, `findings` with their settings)",
     "wall_s": "seconds from the start to the verdict",
     "goodput": "share of runner time that went into training steps",
     "budget": "limit, what was spent, forecasts; null without one",

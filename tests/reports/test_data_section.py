@@ -44,3 +44,15 @@ def test_the_report_and_its_markdown_have_it(tmp_path):
     assert "<h2>The data</h2>" in html
     assert "a&lt;b&gt;&amp;c" in html
     assert "| training | 6,000 | 1,200 (20.0 %) |" in text
+
+
+def test_rows_that_differ_are_shown_with_the_columns_that_give_them_away():
+    auc = {"value": 0.86, "low": 0.85, "high": 0.871}
+    alike = {"value": 0.5, "low": 0.49, "high": 0.51}
+    compared = [
+        {"part": "test", "roc_auc": auc, "columns": ["bytes", "<port>"]},
+        {"part": "newest", "roc_auc": alike, "columns": ["bytes"]},
+    ]
+    *_, differ = data_tables({**OVERVIEW, "shift": {"comparisons": compared}})
+    assert differ[1] == ["test", "0.860 (0.850 to 0.871)", "bytes, <port>"]
+    assert differ[2] == ["newest fifth", "0.500 (0.490 to 0.510)", "chance"]
