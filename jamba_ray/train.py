@@ -110,8 +110,7 @@ def _run(config: TrainConfig, console: Console, phases: Phases) -> ExitCode:
     phases.begin(f"checking {folder.path}", is_brief=True)
     probe(folder)
     if config.dry_run:
-        phases.begin("reading the data")
-        data = prepare(config.data, partial(say, console))
+        data = _read(config, console, phases)
         phases.end()
         console.print(to_yaml(config), highlight=False, markup=False, end="", soft_wrap=True)
         print_data(console, data)
@@ -119,10 +118,7 @@ def _run(config: TrainConfig, console: Console, phases: Phases) -> ExitCode:
         return ExitCode.OK
     follower_process.check_tracking(config.tracking)
     bucket_store.refuse_if_used(folder, config)
-    phases.begin("reading the data")
-    data = prepare(config.data, partial(say, console))
-    phases.begin("comparing validation and test with training rows")
-    data = checked(data, config.data)
+    data = _read(config, console, phases)
     bucket_store.create(folder, config)
     write_bytes(folder.config, to_yaml(config).encode())
     log = RunLog(folder.log)
@@ -175,6 +171,14 @@ def _run(config: TrainConfig, console: Console, phases: Phases) -> ExitCode:
     phases.end()
     print_summary(console, {**report, "notes": [*report["notes"], *notes]})
     return ExitCode(report["exit_code"])
+
+
+def _read(config: TrainConfig, console: Console, phases: Phases) -> PreparedData:
+    """Returns the rows, looked through for shift and leaks before anything is trained on them."""
+    phases.begin("reading the data")
+    data = prepare(config.data, partial(say, console))
+    phases.begin("comparing validation and test with training rows")
+    return checked(data, config.data)
 
 
 def _train(
