@@ -98,7 +98,10 @@ class _Sample:
     @classmethod
     def of(cls, rows: Rows, most: int, seed: int) -> _Sample:
         """Draws ``most`` of the rows, in their order, or takes all of fewer."""
-        return cls(rows, _drawn(np.arange(len(rows)), most, seed))
+        if len(rows) <= most:
+            return cls(rows, np.arange(len(rows)))
+        drawn = np.random.default_rng(seed).choice(len(rows), most, replace=False)
+        return cls(rows, np.sort(drawn))
 
 
 def _order(rows: Rows) -> npt.NDArray[Any] | None:
@@ -170,9 +173,10 @@ def _newest_and_older(rows: Rows) -> tuple[Features, Features] | None:
 
     So that files which follow their labels are not told apart by these.
     """
-    order, threat = _order(rows), np.asarray(rows.y) == 1
-    if order is None or len(rows) < 5 * FEWEST_ROWS:
+    if _order(rows) is None or len(rows) < 5 * FEWEST_ROWS:
         return None
+    some = _Sample.of(rows, 10 * MOST_ROWS, 3)  # of 100 M rows not each place is looked at
+    order, threat = np.asarray(some.order), some.y
     edge = np.quantile(order, 1 - _NEWEST)
     newest, older = list[npt.NDArray[np.int64]](), list[npt.NDArray[np.int64]]()
     sizes = {
@@ -190,7 +194,7 @@ def _newest_and_older(rows: Rows) -> tuple[Features, Features] | None:
     at_newest, at_older = np.concatenate(newest), np.concatenate(older)
     if len(at_newest) < FEWEST_ROWS:
         return None
-    return _Sample(rows, np.sort(at_newest)).x, _Sample(rows, np.sort(at_older)).x
+    return some.x[at_newest], some.x[at_older]
 
 
 # --- rows that nearly repeat -------------------------------------------------------------------
