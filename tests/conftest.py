@@ -1,4 +1,4 @@
-"""Divides the tests between two processes: a file is never split, and only one of them runs Ray."""
+"""Divides the tests between two processes: a file is never split, and each has its Rays."""
 
 from __future__ import annotations
 
@@ -16,47 +16,59 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-STARTS_RAY = (
-    "tests/benchmarks/",
-    "tests/cluster/test_drain.py",
-    "tests/cluster/test_head_loss.py",
-    "tests/cluster/test_ray_up.py",
-    "tests/cluster/test_remote_",
-    "tests/cluster/test_strangers.py",
-    "tests/cluster/test_submit",
-    "tests/cluster/test_two_nodes.py",
-    "tests/driver/test_ray_session.py",
-    "tests/driver/test_slow_store.py",
-    "tests/driver/test_stack_sweep.py",
-    "tests/driver/test_sweep.py",
-    "tests/faults/test_chaos.py",
-    "tests/faults/test_command.py",
-    "tests/faults/test_no_pickle.py",
-    "tests/integration/test_large_data.py",
-    "tests/integration/test_quality.py",
-    "tests/integration/test_readme.py",
-    "tests/integration/test_sweep.py",
-    "tests/integration/test_terminal.py",
-    "tests/reports/test_optuna_dashboard.py",
-    "tests/runners/test_group.py",
-    "tests/runners/test_group_commands.py",
-    "tests/runners/test_group_preemption.py",
-    "tests/tracking/test_secrets.py",
-    "tests/tracking/test_sweep_outage.py",
+TOGETHER = (
+    (
+        "tests/benchmarks/",
+        "tests/driver/test_ray_session.py",
+        "tests/driver/test_slow_store.py",
+        "tests/driver/test_stack_sweep.py",
+        "tests/driver/test_sweep.py",
+        "tests/faults/test_chaos.py",
+        "tests/faults/test_command.py",
+        "tests/faults/test_no_pickle.py",
+        "tests/reports/test_optuna_dashboard.py",
+        "tests/runners/test_group.py",
+        "tests/runners/test_group_commands.py",
+        "tests/runners/test_group_preemption.py",
+    ),
+    (
+        "tests/cluster/test_drain.py",
+        "tests/cluster/test_head_loss.py",
+        "tests/cluster/test_ray_up.py",
+        "tests/cluster/test_remote_",
+        "tests/cluster/test_strangers.py",
+        "tests/cluster/test_submit",
+        "tests/cluster/test_two_nodes.py",
+        "tests/integration/test_large_data.py",
+        "tests/integration/test_quality.py",
+        "tests/integration/test_readme.py",
+        "tests/integration/test_sweep.py",
+        "tests/integration/test_terminal.py",
+        "tests/tracking/test_secrets.py",
+        "tests/tracking/test_sweep_outage.py",
+        "tests/tracking/test_wandb.py",
+    ),
 )
-"""Where a name begins like this, tests start a Ray, commands or a clock: one after the other."""
+"""Two halves of the files that start a Ray, commands or a clock: where a name begins like one of
+these. One after the other in a half, so that no more than two Rays share the machine."""
 
 
-class OneRay(LoadFileScheduling):
-    """Gives a file to one process, and all files that start a Ray to the same one."""
+def _half(nodeid: str) -> int:
+    """The index in ``TOGETHER``, or what is beyond it."""
+    halves = (i for i, names in enumerate(TOGETHER) if nodeid.startswith(names))
+    return next(halves, len(TOGETHER))
+
+
+class TwoRays(LoadFileScheduling):
+    """Gives a file to one process, and all files of a half to the same one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        name = super()._split_scope(nodeid)
-        return "ray" if name.startswith(STARTS_RAY) else name
+        half = _half(nodeid)
+        return str(half) if half < len(TOGETHER) else super()._split_scope(nodeid)
 
 
 def pytest_xdist_make_scheduler(config, log):
-    return OneRay(config, log)
+    return TwoRays(config, log)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -66,8 +78,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest group is begun first."""
-    items.sort(key=lambda item: not item.nodeid.startswith(STARTS_RAY))
+    """Each process begins with a half: the other files then go to the one that is free."""
+    items.sort(key=lambda item: _half(item.nodeid))
 
 
 @pytest.fixture(scope="module")

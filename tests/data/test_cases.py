@@ -424,7 +424,7 @@ def test_16_odd_folders(tmp_path, folder):
 
 def test_20_a_table_wider_than_long_is_prepared_as_a_narrow_one(tmp_path):
     rng = np.random.default_rng(0)
-    n, wide = 300, 2_400
+    n, wide = 300, 700
     frame = pd.DataFrame(
         rng.normal(size=(n, wide)).round(3), columns=[f"f{i}" for i in range(wide)]
     )

@@ -75,9 +75,12 @@ def chaos(*args: str, sabotage: str | None = None, tmp_path=None) -> subprocess.
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_kill_of_the_driver_loses_and_repeats_nothing(capsys, monkeypatch):
-    """One; `test_twenty_kills_of_the_driver` kills a sweep that was continued again and again."""
+    """One; `test_twenty_kills_of_the_driver` kills a sweep that was continued again and again. In
+    the default run `tests/driver/test_resume.py` kills one without Ray, and
+    `tests/driver/test_sweep.py` interrupts one with it."""
     monkeypatch.setenv("COLUMNS", "120")
     code = main(["--faults", "driver SIGKILL", "--times", "1", "--trials", "4", "--seed", "7"])
     said = capsys.readouterr().out

@@ -47,7 +47,7 @@ class Slowness:
 
 @pytest.fixture(
     scope="module",
-    params=[(80, 24), pytest.param((140, 40), marks=pytest.mark.slow)],
+    params=[pytest.param(size, marks=pytest.mark.slow) for size in ((80, 24), (140, 40))],
     ids=["80x24", "140x40"],
 )
 def shown(request, tmp_path_factory):
