@@ -195,7 +195,7 @@ def _shift(summary: bytes | None) -> tuple[float, float] | None:
     """Returns (AUC, its lower end) of the check that told newer rows from older ones, where the
     run's summary has it."""
     try:
-        found = json.loads(summary or b"{}")["shift"]["auc"]
+        found = json.loads(summary or b"{}")["data"]["shift"]["to_come"]["roc_auc"]
         return float(found["value"]), float(found["low"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -133,7 +133,7 @@ class DataSection(Section):
     None: ``jamba_ray`` in ``XDG_CACHE_HOME``, else in ~/.cache."""
 
     check_shift: bool = Field(default=True, json_schema_extra=NOT_IN_FINGERPRINT)
-    """Look, on at most 20,000 rows, whether test or newest rows differ from those that train, and
+    """Look, on at most 12,000 rows, whether test or newest rows differ from those that train, and
     for columns that give the label, the time or the row away; takes some seconds."""
 
     @property

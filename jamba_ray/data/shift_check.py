@@ -40,12 +40,14 @@ def checked(data: PreparedData, section: DataSection) -> PreparedData:
     if not section.check_shift:
         return data
     found = measured(data)
-    said = findings(found, roles_of(section, data))
+    roles = roles_of(section, data)
+    said = findings(found, roles)
     shift = {
         "rows": MOST_ROWS,
         "comparisons": [one.to_json() for one in found.apart],
         "near": {part: share for part, (share, _) in found.near.items()},
         "unseen": {part: dict(one) for part, one in found.unseen.items()},
+        "to_come": to_come(found, roles),
         "findings": [one.to_json() for one in said],
     }
     return replace(
@@ -53,6 +55,17 @@ def checked(data: PreparedData, section: DataSection) -> PreparedData:
         overview={**data.overview, "shift": shift},
         notes=(*data.notes, *(one.sentence for one in said)),
     )
+
+
+def to_come(found: Measured, roles: Roles) -> dict[str, Any] | None:
+    """Returns how far the newest rows, or the test's, are from validation rows drawn by chance.
+
+    None where there is no such comparison: of another split validation is no draw of training rows.
+    """
+    if roles.kind != "random":
+        return None
+    parts = [one for one in found.apart if one.part in ("test", "newest")]
+    return max(parts, key=lambda one: one.low).to_json() if parts else None
 
 
 def roles_of(section: DataSection, data: PreparedData) -> Roles:
@@ -95,6 +108,10 @@ class _Sample:
     def __len__(self) -> int:
         return len(self.y)
 
+    def in_order(self) -> Features:
+        """Returns the features x [N, F] in the order of time, or of the table."""
+        return self.x if self.order is None else self.x[np.argsort(self.order, kind="stable")]
+
     @classmethod
     def of(cls, rows: Rows, most: int, seed: int) -> _Sample:
         """Draws ``most`` of the rows, in their order, or takes all of fewer."""
@@ -132,7 +149,7 @@ def _all_apart(data: PreparedData, kind: str, names: tuple[str, ...]) -> tuple[A
         others = {"val": data.val, **others}
     train = _Sample.of(data.train, MOST_ROWS // 2, 1)
     found = [
-        _apart(name, _Sample.of(rows, MOST_ROWS // 2, 2).x, train.x, names)
+        _apart(name, _Sample.of(rows, MOST_ROWS // 2, 2).in_order(), train.in_order(), names)
         for name, rows in others.items()
         if min(len(rows), len(data.train)) >= FEWEST_ROWS
     ]
@@ -194,7 +211,9 @@ def _newest_and_older(rows: Rows) -> tuple[Features, Features] | None:
     at_newest, at_older = np.concatenate(newest), np.concatenate(older)
     if len(at_newest) < FEWEST_ROWS:
         return None
-    return some.x[at_newest], some.x[at_older]
+    return some.x[at_newest[np.argsort(order[at_newest])]], some.x[
+        at_older[np.argsort(order[at_older])]
+    ]
 
 
 # --- rows that nearly repeat -------------------------------------------------------------------

@@ -227,7 +227,8 @@ def test_a_promise_is_taken_back_where_rows_to_come_are_other_rows(judged, capsy
         promise = saved(judged)["promise"]
         assert promise["holds"] is (why is None)
         assert why is None or why in promise["sentence"]
-    summary = {"shift": {"auc": {"value": 0.9, "low": 0.88, "high": 0.92}}}
+    auc = {"value": 0.9, "low": 0.88, "high": 0.92}
+    summary = {"data": {"shift": {"to_come": {"part": "newest", "roc_auc": auc}}}}
     (judged / "summary.json").write_text(json.dumps(summary))
     assert COMMAND.main([str(judged), "max_fpr=0.01"]) == 0
     assert "AUC 0.90" in saved(judged)["promise"]["sentence"]
