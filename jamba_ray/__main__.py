@@ -32,7 +32,8 @@ COMMANDS = {
 _EXAMPLES = """\
   jamba-ray sweep +sweep=rivals data=table data.path=flows.csv data.target=label run=x
   jamba-ray threshold runs/x max_fpr=0.01
-  jamba-ray predict runs/x new.csv -o scored.csv"""
+  jamba-ray predict runs/x new.csv -o scored.csv
+  jamba-ray explain runs/x new.csv"""
 _ELSEWHERE = {"chaos": "jamba_ray.chaos.__main__", "completion": "jamba_ray.cli.completion"}
 """Commands without settings: their modules have a ``main`` of their own."""
 

@@ -218,6 +218,11 @@ def in_one_sentence(file: Path) -> Iterator[None]:
         yield
     except pa.ArrowException as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
+        if "straddling" in reason:  # Arrow's word for a row that no block can hold
+            raise DataError(
+                f"{file} must have rows of a few megabytes at most, but has a longer one; shorten "
+                "its longest cell, or close the quote that a cell opens."
+            ) from error
         raise DataError(f"{file} must be a CSV table, but is not: {reason}.") from error
     except UnicodeError as error:
         raise DataError(f"{file} must be text, but is not: {error}.") from error

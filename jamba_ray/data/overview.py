@@ -70,7 +70,7 @@ def _part(name: str, part: Source, duplicates: Duplicates) -> dict[str, Any]:
 
 
 def _why(name: str, notes: Sequence[str]) -> str:
-    """Returns what a sentence on the column says after its name."""
+    """Returns what the last sentence on the column says after its name: that it is left out."""
     start = f"Column {name!r} "
-    said = next((note.removeprefix(start) for note in notes if note.startswith(start)), "")
+    said = next((n.removeprefix(start) for n in reversed(notes) if n.startswith(start)), "")
     return said.removesuffix(".").removesuffix(" and is left out") or "not usable"

@@ -120,7 +120,12 @@ def in_parquet_sentence(file: Path) -> Iterator[None]:
     """Turns what readers raise into a DataError that names the file."""
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+    except MemoryError as error:
+        raise DataError(
+            f"{file} must fit the memory some thousand rows at a time, but does not; write it with "
+            "fewer columns, or with shorter cells."
+        ) from error
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())[:160].rstrip(".")
         raise DataError(
             f"{file} must be a complete Parquet file, but is damaged or cut short ({reason}); "

@@ -315,6 +315,13 @@ def _commands(run: Run) -> str:
     if (again := answer.reproduce_command(run)) is not None:
         found.append(("Train the best trial again, alone:", again))
     if run.folder.best.exists() or (run.copy_of is not None and run.summary.get("best")):
+        scoring = [run.place, "new.csv", "-o", "scored.csv", "explain=3"]
+        found.append(
+            (
+                "Score rows without labels, with the columns that push each alert:",
+                command("predict", *scoring),
+            )
+        )
         found.append(
             (
                 "Judge it on labelled rows of your own, in place of NEW_ROWS.csv:",

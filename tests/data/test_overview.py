@@ -21,6 +21,7 @@ def flows(tmp_path):
             "proto": np.where(np.arange(n) % 4 == 1, " ", np.where(y, "tcp", "udp")),
             "constant": 1,
             "empty": np.nan,
+            "host": [f"host-{i}" for i in range(n)],
             "name": "x",
             "label": np.where(y, "bad", "benign"),
         }
@@ -58,6 +59,7 @@ def test_rows_columns_gaps_and_repeated_rows_are_told(flows):
     left_out = found["left_out"]
     assert left_out.pop("constant") == "is the same in all training rows"
     assert left_out.pop("empty") == "has no value in the training rows"
+    assert left_out.pop("host").startswith("has no value that occurs 10 times")
     assert left_out == {
         "label": "the label",
         "when": "the time",

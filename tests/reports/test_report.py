@@ -273,7 +273,7 @@ def test_the_commands_of_a_report_name_the_run_through_a_shell(tmp_path):
     told = {module: rest for module, *rest in words}
     evaluated = compose_section(EvaluateConfig, "evaluate", told["evaluate"])
     reported = compose_section(ReportConfig, "report", told["report"])
-    assert evaluated.checkpoint == reported.run == str(place)
+    assert evaluated.checkpoint == reported.run == told["predict"][0] == str(place)
 
 
 def test_parameters_that_end_alike_are_told_apart():
