@@ -59,7 +59,8 @@ class ExplainedSection(Section):
     """Names the rows of which one is explained."""
 
     path: LocalPath | None = None
-    """File, folder or glob of CSV or Parquet; null: the model is explained, not a row."""
+    """File, folder or glob of CSV, JSON lines or Parquet; ``-``: standard input; null: the model is
+    explained, not a row."""
     columns: tuple[Column, ...] = ()
     """The names of all columns, for CSV files without a header line."""
 

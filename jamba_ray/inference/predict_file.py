@@ -136,6 +136,9 @@ def predict_file(
     added = added_columns(explain, probability=probability)
     for text in _about_columns(predictor, sources, added):
         note(text)
+    formats = predictor.preprocessing.formats.values()
+    if kind == "csv" and any(form.decimal == "," for form in formats):
+        note("Scores are written with a decimal point; numbers of the rows may have a comma.")
     progress(0)
     scoring = _Scoring(predictor, cut, explain)
     rows = alerts = 0

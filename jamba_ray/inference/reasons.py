@@ -81,7 +81,9 @@ def as_text(column: pa.Array) -> pa.Array:
     return pa.array(["" if one is None else str(Reason(**one)) for one in column.to_pylist()])
 
 
-def as_cells(columns: Sequence[pa.Array], delimiter: str) -> Iterator[pa.Array]:
+def as_cells(
+    columns: Sequence[pa.Array], delimiter: str, encoding: str = "utf-8"
+) -> Iterator[pa.Array]:
     """Yields columns of reasons as cells of a CSV file, quoted where that is needed."""
     special = f'{delimiter}"\n\r'
     for column in columns:
@@ -89,7 +91,8 @@ def as_cells(columns: Sequence[pa.Array], delimiter: str) -> Iterator[pa.Array]:
             yield column.cast(pa.string()).cast(pa.binary())
             continue
         texts = as_text(column).to_pylist()
-        yield pa.array([csv_cell(text, special).encode() for text in texts], pa.binary())
+        cells = [csv_cell(text, special).encode(encoding, "replace") for text in texts]
+        yield pa.array(cells, pa.binary())
 
 
 def in_words(value: Any) -> str:

@@ -23,6 +23,8 @@ from jamba_ray.errors import ConfigError, RunExistsError, StorageError
 from jamba_ray.inference.reasons import KIND, as_cells, as_text
 from jamba_ray.inference.scorer import Probabilities
 
+_OTHER = "cp1252"
+"""The encoding of rows that are not UTF-8, as they are read; what is added to them has it too."""
 ADDED = ("score", "alert", "threshold")
 PROBABILITY = "probability"
 Kind: TypeAlias = Literal["csv", "json", "parquet"]
@@ -180,18 +182,29 @@ def writer_to(
     delimiter = source.delimiter
     header = source.header or _names_line(source.names)
     stream.write(header + (delimiter + delimiter.join(added)).encode() + b"\n")
+    encoding = "utf-8" if _is_utf8(header) else _OTHER
 
     def write(batch: RowBatch, p: Probabilities, reasons: Sequence[pa.Array] = ()) -> None:
-        texts = list(as_cells(reasons, delimiter))
+        nonlocal encoding
         lines = batch.lines
         if lines is None:
             lines = _as_lines(batch.table(), delimiter)
+            if lines is not None and encoding != "utf-8":
+                texts = lines.cast(pa.string()).to_pylist()
+                lines = pa.array([text.encode(encoding, "replace") for text in texts], pa.binary())
+        elif reasons and encoding == "utf-8" and not _is_utf8(_bytes_of(lines)):
+            encoding = _OTHER
         if lines is None:  # a cell holds a line end, so that a row is not a line
             table = _with_scores(batch.table(), p, threshold)
             for name, cells in zip(named, reasons, strict=True):
                 table = table.append_column(name, as_text(cells))
-            pa_csv.write_csv(table, stream, _options(delimiter))
+            sink = pa.BufferOutputStream()
+            pa_csv.write_csv(table, sink, _options(delimiter))
+            content = memoryview(sink.getvalue())
+            is_same = encoding == "utf-8"
+            stream.write(content if is_same else str(content, "utf-8").encode(encoding, "replace"))
             return
+        texts = list(as_cells(reasons, delimiter, encoding))
         comma = delimiter.encode()
         flags = [flag + comma + repr(threshold).encode() for flag in (b"1", b"0")]
         if not texts:
@@ -226,6 +239,14 @@ def _json(stream: IO[bytes], threshold: float, named: Sequence[str]) -> Writer:
 def _json_cell(cell: Any) -> Any:
     """Returns None for NaN and infinity, which JSON lacks: readers refuse a line with one."""
     return None if isinstance(cell, float) and not math.isfinite(cell) else cell
+
+
+def _is_utf8(content: bytes | memoryview) -> bool:
+    try:
+        str(content, "utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _bytes_of(cells: pa.Array) -> memoryview:

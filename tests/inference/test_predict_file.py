@@ -15,6 +15,7 @@ import pytest
 from jamba_ray.data import row_batches
 from jamba_ray.errors import ConfigError, DataError, RunExistsError, StorageError
 from jamba_ray.inference import load
+from tests.commands import run_here
 from tests.inference.conftest import make_frame
 
 
@@ -85,6 +86,33 @@ def test_the_columns_of_a_csv_file_are_written_byte_for_byte_as_they_were(
     # The same rows, however their numbers and names are grouped with others.
     scores = [line.split(b",")[-3] for line in written[1:]]
     assert scores[:4] == scores[4:8]
+
+
+def test_what_is_added_has_the_encoding_of_the_rows(trained, tmp_path):
+    """A file of Windows-1252: its reasons, and rows that are written anew, are not UTF-8."""
+    frame = make_frame(400, seed=9).rename(columns={"rate": "Größe", "service": "Land"})
+    frame["Land"] = frame["Land"].replace("ftp", "Österreich")
+    frame["Größe"] = [str(size).replace(".", ",") for size in frame["Größe"]]
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    frame.to_csv(folder / "a.csv", index=False, encoding="cp1252", sep=";")
+    model = ["model=lightgbm", "model.n_estimators=10", "rival=false", "tracking=none", "run=m"]
+    data = ["data=table", "data.path=rows/a.csv", "data.target=is_threat"]
+    assert run_here("train", *model, *data, cwd=tmp_path).returncode == 0
+    turned = frame[frame.columns[::-1]].assign(Land="two\nlines")
+    turned.to_csv(folder / "b.csv", index=False, encoding="cp1252", sep=";")
+    said = load(tmp_path / "runs" / "m").predict_file(
+        folder, tmp_path / "out.csv", explain=2, threshold=0.3
+    )
+    assert said.alerts > 0
+    assert any("decimal point" in note for note in said.notes)
+    with pytest.raises(UnicodeDecodeError):
+        (tmp_path / "out.csv").read_text("utf-8")
+    scored = pd.read_csv(tmp_path / "out.csv", encoding="cp1252", sep=";")
+    assert scored["reason_1"].dropna().str.contains("Größe=|bytes=|Land=").all()
+    assert scored["reason_1"].str.contains("Größe=").any()
+    assert set(scored["Land"].dropna()) >= {"Österreich", "two\nlines"}
+    assert len(scored) == 800
 
 
 def test_line_ends_in_cells_do_not_shift_scores(predictor, rows, tmp_path):
