@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from jamba_ray.cli.phases import Phases, fitting
+from jamba_ray.cli.phases import Phases
 from jamba_ray.cli.summary import cause
 from jamba_ray.cli.time_left import TimeLeft
 from jamba_ray.cli.trial_table import Row, row_of, row_of_running, trial_table, value_in_words
@@ -19,7 +19,7 @@ from jamba_ray.config.family import trains_alone
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import Params, SearchSpace
 from jamba_ray.driver.capacity import MACHINES
-from jamba_ray.reports.words import LABELS, duration, params_in_words, trial_in_words
+from jamba_ray.reports.words import LABELS, duration, fitting, params_in_words, trial_in_words
 from jamba_ray.runs.file_writes import RunLog
 from jamba_ray.study.records import SweepProgress, TrialRecord
 

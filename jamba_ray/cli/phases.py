@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
 from jamba_ray.cli.notebook_live import NotebookLive
-from jamba_ray.reports.words import duration
+from jamba_ray.cli.stand_in import StandIn
+from jamba_ray.reports.words import duration, fitting
 
 _PER_S = 4
+_STAND_IN_AFTER_S = 1.0
+"""Most commands that end sooner never need a second process, whose start takes a while."""
 
 
 class Phases:
     """Shows one phase at a time: what the command is doing, and for how long.
 
     On a terminal that can move its cursor the phase is one line (or what ``shown`` returns) that a
-    thread redraws, and that is erased when the phase ends. Elsewhere (a pipe, a log, ``TERM=dumb``)
+    thread redraws (a second process, while compiled code stops all threads), and that is erased
+    when the phase ends. Elsewhere (a pipe, a log, ``TERM=dumb``)
     each phase is a line when it begins, without control characters.
 
     Use it as a context manager: the terminal is restored, whatever happens.
@@ -30,6 +35,8 @@ class Phases:
         self._words, self._since = "", clock()
         self._shown: Callable[[], RenderableType] | None = None
         self._live: Live | NotebookLive | None = None
+        self._stand_in: StandIn | None = None
+        self._stands_in_at: float | None = None
         self.note: Callable[[], str] = lambda: ""
         """Returns the text after a phase's seconds, such as "about 2 min left"; empty: nothing."""
 
@@ -67,9 +74,13 @@ class Phases:
 
     def end(self) -> None:
         """Restores the terminal; a second call does nothing."""
-        live, self._live, self._words = self._live, None, ""
+        live, self._live = self._live, None
         if live is not None:
+            self._stands_in_at = None
+            self._end_stand_in()
             live.stop()
+            self._end_stand_in()  # its thread may just have started one
+        self._words = ""
 
     def __enter__(self) -> Phases:
         return self
@@ -77,9 +88,25 @@ class Phases:
     def __exit__(self, *_: object) -> None:
         self.end()
 
+    def _end_stand_in(self) -> None:
+        stand_in, self._stand_in = self._stand_in, None
+        if stand_in is not None:
+            stand_in.end()
+
+    def _tell_stand_in(self, parts: list[str]) -> None:
+        if self._stands_in_at is not None and self._clock() >= self._stands_in_at:
+            self._stands_in_at = None
+            with suppress(OSError, ValueError):  # no terminal of its own, or no more processes
+                self._stand_in = StandIn(self._console.file)
+        if self._stand_in is not None:
+            since = time.monotonic() - (self._clock() - self._since)
+            is_dim = self._console.color_system is not None
+            self._stand_in.tell(parts, since, self._console.width, is_dim=is_dim)
+
     def _new_live(self) -> Live | NotebookLive:
         if self._console.is_jupyter:
             return NotebookLive(self._render, self._console.width)
+        self._stands_in_at = self._clock() + _STAND_IN_AFTER_S
         return Live(
             console=self._console,
             get_renderable=self._render,
@@ -89,6 +116,7 @@ class Phases:
 
     def _render(self) -> RenderableType:
         if self._shown is not None:
+            self._tell_stand_in([])
             try:
                 return self._shown()
             except Exception:
@@ -96,7 +124,9 @@ class Phases:
                 self._shown = None
         seconds = self._clock() - self._since
         spent = duration(seconds) if seconds >= 1.0 else ""
-        words = fitting([self._words, spent, self.note()], self._console.width, ", ")
+        note = self.note()
+        self._tell_stand_in([self._words, note])
+        words = fitting([self._words, spent, note], self._console.width, ", ")
         return Text(words, style="dim", no_wrap=True)
 
 
@@ -105,12 +135,3 @@ def is_animated(console: Console) -> bool:
     if console.is_jupyter:
         return not console.quiet
     return console.is_terminal and not console.is_dumb_terminal
-
-
-def fitting(parts: Sequence[str], width: int, between: str) -> str:
-    """Joins as many parts as fit in a line, from the left; the first is always there."""
-    text = parts[0]
-    for part in parts[1:]:
-        if part and len(text) + len(between) + len(part) <= width:
-            text += between + part
-    return text

@@ -10,9 +10,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from jamba_ray.cli.phases import Phases, fitting
+from jamba_ray.cli.phases import Phases
 from jamba_ray.config.run import TrainConfig
-from jamba_ray.reports.words import LABELS, duration
+from jamba_ray.reports.words import LABELS, duration, fitting
 from jamba_ray.runs.file_writes import RunLog
 from jamba_ray.training import Decision, Report
 

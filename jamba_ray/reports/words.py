@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LABELS = {
@@ -58,6 +58,15 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def fitting(parts: Sequence[str], width: int, between: str) -> str:
+    """Joins as many parts as fit in a line, from the left; the first is always there."""
+    text = parts[0]
+    for part in parts[1:]:
+        if part and len(text) + len(between) + len(part) <= width:
+            text += between + part
+    return text
 
 
 def names_of(paths: Iterable[str]) -> dict[str, str]:

@@ -9,7 +9,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from rich.console import Console
 
-from jamba_ray.cli.phases import Phases, fitting
+from jamba_ray.cli.phases import Phases
+from jamba_ray.reports.words import fitting
 
 
 def test_elsewhere_a_phase_is_one_line_without_control_characters():

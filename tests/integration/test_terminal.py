@@ -15,9 +15,6 @@ from tests.terminal import record
 
 SWEEP = [*SMALL, "n_trials=5", "run=shown"]
 FIRST_LINE_S, SILENCE_S = 1.0, 2.0
-IN_RAY_S = 6.0
-"""When this process connects to the Ray that it started, Ray's compiled code lets no other thread
-run (Ray 2.60): 3.4 to 4.4 s on 2 cores that other work loaded, 2026-11-28."""
 PYTHON_STARTS_S = 0.05
 """``python -c pass`` on an idle machine; limits grow with what it takes now."""
 
@@ -65,9 +62,7 @@ def test_a_line_says_at_once_what_is_going_on_and_the_screen_is_never_still(show
     found, _, slow = shown
     assert found.first_s <= FIRST_LINE_S * slow
     longest = found.silences()
-    assert longest[0][0] <= IN_RAY_S * slow, longest[:3]
-    ours = [still for still in longest if not still[2].startswith("starting Ray")]
-    assert ours[0][0] <= SILENCE_S * slow, ours[:3]
+    assert longest[0][0] <= SILENCE_S * slow, longest[:3]
 
 
 def test_every_phase_shows_itself(shown):
