@@ -1,4 +1,4 @@
-"""Redraws a terminal's line from a second process, while this one lets none of its threads run.
+"""Draws a terminal's line from a second process, while this one lets none of its threads run.
 
 Compiled code may hold the interpreter for seconds: Ray does, where it connects to a cluster.
 """
@@ -44,7 +44,7 @@ class StandIn:
         os.set_blocking(self._pipe.fileno(), False)
 
     def tell(self, parts: list[str], since: float, width: int, *, is_dim: bool) -> None:
-        """Tells the process what the line is: ``parts``, of which the first is followed by the
+        """Sends the process what the line is: ``parts``, of which the first is followed by the
         seconds since ``since``, a time of ``time.monotonic``; no parts: draw nothing."""
         line: _Line = (parts, since, width, is_dim)
         with contextlib.suppress(OSError, ValueError):  # it has ended, or its pipe is full

@@ -26,7 +26,8 @@ def read_parquet_file(file: Path, budget: Budget, choice: Choice) -> pa.Table:
     with in_parquet_sentence(file):
         with pq.ParquetFile(file) as opened:
             text = [f.name for f in opened.schema_arrow if _is_text(f.type)]
-        with pq.ParquetFile(file, read_dictionary=text) as opened:
+        # Arrow's default keeps the compressed file beside the table.
+        with pq.ParquetFile(file, read_dictionary=text, pre_buffer=False) as opened:
             return _read(opened, file, budget, choice)
 
 

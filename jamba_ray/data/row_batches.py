@@ -225,7 +225,8 @@ def _parquet(path: Path) -> RowFile:
 
     def batches(numbers: Collection[str], texts: Collection[str]) -> Iterator[RowBatch]:
         wanted = [name for name in names if name in numbers or name in texts]
-        with in_parquet_sentence(path), pq.ParquetFile(path) as opened:
+        # Arrow's default keeps what was read of the file, compressed, until it is closed.
+        with in_parquet_sentence(path), pq.ParquetFile(path, pre_buffer=False) as opened:
             for batch in opened.iter_batches(batch_size=size, use_threads=False):
                 table = pa.Table.from_batches([batch])
                 columns = table.rename_columns(names).select(wanted)

@@ -65,6 +65,16 @@ def test_parquet_has_dictionaries_of_names_and_of_numbers_that_repeat_alone(
     assert not {"ids", "score"} & with_one
 
 
+def test_row_groups_of_parquet_that_were_read_are_freed(tmp_path):
+    numbers = pa.table({"x": np.random.default_rng(0).random(2_000_000)})
+    pq.write_table(numbers, tmp_path / "new.parquet", row_group_size=100_000)
+    del numbers
+    before = pa.total_allocated_bytes()
+    batches = row_batches.row_file(tmp_path / "new.parquet").batches({"x"}, set())
+    held = [pa.total_allocated_bytes() - before for _ in batches]
+    assert max(held) < 8 << 20, held  # of 16 MB in all
+
+
 def test_the_columns_of_a_csv_file_are_written_byte_for_byte_as_they_were(
     predictor, rows, tmp_path
 ):
