@@ -59,6 +59,9 @@ class Command(Generic[S]):
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Runs the command as ``python -m jamba_ray.<name>`` does; returns the exit code."""
         arguments = sys.argv[1:] if argv is None else argv
+        # Read when torch is loaded, here and in the processes that are started: threads that wait
+        # for each other in a loop take cores from the others (``tests/benchmarks/waiting.md``).
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         # Python's last garbage collection would visit all of torch: over a second (1.3 s of 1.6 s).
         atexit.register(gc.freeze)
         return guarded(lambda out: self._main(arguments, out))

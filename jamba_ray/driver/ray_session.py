@@ -38,6 +38,8 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 _ALWAYS = {
+    # For runners with several threads, also where a notebook starts Ray: see ``cli.entry``.
+    "OMP_WAIT_POLICY": "PASSIVE",
     "RAY_USAGE_STATS_ENABLED": "0",
     # jamba_ray.driver.signals handles the signals.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",

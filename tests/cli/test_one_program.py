@@ -1,6 +1,7 @@
 """``jamba-ray``: every command by one name, none of them imported before it is asked for."""
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,15 @@ def test_each_command_says_what_it_takes(name, capsys):
         code = int(left.code or 0)
     assert code == ExitCode.OK
     assert name in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", [None, "ACTIVE"])
+def test_threads_that_wait_sleep_unless_the_environment_says_otherwise(given, monkeypatch, capsys):
+    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
+    if given is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    main(["train", "--help"])
+    assert os.environ["OMP_WAIT_POLICY"] == (given or "PASSIVE")
 
 
 def test_it_lists_its_commands_on_one_screen_without_importing_one():
