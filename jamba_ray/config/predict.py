@@ -127,7 +127,7 @@ class ThresholdConfig(Section):
     guarantee_by: Literal["group", "time"] | None = None
     """Keep it in each group (``data.group``), or in each of up to 8 periods (split by time)."""
     shift: Annotated[float, Field(ge=0.5, le=1.0)] | None = None
-    """AUC of a classifier that tells newer rows from these; from 0.55 on nothing is promised."""
+    """AUC of a classifier that tells newer rows from these; from 0.6 on nothing is promised."""
     calibration: Literal["auto", "none", "temperature", "platt", "beta", "isotonic"] = "auto"
     """Map from scores to probabilities (``predict probability=true``), fitted besides; ``auto``:
     the one with the least log loss on rows that it was not fitted on."""

@@ -28,9 +28,10 @@ from jamba_ray.evaluation.guarantee import (
 By = Literal["group", "time"]
 PROVABLE = ("max_fpr", "min_recall")
 """Goals whose rate rests on the rows of one class, so that it can be bounded."""
-SHIFTED = 0.55
-"""AUC from which a classifier that tells two sets of rows apart means a shift: if the whole of it
-lay along the score, 1 % of false positives could become 1.6 % (two normal distributions)."""
+SHIFTED, SURELY_SHIFTED = 0.6, 0.55
+"""AUC from which a classifier that tells two sets of rows apart means a shift, and its lower bound:
+if the whole of it lay along the score, 1 % of false positives could become 2.4 % (two normal
+distributions)."""
 _DISPROVED_AT = 0.05
 _MOST_NAMED = 6
 
@@ -190,7 +191,7 @@ def shift_reason(auc: float, low: float) -> str | None:
     ``auc`` is that of a classifier which tells the rows chosen on from newer ones, ``low`` the
     lower end of its 95 % interval.
     """
-    if low <= 0.5 or auc < SHIFTED:
+    if auc < SHIFTED or low < SURELY_SHIFTED:
         return None
     return (
         f"a classifier tells newer rows from those it rests on (AUC {auc:.2f}), so the rows to "
