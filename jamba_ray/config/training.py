@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from jamba_ray.config.section import FUSIBLE, Section
+from jamba_ray.config.section import FUSIBLE, Section, as_if_absent
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Compile = Literal["auto"] | bool
@@ -15,7 +15,7 @@ Compile = Literal["auto"] | bool
 class TrainingSection(Section):
     """Trains with AdamW, warm-up, cosine decay, clipping and early stopping.
 
-    ``learning_rate`` .. ``label_smoothing`` are stackable: members of a stack may differ in them.
+    ``learning_rate`` .. ``logit_adjustment`` are stackable: members of a stack may differ in them.
     """
 
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
@@ -38,6 +38,16 @@ class TrainingSection(Section):
         default=0.0, json_schema_extra=FUSIBLE
     )
     """How far the labels 0 and 1 are moved towards each other in the loss; 0: not at all."""
+    focal_gamma: Annotated[float, Field(ge=0.0, le=10.0)] = Field(
+        default=0.0, json_schema_extra={**FUSIBLE, **as_if_absent(0.0)}
+    )
+    """Focal loss of networks (Lin et al. 2017): rows that are right already count less; 2 is usual,
+    0: all count alike."""
+    logit_adjustment: Annotated[float, Field(ge=0.0, le=2.0)] = Field(
+        default=0.0, json_schema_extra={**FUSIBLE, **as_if_absent(0.0)}
+    )
+    """Networks learn what the score adds to so many times the log-odds of a threat in training, so
+    that scores are about those of balanced classes (Menon et al. 2021); 1 is usual."""
     batch_size: Annotated[int, Field(ge=1, le=1_048_576)] = 256
     """Rows per optimizer step, over all workers."""
     accumulate: Annotated[int, Field(ge=1, le=1024)] = 1

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom  # type: ignore[import-untyped]
 
+from jamba_ray.data.shift import APART, SURELY_APART
 from jamba_ray.data.times import span
 from jamba_ray.evaluation.counts import checked
 from jamba_ray.evaluation.goal import Goal, operating_point, threshold_for
@@ -28,10 +29,6 @@ from jamba_ray.evaluation.guarantee import (
 By = Literal["group", "time"]
 PROVABLE = ("max_fpr", "min_recall")
 """Goals whose rate rests on the rows of one class, so that it can be bounded."""
-SHIFTED, SURELY_SHIFTED = 0.6, 0.55
-"""AUC from which a classifier that tells two sets of rows apart means a shift, and its lower bound:
-if the whole of it lay along the score, 1 % of false positives could become 2.4 % (two normal
-distributions)."""
 _DISPROVED_AT = 0.05
 _MOST_NAMED = 6
 
@@ -191,7 +188,8 @@ def shift_reason(auc: float, low: float) -> str | None:
     ``auc`` is that of a classifier which tells the rows chosen on from newer ones, ``low`` the
     lower end of its 95 % interval.
     """
-    if auc < SHIFTED or low < SURELY_SHIFTED:
+    # If the whole of it lay along the score, 1 % of false positives could become 2.4 % at 0.6.
+    if auc < APART or low < SURELY_APART:
         return None
     return (
         f"a classifier tells newer rows from those it rests on (AUC {auc:.2f}), so the rows to "
@@ -236,8 +234,8 @@ _EACH = {"group": "group", "time": "period"}
 
 
 def percent(share: float) -> str:
-    """Formats a share with four digits: ``1 %``, ``0.1 %``, ``99.97 %``."""
-    return f"{100.0 * share:.4g} %"
+    """Formats a share with three digits, near 1 with four: ``1 %``, ``8.57 %``, ``99.97 %``."""
+    return f"{100.0 * share:.{4 if share > 0.99 else 3}g} %"
 
 
 def _up(share: float) -> float:

@@ -1,10 +1,11 @@
-"""Computes binary cross-entropy with each member's own threat weight and label smoothing.
+"""Computes binary cross-entropy with each member's own weights, smoothing, focus and adjustment.
 
 Letters: K stacked trials, B batch.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -44,6 +45,12 @@ class Criterion:
         self._extra = column([(w - 1.0) / mean for w, mean in zip(weights, means, strict=True)])
         self._low = column([s / 2.0 for s in smoothing])
         self._span = column([1.0 - s for s in smoothing])
+        share = min(max(threat_share, 1e-9), 1.0 - 1e-9)
+        prior = math.log(share / (1.0 - share))
+        self._gamma = column([s.focal_gamma for s in sections])
+        self._offset = column([s.logit_adjustment * prior for s in sections])
+        self._focal = any(s.focal_gamma != 0.0 for s in sections)
+        self._adjusted = any(s.logit_adjustment != 0.0 for s in sections)
         self._weighted = any(weight != 1.0 for weight in weights)
         self._smoothed = any(s != 0.0 for s in smoothing)
 
@@ -53,10 +60,14 @@ class Criterion:
         Of a part of a batch of ``batch_rows`` rows it is the part's share, so that the losses of
         all parts sum to that of the batch.
         """
-        # Skipping a weight of 1 or a smoothing of 0 changes no bit of the result, only its cost.
+        # Skipping a weight of 1, or what is 0, changes no bit of the result, only its cost.
         target = torch.addcmul(self._low, self._span, y) if self._smoothed else y
         weight = torch.addcmul(self._benign, self._extra, y) if self._weighted else None
-        loss = F.binary_cross_entropy_with_logits(logits.float(), target, weight, reduction="none")
+        z = logits.float() + self._offset if self._adjusted else logits.float()
+        loss = F.binary_cross_entropy_with_logits(z, target, weight, reduction="none")
+        if self._focal:
+            # (1 - p of the label) ^ gamma, by logarithms: its slope is finite also where p is 1.
+            loss = loss * torch.exp(self._gamma * F.logsigmoid(z * (1.0 - 2.0 * y)))
         return loss.mean(dim=1) if batch_rows is None else loss.sum(dim=1) / batch_rows
 
     def keep(self, members: Sequence[int]) -> None:
@@ -64,6 +75,7 @@ class Criterion:
         index = list(members)
         self._benign, self._extra = self._benign[index], self._extra[index]
         self._low, self._span = self._low[index], self._span[index]
+        self._gamma, self._offset = self._gamma[index], self._offset[index]
 
     def append(self, other: Criterion) -> None:
         """Appends the members of ``other`` to those there are."""
@@ -71,5 +83,9 @@ class Criterion:
         self._extra = torch.cat([self._extra, other._extra])
         self._low = torch.cat([self._low, other._low])
         self._span = torch.cat([self._span, other._span])
+        self._gamma = torch.cat([self._gamma, other._gamma])
+        self._offset = torch.cat([self._offset, other._offset])
+        self._focal |= other._focal
+        self._adjusted |= other._adjusted
         self._weighted |= other._weighted
         self._smoothed |= other._smoothed

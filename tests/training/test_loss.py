@@ -12,6 +12,12 @@ SECTIONS = [
     TrainingSection(threat_weight=4.0),
     TrainingSection(threat_weight="balanced", label_smoothing=0.2),
 ]
+RARE = [
+    TrainingSection(),
+    TrainingSection(focal_gamma=2.0),
+    TrainingSection(logit_adjustment=1.0),
+    TrainingSection(focal_gamma=0.5, logit_adjustment=0.7, threat_weight=3.0),
+]
 SHARE = 0.2
 LOGITS = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
 Y = (torch.rand(3, 50, generator=torch.Generator().manual_seed(1)) < SHARE).float()
@@ -58,3 +64,44 @@ def test_a_member_alone_has_the_loss_it_has_in_company():
 def test_half_precision_logits_are_judged_in_float32():
     losses = Criterion(SECTIONS, SHARE, "cpu")(LOGITS.bfloat16(), Y)
     assert losses.dtype == torch.float32
+
+
+def test_focal_loss_and_logit_adjustment_are_those_of_the_papers():
+    logits, y = LOGITS[[0, 0, 0, 0]], Y[[0, 0, 0, 0]]
+    losses = Criterion(RARE, SHARE, "cpu")(logits, y)
+    prior = torch.tensor(SHARE / (1 - SHARE)).log()
+    for k, (gamma, tau, weight) in enumerate([(0, 0, 1), (2, 0, 1), (0, 1, 1), (0.5, 0.7, 3)]):
+        p = torch.sigmoid(logits[k] + tau * prior)
+        right = torch.where(y[k] == 1.0, p, 1 - p)
+        weights = torch.where(y[k] == 1.0, weight, 1.0) / (1 - SHARE + SHARE * weight)
+        torch.testing.assert_close(
+            losses[k], (-weights * (1 - right) ** gamma * right.log()).mean()
+        )
+
+
+def test_a_plain_member_beside_focal_and_adjusted_ones_has_its_own_loss_and_gradient_bit_for_bit():
+    both, one = (LOGITS[[0] * n].clone().requires_grad_() for n in (4, 1))
+    together = Criterion(RARE, SHARE, "cpu")(both, Y[[0] * 4])
+    alone = Criterion(RARE[:1], SHARE, "cpu")(one, Y[[0]])
+    assert torch.equal(together[:1], alone)
+    together.sum().backward()
+    alone.sum().backward()
+    assert torch.equal(both.grad[:1], one.grad)
+
+
+def test_certain_scores_have_finite_gradients_whatever_the_focus():
+    logits = torch.tensor([[-200.0, -40.0, 0.0, 40.0, 200.0]] * 4).requires_grad_()
+    Criterion(RARE, SHARE, "cpu")(
+        logits, torch.tensor([[1.0, 0.0, 1.0, 1.0, 0.0]] * 4)
+    ).sum().backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_members_that_leave_and_join_take_their_settings_with_them():
+    criterion = Criterion(RARE[:2], SHARE, "cpu")
+    criterion.append(Criterion(RARE[2:], SHARE, "cpu"))
+    logits, y = LOGITS[[0] * 4], Y[[0] * 4]
+    whole = Criterion(RARE, SHARE, "cpu")(logits, y)
+    assert torch.equal(criterion(logits, y), whole)
+    criterion.keep([1, 3])
+    assert torch.equal(criterion(logits[:2], y[:2]), whole[[1, 3]])
