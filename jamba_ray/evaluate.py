@@ -12,6 +12,7 @@ if __name__ == "__main__":
 
 import io
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,10 @@ from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.config.data import SyntheticSection, TableSection
 from jamba_ray.config.run import EvaluateConfig
 from jamba_ray.data import Rows, prepare, prepare_for
+from jamba_ray.driver.rivals import kept_rivals, strongest
 from jamba_ray.driver.verdict import few_rows
 from jamba_ray.errors import ExitCode
-from jamba_ray.evaluation import by_group, intervals
+from jamba_ray.evaluation import by_group, compare, intervals
 from jamba_ray.evaluation.promise import disproof
 from jamba_ray.inference import Predictor, score_rows
 from jamba_ray.runs.file_writes import write_bytes, write_json
@@ -72,6 +74,7 @@ def _judged(
     write_bytes(folder.path / "scores.parquet", _table(y, p, predictor.threshold, group))
     phases.begin("judging")
     report = _summary(config, folder, predictor, y, p, group, what)
+    report |= summary.finite(_rivals(kept_rivals(config.checkpoint), predictor, rows, p))
     report["wall_s"] = time.monotonic() - begun
     write_json(folder.summary, report)
     return report
@@ -145,6 +148,37 @@ def _summary(
     }
     plain: dict[str, Any] = summary.finite(report)
     return plain
+
+
+def _rivals(
+    rivals: Mapping[str, Predictor], predictor: Predictor, rows: Rows, p: Probabilities
+) -> dict[str, Any]:
+    """Returns ``rivals``, ``baseline`` and ``comparison``: what the default models that the run
+    keeps reach on the same rows."""
+    prepared = predictor.preprocessing.to_json()
+    judged: dict[str, dict[str, Any]] = {}
+    on_validation: dict[str, dict[str, Any]] = {}
+    for family, rival in rivals.items():
+        if rival.preprocessing.to_json() != prepared:
+            continue  # the folder holds those of another run
+        q = score_rows(rival, rows)
+        both = len(np.unique(rows.y)) == 2
+        judged[family] = {
+            "model": family,
+            "threshold": rival.threshold,
+            "test": intervals(rows.y, q, rival.threshold),
+            **({"comparison": dict(compare(rows.y, p, q))} if both else {}),
+        }
+        names = {key.removeprefix("val/"): {"value": value} for key, value in rival.metrics.items()}
+        on_validation[family] = names
+    if not judged:
+        return {}
+    baseline = judged[strongest(on_validation, predictor.config.objective)]
+    return {
+        "rivals": list(judged.values()),
+        "baseline": {key: value for key, value in baseline.items() if key != "comparison"},
+        **({"comparison": baseline["comparison"]} if "comparison" in baseline else {}),
+    }
 
 
 def _kept(

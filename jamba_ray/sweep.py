@@ -118,7 +118,7 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
 def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
     space = checked_space(config)
     first_trials(config, space)  # a wrong `enqueue` is refused before the data are read
-    check_installed(families_of(config.model.name, space))
+    check_installed([*families_of(config.model.name, space), *config.held_against])
     name = config.run or unused_name(config.store, config.sweep_name)
     config = config.model_copy(update={"run": name})
     folder = bucket_store.folder_of(config)

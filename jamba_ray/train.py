@@ -104,7 +104,7 @@ def run(config: TrainConfig, console: Console) -> ExitCode:
 
 
 def _run(config: TrainConfig, console: Console, phases: Phases) -> ExitCode:
-    check_installed([config.model.name])
+    check_installed([config.model.name, *config.held_against])
     config = config.model_copy(update={"run": config.run or unused_name(config.store, "train")})
     folder = bucket_store.folder_of(config)
     phases.begin(f"checking {folder.path}", is_brief=True)

@@ -6,7 +6,7 @@ from jamba_ray.checkpoints.remote_store import RemoteCheckpointStore, read_publi
 from jamba_ray.checkpoints.retention import Entry, deletable
 from jamba_ray.checkpoints.retry import Failure, Patience, retry
 from jamba_ray.checkpoints.snapshot import Snapshot, step_of
-from jamba_ray.checkpoints.store import CheckpointStore, Loaded, read_checkpoint
+from jamba_ray.checkpoints.store import CheckpointStore, Loaded, read_checkpoint, write_checkpoint
 
 __all__ = [
     "CheckpointStore",
@@ -24,4 +24,5 @@ __all__ = [
     "read_published",
     "retry",
     "step_of",
+    "write_checkpoint",
 ]

@@ -35,7 +35,7 @@ from jamba_ray.checkpoints.manifest import (
     verify,
 )
 from jamba_ray.checkpoints.retention import Entry, deletable
-from jamba_ray.checkpoints.snapshot import Snapshot
+from jamba_ray.checkpoints.snapshot import Snapshot, step_of
 from jamba_ray.errors import CheckpointError, StorageError
 
 _TRIAL = re.compile(r"trial-([0-9]{4,})")
@@ -244,6 +244,22 @@ def packed(
         files={name: record(data) for name, data in files.items()},
     )
     return f"{trial_name(trial)}/{kind}-{step:06d}", files, manifest
+
+
+def write_checkpoint(snapshot: Snapshot, destination: Path) -> None:
+    """Writes a checkpoint of no trial to ``destination``, a folder of this machine, in one step.
+
+    Raises:
+        StorageError: If the disk refuses, or ``destination`` holds something else.
+    """
+    refuse_other_content(destination)
+    _, files, manifest = packed(0, step_of(snapshot), snapshot, "best")
+    try:
+        destination.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise cannot_write(destination, error, snapshot.nbytes) from error
+    sweep_scratch(destination.parent, older_than_s=3600.0)
+    commit_folder(destination, {**files, MANIFEST: manifest.to_bytes()})
 
 
 def read_checkpoint(folder: Path) -> tuple[Manifest, Snapshot]:

@@ -46,7 +46,6 @@ TRAIN = Command(
     name="train",
     about="Train one configuration of the threat model, and judge it.",
     examples="""\
-  jamba-ray train
   jamba-ray train data=nsl_kdd model.n_heads=8 training.epochs=3
   jamba-ray train model=mlp training.learning_rate=1e-3 run=mlp-1
   jamba-ray train model=lightgbm data=table data.path=a.csv data.target=label

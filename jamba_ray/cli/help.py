@@ -99,8 +99,7 @@ def print_help(console: Console, command: Command[Any], topic: str, prefix: str 
     console.print("\n[bold]Flags[/]")
     console.print(
         "  --cfg job          print the configuration and stop (-p training: that part)\n"
-        "  --config-dir=DIR   take options from DIR/model, DIR/data, DIR/sweep too, as\n"
-        "                     from ./conf and ./sweeps",
+        "  --config-dir=DIR   take options from DIR/model, DIR/data, DIR/sweep too",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -178,7 +177,7 @@ def _print_choices(console: Console, section: type[Section]) -> None:
     if names := groups_of(section):
         console.print("\n[bold]Choices[/] (group=option)")
     for name in names:
-        found = escape(" | ".join(options[name.removeprefix("+")]))
+        found = escape("|".join(options[name.removeprefix("+")]))
         console.print(f"  {name}=", found, sep="", highlight=False)
 
 

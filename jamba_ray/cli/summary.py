@@ -20,7 +20,10 @@ from jamba_ray.reports.run import Run
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import SweepResult, TrialRecord
 
-_PACKAGES = ("ray", "optuna", "torch", "lightgbm", "numpy", "pandas", "pyarrow", "scikit-learn")
+_PACKAGES = (
+    *("ray", "optuna", "torch", "lightgbm", "numpy", "pandas", "pyarrow", "scikit-learn"),
+    *("xgboost", "catboost"),
+)
 _STATES = ("complete", "pruned", "failed", "running")
 
 
@@ -123,6 +126,7 @@ def frame(command: str, config: ExperimentConfig, data: PreparedData) -> dict[st
         "versions": versions(),
         "best": None,
         "baseline": None,
+        "rivals": [],
         "bayes": None,
     }
 

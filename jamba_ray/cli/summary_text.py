@@ -12,14 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from jamba_ray.reports.words import (
-    LABELS,
-    MINOR,
-    difference_in_words,
-    duration,
-    params_in_words,
-    trial_in_words,
-)
+from jamba_ray.reports.rivals import baseline_of, rival_sentences
+from jamba_ray.reports.words import LABELS, MINOR, duration, params_in_words, trial_in_words
 
 
 def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
@@ -45,11 +39,8 @@ def _print_winner(console: Console, summary: Mapping[str, Any], best: Mapping[st
     )
     _say(console, _chosen_on(summary, best))
     console.print(first_that_fits(console, _metric_tables(summary, best)))
-    if comparison := summary.get("comparison"):
-        key = summary["objective"] if summary["objective"] in comparison else "average_precision"
-        words = difference_in_words(comparison[key], "LightGBM with its defaults")
-        where = "test" if best.get("test") else "validation"
-        _say(console, f"{LABELS[key]} on {where}: {words}.")
+    for sentence in rival_sentences(summary, "test" if best.get("test") else "validation"):
+        _say(console, sentence)
     if (bayes := summary.get("bayes")) and (limit := bayes.get("test") or bayes.get("val")):
         scored = best.get("test") or best["val"]
         gap = limit["average_precision"] - scored["average_precision"]["value"]
@@ -100,7 +91,7 @@ def _metric_tables(summary: Mapping[str, Any], best: Mapping[str, Any]) -> Itera
     baseline_name = ""
     if baseline := summary.get("baseline"):
         where = "test" if baseline.get("test") else "val"
-        columns.append((baseline_name := f"LightGBM {where}", baseline[where]))
+        columns.append((baseline_name := f"{baseline_of(summary)} {where}", baseline[where]))
     if bayes := summary.get("bayes"):
         where = "test" if bayes.get("test") else "val"
         columns.append(("limit", {key: {"value": value} for key, value in bayes[where].items()}))

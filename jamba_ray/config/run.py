@@ -92,7 +92,12 @@ class ExperimentConfig(TrialConfig):
 
     data: AnyData
     rival: bool = True
-    """Train LightGBM with its defaults on the same rows, for comparison."""
+    """Train the ``rivals`` at all."""
+    rivals: tuple[str, ...] = Field(
+        default=("lightgbm",), json_schema_extra=as_if_absent(["lightgbm"])
+    )
+    """Model families that the winner is held against, each with its defaults on the same rows, such
+    as [lightgbm,random_forest]."""
     tracking: TrackingSection = Field(
         default=TrackingSection(), json_schema_extra=NOT_IN_FINGERPRINT
     )
@@ -117,10 +122,26 @@ class ExperimentConfig(TrialConfig):
     def _store_is_known(cls, value: str) -> str:
         return str(parse_store(value))
 
+    @field_validator("rivals")
+    @classmethod
+    def _rivals_are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in FAMILIES:
+                raise ValueError(
+                    f"`rivals` must be among {', '.join(sorted(FAMILIES))}, but one is {name!r}"
+                    f"{nearest(name, FAMILIES)}"
+                )
+        return tuple(dict.fromkeys(value))
+
     @field_validator("store_endpoint")
     @classmethod
     def _endpoint_is_plain(cls, value: str | None) -> str | None:
         return None if value is None else checked_endpoint(value)
+
+    @property
+    def held_against(self) -> tuple[str, ...]:
+        """Returns the families that are trained with their defaults beside the winner."""
+        return self.rivals if self.rival else ()
 
     def trial(self) -> TrialConfig:
         """Returns the part that a runner needs."""

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from jamba_ray.checkpoints import Snapshot
-from jamba_ray.config.model import LightgbmSection
 from jamba_ray.config.params import with_params
-from jamba_ray.config.run import ExperimentConfig, TrialConfig
+from jamba_ray.config.run import ExperimentConfig
 from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.driver.rivals import rivals_of, strongest, train_rivals
 from jamba_ray.evaluation import (
     bayes_limit,
     by_group,
@@ -29,7 +29,6 @@ from jamba_ray.inference.importance import feature_importance
 from jamba_ray.runs.file_writes import write_bytes
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import TrialRecord
-from jamba_ray.training import Member, fit
 
 Probabilities = npt.NDArray[np.float64]
 _RANKING = "average_precision"
@@ -66,10 +65,12 @@ class Judged:
 def of_winner(
     config: ExperimentConfig, data: PreparedData, folder: RunFolder, winner: TrialRecord
 ) -> dict[str, Any]:
-    """Returns ``best``, ``baseline``, ``comparison`` and ``groups`` of ``summary.json``.
+    """Returns ``best``, ``rivals``, ``baseline``, ``comparison`` and ``groups`` of
+    ``summary.json``.
 
     The winner's checkpoint is published as ``best/``. This is the only place that scores the tests,
-    and it does so once for the winner and once for its baseline.
+    and it does so once for the winner and once for each rival. The baseline is the rival that is
+    best on validation rows.
 
     Raises:
         CheckpointError: The winner's checkpoint is gone or damaged.
@@ -97,11 +98,22 @@ def of_winner(
         "groups": recall_by_group(judged, data),
         "feature_importance": of_features(predictor, judged.threshold, data),
     }
-    # LightGBM is the baseline of the other families, not of itself.
-    has_baseline = config.rival and trial.model.name != "lightgbm"
-    if has_baseline and (baseline := train_baseline(config.trial(), data)) is not None:
-        baseline_judged = judge(baseline, data)
-        found["baseline"] = {"model": "lightgbm", **baseline_judged.to_json()}
+    rivals = rivals_of(config.held_against, trial.model.name)
+    held: dict[str, Judged] = {}
+    missing = []
+    for family, model in train_rivals(rivals, config.trial(), data, folder):
+        if isinstance(model, str):
+            missing.append({"model": family, "reason": model})
+        else:
+            held[family] = judge(model, data)
+    found["rivals"] = [
+        {"model": family, **one.to_json(), "comparison": difference(judged, one, data)}
+        for family, one in held.items()
+    ] + missing
+    if held:
+        family = strongest({k: one.metrics["val"] for k, one in held.items()}, config.objective)
+        baseline_judged = held[family]
+        found["baseline"] = {"model": family, **baseline_judged.to_json()}
         found["comparison"] = difference(judged, baseline_judged, data)
     write_bytes(folder.scores, score_table(judged, baseline_judged, data))
     return found
@@ -150,16 +162,6 @@ def judge(model: Predictor | Snapshot, data: PreparedData) -> Judged:
             name: intervals(rows.y, probabilities[name], threshold) for name, rows in parts.items()
         },
     )
-
-
-def train_baseline(config: TrialConfig, data: PreparedData) -> Snapshot | None:
-    """Trains LightGBM with its defaults by the same code path and objective.
-
-    Returns None where it cannot be trained on these rows.
-    """
-    baseline = config.model_copy(update={"model": LightgbmSection()})
-    (outcome,) = fit([Member(0, baseline)], data, lambda reports: ["continue"] * len(reports))
-    return outcome.checkpoint
 
 
 def decisive_part(data: PreparedData) -> str:

@@ -13,8 +13,9 @@ from jamba_ray.config.command_line import command, override
 from jamba_ray.config.params import put
 from jamba_ray.config.run import SweepConfig, TrainConfig
 from jamba_ray.config.settings import settings_of
+from jamba_ray.reports.rivals import better_rival, family_in_words, rival_sentences, rivals_of
 from jamba_ray.reports.run import FINAL, Run
-from jamba_ray.reports.words import LABELS, difference_in_words, duration, short, trial_in_words
+from jamba_ray.reports.words import LABELS, duration, short, trial_in_words
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.reading import is_being_written
 
@@ -61,10 +62,9 @@ def headline(run: Run) -> str:
         reached = f"{who}{joint} {label} {interval['value']:.4f} on the {where}"
         if "low" in interval:
             reached += f" (95 % interval {interval['low']:.4f} to {interval['high']:.4f})"
-        difference = summary_difference(run)
-        decided = difference is not None and not difference[1].get("too_few")
-        if difference is not None and decided and difference[1]["high"] < 0:
-            return f"{reached}, but LightGBM with its defaults is better."
+        if (better := better_rival(run.summary)) is not None:
+            name = family_in_words(better["model"])
+            return f"{reached}, but {name} with its defaults is better."
         return f"{reached}."
     if best is None:
         counts = ", ".join(f"{n} {state}" for state, n in _states(run).items())
@@ -89,11 +89,11 @@ def sentences(run: Run) -> list[str]:
     """Returns the sentences below the headline: baseline, Bayes limit, status of the run."""
     found: list[str] = []
     summary, judged = run.summary, run.summary.get("best")
-    if judged and (difference := summary_difference(run)) is not None:
-        key, interval = difference
-        where = "test" if judged.get("test") else "validation"
-        words = difference_in_words(interval, "LightGBM with its defaults")
-        found.append(f"{LABELS[key]} on {where}: {words}. {_matters(interval)}".rstrip())
+    if judged:
+        compared = rival_sentences(summary, "test" if judged.get("test") else "validation")
+        if compared and (difference := summary_difference(run)) is not None:
+            compared[0] = f"{compared[0]} {_matters(difference[1])}".rstrip()
+        found += compared
     if judged and (bayes := summary.get("bayes")):
         part = "test" if judged.get("test") and "test" in bayes else "val"
         limit = bayes[part]["average_precision"]
@@ -105,7 +105,7 @@ def sentences(run: Run) -> list[str]:
     if judged and judged.get("test") and summary.get("command") != "log_run":
         found.append(
             "It was chosen on validation rows; the test rows were scored once, for this model"
-            + (" and its baseline." if summary.get("baseline") else ".")
+            + (" and its rivals." if summary.get("baseline") else ".")
         )
     state = status_of(run)
     if state == "interrupted":
@@ -150,9 +150,9 @@ def metrics_table(run: Run) -> Table:
     columns += [("validation", judged["val"])] if judged.get("val") else []
     columns += [("test", judged["test"])] if judged.get("test") else []
     columns += list((judged.get("extra_tests") or {}).items())
-    if baseline := summary.get("baseline"):
-        part = "test" if baseline.get("test") else "val"
-        columns.append((f"LightGBM, {part}", baseline[part]))
+    for rival in rivals_of(summary):
+        if part := next((part for part in ("test", "val") if rival.get(part)), None):
+            columns.append((f"{family_in_words(rival['model'])}, {part}", rival[part]))
     if bayes := summary.get("bayes"):
         part = "test" if "test" in bayes else "val"
         columns.append((f"limit, {part}", {k: {"value": v} for k, v in bayes[part].items()}))

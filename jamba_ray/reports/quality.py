@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from jamba_ray.evaluation import confusion, operating_points
+from jamba_ray.reports.rivals import baseline_of
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import Figure, Plot, Scale, colour_of, fitted
 
@@ -28,10 +29,10 @@ def quality_figures(run: Run) -> dict[str, Figure]:
     if y.min() == y.max():
         return {}
     baseline = rows["baseline"].to_numpy(dtype=float) if _has(rows, "baseline") else None
-    threshold = float(best["threshold"])
+    threshold, name = float(best["threshold"]), baseline_of(run.summary)
     found = {
-        "roc": roc(part, y, p, baseline, threshold),
-        "precision_recall": precision_recall(part, y, p, baseline, threshold),
+        "roc": roc(part, y, p, baseline, threshold, name),
+        "precision_recall": precision_recall(part, y, p, baseline, threshold, name),
         "calibration": calibration(part, y, p),
         "confusion": confusion_figure(part, y, p, threshold),
     }
@@ -62,14 +63,16 @@ def roc_points(y: Floats, p: Floats) -> tuple[Floats, Floats, Floats]:
     return fpr, recall, np.append(np.inf, p[last])
 
 
-def roc(part: str, y: Floats, p: Floats, baseline: Floats | None, threshold: float) -> Figure:
+def roc(
+    part: str, y: Floats, p: Floats, baseline: Floats | None, threshold: float, name: str
+) -> Figure:
     """Draws recall over the logarithmic false-positive rate, since rates below 1 % matter most."""
     plot = Plot(Scale(_LOWEST_FPR, 1.0, log=True), Scale(0.0, 1.02))
-    plot.legend(_legend(baseline))
+    plot.legend(_legend(baseline, name))
     plot.line([(x, x) for x in np.geomspace(_LOWEST_FPR, 1, 40)], "grey dash")
     if baseline is not None:
         fpr, recall, _ = roc_points(y, baseline)
-        plot.line(_thinned(np.maximum(fpr, _LOWEST_FPR), recall), "s1 thin", "LightGBM", steps=True)
+        plot.line(_thinned(np.maximum(fpr, _LOWEST_FPR), recall), "s1 thin", name, steps=True)
     fpr, recall, _ = roc_points(y, p)
     plot.line(_thinned(np.maximum(fpr, _LOWEST_FPR), recall), "s0 bold", "winner", steps=True)
     at_fpr, at_recall = _rates(y, p, threshold)
@@ -85,11 +88,11 @@ def roc(part: str, y: Floats, p: Floats, baseline: Floats | None, threshold: flo
 
 
 def precision_recall(
-    part: str, y: Floats, p: Floats, baseline: Floats | None, threshold: float
+    part: str, y: Floats, p: Floats, baseline: Floats | None, threshold: float, name: str
 ) -> Figure:
     """Draws precision over recall."""
     plot = Plot(Scale(0.0, 1.02), Scale(0.0, 1.04))
-    plot.legend(_legend(baseline))
+    plot.legend(_legend(baseline, name))
     base = float(y.mean())
     plot.horizontal(base)
     plot.text(plot.px(0.5), plot.py(base) - 5, f"all flagged: {base:.3f}", "dim c halo")
@@ -196,8 +199,8 @@ def groups_figure(part: str, groups: list[dict[str, Any]], most: int = 24) -> Fi
     return Figure("Recall by group", "".join(plot.parts), width, height, note)
 
 
-def _legend(baseline: Floats | None) -> list[tuple[str, str]]:
-    return [("s0", "winner"), *([("s1", "LightGBM, defaults")] if baseline is not None else [])]
+def _legend(baseline: Floats | None, name: str) -> list[tuple[str, str]]:
+    return [("s0", "winner"), *([("s1", f"{name}, defaults")] if baseline is not None else [])]
 
 
 def _rates(y: Floats, p: Floats, threshold: float) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from jamba_ray.runs.checked_lines import content_of, merge
 from jamba_ray.runs.file_writes import write_bytes
 from jamba_ray.runs.journal_parts import JournalParts
 from jamba_ray.runs.run_contents import BEING_DELETED
-from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.runs.run_folder import RIVALS, RunFolder
 
 _RESULTS = (
     *("config.yaml", "trials.parquet", "summary.json", "scores.parquet"),
@@ -126,7 +126,7 @@ class BucketReplica:
                 self._copied_logs[file] = stamp
 
     def push_results(self) -> None:
-        """Copies the study, results, rows, runner logs and ``best/``, whose manifest goes last.
+        """Copies the study, results, rows, runner logs, ``best/`` and ``rivals/``.
 
         Raises:
             StorageError: The store does not take one of them.
@@ -136,14 +136,20 @@ class BucketReplica:
             if file.is_file():
                 self._push(file)
         self._rows.push_all()
-        manifest = self._folder.best / MANIFEST
-        if manifest.is_file():
-            # The manifest is deleted first and written last: no reader sees a mixture of files.
-            self._remote.delete(f"best/{MANIFEST}")
-            for file in sorted(self._folder.best.iterdir()):
-                if file.name != MANIFEST:
-                    self._remote.write(f"best/{file.name}", file.read_bytes())
-            self._remote.write(f"best/{MANIFEST}", manifest.read_bytes())
+        for manifest in sorted(self._folder.path.glob(f"{RIVALS}/*/{MANIFEST}")):
+            self._push_checkpoint(manifest)
+        if (manifest := self._folder.best / MANIFEST).is_file():
+            self._push_checkpoint(manifest)
+
+    def _push_checkpoint(self, manifest: Path) -> None:
+        """Copies a checkpoint folder: its manifest is deleted first and written last, so that no
+        reader sees a mixture of files."""
+        prefix = manifest.parent.relative_to(self._folder.path).as_posix()
+        self._remote.delete(f"{prefix}/{MANIFEST}")
+        for file in sorted(manifest.parent.iterdir()):
+            if file.name != MANIFEST:
+                self._remote.write(f"{prefix}/{file.name}", file.read_bytes())
+        self._remote.write(f"{prefix}/{MANIFEST}", manifest.read_bytes())
 
     def fetch_results(self) -> None:
         """Fetches the files that a report needs into the folder, which is new.

@@ -28,6 +28,7 @@ from jamba_ray.runs.file_writes import sync_folder
 from jamba_ray.runs.run_contents import why_no_copy, why_no_run
 
 LOGS = "logs"
+RIVALS = "rivals"
 SCRATCH = "runs"
 """Local folder of runs whose store is remote."""
 
@@ -143,6 +144,10 @@ class RunFolder:
     def best(self) -> Path:
         """Returns the folder of the winner, which ``jamba_ray.load`` reads."""
         return self.path / "best"
+
+    def rival(self, family: str) -> Path:
+        """Returns the folder of a default model that the winner is held against."""
+        return self.path / RIVALS / family
 
     @property
     def log(self) -> Path:

@@ -12,6 +12,8 @@ FILES = {
     "best": "the winner: safetensors (or LightGBM's text) and JSON, its preprocessing included; "
     "`jamba_ray.load` reads it; `thresholds.json` holds the thresholds that were saved with it, "
     "what they promise, and the calibration",
+    "rivals": "`rivals/lightgbm/`: each default model that the winner was held against, like "
+    "`best`; `evaluate` holds the winner against them on other rows",
     "report": "the report for people: one file, no outside request, and no script but with "
     "`report.interactive=true`",
     "report.md": "the same as Markdown",
@@ -42,8 +44,10 @@ SUMMARY = {
     "best": "the winner: `trial`, `origin`, `params`, `step`, `epochs`, `best_epoch`, `rows_seen`, "
     "`checkpoint`, `config`, `threshold`, `val`, `test` and `extra_tests` (each metric with "
     "`value`, `low`, `high`); null without one",
-    "baseline": "the baseline, LightGBM with its defaults: `model`, `threshold`, `val`, `test`; "
+    "baseline": "the rival that is best on validation rows: `model`, `threshold`, `val`, `test`; "
     "null where there is none",
+    "rivals": "the default models that the winner is held against (`rivals=`): each like "
+    "`baseline`, with its own `comparison`; or `model` and the `reason` why there is none",
     "comparison": "metric -> paired 95 % interval of winner minus baseline on the test rows",
     "bayes": "the scores of the true probabilities, where they are known (synthetic data), or null",
     "groups": "recall by group (`data.group`), and whether training saw the group; null "

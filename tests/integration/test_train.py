@@ -6,8 +6,13 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+import pandas as pd
 import pytest
 
+import jamba_ray
+from jamba_ray.config.family import FAMILIES
+from jamba_ray.estimators.estimator import ESTIMATORS
 from tests.integration.conftest import SMALL, summary_of
 
 
@@ -35,6 +40,42 @@ def test_a_dry_run_describes_the_data_and_starts_nothing(here, workplace):
         assert words in done.stdout
     assert done.stdout.splitlines()[-1].startswith("next: jamba-ray train model=mlp")
     assert not (workplace / "runs" / "dry").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", sorted(ESTIMATORS))
+def test_every_estimator_trains_predicts_and_is_judged_by_commands(here, workplace, model):
+    if (package := ESTIMATORS[model].requires) is not None:
+        pytest.importorskip(package)
+    few = ["model.n_estimators=20"] if "n_estimators" in FAMILIES[model].model_fields else []
+    data, run = [s for s in SMALL if s.startswith("data.")], f"runs/est-{model}"
+    here("train", f"model={model}", *few, *data, f"run=est-{model}", "rival=false")
+    here("threshold", run, "max_fpr=0.05")
+    rng = np.random.default_rng(0)
+    columns = jamba_ray.load(workplace / run).preprocessing.columns
+    frame = pd.DataFrame({name: rng.normal(size=40) for name in columns})
+    frame.to_csv(workplace / "rows.csv", index=False)
+    here("predict", run, "rows.csv", f"output=scored-{model}.csv", "explain=2")
+    scored = pd.read_csv(workplace / f"scored-{model}.csv")
+    expected = jamba_ray.load(workplace / run).predict_proba(frame)
+    np.testing.assert_allclose(scored["score"], expected, atol=1e-6)
+    here("evaluate", f"checkpoint={run}", "data=synthetic", *data, f"run=est-again-{model}")
+    a, b = (summary_of(workplace / p) for p in (run, f"runs/est-again-{model}"))
+    assert a["best"]["test"]["roc_auc"]["value"] == b["best"]["test"]["roc_auc"]["value"]
+
+
+def test_rivals_are_held_against_the_winner_also_on_other_rows(here, workplace):
+    data = [s for s in SMALL if s.startswith("data.")]
+    here("train", "model=logistic", *data, "run=held", "rivals=[lightgbm,logistic]")
+    trained = summary_of(workplace / "runs" / "held")
+    assert [rival["model"] for rival in trained["rivals"]] == ["lightgbm"]  # never its own
+    assert trained["baseline"]["model"] == "lightgbm"
+    done = here("evaluate", "checkpoint=runs/held", "data=synthetic", *data, "run=held-again")
+    judged = summary_of(workplace / "runs" / "held-again")
+    (before,), (after,) = trained["rivals"], judged["rivals"]
+    assert after["test"] == before["test"]
+    assert after["comparison"] == before["comparison"]
+    assert "LightGBM with its defaults" in done.stdout
 
 
 def test_the_same_seed_gives_the_same_model(command, here, workplace):
