@@ -14,9 +14,10 @@ from jamba_ray import threshold
 from jamba_ray.cli.composition import compose_section
 from jamba_ray.cli.positional import as_settings
 from jamba_ray.cli.summary import count_states, exit_code, failures, finite
-from jamba_ray.cli.summary_text import _chosen_on, difference_in_words, duration, print_summary
+from jamba_ray.cli.summary_text import _chosen_on, duration, print_summary
 from jamba_ray.driver.verdict import best_epoch
 from jamba_ray.errors import ExitCode
+from jamba_ray.reports.words import difference_in_words
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import SweepResult, TrialRecord
 from jamba_ray.sweep import _next_commands

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import jamba_ray
+import jamba_ray.config.run  # registers the families
 from jamba_ray.config.family import FAMILIES
 from jamba_ray.estimators.estimator import ESTIMATORS
 from tests.integration.conftest import SMALL, summary_of
