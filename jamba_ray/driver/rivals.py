@@ -43,7 +43,7 @@ def train_rivals(
         if outcome.checkpoint is None:
             yield family, outcome.reason or "it gave no model"
             continue
-        write_checkpoint(outcome.checkpoint, folder.rival(family))
+        write_checkpoint(outcome.checkpoint, folder.rivals / family)
         yield family, outcome.checkpoint
 
 

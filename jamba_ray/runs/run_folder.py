@@ -145,9 +145,10 @@ class RunFolder:
         """Returns the folder of the winner, which ``jamba_ray.load`` reads."""
         return self.path / "best"
 
-    def rival(self, family: str) -> Path:
-        """Returns the folder of a default model that the winner is held against."""
-        return self.path / RIVALS / family
+    @property
+    def rivals(self) -> Path:
+        """Returns the folder that holds one of each default model the winner is held against."""
+        return self.path / RIVALS
 
     @property
     def log(self) -> Path:
