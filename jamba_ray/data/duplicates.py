@@ -94,7 +94,7 @@ def notes(found: Duplicates, rows: Mapping[str, int]) -> tuple[str, ...]:
         )
     said += [
         f"{seen:,} of {rows[name]:,} {name} rows ({seen / rows[name]:.2%}) have the features of a "
-        "training row; scores there are partly memory."
+        f"training row; scores there are partly memory{_way_out(name)}."
         for name, seen in found.in_train.items()
         if seen
     ]
@@ -104,3 +104,7 @@ def notes(found: Duplicates, rows: Mapping[str, int]) -> tuple[str, ...]:
             "both labels; no model can get all of them right."
         )
     return tuple(said)
+
+
+def _way_out(part: str) -> str:
+    return " (data.split.repeats=leave_out leaves them out)" if part == "val" else ""

@@ -198,6 +198,9 @@ def test_rows_that_repeat_an_older_one_can_be_left_out(tmp_path):
     data = prepare(section)
     assert not rows_of(data.val) & rows_of(data.train)
     assert not rows_of(data.tests["test"]) & rows_of(data.train)
+    asked = section.model_copy(update={"split": SplitSection(kind="time")})
+    said = [note for note in prepare(asked).notes if "val rows" in note]
+    assert "partly memory (data.split.repeats=leave_out leaves them out)" in said[0]
     assert part_sizes(data)[0] == 700
     assert part_sizes(data)[2] < 140
     assert any("that repeat a training row are left out" in note for note in data.notes)
