@@ -207,6 +207,7 @@ def test_neighbours_that_are_alike_are_no_drift(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_nothing_is_said_of_clean_data_in_95_of_100_draws(tmp_path):
     found = alarms(tmp_path, range(100))
     assert len(found) <= 100 * FALSE_ALARMS, found
