@@ -14,7 +14,7 @@ from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta  # type: ignore[import-untyped]
+from scipy.stats import beta, norm, t  # type: ignore[import-untyped]
 
 from jamba_ray.errors import DataError
 from jamba_ray.evaluation.counts import Counts, Floats, Ints, blocks, checked
@@ -30,6 +30,9 @@ COMPARED = ("roc_auc", "average_precision")
 ENOUGH = 20
 """Rows of the rarer class below which resampling misleads (``tests/benchmarks/few_threats.md``):
 with 1, 2, 5, 10, 20 threats a 95 % interval of ROC AUC held the truth in 13, 49, 77, 86, 89 %."""
+HONEST = 50
+"""Rows of the rarer class below which an interval is at least that of a share: resamples know only
+the rows there are, so that of 20 found threats they make a certain 100 %."""
 _OF_A_CLASS = (
     "roc_auc",
     "average_precision",
@@ -78,11 +81,12 @@ def intervals(
     drawn separately, so that every resample has as many of each as the data (Efron & Tibshirani
     1993, ch. 13). ``n`` None: ``n_resamples``. The same seed gives the same interval.
 
-    We differ in two things. Where the percentiles miss the value itself, as they do for ``ece``
-    (resampling makes any model look worse calibrated), the interval is stretched to hold it. With
-    fewer than ``ENOUGH`` rows of a class, metrics in [0, 1] that rest on it have at least the
-    interval of a share of that many rows (``share``): a mean of values in [0, 1] varies at most as
-    much as a share.
+    We differ in three things. The percentiles are those that make the interval as wide as Student's
+    for the rows of the rarer class (``percentiles``). Where they miss the value itself, as they do
+    for ``ece`` (resampling makes any model look worse calibrated), the interval is stretched to
+    hold it. With fewer than ``HONEST`` rows of a class, metrics in [0, 1] that rest on it have at
+    least the interval of a share of that many rows (``share``): a mean of values in [0, 1] varies
+    at most as much as a share.
 
     Metrics that these rows do not define are left out (``undefined``); rows of one class have what
     the threshold does to them instead: ``fpr`` of benign rows, ``recall`` of threats. Raises as
@@ -97,15 +101,16 @@ def intervals(
     for i, (threats, benign) in enumerate(resamples(labels, n, seed)):
         resampled = recount(counts, block, threats, benign)
         draws[i] = [METRICS[name].compute(resampled, cut) for name in values]
-    low, high = np.percentile(draws, _PERCENTILES, axis=0)
+    n_threats = int(np.count_nonzero(labels))
+    rarer = min(n_threats, len(labels) - n_threats)
+    low, high = np.percentile(draws, percentiles(rarer or len(labels)), axis=0)
     found = {
         name: Interval(value=value, low=min(float(lo), value), high=max(float(hi), value))
         for (name, value), lo, hi in zip(values.items(), low, high, strict=True)
     }
-    n_threats = int(np.count_nonzero(labels))
-    if n_threats in (0, len(labels)):
+    if not rarer:
         found["recall" if n_threats else "fpr"] = share(int((scores >= cut).sum()), len(labels))
-    elif (rarer := min(n_threats, len(labels) - n_threats)) < ENOUGH:
+    elif rarer < HONEST:
         for name in _OF_A_CLASS:
             found[name] = _hull(found[name], share(found[name]["value"] * rarer, rarer))
     if _PRECISION in found and (alerts := round(n_alerts(len(labels), 1e-3))) < ENOUGH:
@@ -174,7 +179,8 @@ def compare(
     for i, (threats, benign) in enumerate(resamples(labels, n, seed)):
         of_a, of_b = (recount(counts, block, threats, benign) for counts, block in models)
         draws[i] = [METRICS[m].compute(of_a, 0.0) - METRICS[m].compute(of_b, 0.0) for m in COMPARED]
-    low, high = np.percentile(draws, _PERCENTILES, axis=0)
+    rarer = min(n_threats, len(labels) - n_threats)
+    low, high = np.percentile(draws, percentiles(rarer), axis=0)
     few = too_few(labels)
     return {
         name: Difference(
@@ -186,6 +192,19 @@ def compare(
         )
         for name, value, lo, hi in zip(COMPARED, a - b, low, high, strict=True)
     }
+
+
+def percentiles(n: int) -> tuple[float, float]:
+    """Returns the percentiles of an interval of 95 % that rests on ``n`` rows.
+
+    Resamples vary as if they knew the spread, so 2.5 and 97.5 are too narrow for few rows; these
+    are as far out as Student's quantile with n - 1 degrees of freedom (Hesterberg 2015).
+    """
+    if n < 2:
+        return _PERCENTILES
+    reach = math.sqrt(n / (n - 1.0)) * t.ppf(_PERCENTILES[1] / 100.0, n - 1)
+    low = 100.0 * float(norm.cdf(-reach))
+    return low, 100.0 - low
 
 
 def n_resamples(n_rows: int) -> int:

@@ -37,7 +37,9 @@ def test_the_seed_decides_everything():
 
 def test_it_is_the_textbook_bootstrap_done_row_by_row_with_scikit_learn():
     """The same resamples, scored by scikit-learn on the drawn rows instead of on counts."""
-    y, p = _rows(120)
+    y, p = _rows(300)
+    rarer = int(min(y.sum(), (1 - y).sum()))
+    assert rarer >= bootstrap.HONEST
     p = p.round(1)  # ties
     aucs, aps = [], []
     for threats, benign in bootstrap.resamples(y.astype(bool), 60, seed=3):
@@ -47,7 +49,7 @@ def test_it_is_the_textbook_bootstrap_done_row_by_row_with_scikit_learn():
         aps.append(sk.average_precision_score(y[rows], p[rows]))
     found = intervals(y, p, n=60, seed=3)
     for name, draws in (("roc_auc", aucs), ("average_precision", aps)):
-        low, high = np.percentile(draws, (2.5, 97.5))
+        low, high = np.percentile(draws, bootstrap.percentiles(rarer))
         assert (found[name]["low"], found[name]["high"]) == pytest.approx((low, high), rel=1e-9)
 
 
@@ -118,8 +120,22 @@ def test_one_class_leaves_out_what_has_no_meaning(label):
 
 
 def test_a_perfect_model_on_enough_rows_has_an_interval_without_width():
-    found = intervals(np.repeat([0, 1], 20), np.linspace(0.0, 1.0, 40), n=20)
+    found = intervals(np.repeat([0, 1], 50), np.linspace(0.0, 1.0, 100), n=20)
     assert found["roc_auc"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+
+
+def test_twenty_found_threats_of_twenty_are_no_certainty():
+    found = intervals(np.repeat([0, 1], [400, 20]), np.linspace(0.0, 1.0, 420), n=20)
+    for name in ("roc_auc", "average_precision", "recall_at_fpr_1e-2", "partial_auc_1e-2"):
+        assert found[name]["value"] == found[name]["high"] == 1.0
+        assert found[name]["low"] == pytest.approx(0.025 ** (1 / 20))  # Clopper and Pearson's
+
+
+def test_the_percentiles_are_students_for_few_rows_and_the_usual_ones_for_many():
+    low, high = bootstrap.percentiles(20)
+    assert norm.ppf(high / 100) == pytest.approx(2.093 * np.sqrt(20 / 19), abs=1e-3)
+    assert low == pytest.approx(100 - high)
+    assert bootstrap.percentiles(100_000) == pytest.approx((2.5, 97.5), abs=1e-3)
 
 
 def test_a_model_does_not_differ_from_itself_and_differs_from_a_worse_one():
