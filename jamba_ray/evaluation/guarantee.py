@@ -28,7 +28,7 @@ from jamba_ray.evaluation.threshold import cut_below
 Rate = Literal["fpr", "miss"]
 """``fpr``: the share of benign rows that are flagged. ``miss``: of threats that are not."""
 Masks = Mapping[str, npt.NDArray[np.bool_]]
-MOST_PERIODS = 8
+MOST_PERIODS, AMPLE = 8, 4
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def guaranteed(
     named = {"all rows": np.ones(len(labels), bool)} if parts is None else parts
     found = {name: np.sort(scores[mask & chosen]) for name, mask in named.items()}
     kept, level = _provable({n: len(s) for n, s in found.items()}, limit, confidence)
-    left_out = tuple(name for name in found if name not in kept)
+    left_out = tuple(name for name, s in found.items() if len(s) and name not in kept)
     most = max((len(s) for s in found.values()), default=0)
     if not kept:
         return Guaranteed(None, (), left_out, most)
@@ -156,8 +156,9 @@ def periods(
 ) -> list[npt.NDArray[np.bool_]]:
     """Divides rows into consecutive periods of about equally many ``chosen`` rows [N].
 
-    As many, up to ``MOST_PERIODS``, as have enough rows for a promise each; rows of one instant
-    stay together. One period: there are too few for two.
+    As many, up to ``MOST_PERIODS``, as have ``AMPLE`` times the rows that a promise takes, for with
+    fewer it would be far stricter than asked for; two where there are just enough. Rows of one
+    instant stay together. One period: there are too few for two.
     """
     instants, inverse = np.unique(time, return_inverse=True)
     before = np.cumsum(np.bincount(inverse[chosen], minlength=len(instants)))
@@ -165,6 +166,7 @@ def periods(
     for n in range(MOST_PERIODS, 1, -1):
         period = np.minimum(n * (before - 1) // max(total, 1), n - 1)[inverse]
         sizes = np.bincount(np.maximum(period, 0)[chosen], minlength=n)
-        if sizes.min() >= rows_needed(limit, 1.0 - (1.0 - confidence) / n):
+        enough = rows_needed(limit, 1.0 - (1.0 - confidence) / n) * (AMPLE if n > 2 else 1)
+        if sizes.min() >= enough:
             return [np.maximum(period, 0) == i for i in range(n)]
     return [np.ones(len(inverse), dtype=bool)]

@@ -157,20 +157,28 @@ def test_each_group_keeps_it_also_the_one_with_the_highest_scores():
     assert "in each of 2 groups with 95 % confidence" in strict.sentence
     assert strict.sentence.endswith("Too few rows for a promise: small.")
     json.dumps(strict.to_json(), allow_nan=False)
+    # A group without threats is none of which a recall could be promised.
+    alone = np.where(y == 1, "attack", group)
+    _, found = promised(
+        y, p, Goal("min_recall", 0.5), 0.95, part="calibration", by="group", group=alone
+    )
+    assert [bound.name for bound in found.bounds] == ["attack"]
+    assert found.left_out == ()
 
 
 def test_periods_follow_time_divide_no_instant_and_have_enough_rows():
     rng = np.random.default_rng(3)
-    days = np.datetime64("2026-03-01", "ns") + rng.integers(0, 28, 3000) * np.timedelta64(1, "D")
-    masks = periods(days, np.ones(3000, bool), 0.01, 0.95)
-    assert len(masks) == 5  # whole days: with 6, one has too few rows
+    days = np.datetime64("2026-03-01", "ns") + rng.integers(0, 28, 12_000) * np.timedelta64(1, "D")
+    masks = periods(days, np.ones(12_000, bool), 0.01, 0.95)
+    assert len(masks) == 5  # whole days: with 6, one has fewer than four times 477 rows
     assert (np.sum(masks, axis=0) == 1).all()
-    assert all(m.sum() >= 459 for m in masks)
+    assert all(m.sum() >= 4 * 459 for m in masks)
     for before, after in pairwise(masks):
         assert days[before].max() < days[after].min()
     assert len(periods(days[:500], np.ones(500, bool), 0.01, 0.95)) == 1
+    assert len(periods(days[:900], np.ones(900, bool), 0.01, 0.95)) == 2
     y, p = draw(rng, 3000, 300)
-    time = np.concatenate([days, days[:300]])
+    time = np.concatenate([days[:3000], days[:300]])
     late = (y == 0) & (time >= np.datetime64("2026-03-25"))
     p[late] = p[late] / (p[late] + 0.5 * (1 - p[late]))  # the newest days are harder
     cut, promise = promised(
