@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import lightgbm
 
 _MAX_LEAVES = 131_072
+_MAX_DEPTH = 4096
+"""LightGBM explains a score by recursion, with memory for the square of the depth: 100,000 end the
+process. What it grows is a hundred times shallower."""
 _MAX_INT32, _MAX_UINT32 = 2**31 - 1, 2**32 - 1
 _FLOAT = r"-?(?:\d{1,400}(?:\.\d{1,400})?(?:e[+-]?\d{1,4})?|inf|nan)"
 _FLOAT_LETTERS = re.compile(r"(?:[0-9aefin.+-]{1,500} )*[0-9aefin.+-]{1,500}|")
@@ -150,8 +153,13 @@ def _shape(left: Sequence[int], right: Sequence[int], n_leaves: int, where: str)
     and all hang below the first.
     """
     seen: set[int] = set()
+    depth = [1] * len(left)
     for parent, children in enumerate(zip(left, right, strict=True)):
+        if depth[parent] > _MAX_DEPTH:
+            _refuse(f"{where}it must be at most {_MAX_DEPTH} deep, but is deeper")
         for child in children:
+            if child > parent:
+                depth[child] = depth[parent] + 1
             if 0 <= child <= parent:
                 _refuse(f"{where}split {parent} must lie above its child, but {child} is that")
             if child in seen:

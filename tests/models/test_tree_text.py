@@ -89,7 +89,29 @@ def in_text(old, new):
     return edit
 
 
+def chain(depth):
+    """The text with one tree instead, of one long branch."""
+
+    def edit(text):
+        left, right = [*range(1, depth), -1], [-2 - i for i in range(depth)]
+        sized = {"leaf": ("value", "weight", "count"), "internal": ("value", "weight", "count")}
+        ones = {
+            f"{k}_{n}": [1] * (depth + (k == "leaf")) for k, all_ in sized.items() for n in all_
+        }
+        splits = {k: [0] * depth for k in ("split_feature", "split_gain", "threshold")}
+        fields = {"num_leaves": [depth + 1], "num_cat": [0], **splits}
+        fields |= {"decision_type": [2] * depth, "left_child": left, "right_child": right, **ones}
+        fields |= {"is_linear": [0], "shrinkage": [1]}
+        lines = [f"{key}={' '.join(map(str, values))}" for key, values in fields.items()]
+        head, _, tail = parts(text)
+        return joined(head, ["\n".join(["Tree=0", *lines, "", "", ""])], tail)
+
+    return edit
+
+
 ATTACKS = {
+    "as deep as ends the process": chain(100_000),
+    "too deep": chain(4097),
     "feature out of range": in_tree("split_feature", lambda v: ["4", *v[1:]]),
     "negative feature": in_tree("split_feature", lambda v: ["-1", *v[1:]]),
     "child out of range": in_tree("left_child", lambda v: ["100000000", *v[1:]]),
@@ -149,6 +171,8 @@ def test_the_edits_alone_do_no_harm(text):
     for key in ("left_child", "cat_boundaries", "leaf_value"):
         assert in_tree(key, lambda values: values)(text) == text
     assert read_trees(text.encode(), N_FEATURES, "model.txt").num_trees() == 4
+    deep = read_trees(chain(4096)(text).encode(), N_FEATURES, "model.txt")
+    assert deep.predict(np.zeros((1, N_FEATURES)), pred_contrib=True).shape == (1, 5)
     with pytest.raises(CheckpointError, match="max_feature_idx=4"):
         read_trees(text.encode(), N_FEATURES + 1, "model.txt")
 
