@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from jamba_ray.config.family import trains_alone
+from jamba_ray.config.family import TRAINERS, trains_alone
 from jamba_ray.config.params import with_params
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.config.space import CategoricalLeaf, Params, SearchSpace
@@ -20,6 +20,8 @@ from jamba_ray.training import Decision, Member, Report, fit
 PROBE_ROWS = 2048
 _MORE_ROWS = 16_384
 """Trees do not take twice as long for twice the rows, so they are timed on two numbers of rows."""
+_ROUNDS = 32
+"""Rounds that are timed of an estimator."""
 _JUDGED = 256
 _MODEL = "model.name"
 
@@ -64,10 +66,21 @@ def _rate(config: TrialConfig, data: PreparedData, rows: int, stop: Stop) -> flo
     if not trains_alone(config.model.name):
         return row_s(config, data, stop)
     # A trial grows the same trees whatever its number of epochs is.
+    config, times = _fewer_rounds(config)
     few, more = (min(n, len(data.train)) for n in (PROBE_ROWS, _MORE_ROWS))
     at_few, at_more = (_trees_s(config, data, n, stop) for n in (few, more))
     each = max(0.0, at_more - at_few) / max(1, more - few)
-    return (at_more + each * (len(data.train) - more)) / max(1, rows)
+    return times * (at_more + each * (len(data.train) - more)) / max(1, rows)
+
+
+def _fewer_rounds(config: TrialConfig) -> tuple[TrialConfig, float]:
+    """Returns a trial of some rounds, and how many times as long the whole takes: a thousand trees
+    would take longer to time than a plan may."""
+    rounds = getattr(config.model, "n_estimators", 1)
+    if TRAINERS.get(config.model.name) != "estimator" or rounds <= _ROUNDS:
+        return config, 1.0
+    model = config.model.model_copy(update={"n_estimators": _ROUNDS})
+    return config.model_copy(update={"model": model}), rounds / _ROUNDS
 
 
 def row_s(config: TrialConfig, data: PreparedData, stop: Stop = lambda: False) -> float:

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from jamba_ray.cli.composition import compose_section
-from jamba_ray.cli.first_rates import all_corners, first_rates, row_s
+from jamba_ray.cli.first_rates import _rate, all_corners, first_rates, row_s
 from jamba_ray.cli.time_left import TimeLeft
+from jamba_ray.config.family import FAMILIES
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.sweep_space import parse_space
 from jamba_ray.data import prepare
@@ -98,3 +99,20 @@ def test_each_family_is_timed_and_a_stop_ends_it_soon():
 
     row_s(corners[0], data, stop)
     assert len(seen) == 1
+
+
+def test_a_thousand_trees_are_timed_by_a_few(monkeypatch):
+    config, _, data = sweep("+sweep=attention_heads", "data.n_samples=1000")
+    trial = config.trial()
+    grown = []
+
+    def timed(one, data, n, stop):
+        grown.append(one.model.n_estimators)
+        return 0.5
+
+    monkeypatch.setattr("jamba_ray.cli.first_rates._trees_s", timed)
+    for name, rounds, times in (("random_forest", 320, 10), ("lightgbm", 320, 1)):
+        model = FAMILIES[name](n_estimators=rounds)
+        one = trial.model_copy(update={"model": model})
+        assert _rate(one, data, 100, lambda: False) == pytest.approx(times * 0.5 / 100)
+    assert grown == [32, 32, 320, 320]
