@@ -1,8 +1,11 @@
 """``python -m jamba_ray.sweep`` as a user runs it."""
 
+import shutil
+
 import optuna
 import pandas as pd
 import pyarrow.parquet as pq
+import pytest
 import yaml
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -143,6 +146,22 @@ def test_a_used_name_is_refused_and_nothing_is_touched(here, swept):
     assert "overwrite=true" in done.stderr
     RunFolder(folder).refuse_if_used(overwrite=True)  # all that it holds is known to be a run's
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
+
+
+@pytest.mark.slow
+def test_a_sweep_that_was_moved_is_asked_for_more(command, swept, tmp_path):
+    """Copied elsewhere under another name: what it has stays, and only what is new is trained."""
+    _, folder = swept
+    moved = tmp_path / "other"
+    shutil.copytree(folder, moved)
+    more = ["n_trials=5", f"store={tmp_path}", "run=other", "resume=true"]
+    command("sweep", "+sweep=attention_heads", *SMALL, *more)
+    before, after = jamba_ray.open_run(folder).trials, jamba_ray.open_run(moved).trials
+    assert after["number"].tolist() == [0, 1, 2, 3, 4]
+    same = ["number", "state", "value", "seconds"]
+    pd.testing.assert_frame_equal(after[same].head(4), before[same])
+    params = [column for column in after if str(column).startswith("params.")]
+    assert not after[params].duplicated().any()
 
 
 def test_a_dry_run_starts_nothing(here, workplace):
