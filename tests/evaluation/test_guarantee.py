@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta, binom, norm
 
+from jamba_ray.data.adversary import tell_apart
 from jamba_ray.evaluation.goal import Goal, operating_point, threshold_for
 from jamba_ray.evaluation.guarantee import (
     allowed_errors,
@@ -218,3 +219,18 @@ def test_rows_that_chose_the_model_are_said_and_others_are_not():
         "Promise: at most 1 % of the benign rows are flagged with 95 % confidence, if the rows to "
         "come are like the 1,100 calibration rows."
     )
+
+
+@pytest.mark.slow
+def test_the_shift_check_takes_it_back_in_95_percent_of_200_draws_and_without_shift_in_5_at_most():
+    rng = np.random.default_rng(6)
+    taken = dict.fromkeys((0.0, 1.0), 0)
+    for shift in taken:
+        for _ in range(200):
+            x = rng.normal(size=(2000, 6)).astype(np.float32)
+            side = np.arange(2000) >= 1000
+            x[side, 0] += shift
+            told = tell_apart(x, side)
+            taken[shift] += shift_reason(told.auc, told.low) is not None
+    assert taken[1.0] >= 190
+    assert taken[0.0] <= 10
