@@ -56,6 +56,7 @@ from jamba_ray.estimators.estimator import check_installed
 from jamba_ray.reports.answer import dashboard_command
 from jamba_ray.reports.importance import importance
 from jamba_ray.reports.run import Run
+from jamba_ray.reports.words import team_in_words
 from jamba_ray.runs.file_writes import RunLog, write_bytes, write_json
 from jamba_ray.runs.probe import probe
 from jamba_ray.runs.run_folder import RunFolder, unused_name
@@ -253,7 +254,10 @@ def _judged(
     earlier: dict[str, Any],
 ) -> dict[str, Any]:
     """Returns the summary of a sweep that ended, with its winner judged once on the test rows."""
-    if not result.runners and folder.best.exists() and summary.is_of(earlier, frame, result):
+    settings = config.ensemble.model_dump(mode="json") if config.ensemble.enabled else None
+    same_team = (earlier.get("team") or {}).get("settings") == settings
+    is_valid = same_team and folder.best.exists() and summary.is_of(earlier, frame, result)
+    if not result.runners and is_valid:
         # Nothing has changed since the earlier summary.
         return {**earlier, "notes": list(dict.fromkeys([*earlier["notes"], *result.notes]))}
     return _summary(config, space, data, folder, result, begun)
@@ -287,7 +291,10 @@ def _summary(
         "next": _next_commands(folder, result),
     }
     if result.best is not None:
-        report |= verdict.of_winner(config, data, folder, result.best)
+        report |= verdict.of_winner(config, data, folder, result.best, result.trials)
+        if team := report["team"]:
+            words = team_in_words(team, report["best"], config.objective)
+            report["team"] = {**team, "sentence": words}
         report["notes"] += verdict.left_interval(report["best"], config.objective)
     report["wall_s"] = time.monotonic() - begun
     plain: dict[str, Any] = summary.finite(report)

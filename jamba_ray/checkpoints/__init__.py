@@ -6,7 +6,13 @@ from jamba_ray.checkpoints.remote_store import RemoteCheckpointStore, read_publi
 from jamba_ray.checkpoints.retention import Entry, deletable
 from jamba_ray.checkpoints.retry import Failure, Patience, retry
 from jamba_ray.checkpoints.snapshot import Snapshot, step_of
-from jamba_ray.checkpoints.store import CheckpointStore, Loaded, read_checkpoint, write_checkpoint
+from jamba_ray.checkpoints.store import (
+    CheckpointStore,
+    Loaded,
+    publish,
+    read_checkpoint,
+    write_checkpoint,
+)
 
 __all__ = [
     "CheckpointStore",
@@ -20,6 +26,7 @@ __all__ = [
     "RemoteFolder",
     "Snapshot",
     "deletable",
+    "publish",
     "read_checkpoint",
     "read_published",
     "retry",

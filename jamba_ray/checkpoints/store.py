@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import cast
@@ -187,10 +187,7 @@ class CheckpointStore:
             StorageError: If the disk refuses, or ``destination`` holds something else.
         """
         _, raw, files = self._read(path)
-        destination = Path(destination)
-        refuse_other_content(destination)
-        sweep_scratch(destination.parent, older_than_s=3600.0)
-        commit_folder(destination, {**files, MANIFEST: raw})
+        _put_in_place(Path(destination), {**files, MANIFEST: raw})
 
     def sweep_orphans(self, older_than_s: float = 3600.0) -> list[Path]:
         """Deletes and returns what killed writers left; what living ones write stays."""
@@ -223,6 +220,25 @@ class CheckpointStore:
                 "Use a path that `entries` gives."
             )
         return self.root / path
+
+
+def publish(trial: int, step: int, snapshot: Snapshot, destination: Path) -> None:
+    """Writes a result that no store holds, such as a team, to ``destination`` (``best/``).
+
+    ``destination`` appears, or is replaced, in one step. ``trial`` and ``step`` are those of the
+    best single model.
+
+    Raises:
+        StorageError: If the disk refuses, or ``destination`` holds something else.
+    """
+    _, files, manifest = packed(trial, step, snapshot, "best")
+    _put_in_place(destination, {**files, MANIFEST: manifest.to_bytes()})
+
+
+def _put_in_place(destination: Path, files: Mapping[str, bytes]) -> None:
+    refuse_other_content(destination)
+    sweep_scratch(destination.parent, older_than_s=3600.0)
+    commit_folder(destination, files)
 
 
 def packed(

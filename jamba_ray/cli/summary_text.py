@@ -34,10 +34,15 @@ def _print_winner(console: Console, summary: Mapping[str, Any], best: Mapping[st
     title = "Winner" if summary["command"] == "sweep" else "Result"
     trial = trial_in_words(best.get("trial", 0), best.get("origin"))
     what = f"trial {trial}" if summary["command"] == "sweep" else summary["run"]
+    team = summary.get("team") or {}
+    if team.get("used"):
+        what = f"a team of {len(team['members'])} trials, the best of them {trial}"
     console.print(
         f"[bold green]{title}:[/] [bold]{escape(what)}[/]  {escape(_params(best['params']))}"
     )
     _say(console, _chosen_on(summary, best))
+    if team:
+        _say(console, team["sentence"])
     console.print(first_that_fits(console, _metric_tables(summary, best)))
     for sentence in rival_sentences(summary, "test" if best.get("test") else "validation"):
         _say(console, sentence)

@@ -19,6 +19,7 @@ from pydantic import (
 import jamba_ray.config.model  # noqa: F401  (registers the families that ship with jamba_ray)
 from jamba_ray.config.budget import BudgetSection
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
+from jamba_ray.config.ensemble import EnsembleSection
 from jamba_ray.config.family import FAMILIES, ModelSection, discover, trains_alone
 from jamba_ray.config.mistakes import NestedMistakes
 from jamba_ray.config.names import LocalPath, nearest, number_as_text, run_name
@@ -215,6 +216,10 @@ class SweepConfig(ExperimentConfig):
     )
     """Processes that share each batch of a trial, one GPU or CPU each; see ``train``'s ``workers``.
     """
+    ensemble: EnsembleSection = Field(
+        default=EnsembleSection(), json_schema_extra=NOT_IN_FINGERPRINT
+    )
+    """Whether the winner may be a team of trials; false: it is one trial."""
     sampler: SamplerSection = SamplerSection()
     pruner: PrunerSection = PrunerSection()
     max_failed_trials: Annotated[int, Field(ge=1)] | None = Field(
@@ -236,7 +241,8 @@ class SweepConfig(ExperimentConfig):
     keep_checkpoints: Annotated[int, Field(ge=1)] = Field(
         default=3, json_schema_extra=NOT_IN_FINGERPRINT
     )
-    """Checkpoints of finished trials kept: the best so many."""
+    """Checkpoints of finished trials kept: the best so many, and with ``ensemble`` those of its
+    candidates."""
 
     @model_validator(mode="before")
     @classmethod

@@ -41,7 +41,7 @@ class Monitor:
         self,
         server: Any,
         folder: RunFolder,
-        keep: int,
+        keep: tuple[int, int],
         watch: Watch | None,
         seen: int,
         changed: Callable[[], Sequence[str]],
@@ -80,7 +80,7 @@ class Monitor:
             self._watch(progress)
         if progress.finished or time.monotonic() - self._tidied_at >= _TIDY_S:
             self._tidied_at = time.monotonic()
-            best, finished = call(self._server.standing, self._keep, timeout_s=30.0)
+            best, finished = call(self._server.standing, *self._keep, timeout_s=30.0)
             self._store.retain(best, finished)
         return progress
 

@@ -156,9 +156,9 @@ class StudyServer:
         progress = self._on(lambda study: study.progress(after))
         return replace(progress, trouble=self.trouble())
 
-    def standing(self, keep: int) -> tuple[list[int], list[int]]:
+    def standing(self, keep: int, n_candidates: int = 0) -> tuple[list[int], list[int]]:
         """Calls ``SweepStudy.standing``."""
-        return self._on(lambda study: study.standing(keep))
+        return self._on(lambda study: study.standing(keep, n_candidates))
 
     def give_up(self, why: str) -> None:
         """Calls ``SweepStudy.give_up``."""

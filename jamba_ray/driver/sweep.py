@@ -264,7 +264,10 @@ class _Running:
         monitor = Monitor(
             self._server,
             self._folder,
-            self._config.keep_checkpoints,
+            (
+                self._config.keep_checkpoints,
+                self._config.ensemble.candidates if self._config.ensemble.enabled else 0,
+            ),
             self._watch,
             seen,
             self._changed,

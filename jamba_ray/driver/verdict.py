@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from jamba_ray.checkpoints import Snapshot
+from jamba_ray.checkpoints import Snapshot, publish
 from jamba_ray.config.params import with_params
-from jamba_ray.config.run import ExperimentConfig
+from jamba_ray.config.run import ExperimentConfig, SweepConfig
 from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.driver.rivals import rivals_of, strongest, train_rivals
+from jamba_ray.driver.team import Sought, seek_team
 from jamba_ray.evaluation import (
     bayes_limit,
     by_group,
@@ -63,23 +64,33 @@ class Judged:
 
 
 def of_winner(
-    config: ExperimentConfig, data: PreparedData, folder: RunFolder, winner: TrialRecord
+    config: ExperimentConfig,
+    data: PreparedData,
+    folder: RunFolder,
+    winner: TrialRecord,
+    trials: Sequence[TrialRecord] = (),
 ) -> dict[str, Any]:
-    """Returns ``best``, ``rivals``, ``baseline``, ``comparison`` and ``groups`` of
-    ``summary.json``.
+    """Returns ``best``, ``team``, ``rivals``, ``baseline``, ``comparison`` ... of ``summary.json``.
 
-    The winner's checkpoint is published as ``best/``. This is the only place that scores the tests,
-    and it does so once for the winner and once for each rival. The baseline is the rival that is
-    best on validation rows.
+    The winner's checkpoint is published as ``best/``; in a sweep a team of ``trials`` takes its
+    place if it is surely better. This is the only place that scores the tests, and it does so once
+    for the winner, once for each rival and, beside a team, once for the best single trial. The
+    baseline is the rival that is best on validation rows.
 
     Raises:
         CheckpointError: The winner's checkpoint is gone or damaged.
         StorageError: The disk does not take ``best/``.
     """
     store = folder.checkpoint_store()
-    predictor = Predictor(store.load(winner.checkpoint or ""))
+    team = Sought(None, None)
+    if isinstance(config, SweepConfig):
+        team = seek_team(config.ensemble, data, store, winner, trials, config.objective)
+    predictor = Predictor(team.snapshot or store.load(winner.checkpoint or ""))
     judged = judge(predictor, data)
-    store.publish(winner.checkpoint or "", folder.best)
+    if team.snapshot is None:
+        store.publish(winner.checkpoint or "", folder.best)
+    else:
+        publish(winner.number, winner.best_step, team.snapshot, folder.best)
     trial = with_params(config.trial(), winner.params)
     baseline_judged: Judged | None = None
     found: dict[str, Any] = {
@@ -95,6 +106,7 @@ def of_winner(
             "config": trial.model_dump(mode="json"),
             **judged.to_json(),
         },
+        "team": team.summary,
         "groups": recall_by_group(judged, data),
         "feature_importance": of_features(predictor, judged.threshold, data),
     }

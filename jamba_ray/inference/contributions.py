@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jamba_ray.data import Preprocessor
-from jamba_ray.inference.scorer import Estimated, Scorer, Trees
+from jamba_ray.inference.scorer import Estimated, Scorer, Team, Trees
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -54,6 +54,8 @@ def contributions(
     score: Scorer, preprocessing: Preprocessor, rows: Matrices, pairs: int = PAIRS
 ) -> Contributions:
     """Computes the contributions of ``rows``, each independently of the others."""
+    if isinstance(score, Team):
+        return _of_team(score, preprocessing, rows, pairs)
     owners = owners_of(preprocessing)
     exact = score.contributions(*rows) if isinstance(score, Trees | Estimated) else None
     if exact is not None:
@@ -66,6 +68,21 @@ def contributions(
         values, base = sampled(score.log_odds, rows, typical_row(preprocessing), owners, pairs)
         what = "a typical training row (medians and commonest categories)"
     return Contributions(preprocessing.columns, values, base, what)
+
+
+def _of_team(team: Team, preprocessing: Preprocessor, rows: Matrices, pairs: int) -> Contributions:
+    """Adds up the members' contributions by their weights: Shapley values are linear in the
+    model."""
+    found = [contributions(member, preprocessing, rows, pairs) for member in team.members]
+    values = np.zeros_like(found[0].values)
+    for weight, one in zip(team.weights, found, strict=True):
+        values += weight * one.values
+    return Contributions(
+        preprocessing.columns,
+        values,
+        sum(w * one.base for w, one in zip(team.weights, found, strict=True)),
+        "; ".join(dict.fromkeys(one.base_is for one in found)),
+    )
 
 
 def owners_of(preprocessing: Preprocessor) -> list[tuple[list[int], list[int]]]:

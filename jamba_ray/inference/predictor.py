@@ -42,6 +42,7 @@ from jamba_ray.inference.scorer import (
     preprocessing_of,
     scorer_of,
 )
+from jamba_ray.inference.team import parts_of
 
 _CHUNK_ROWS = 65_536
 """Rows prepared at a time, which limits the memory needed in addition to the DataFrame."""
@@ -85,15 +86,16 @@ class Predictor:
         self.fingerprints: Mapping[str, str] = dict(snapshot.documents.get("fingerprints", {}))
         """The fingerprints of the 'config', 'data' and 'code' that produced the model."""
         self._score = scorer_of(snapshot, self.config, self.preprocessing.schema, device)
+        self.members: Mapping[int, float] = {p.trial: p.weight for p in parts_of(snapshot)}
+        """Trial -> its weight in the team; empty where the model is a single one."""
 
     def __repr__(self) -> str:
         columns = self.preprocessing.columns
         objective = f"val/{self.config.objective}"
         score = f", {objective} {self.metrics[objective]:.4f}" if objective in self.metrics else ""
-        return (
-            f"Predictor({self.config.model.name}: {len(columns)} columns, "
-            f"threshold {self.threshold:.4g}{score})"
-        )
+        n = len(self.members)
+        what = f"team of {n}" if n else self.config.model.name
+        return f"Predictor({what}: {len(columns)} columns, threshold {self.threshold:.4g}{score})"
 
     def _repr_html_(self) -> str:
         _, what = self.threshold_of(None)
@@ -249,6 +251,10 @@ class Predictor:
             prior=prior,
             overwrite=overwrite,
         )
+
+    def log_odds(self, rows: Rows) -> npt.NDArray[np.float64]:
+        """Returns the log-odds [N] of prepared rows; not finite where the model has diverged."""
+        return self._score.log_odds(rows.x_num, rows.x_cat)
 
     def score_rows(self, rows: Rows) -> Probabilities:
         """Returns the probabilities of rows that this preprocessing has prepared already."""

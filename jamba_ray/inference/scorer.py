@@ -5,7 +5,7 @@ Letters: N rows, F_n / F_c numeric / categorical features.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ from jamba_ray.data import FeatureSchema, LabelRule, Preprocessor
 from jamba_ray.data.labels import IN_DOCUMENT
 from jamba_ray.errors import CheckpointError, ConfigError, DataError, TrialError
 from jamba_ray.estimators.estimator import ESTIMATORS, Columns, Saved, saved_in
+from jamba_ray.inference.team import parts_of
 from jamba_ray.models import build
 from jamba_ray.models.lightgbm import threads_for
 from jamba_ray.models.saved_tensors import tensors_like
@@ -168,6 +169,29 @@ class Estimated:
         return found
 
 
+class Team:
+    """Scores with the weighted mean of several models' log-odds."""
+
+    def __init__(self, members: Sequence[Scorer], weights: Sequence[float]) -> None:
+        self.members, self.weights = tuple(members), tuple(weights)
+
+    def __call__(
+        self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
+    ) -> Probabilities:
+        """Returns the probabilities [N]."""
+        p: Probabilities = expit(self.log_odds(x_num, x_cat))
+        return p
+
+    def log_odds(
+        self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Returns the weighted mean [N]."""
+        total = np.zeros(len(x_num), dtype=np.float64)
+        for weight, member in zip(self.weights, self.members, strict=True):
+            total += weight * member.log_odds(x_num, x_cat)
+        return total
+
+
 def _side_by_side(
     x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
@@ -182,6 +206,9 @@ def scorer_of(
     Raises:
         CheckpointError: The snapshot lacks the model, or its model does not match ``config``.
     """
+    if parts := parts_of(snapshot):
+        members = [scorer_of(p.snapshot, config_of(p.snapshot), schema, device) for p in parts]
+        return Team(members, [p.weight for p in parts])
     trainer = TRAINERS[config.model.name]
     if trainer == "boosting":
         if _TREES not in snapshot.blobs:

@@ -58,6 +58,8 @@ def headline(run: Run) -> str:
         where = "test rows" if part == "test" else "validation rows"
         winner = trial_in_words(judged["trial"], judged.get("origin"))
         who = f"Trial {winner} wins" if run.study else "This model reaches"
+        if (team := run.summary.get("team") or {}).get("used"):
+            who = f"A team of {len(team['members'])} trials wins"
         joint = " with" if run.study else ""
         reached = f"{who}{joint} {label} {interval['value']:.4f} on the {where}"
         if "low" in interval:
@@ -94,6 +96,14 @@ def sentences(run: Run) -> list[str]:
         if compared and (difference := summary_difference(run)) is not None:
             compared[0] = f"{compared[0]} {_matters(difference[1])}".rstrip()
         found += compared
+    if judged and (team := summary.get("team")):
+        found.append(team["sentence"])
+        if team["used"] and "test" in team["single"]:
+            alone, label = team["single"], LABELS.get(run.objective, run.objective)
+            found.append(
+                f"Trial {alone['trial']} alone would have {label} {alone['test']:.4f} on the test "
+                "rows, which did not decide it."
+            )
     if judged and (bayes := summary.get("bayes")):
         part = "test" if judged.get("test") and "test" in bayes else "val"
         limit = bayes[part]["average_precision"]
@@ -105,7 +115,12 @@ def sentences(run: Run) -> list[str]:
     if judged and judged.get("test") and summary.get("command") != "log_run":
         found.append(
             "It was chosen on validation rows; the test rows were scored once, for this model"
-            + (" and its rivals." if summary.get("baseline") else ".")
+            + (" and its rivals" if summary.get("baseline") else "")
+            + (
+                " and, for comparison, the best single trial."
+                if (summary.get("team") or {}).get("used")
+                else "."
+            )
         )
     state = status_of(run)
     if state == "interrupted":

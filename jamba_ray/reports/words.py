@@ -50,6 +50,39 @@ def difference_in_words(difference: Mapping[str, Any], other: str) -> str:
     return f"not distinguishable from {other}: {interval}"
 
 
+def team_in_words(team: Mapping[str, Any], best: Mapping[str, Any], objective: str) -> str:
+    """Says whether a team of trials is the winner, and why; ``team`` and ``best`` are those of
+    ``summary.json``."""
+    alone = f"trial {trial_in_words(best['trial'], best.get('origin'))}"
+    gain, members = team["gain"], team["members"]
+    if team["too_few"] is not None:
+        return f"No team was sought, since {team['too_few']}: {alone} was kept."
+    if len(team["candidates"]) < 2:
+        return f"No team was sought, since no other trial was trained to its end: {alone} was kept."
+    if gain is None:
+        return (
+            f"No team of the best {len(team['candidates'])} trials has a better "
+            f"{LABELS[objective]} than {alone} on validation rows."
+        )
+    what = (
+        f"{gain['value']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}] of {LABELS[objective]} on "
+        "validation rows that did not choose it"
+    )
+    if not team["used"]:
+        return (
+            f"Equal within noise: a team of {len(members)} trials gains {what}, so {alone} was "
+            "kept."
+        )
+    return f"The team of {members_in_words(members)} is better than {alone} alone by {what}."
+
+
+def members_in_words(members: Iterable[Mapping[str, Any]]) -> str:
+    """Lists the members of a team with their weights: ``trials 3 (0.60) and 7 (0.40)``."""
+    ordered = sorted(members, key=lambda m: -m["weight"])
+    listed = [f"{m['trial']} ({m['weight']:.2f})" for m in ordered]
+    return f"trials {', '.join(listed[:-1])} and {listed[-1]}"
+
+
 def duration(seconds: float) -> str:
     """Formats seconds as ``42 s``, ``3 min 05 s`` or ``2 h 10 min``."""
     whole = round(seconds)

@@ -20,6 +20,7 @@ from jamba_ray.config.direction import is_score
 from jamba_ray.config.space import Scalar
 from jamba_ray.study import identity, sampling, stacks
 from jamba_ray.study.assignment import Assignment
+from jamba_ray.study.candidates import candidates
 from jamba_ray.study.ending import Ending, begin_session
 from jamba_ray.study.journal import StudyJournal
 from jamba_ray.study.records import (
@@ -272,9 +273,18 @@ class SweepStudy:
         """Returns every trial by number, unfinished ones as running."""
         return [record(trial) for trial in self._study.get_trials(deepcopy=False)]
 
-    def standing(self, keep: int) -> tuple[list[int], list[int]]:
-        """Returns (the best ``keep`` complete trials, all finished ones) for the checkpoints."""
-        return self._trial_index.ranked(keep), sorted(self._trial_index.records)
+    def standing(self, keep: int, n_candidates: int = 0) -> tuple[list[int], list[int]]:
+        """Returns (the trials whose checkpoints stay, all finished ones).
+
+        The former are the best ``keep`` complete trials and, where a team is sought among
+        ``n_candidates``, its candidates.
+        """
+        index = self._trial_index
+        kept = index.ranked(keep)
+        if n_candidates:
+            ranking = ((n, str(index.records[n].params.get("model.name"))) for n in index.ranked())
+            kept = list(dict.fromkeys([*kept, *candidates(ranking, n_candidates)]))
+        return kept, sorted(index.records)
 
     def give_up(self, why: str) -> None:
         """Fails the trials that never ended."""

@@ -167,8 +167,8 @@ class TrialIndex:
         """Counts the failed trials by reason, the most frequent first."""
         return dict(self._reasons.most_common())
 
-    def ranked(self, n: int) -> list[int]:
-        """Returns the numbers of the best ``n`` complete trials, the best first."""
+    def ranked(self, n: int | None = None) -> list[int]:
+        """Returns the numbers of the best ``n`` complete trials (None: of all), the best first."""
         return [number for _, number in self._ranking[:n]]
 
     def running(self) -> tuple[RunningTrial, ...]:

@@ -44,6 +44,11 @@ SUMMARY = {
     "best": "the winner: `trial`, `origin`, `params`, `step`, `epochs`, `best_epoch`, `rows_seen`, "
     "`checkpoint`, `config`, `threshold`, `val`, `test` and `extra_tests` (each metric with "
     "`value`, `low`, `high`); null without one",
+    "team": "the team of trials that was sought: `used` (whether it is the winner), `members` "
+    "(`trial`, `weight`, `model`, `value`), `gain` over the best single trial on validation rows "
+    "that did not choose the team (`value`, `low`, `high`), `single` (what that trial has alone), "
+    "`candidates`, `settings`, `combined`, `too_few`, `seconds`, `sentence`; null with "
+    "`ensemble=false`",
     "baseline": "the rival that is best on validation rows: `model`, `threshold`, `val`, `test`; "
     "null where there is none",
     "rivals": "the default models that the winner is held against (`rivals=`): each like "

@@ -87,6 +87,7 @@ def faulty(tmp_path_factory):
                 watch,
                 n_trials=12,
                 keep_checkpoints=2,
+                ensemble=False,
             )
         finally:
             del os.environ["JAMBA_RAY_TEST_FLAG"]

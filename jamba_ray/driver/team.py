@@ -1,0 +1,234 @@
+"""Seeks a team of a sweep's trials that is surely better than its best trial.
+
+The result is a function of the study and the candidates' checkpoints, so that a run that was killed
+meanwhile ends with the same team; with ``ensemble.max_latency_ms`` also of the times measured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit  # type: ignore[import-untyped]
+
+from jamba_ray.checkpoints import CheckpointStore, Snapshot
+from jamba_ray.config.direction import badness, direction_of, is_score
+from jamba_ray.config.ensemble import EnsembleSection
+from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.errors import CheckpointError
+from jamba_ray.evaluation.bootstrap import Difference
+from jamba_ray.evaluation.crossed_gain import (
+    Halves,
+    by_content,
+    by_group,
+    by_time,
+    crossed_gain,
+    few_rows,
+)
+from jamba_ray.evaluation.greedy import greedy
+from jamba_ray.inference import Predictor
+from jamba_ray.inference.team import Part, joined
+from jamba_ray.study.candidates import candidates
+from jamba_ray.study.records import TrialRecord
+from jamba_ray.training.validation import final_metrics, objective_value
+
+Floats = npt.NDArray[np.float64]
+MOST_ROWS = 50_000
+"""Validation rows on which a team is sought, drawn by label; more hardly change its weights."""
+_TIMED = 7
+"""Times that one row is scored, of which the median counts."""
+
+
+@dataclass(frozen=True)
+class Sought:
+    """Holds the team, if it is surely better, and what was found."""
+
+    snapshot: Snapshot | None
+    """The team as a model; None: the best single trial is kept."""
+    summary: Mapping[str, Any] | None
+    """``team`` of ``summary.json``; None: none was sought."""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    trial: TrialRecord
+    snapshot: Snapshot
+    predictor: Predictor
+    log_odds: Floats
+    """[N], on the rows on which a team is sought."""
+
+
+def seek_team(
+    settings: EnsembleSection,
+    data: PreparedData,
+    store: CheckpointStore,
+    winner: TrialRecord,
+    trials: Sequence[TrialRecord],
+    objective: str,
+) -> Sought:
+    """Seeks a team among the best trials; ``winner`` is the best of them.
+
+    Raises:
+        CheckpointError: The winner's checkpoint is gone or damaged.
+    """
+    begun = time.monotonic()
+    if not settings.enabled:
+        return Sought(None, None)
+    rows = _some(data.val)
+    labels = rows.y == 1.0
+    halves = halves_of(rows, data.train)
+    found = _loaded(settings, store, rows, winner, trials, objective)
+    gain: Difference | None = None
+    weights = np.eye(len(found))[0]
+    too_few = few_rows(labels, halves)
+    if len(found) > 1 and too_few is None:
+        log_odds = np.stack([one.log_odds for one in found])
+        choose = partial(
+            greedy,
+            objective=objective,
+            max_members=settings.max_members,
+            latency_ms=_latencies(found, rows) if settings.max_latency_ms is not None else None,
+            max_latency_ms=settings.max_latency_ms,
+        )
+        weights = choose(labels, log_odds)
+        if weights[0] < 1.0:
+            gain = crossed_gain(labels, log_odds, 0, halves, choose, objective)
+    is_better = gain is not None and gain["low"] > 0.0
+    parts = [
+        Part(one.trial.number, float(weight), one.snapshot)
+        for one, weight in zip(found, weights, strict=True)
+        if weight > 0.0
+    ]
+    told: dict[str, Any] = {
+        "used": is_better,
+        "settings": settings.model_dump(mode="json"),
+        "candidates": [one.trial.number for one in found],
+        "combined": "log_odds",
+        "members": [
+            {
+                "trial": one.trial.number,
+                "weight": float(weight),
+                "model": one.predictor.config.model.name,
+                "value": one.trial.value,
+            }
+            for one, weight in zip(found, weights, strict=True)
+            if weight > 0.0
+        ],
+        "gain": gain,
+        "single": {"trial": winner.number, "val": winner.value, **_tested(found[0], data)},
+        "too_few": too_few,
+    }
+    team = _team(found[0], parts, data) if is_better else None
+    return Sought(team, {**told, "seconds": time.monotonic() - begun})
+
+
+def halves_of(rows: Rows, train: Rows) -> Halves:
+    """Divides validation rows as they were divided from training rows: by time, by group where no
+    group of threats is in both, else by chance."""
+    labels = rows.y == 1.0
+    if rows.time is not None:
+        return by_time(labels, rows.time)
+    if rows.group is not None and train.group is not None:
+        ours, theirs = (
+            set(r.group[r.y == 1.0].tolist()) for r in (rows, train) if r.group is not None
+        )
+        if not ours & theirs:
+            return by_group(labels, rows.group)
+    numbers = np.ascontiguousarray(rows.x_num).view(np.uint8).reshape(len(rows), -1)
+    codes = np.ascontiguousarray(rows.x_cat).view(np.uint8).reshape(len(rows), -1)
+    return by_content(labels, np.concatenate([numbers, codes], axis=1))
+
+
+def _loaded(
+    settings: EnsembleSection,
+    store: CheckpointStore,
+    rows: Rows,
+    winner: TrialRecord,
+    trials: Sequence[TrialRecord],
+    objective: str,
+) -> list[_Candidate]:
+    """Returns the candidates that can be used, the winner first."""
+    direction = direction_of(objective)
+    ranked = sorted(
+        (badness(t.value, direction), t.number, t)
+        for t in trials
+        if t.state == "complete" and is_score(t.value) and t.checkpoint
+    )
+    by_number = {t.number: t for _, _, t in ranked}
+    families = [(n, str(t.params.get("model.name"))) for _, n, t in ranked]
+    numbers = [n for n in candidates(families, settings.candidates) if n != winner.number]
+    first = _candidate(winner, store, rows)
+    found = [first]
+    for number in numbers:
+        try:
+            one = _candidate(by_number[number], store, rows)
+        except CheckpointError:
+            continue  # it was deleted by an earlier version, or before `ensemble` was true
+        same = one.snapshot.documents["preprocessing"] == first.snapshot.documents["preprocessing"]
+        if same and np.isfinite(one.log_odds).all():
+            found.append(one)
+    return found
+
+
+def _candidate(trial: TrialRecord, store: CheckpointStore, rows: Rows) -> _Candidate:
+    snapshot = store.load(trial.checkpoint or "")
+    predictor = Predictor(snapshot)
+    return _Candidate(trial, snapshot, predictor, predictor.log_odds(rows))
+
+
+def _some(rows: Rows) -> Rows:
+    """Returns at most ``MOST_ROWS`` rows, with the shares of both labels, always the same ones."""
+    if len(rows) <= MOST_ROWS:
+        return rows
+    generator = np.random.default_rng(0)
+    order = generator.permutation(len(rows))
+    order = order[np.argsort(rows.y[order] != 1.0, kind="stable")]
+    n_threats = int(np.count_nonzero(rows.y == 1.0))
+    n = min(max(round(MOST_ROWS * n_threats / len(rows)), 1_000), n_threats, MOST_ROWS // 2)
+    chosen = np.sort(np.concatenate([order[:n], order[n_threats:][: MOST_ROWS - n]]))
+    parts = {field.name: getattr(rows, field.name) for field in dataclasses.fields(rows)}
+    picked: dict[str, Any] = {
+        name: None if part is None else part[chosen] for name, part in parts.items()
+    }
+    return Rows(**picked)
+
+
+def _latencies(found: Sequence[_Candidate], rows: Rows) -> list[float]:
+    """Measures the milliseconds that each candidate needs for one prepared row."""
+    numbers, codes = rows.x_num[:1], rows.x_cat[:1]
+    times = []
+    for one in found:
+        taken = []
+        for _ in range(_TIMED):
+            begun = time.perf_counter()
+            one.predictor.score_matrices(numbers, codes)
+            taken.append(1000.0 * (time.perf_counter() - begun))
+        times.append(statistics.median(taken))
+    return times
+
+
+def _tested(single: _Candidate, data: PreparedData) -> dict[str, float]:
+    """Returns the objective of the single trial on the test rows, where they define it."""
+    test = data.tests.get("test")
+    if test is None or len(np.unique(test.y)) < 2:
+        return {}
+    objective = single.predictor.config.objective
+    return {"test": objective_value(objective, test.y, single.predictor.score_rows(test))}
+
+
+def _team(single: _Candidate, parts: Sequence[Part], data: PreparedData) -> Snapshot:
+    weights = [part.weight for part in parts]
+    log_odds = np.stack([Predictor(part.snapshot).log_odds(data.val) for part in parts])
+    threshold, metrics = final_metrics(data.val.y, expit(np.array(weights) @ log_odds))
+    return joined(
+        parts,
+        {**metrics, "threshold": threshold},
+        single.predictor.config.model_dump(mode="json"),
+    )
