@@ -9,7 +9,6 @@ from jamba_ray.checkpoints.snapshot import Snapshot, step_of
 from jamba_ray.checkpoints.store import (
     CheckpointStore,
     Loaded,
-    publish,
     read_checkpoint,
     write_checkpoint,
 )
@@ -26,7 +25,6 @@ __all__ = [
     "RemoteFolder",
     "Snapshot",
     "deletable",
-    "publish",
     "read_checkpoint",
     "read_published",
     "retry",

@@ -222,19 +222,6 @@ class CheckpointStore:
         return self.root / path
 
 
-def publish(trial: int, step: int, snapshot: Snapshot, destination: Path) -> None:
-    """Writes a result that no store holds, such as a team, to ``destination`` (``best/``).
-
-    ``destination`` appears, or is replaced, in one step. ``trial`` and ``step`` are those of the
-    best single model.
-
-    Raises:
-        StorageError: If the disk refuses, or ``destination`` holds something else.
-    """
-    _, files, manifest = packed(trial, step, snapshot, "best")
-    _put_in_place(destination, {**files, MANIFEST: manifest.to_bytes()})
-
-
 def _put_in_place(destination: Path, files: Mapping[str, bytes]) -> None:
     refuse_other_content(destination)
     sweep_scratch(destination.parent, older_than_s=3600.0)
@@ -262,20 +249,26 @@ def packed(
     return f"{trial_name(trial)}/{kind}-{step:06d}", files, manifest
 
 
-def write_checkpoint(snapshot: Snapshot, destination: Path) -> None:
-    """Writes a checkpoint of no trial to ``destination``, a folder of this machine, in one step.
+def write_checkpoint(
+    snapshot: Snapshot, destination: Path, trial: int = 0, step: int | None = None
+) -> None:
+    """Writes a checkpoint that no store holds (a rival, a team) to ``destination`` in one step.
+
+    ``destination`` is a folder of this machine; ``trial`` and ``step`` are those of a team's best
+    member, ``step`` None: the snapshot's own.
 
     Raises:
         StorageError: If the disk refuses, or ``destination`` holds something else.
     """
     refuse_other_content(destination)
-    _, files, manifest = packed(0, step_of(snapshot), snapshot, "best")
+    _, files, manifest = packed(
+        trial, step_of(snapshot) if step is None else step, snapshot, "best"
+    )
     try:
         destination.parent.mkdir(exist_ok=True)
     except OSError as error:
         raise cannot_write(destination, error, snapshot.nbytes) from error
-    sweep_scratch(destination.parent, older_than_s=3600.0)
-    commit_folder(destination, {**files, MANIFEST: manifest.to_bytes()})
+    _put_in_place(destination, {**files, MANIFEST: manifest.to_bytes()})
 
 
 def read_checkpoint(folder: Path) -> tuple[Manifest, Snapshot]:

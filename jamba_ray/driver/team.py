@@ -1,4 +1,4 @@
-"""Seeks a team of a sweep's trials that is surely better than its best trial.
+"""Finds a team of a sweep's trials that is surely better than its best trial.
 
 The result is a function of the study and the candidates' checkpoints, so that a run that was killed
 meanwhile ends with the same team; with ``ensemble.max_latency_ms`` also of the times measured.
@@ -73,7 +73,7 @@ def seek_team(
     trials: Sequence[TrialRecord],
     objective: str,
 ) -> Sought:
-    """Seeks a team among the best trials; ``winner`` is the best of them.
+    """Finds a team among the best trials; ``winner`` is the best of them.
 
     Raises:
         CheckpointError: The winner's checkpoint is gone or damaged.

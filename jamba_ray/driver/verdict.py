@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from jamba_ray.checkpoints import Snapshot, publish
+from jamba_ray.checkpoints import Snapshot, write_checkpoint
 from jamba_ray.config.params import with_params
 from jamba_ray.config.run import ExperimentConfig, SweepConfig
 from jamba_ray.data.prepared import PreparedData, Rows
@@ -90,7 +90,7 @@ def of_winner(
     if team.snapshot is None:
         store.publish(winner.checkpoint or "", folder.best)
     else:
-        publish(winner.number, winner.best_step, team.snapshot, folder.best)
+        write_checkpoint(team.snapshot, folder.best, winner.number, winner.best_step)
     trial = with_params(config.trial(), winner.params)
     baseline_judged: Judged | None = None
     found: dict[str, Any] = {

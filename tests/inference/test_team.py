@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from jamba_ray.checkpoints import publish, read_checkpoint
+from jamba_ray.checkpoints import read_checkpoint, write_checkpoint
 from jamba_ray.errors import CheckpointError
 from jamba_ray.inference import Predictor, load
 from jamba_ray.inference.team import TEAM, Part, joined, parts_of
@@ -24,7 +24,7 @@ def team(trained, tmp_path_factory):
     first = trained["mlp"].snapshot.documents
     snapshot = joined(parts, {**first["metrics"], "threshold": 0.37}, first["config"])
     best = tmp_path_factory.mktemp("team") / "best"
-    publish(0, 3, snapshot, best)
+    write_checkpoint(snapshot, best, 0, 3)
     return best
 
 
