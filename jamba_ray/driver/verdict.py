@@ -209,10 +209,10 @@ def left_interval(best: Mapping[str, Any] | None, objective: str) -> list[str]:
     if low <= value <= high:
         return []
     return [
-        f"{objective.replace('_', ' ').capitalize()} on the test ({value:.4f}) is "
+        f"The test's {objective.replace('_', ' ')} ({value:.4f}) is "
         f"{'below' if value < low else 'above'} validation's 95 % interval ({low:.4f} to "
-        f"{high:.4f}): the test's rows are not like those that chose the model, so of other rows "
-        "expect the test's value, not validation's."
+        f"{high:.4f}): validation's rows chose the model, and may not be like the test's. Of other "
+        "rows expect the test's value, not validation's."
     ]
 
 
