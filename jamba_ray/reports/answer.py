@@ -98,12 +98,6 @@ def sentences(run: Run) -> list[str]:
         found += compared
     if judged and (team := summary.get("team")):
         found.append(team["sentence"])
-        if team["used"] and "test" in team["single"]:
-            alone, label = team["single"], LABELS.get(run.objective, run.objective)
-            found.append(
-                f"Trial {alone['trial']} alone would have {label} {alone['test']:.4f} on the test "
-                "rows, which did not decide it."
-            )
     if judged and (bayes := summary.get("bayes")):
         part = "test" if judged.get("test") and "test" in bayes else "val"
         limit = bayes[part]["average_precision"]

@@ -73,7 +73,12 @@ def team_in_words(team: Mapping[str, Any], best: Mapping[str, Any], objective: s
             f"Equal within noise: a team of {len(members)} trials gains {what}, so {alone} was "
             "kept."
         )
-    return f"The team of {members_in_words(members)} is better than {alone} alone by {what}."
+    tested = ""
+    if (value := team["single"].get("test")) is not None:
+        tested = f" (on the test, which decided nothing, that trial alone has {value:.4f})"
+    return (
+        f"The team of {members_in_words(members)} is better than {alone} alone by {what}{tested}."
+    )
 
 
 def members_in_words(members: Iterable[Mapping[str, Any]]) -> str:

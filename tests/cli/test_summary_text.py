@@ -17,7 +17,7 @@ from jamba_ray.cli.summary import count_states, exit_code, failures, finite
 from jamba_ray.cli.summary_text import _chosen_on, duration, print_summary
 from jamba_ray.driver.verdict import best_epoch
 from jamba_ray.errors import ExitCode
-from jamba_ray.reports.words import difference_in_words
+from jamba_ray.reports.words import difference_in_words, team_in_words
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import SweepResult, TrialRecord
 from jamba_ray.sweep import _next_commands
@@ -161,6 +161,36 @@ def test_a_sweep_with_a_winner():
         "next: jamba-ray evaluate checkpoint=runs/r",
     ):
         assert words in text
+
+
+def test_a_team_is_the_winner_or_is_not_and_why():
+    best = {
+        "trial": 2,
+        "params": {},
+        "epochs": 3.0,
+        "val": {"average_precision": interval(0.95)},
+        "test": {"average_precision": interval(0.9)},
+    }
+    team = {
+        "used": True,
+        "members": [{"trial": 2, "weight": 0.4}, {"trial": 5, "weight": 0.6}],
+        "gain": {"value": 0.004, "low": 0.001, "high": 0.007},
+        "single": {"trial": 2, "val": 0.95, "test": 0.895},
+        "candidates": [2, 5, 7],
+        "too_few": None,
+    }
+    sentence = team_in_words(team, best, "average_precision")
+    text = printed({**BASE, "best": best, "team": {**team, "sentence": sentence}})
+    assert "Winner: a team of 2 trials, the best of them 2" in text
+    assert (
+        "The team of trials 5 (0.60) and 2 (0.40) is better than trial 2 alone by +0.0040 "
+        "[+0.0010, +0.0070] of avg precision on validation rows that did not choose it (on the "
+        "test, which decided nothing, that trial alone has 0.8950)."
+    ) in text
+    equal = team_in_words({**team, "used": False}, best, "average_precision")
+    assert equal.startswith("Equal within noise: a team of 2 trials gains +0.0040")
+    none = team_in_words({**team, "used": False, "gain": None}, best, "average_precision")
+    assert none.startswith("No team of the best 3 trials has a better avg precision than trial 2")
 
 
 def test_a_sweep_without_one():
