@@ -26,7 +26,6 @@ SWEEP = [
     "sampler.name=random",
     "data.n_samples=1500",
     "rival=false",
-    "tracking=none",
 ]
 
 
