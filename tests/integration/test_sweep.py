@@ -35,12 +35,14 @@ METRICS = {
 def test_a_log_gets_a_line_a_phase_and_a_trial_and_a_summary(swept):
     done, folder = swept
     lines = [line for line in done.stdout.splitlines() if line.strip()]
-    begun = ["loading PyTorch and Ray", "reading the data", "starting Ray", "loading the workers"]
-    assert lines[:4] == begun
-    assert lines[4].startswith("training 4 trials")
-    assert [line.split()[0] for line in lines[5:9]] == ["1/4", "2/4", "3/4", "4/4"]
-    assert lines[9:11] == ["judging the winner", "writing the report"]
-    assert lines[11].startswith("Winner: trial")
+    begun = ["loading PyTorch and Ray", "reading the data"]
+    begun += ["comparing validation and test with training rows"]
+    begun += ["starting Ray", "loading the workers"]
+    assert lines[:5] == begun
+    assert lines[5].startswith("training 4 trials")
+    assert [line.split()[0] for line in lines[6:10]] == ["1/4", "2/4", "3/4", "4/4"]
+    assert lines[10:12] == ["judging the winner", "writing the report"]
+    assert lines[12].startswith("Winner: trial")
     assert "\x1b" not in done.stdout
     assert "LightGBM test" in done.stdout
     assert "below the Bayes limit" in done.stdout
