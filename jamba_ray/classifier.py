@@ -21,6 +21,7 @@ from jamba_ray.config.data import DataSection
 from jamba_ray.config.mistakes import validate
 from jamba_ray.config.params import flatten, put
 from jamba_ray.config.run import TrialConfig
+from jamba_ray.config.training_length import batch_of, settled
 from jamba_ray.data import PreparedData, prepare_frame
 from jamba_ray.data.header import tidy_names
 from jamba_ray.errors import ConfigError, DataError, TrialError, UnavailableError
@@ -44,9 +45,6 @@ except ImportError as error:
         f"({error}). Install it with `pip install 'jamba-ray[sklearn]'`."
     ) from error
 
-_BATCHES = 8
-"""Batches of an epoch that small tables have at least, where ``batch_size`` is not given."""
-_SMALLEST_BATCH = 16
 _SECTIONS = ("model.", "training.", "data.preprocessing.")
 _SINGLE = ("precision", "compile", "objective")
 
@@ -64,7 +62,7 @@ class JambaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         model: Name of the model family: ``attention``, ``mlp``, ``lightgbm``.
-        epochs: Passes over the training rows; None: the default of ``training.epochs``.
+        epochs: Passes over the training rows; None: until validation no longer improves.
         learning_rate: None: the default of ``training.learning_rate``.
         batch_size: Rows a step; None: the default of ``training.batch_size``, or less for small
             tables.
@@ -249,11 +247,9 @@ class JambaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _config(self, tree: dict[str, Any], n_train: int, seed: int) -> TrialConfig:
         config = validate(TrialConfig, {**tree, "seed": seed})
-        if "batch_size" in tree.get("training", {}):
-            return config
-        most = config.training.batch_size
-        size = min(most, max(_SMALLEST_BATCH, n_train // _BATCHES))
-        training = config.training.model_copy(update={"batch_size": size})
+        training = settled(config.training, n_train)
+        if config.training.batch_size is None:
+            training = training.model_copy(update={"batch_size": batch_of(n_train)})
         return config.model_copy(update={"training": training})
 
     def _device(self) -> str:

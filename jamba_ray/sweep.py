@@ -37,6 +37,7 @@ from jamba_ray.config.command_line import command
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
 from jamba_ray.config.sweep_space import checked_space, families_of
+from jamba_ray.config.training_length import settled_sweep, usual_rows
 from jamba_ray.data import changed_files, prepare, source_files
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.data.shift_check import checked
@@ -131,6 +132,8 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
     phases.begin("reading the data")
     if config.dry_run:
         data = _read(config, console, phases)
+        config, space = _settled(config, space, data)
+        print_plan(console, config, space, data, folder)
         print_plan(console, config, space, data, folder)
         return ExitCode.OK
     follower_process.check_tracking(config.tracking)
@@ -149,7 +152,8 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
         log.write(fetched)
         say(console, fetched)
     begun = time.monotonic()
-    budget_rows = round(config.training.epochs * len(data.train))
+    config, space = _settled(config, space, data)
+    budget_rows = usual_rows(config.training, len(data.train))
     frame = summary.frame("sweep", config, data) | {"folder": str(folder.path)}
     earlier = folder.read_summary()
 
@@ -241,6 +245,17 @@ def _read(config: SweepConfig, console: Console, phases: Phases) -> PreparedData
     data = prepare(config.data, partial(say, console))
     phases.begin("comparing validation and test with training rows")
     return checked(data, config.data)
+
+
+def _settled(
+    config: SweepConfig, space: SearchSpace, data: PreparedData
+) -> tuple[SweepConfig, SearchSpace]:
+    """Returns the sweep with the length of its trials in numbers, and its space: conditions may
+    name them."""
+    searched = frozenset(p.path for p in space.parameters)
+    training = settled_sweep(config.training, len(data.train), searched)
+    config = config.model_copy(update={"training": training})
+    return config, checked_space(config)
 
 
 def _judged(

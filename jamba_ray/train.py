@@ -33,7 +33,9 @@ from jamba_ray.cli.training_curve import TrainingCurve
 from jamba_ray.cluster.resources import count_gpus
 from jamba_ray.config.command_line import command
 from jamba_ray.config.family import trains_alone
+from jamba_ray.config.params import flatten
 from jamba_ray.config.run import TrainConfig
+from jamba_ray.config.training_length import as_begun, settled
 from jamba_ray.data import prepare
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.data.shift_check import checked
@@ -119,6 +121,7 @@ def _run(config: TrainConfig, console: Console, phases: Phases) -> ExitCode:
     follower_process.check_tracking(config.tracking)
     bucket_store.refuse_if_used(folder, config)
     data = _read(config, console, phases)
+    config = _settled(config, folder, data)
     bucket_store.create(folder, config)
     write_bytes(folder.config, to_yaml(config).encode())
     log = RunLog(folder.log)
@@ -179,6 +182,15 @@ def _read(config: TrainConfig, console: Console, phases: Phases) -> PreparedData
     data = prepare(config.data, partial(say, console))
     phases.begin("comparing validation and test with training rows")
     return checked(data, config.data)
+
+
+def _settled(config: TrainConfig, folder: RunFolder, data: PreparedData) -> TrainConfig:
+    """Returns the configuration with its length in numbers: that with which a run began."""
+    training = config.training
+    if config.resume and folder.config.exists():
+        training = as_begun(training, flatten(folder.read_config()))
+    training = settled(training, len(data.train))
+    return config.model_copy(update={"training": training})
 
 
 def _train(

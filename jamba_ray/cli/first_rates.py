@@ -14,6 +14,7 @@ from jamba_ray.config.family import TRAINERS, trains_alone
 from jamba_ray.config.params import with_params
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.config.space import CategoricalLeaf, Params, SearchSpace
+from jamba_ray.config.training_length import length_of, settled
 from jamba_ray.data.prepared import PreparedData, of_both_classes
 from jamba_ray.training import Decision, Member, Report, fit
 
@@ -89,7 +90,8 @@ def row_s(config: TrialConfig, data: PreparedData, stop: Stop = lambda: False) -
     The first rows warm up and do not count.
     """
     n = min(PROBE_ROWS, len(data.train))
-    epochs = max(2.0, math.ceil(2 * config.training.batch_size / n))
+    batch = length_of(config.training, len(data.train)).batch_size
+    epochs = max(2.0, math.ceil(2 * batch / n))
     marks: list[tuple[float, float, float, int]] = []
 
     def note(reports: list[Report]) -> list[Decision]:
@@ -125,8 +127,9 @@ def _timed(
         tests={},
     )
     # Reports are frequent, because each asks whether to stop.
-    changes = {"epochs": epochs, "report_rows": max(1, len(few.train) // 4)}
-    training = config.training.model_copy(update=changes)
+    changes: dict[str, object] = {"epochs": epochs, "report_rows": max(1, len(few.train) // 4)}
+    changes |= {"patience": 0, "schedule": "cosine"}
+    training = settled(config.training, len(data.train)).model_copy(update=changes)
     (outcome,) = fit(
         [Member(0, config.model_copy(update={"training": training}))],
         few,

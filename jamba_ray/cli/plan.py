@@ -17,6 +17,7 @@ from jamba_ray.config.budget import limit_of
 from jamba_ray.config.family import trains_alone
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import CategoricalLeaf, SearchSpace, values
+from jamba_ray.config.training_length import length_of, most_rows, usual_rows
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.reports.data_section import data_tables
 from jamba_ray.reports.words import duration, short
@@ -68,12 +69,11 @@ def print_plan(
     stacks, faster = stacks_in_words(config, space, data, runners.runners)
     expected = first_forecast(config, space, data, runners.runners, faster)
     every = report_rows(config.trial(), len(data.train))
-    rows = round(config.training.epochs * len(data.train))
+    rows, length = most_rows(config.training, len(data.train)), _length(config, len(data.train))
     lines = {
         "trials": f"{n} by {config.sampler.name}, {structures_in_words(space)}",
         "first": first_in_words(config, space),
-        "budget": f"{config.training.epochs:g} epochs = {rows:,} rows a trial, "
-        f"a report every {every:,} rows, {_rungs(config, every, rows)}",
+        "budget": f"{length}, a report every {every:,} rows, {_rungs(config, every, rows)}",
         "runners": runners.sentence,
         "stacks": stacks,
         "forecast": f"{forecast_in_words(expected, config)}, timed on {PROBE_ROWS:,} rows here",
@@ -202,7 +202,7 @@ def rows_of_running(progress: SweepProgress) -> tuple[list[int], int]:
 
 def course(config: SweepConfig, data: PreparedData, runners: int) -> Course:
     """Returns the stages of each trial: its rows and its rungs."""
-    rows = round(config.training.epochs * len(data.train))
+    rows = usual_rows(config.training, len(data.train))
     every = report_rows(config.trial(), len(data.train))
     factor = config.pruner.reduction_factor
     return Course(rows, rungs(config, every, rows), factor, runners)
@@ -234,6 +234,14 @@ def _values(leaf: object) -> str:
         return ", ".join(short(choice) for choice in leaf.choices)
     low, high = short(leaf.low), short(leaf.high)  # type: ignore[attr-defined]
     return f"{low} .. {high}" + (" (log)" if leaf.log else "")  # type: ignore[attr-defined]
+
+
+def _length(config: SweepConfig, n_train: int) -> str:
+    length, rows = length_of(config.training, n_train), most_rows(config.training, n_train)
+    words = f"{length.epochs:g} epochs = {rows:,} rows a trial"
+    if not length.is_open:
+        return words
+    return f"at most {words}, fewer where {length.patience} reports bring no improvement"
 
 
 def _rungs(config: SweepConfig, every: int, rows: int) -> str:

@@ -73,11 +73,20 @@ def _chosen_on(summary: Mapping[str, Any], best: Mapping[str, Any]) -> str:
     if summary["command"] == "evaluate":
         what = best.get("threshold_is", "from training")
         return f"{best['rows']:,} labelled rows, threshold {best['threshold']:.3f} ({what})."
-    epoch = f"epoch {best['epochs']:.3g}"
-    if (at := best.get("best_epoch")) is not None and at < best["epochs"]:
-        epoch = f"epoch {at:.3g} of {best['epochs']:.3g}"
+    epoch = _length(best)
     tested = "; the test rows were scored once, for this model" if best.get("test") else ""
     return f"Chosen by {label} on validation rows ({epoch}){tested}."
+
+
+def _length(best: Mapping[str, Any]) -> str:
+    """Says at which epoch the weights were best, and when training ended."""
+    epochs, at = best["epochs"], best.get("best_epoch")
+    most = best.get("most_epochs")
+    if at is not None and most is not None and epochs < most:
+        return f"stopped after epoch {epochs:.3g} of at most {most:.4g}, best at {at:.3g}"
+    if at is not None and at < epochs:
+        return f"epoch {at:.3g} of {epochs:.3g}"
+    return f"epoch {epochs:.3g}"
 
 
 def _metric_tables(summary: Mapping[str, Any], best: Mapping[str, Any]) -> Iterator[Table]:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from jamba_ray.cli.phases import Phases
 from jamba_ray.config.run import TrainConfig
+from jamba_ray.config.training_length import most_rows, usual_rows
 from jamba_ray.reports.words import LABELS, duration, fitting
 from jamba_ray.runs.file_writes import RunLog
 from jamba_ray.training import Decision, Report
@@ -28,7 +29,8 @@ class TrainingCurve:
         self.points: list[tuple[int, float]] = []
         self._console, self._phases, self._log = console, phases, log
         self._objective, self._label = config.objective, LABELS[config.objective]
-        self._rows = round(config.training.epochs * n_train)
+        self._rows = usual_rows(config.training, n_train)
+        self._most = most_rows(config.training, n_train)
         self._begun = time.monotonic()
         self._last: Report | None = None
         self._first: tuple[float, int] | None = None
@@ -74,6 +76,8 @@ class TrainingCurve:
         (first, rows), (last, seen) = self._first, self._last_at
         if seen == rows:
             first, rows = self._begun, 0
+        if seen > self._rows:  # only the longest that it may still take is known
+            return ""
         left = (self._rows - seen) * (last - first) / max(1, seen - rows)
         return f"about {duration(max(0.0, left - (time.monotonic() - last)))} left"
 
@@ -87,5 +91,6 @@ class TrainingCurve:
             return Text(words, no_wrap=True)
         line = Table.grid(padding=(0, 1))
         seen = last.rows_seen if last else 0
-        line.add_row(ProgressBar(total=max(1, self._rows), completed=seen, width=bar), Text(words))
+        rows = self._rows if seen <= self._rows else self._most
+        line.add_row(ProgressBar(total=max(1, rows), completed=seen, width=bar), Text(words))
         return line

@@ -12,8 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from jamba_ray.checkpoints import Snapshot, write_checkpoint
+from jamba_ray.config.family import trains_alone
 from jamba_ray.config.params import with_params
-from jamba_ray.config.run import ExperimentConfig, SweepConfig
+from jamba_ray.config.run import ExperimentConfig, SweepConfig, TrialConfig
+from jamba_ray.config.training_length import length_of
 from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.driver.rivals import rivals_of, strongest, train_rivals
 from jamba_ray.driver.team import Sought, seek_team
@@ -101,6 +103,7 @@ def of_winner(
             "step": winner.best_step,
             "epochs": winner.epochs,
             "best_epoch": best_epoch(winner),
+            "most_epochs": most_epochs(trial, len(data.train)),
             "rows_seen": winner.rows_seen,
             "checkpoint": folder.best.name,
             "config": trial.model_dump(mode="json"),
@@ -135,6 +138,12 @@ def best_epoch(trial: TrialRecord) -> float | None:
     """Returns the epoch of the checkpoint that is kept; None where the reports are not known."""
     last = trial.curve[-1][0] if trial.curve else 0
     return trial.epochs * trial.best_step / last if last else None
+
+
+def most_epochs(config: TrialConfig, n_train: int) -> float | None:
+    """Returns the epochs that a trial might take; None: no number of epochs ends it."""
+    length = length_of(config.training, n_train)
+    return None if trains_alone(config.model.name) and length.is_open else length.epochs
 
 
 def score_table(judged: Judged, baseline: Judged | None, data: PreparedData) -> bytes:

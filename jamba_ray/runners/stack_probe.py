@@ -25,8 +25,8 @@ def what_pays(config: TrialConfig, data: PreparedData, device: str, most: int) -
 
 
 def n_batches(config: TrialConfig, data: PreparedData) -> int:
-    """Returns the optimizer steps of a trial that runs to its end."""
-    return Timetable.of(config.training, len(data.train)).n_batches
+    """Returns the optimizer steps that are expected of a trial that no rung stops."""
+    return Timetable.of(config.training, len(data.train)).usual_batches
 
 
 def in_words(found: Paying) -> str:

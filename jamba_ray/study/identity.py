@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jamba_ray.config import training_length
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.section import absent_values
 from jamba_ray.errors import ConfigError
@@ -73,12 +74,15 @@ def changes(known: Mapping[str, Any], mine: Mapping[str, Any]) -> list[Change]:
 
 def as_begun(config: SweepConfig, known: Mapping[str, Any]) -> SweepConfig:
     """Returns ``config`` with what is decided when a run begins: one that began without its
-    defaults, or with repeated rows anywhere, as those of earlier versions did, goes on so.
+    defaults, with repeated rows anywhere, or with trials of a fixed length, as those of earlier
+    versions did, goes on so.
     ``known``: see ``reading.begun_with``.
     """
     if not known:
         return config
     begun = known.get("config", {})
+    training = training_length.as_begun(config.training, begun)
+    config = config.model_copy(update={"training": training})
     if not begun.get("default_first", False):
         config = config.model_copy(update={"default_first": False})
     if "data.split.repeats" not in begun:

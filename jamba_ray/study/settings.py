@@ -15,6 +15,7 @@ from jamba_ray.config.params import flatten
 from jamba_ray.config.run import SweepConfig, TrialConfig
 from jamba_ray.config.search import PrunerSection, SamplerSection
 from jamba_ray.config.space import SearchSpace, values
+from jamba_ray.config.training_length import length_of, settled
 from jamba_ray.study.first_trials import FirstTrials, first_trials
 from jamba_ray.study.stacks import most_at_a_time
 
@@ -135,15 +136,18 @@ def report_rows(base: TrialConfig, n_train: int) -> int:
     Whole batches, where that makes little difference: trials that joined a stack late would
     otherwise report one batch before or after the others, and judge and wait for each other twice.
     """
-    if base.training.report_rows is not None:
-        return base.training.report_rows
-    every = max(1, math.ceil(base.training.epochs * n_train / N_REPORTS))
-    batch = base.training.batch_size
+    length = length_of(base.training, n_train)
+    if length.report_rows is not None:
+        return length.report_rows
+    every = max(1, math.ceil(length.epochs * n_train / N_REPORTS))
+    batch = length.batch_size
     return every if every < _BATCHES_A_REPORT * batch else math.ceil(every / batch) * batch
 
 
 def base_config(config: SweepConfig, n_train: int) -> TrialConfig:
-    """Returns the configuration that all trials share, with ``report_rows`` set."""
+    """Returns the configuration that all trials share, with its length in numbers."""
     base = config.trial()
-    training = base.training.model_copy(update={"report_rows": report_rows(base, n_train)})
+    training = settled(base.training, n_train).model_copy(
+        update={"report_rows": report_rows(base, n_train)}
+    )
     return base.model_copy(update={"training": training})

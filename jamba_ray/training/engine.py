@@ -78,7 +78,6 @@ class Engine:
         self._report, self._join, self._urgent = report, join, urgent
         self._save, self._finish = (save, finish) if ranks.rank == 0 else (None, None)
         self._objective = configs[0].objective
-        self._patience = training[0].patience
         place = place_of(data, device)
         self._train = rows_on(data.train, device, place)
         self._timetable = table = Timetable.of(training[0], len(data.train))
@@ -93,7 +92,7 @@ class Engine:
         )
         self._batch.decide(
             configs[0].compile,
-            max(table.n_batches, steps_to_come or 0),
+            max(table.usual_batches, steps_to_come or 0),
             max(at_a_time, len(members)),
         )
         self._batch.compile_when_large(table.batch_rows, data.schema)
@@ -120,8 +119,9 @@ class Engine:
         table, first = self._timetable, [progress.batches for progress in self._progress]
         due = [table.next_report(p.step + 1, p.batches) - p.batches for p in self._progress]
         n, b = min(due), table.batch_rows
-        plan = interval([m.config for m in self._live], first, n, table, self._device)
-        # From where it stands: one sum, also where an interval is cut by an urgent save.
+        cooling = [p.cooling_from for p in self._progress]
+        plan = interval([m.config for m in self._live], first, n, table, self._device, cooling)
+        # One sum, also where an interval is cut by an urgent save.
         total = torch.tensor([p.loss_sum for p in self._progress], device=self._device)
         done = 0
         self._stack.train()
@@ -215,6 +215,8 @@ class Engine:
         metrics = self._ranks.agree({"train/loss": train_loss, **self._validation.metrics(logits)})
         if progress.judge(self._objective, metrics):
             progress.best = self._stack.state(k)
+        if progress.begins_to_cool(self._timetable):
+            self._stack.load(k, progress.best)
         return progress.report(member.trial, len(self._train), metrics)
 
     def _diverged(self, due: Sequence[int], logits: npt.NDArray[np.float64]) -> dict[int, str]:
@@ -246,7 +248,9 @@ class Engine:
         for report, decision in zip(reports, decisions, strict=True):
             k = place[report.trial]
             progress = self._progress[k]
-            end = ending(decision, self._is_at_end(progress), progress.stale, self._patience)
+            end = ending(
+                decision, self._is_at_end(progress), progress.stale, self._timetable.ends_after
+            )
             if end is not None:
                 leaving[k] = end
             if self._save is not None and (end is None or end[0] == "stopped"):
@@ -276,7 +280,7 @@ class Engine:
         self._leave(dict.fromkeys(ended, ("complete", None)))
 
     def _is_at_end(self, progress: Progress) -> bool:
-        return progress.batches >= self._timetable.n_batches
+        return progress.batches >= self._timetable.end(progress.cooling_from)
 
     def _outcome(self, k: int, state: State, reason: str | None) -> Outcome:
         progress, member = self._progress[k], self._live[k]

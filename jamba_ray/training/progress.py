@@ -9,6 +9,7 @@ from torch import Tensor
 
 from jamba_ray.config.search import Objective
 from jamba_ray.training.member import Report
+from jamba_ray.training.schedule import Timetable
 from jamba_ray.training.validation import is_better
 
 
@@ -28,6 +29,8 @@ class Progress:
     best_step: int = 0
     stale: int = 0
     """Reports since the best."""
+    cooling_from: int | None = None
+    """With the schedule ``plateau``, the report from which on the learning rate is lowered."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Those of the best report."""
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -45,6 +48,13 @@ class Progress:
             return False
         self.best_value, self.best_step, self.stale = value, self.step, 0
         self.metrics = dict(metrics)
+        return True
+
+    def begins_to_cool(self, table: Timetable) -> bool:
+        """Notes where the learning rate is lowered from now on; returns True at that report."""
+        if self.cooling_from is not None or not table.cools_now(self.step, self.stale):
+            return False
+        self.cooling_from = self.step
         return True
 
     def report(self, trial: int, n_rows: int, metrics: dict[str, float]) -> Report:
@@ -70,6 +80,7 @@ class Progress:
             "best_value": self.best_value,
             "best_step": self.best_step,
             "stale": self.stale,
+            "cooling_from": self.cooling_from,
             "metrics": self.metrics,
             "loss_sum": self.loss_sum,
             "loss_rows": self.loss_rows,
@@ -87,6 +98,7 @@ class Progress:
             best_value=state["best_value"],
             best_step=state["best_step"],
             stale=state["stale"],
+            cooling_from=state.get("cooling_from"),
             metrics=dict(state["metrics"]),
             # Older snapshots are all of a report.
             loss_sum=state.get("loss_sum", 0.0),

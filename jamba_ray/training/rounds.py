@@ -21,6 +21,7 @@ import torch
 
 from jamba_ray.checkpoints.snapshot import Snapshot
 from jamba_ray.config.training import TrainingSection
+from jamba_ray.config.training_length import most_rows
 from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.models.lightgbm import threads_for
 from jamba_ray.training.loss import threat_weight
@@ -35,7 +36,7 @@ from jamba_ray.training.member import (
     ending,
 )
 from jamba_ray.training.progress import Progress
-from jamba_ray.training.schedule import Timetable
+from jamba_ray.training.schedule import REPORTS, Timetable
 from jamba_ray.training.snapshot_io import documents
 from jamba_ray.training.validation import (
     MOST_JUDGED,
@@ -56,14 +57,19 @@ class RoundTable:
     n_reports: int
     total_rows: int
     report_rows: int
+    patience: int = 0
 
     @classmethod
     def of(cls, section: TrainingSection, n_rows: int, n_rounds: int) -> RoundTable:
-        """Makes a table of as many reports as a network makes, at most one a round."""
-        report_rows = Timetable.of(section, n_rows).report_rows
-        total_rows = max(1, round(section.epochs * n_rows))
-        n_reports = min(math.ceil(total_rows / report_rows), n_rounds)
-        return cls(n_rounds, n_reports, total_rows, report_rows)
+        """Makes a table of as many reports as a network makes, at most one a round.
+
+        There are sixteen where networks train until they no longer improve: the rounds are given.
+        """
+        table, total_rows = Timetable.of(section, n_rows), most_rows(section, n_rows)
+        if table.is_plateau:
+            total_rows = min(total_rows, REPORTS * table.report_rows)
+        n_reports = min(math.ceil(total_rows / table.report_rows), n_rounds)
+        return cls(n_rounds, n_reports, total_rows, table.report_rows, table.ends_after)
 
     def rounds_at(self, step: int) -> int:
         """Returns the rounds done at report ``step``."""
@@ -106,7 +112,7 @@ class RoundTrial(ABC):
         training = member.config.training
         self._table = RoundTable.of(training, len(data.train), n_rounds)
         reports = self._table.reports_in(patience_rounds) if patience_rounds else 0
-        self._patience = training.patience or reports
+        self._patience = self._table.patience or reports
         self._judged = sample(data.val, training.val_rows or MOST_JUDGED)
         self._progress = Progress()
         self._state: State = "complete"

@@ -15,6 +15,7 @@ import torch
 
 from jamba_ray.config.family import trains_alone
 from jamba_ray.config.run import TrialConfig
+from jamba_ray.config.training_length import length_of
 from jamba_ray.data.prepared import PreparedData, of_both_classes
 from jamba_ray.training import compiled
 from jamba_ray.training.fit import fit
@@ -103,13 +104,20 @@ def probe(
     """
     if most == 1 or trains_alone(config.model.name):
         return ()
-    batch = min(config.training.batch_size, len(data.train))
+    length = length_of(config.training, len(data.train))
+    batch = min(length.batch_size, len(data.train))
     together = _STEPS[torch.device(device).type] * batch
     probed = _MOST * together
-    if config.training.epochs * len(data.train) < 4 * probed:
+    if length.epochs * len(data.train) < 4 * probed:
         return ()
     training = config.training.model_copy(
-        update={"epochs": probed / len(data.train), "report_rows": together}
+        update={
+            "epochs": probed / len(data.train),
+            "batch_size": length.batch_size,
+            "report_rows": together,
+            "patience": 0,
+            "schedule": "cosine",
+        }
     )
     # A probe must report, but its scores mean nothing.
     val = data.val.take(of_both_classes(data.val.y > 0, _VAL_ROWS))

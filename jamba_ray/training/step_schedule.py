@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.models.dropout import step_key
-from jamba_ray.training.schedule import Timetable, batch_progress, lr_factor
+from jamba_ray.training.schedule import Timetable
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,21 @@ class Interval:
 
 
 def interval(
-    configs: Sequence[TrialConfig], first: Sequence[int], n: int, table: Timetable, device: str
+    configs: Sequence[TrialConfig],
+    first: Sequence[int],
+    n: int,
+    table: Timetable,
+    device: str,
+    cooling_from: Sequence[int | None] | None = None,
 ) -> Interval:
     """Computes the numbers of ``n`` batches, from each member's own batch ``first`` [K] on."""
+    cooling_from = cooling_from or [None] * len(first)
     training = [config.training for config in configs]
     lr = torch.tensor(
         [
             [
-                s.learning_rate * lr_factor(batch_progress(at + i, table.n_batches), s.warmup)
-                for s, at in zip(training, first, strict=True)
+                s.learning_rate * table.lr_factor(at + i, s.warmup, cooling)
+                for s, at, cooling in zip(training, first, cooling_from, strict=True)
             ]
             for i in range(n)
         ],

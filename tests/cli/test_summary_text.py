@@ -15,7 +15,8 @@ from jamba_ray.cli.composition import compose_section
 from jamba_ray.cli.positional import as_settings
 from jamba_ray.cli.summary import count_states, exit_code, failures, finite
 from jamba_ray.cli.summary_text import _chosen_on, duration, print_summary
-from jamba_ray.driver.verdict import best_epoch
+from jamba_ray.config.run import TrialConfig
+from jamba_ray.driver.verdict import best_epoch, most_epochs
 from jamba_ray.errors import ExitCode
 from jamba_ray.reports.words import difference_in_words, team_in_words
 from jamba_ray.runs.run_folder import RunFolder
@@ -206,6 +207,21 @@ def test_the_epoch_is_that_of_the_checkpoint_that_is_kept():
     summary = {"objective": "average_precision", "command": "sweep"}
     assert "(epoch 4 of 10)" in _chosen_on(summary, best)
     assert "(epoch 10)" in _chosen_on(summary, {**best, "best_epoch": 10.0})
+    assert "(epoch 4 of 10)" in _chosen_on(summary, {**best, "most_epochs": 10.0})
+
+
+def test_a_trial_that_ended_before_its_last_epoch_says_so():
+    best = {"epochs": 34.0, "best_epoch": 21.0, "most_epochs": 200.0}
+    summary = {"objective": "average_precision", "command": "train"}
+    words = "(stopped after epoch 34 of at most 200, best at 21)"
+    assert words in _chosen_on(summary, best)
+
+
+def test_the_most_epochs_of_trees_are_their_rounds():
+    training = {"training": {"schedule": "plateau"}}
+    of = lambda name: TrialConfig.model_validate({"model": {"name": name}, **training})  # noqa: E731
+    assert most_epochs(of("mlp"), 1000) == 200
+    assert most_epochs(of("lightgbm"), 1000) is None
 
 
 def test_the_next_commands_name_a_folder_of_any_name_through_a_shell(tmp_path, monkeypatch):

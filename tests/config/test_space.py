@@ -106,7 +106,7 @@ def test_conditions_on_unknown_names_and_circles():
 
 def test_a_condition_on_a_base_value():
     leaf = {**HEADS, "when": {"training.batch_size": [256, 512]}}
-    space = parse_space(sweep({"model": {"n_heads": leaf}}))
+    space = parse_space(sweep({"model": {"n_heads": leaf}}, training={"batch_size": 256}))
     assert space.base == {"training.batch_size": 256}
     assert space.n_combinations() == 3
     other = parse_space(sweep({"model": {"n_heads": leaf}}, training={"batch_size": 64}))

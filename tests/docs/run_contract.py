@@ -41,9 +41,9 @@ SUMMARY = {
     "ended": "why the sweep ended, in a sentence",
     "objective": "the validation metric that decides",
     "trials": "number of trials by state: `complete`, `pruned`, `failed`, `running`",
-    "best": "the winner: `trial`, `origin`, `params`, `step`, `epochs`, `best_epoch`, `rows_seen`, "
-    "`checkpoint`, `config`, `threshold`, `val`, `test` and `extra_tests` (each metric with "
-    "`value`, `low`, `high`); null without one",
+    "best": "the winner: `trial`, `origin`, `params`, `step`, `epochs`, `best_epoch`, "
+    "`most_epochs`, `rows_seen`, `checkpoint`, `config`, `threshold`, `val`, `test` and "
+    "`extra_tests` (each metric with `value`, `low`, `high`); null without one",
     "team": "the team of trials that was sought: `used` (whether it is the winner), `members` "
     "(`trial`, `weight`, `model`, `value`), `gain` over the best single trial on validation rows "
     "that did not choose the team (`value`, `low`, `high`), `single` (what that trial has alone), "

@@ -38,6 +38,7 @@ CASES: dict[str, dict] = {
     "batch_norm": {"model": {**MLP, "norm": "batch", "dropout_rate": 0.2}},
     "attention": {"model": {**ATTENTION, "norm": "batch"}},
     "weighted": {"model": MLP, "threat_weight": "balanced", "label_smoothing": 0.1},
+    "plateau": {"model": MLP, "schedule": "plateau", "patience": 1, "report_rows": 100},
     "accumulate": {"model": {**MLP, "dropout_rate": 0.2}, "accumulate": 3},
     "at_once": {"model": {**MLP, "dropout_rate": 0.2}},
     "half_of": {"model": {**MLP, "norm": "batch"}},

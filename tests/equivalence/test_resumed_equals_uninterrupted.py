@@ -124,6 +124,30 @@ def test_without_the_loss_since_the_last_report_the_next_one_differs(data, monke
     assert got[1:] == expected[1:]
 
 
+PLATEAU = {"schedule": "plateau", "patience": 1, "epochs": 8, "report_rows": 200}
+
+
+def cooling_members():
+    return [member(t, {"norm": "layer"}, learning_rate=0.02 / 4**t, **PLATEAU) for t in range(2)]
+
+
+def test_where_rates_stay_and_where_they_fall(data):
+    """A member goes back to its best weights at the report from which on its rate is lowered."""
+    outcomes = fit(cooling_members(), data, Recorder())
+    began = [o.checkpoint.documents["state"]["cooling_from"] for o in outcomes]
+    assert len(set(began)) == 2, "they begin apart"
+    for step in (min(began), min(began) + 1):
+        assert is_bit_equal(cooling_members(), data, step), step
+
+
+def test_without_the_report_at_which_it_began_to_cool_the_rest_differs(data):
+    def forget(snapshot):
+        del snapshot.documents["state"]["cooling_from"]
+
+    whole, _, rest, _ = interrupted(cooling_members()[:1], data, 5, forget)
+    assert [r.metrics for r in rest.reports] != [r.metrics for r in whole.reports[5:]]
+
+
 def test_when_the_best_step_was_before_the_interruption():
     """Best weights, patience and its count are part of the state."""
     model = {

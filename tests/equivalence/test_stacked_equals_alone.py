@@ -113,6 +113,19 @@ def test_outcomes_are_equal_too(data):
                 np.testing.assert_allclose(array, alone.checkpoint.tensors[name], atol=1e-4)
 
 
+PLATEAU = {"schedule": "plateau", "patience": 1, "epochs": 4.0, "report_rows": 200}
+
+
+def test_members_whose_rates_are_lowered_one_by_one(data):
+    """Each goes back to its best weights, cools and leaves at reports of its own."""
+    members = members_of(MLP | {"norm": "layer"}, RATES, **PLATEAU)
+    assert largest_difference(members, data) < TOLERANCE
+    outcomes = fit(members, data, Recorder())
+    began = {o.checkpoint.documents["state"]["cooling_from"] for o in outcomes}
+    assert len(began) > 1
+    assert len({o.rows_seen for o in outcomes}) > 1
+
+
 class Queue:
     """Gives members to a stack one at a time, as slots become free."""
 

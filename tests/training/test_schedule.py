@@ -72,3 +72,42 @@ def test_rate_is_half_in_the_middle_of_warmup_and_of_the_cosine():
     assert lr_factor(0.6, 0.2) == pytest.approx(0.5)
     assert lr_factor(0.2, 0.2) == 1.0
     assert math.isclose(lr_factor(1.0, 0.2), 0.0, abs_tol=1e-12)
+
+
+def plateau(**fields):
+    given = {"epochs": 20, "batch_size": 10, "report_rows": 100, "patience": 3, **fields}
+    return Timetable.of(TrainingSection(schedule="plateau", **given), n_rows=100)
+
+
+def test_a_plateau_holds_the_rate_until_it_cools():
+    table = plateau()
+    assert not table.cools_now(step=8, stale=2)
+    assert table.cools_now(step=8, stale=3)
+    assert [table.lr_factor(b, 0.0, None) for b in (0, 79, 199)] == [1.0, 1.0, 1.0]
+    assert table.end(8) == table.batches_at(8) + 20, "a quarter of eight reports"
+    cooled = [table.lr_factor(b, 0.0, 8) for b in range(80, table.end(8))]
+    assert cooled == sorted(cooled, reverse=True)
+    assert 0.0 < cooled[-1] < 0.01 < 0.99 < cooled[0] < 1.0
+
+
+def test_the_rate_of_a_plateau_rises_over_a_share_of_sixteen_reports():
+    table = plateau(epochs=100)
+    factors = [table.lr_factor(b, 0.5, None) for b in range(table.n_batches)]
+    assert factors[39] == pytest.approx(0.5, abs=0.01)
+    assert factors[79:] == [pytest.approx(1.0, abs=0.01)] * (table.n_batches - 79)
+
+
+@given(st.floats(0.01, 5.0), st.integers(5, 500), st.integers(1, 60), st.integers(0, 4))
+def test_a_plateau_ends_cooled_at_a_report_and_never_late(epochs, report_rows, batch, patience):
+    table = plateau(epochs=epochs, report_rows=report_rows, batch_size=batch, patience=patience)
+    step = batches = 0
+    cooling_from = None
+    while batches < table.end(cooling_from):
+        step += 1
+        batches = table.next_report(step, batches)
+        assert batches == table.batches_at(step)
+        if cooling_from is None and table.cools_now(step, stale=0):
+            cooling_from = step
+    assert batches == table.end(cooling_from) <= table.n_batches
+    assert cooling_from is not None or table.n_reports <= 2
+    assert 0 < table.usual_batches <= table.n_batches
