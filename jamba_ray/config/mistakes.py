@@ -128,6 +128,18 @@ def _elsewhere(name: str, section: type[Section]) -> str:
     return f". Did you mean {' or '.join(meant)}?" if len(meant) in (2, 3) else close
 
 
+def _options_with(path: str, section: type[Section]) -> list[str]:
+    """Returns the options (``model=attention``) of a group that have the setting ``path``."""
+    group, _, rest = path.partition(".")
+    field = section.model_fields.get(group)
+    named = {
+        str(inner.model_fields["name"].default): inner
+        for inner in _sections_in(None if field is None else field.annotation)
+        if "name" in inner.model_fields
+    }
+    return sorted(f"`{group}={name}`" for name, inner in named.items() if rest in _paths(inner))
+
+
 def _sections_in(annotation: Any) -> Iterator[type[Section]]:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         yield from (annotation, *annotation.__subclasses__())
@@ -142,9 +154,11 @@ def _sentence(path: str, problem: ErrorDetails, known: list[str], section: type[
     context = problem.get("ctx", {})
     if kind == "extra_forbidden":
         name = path.rpartition(".")[2]
+        if options := _options_with(path, section):
+            return f"`{path}` is a setting of {' and '.join(options)} only. Choose that or drop it."
         close = nearest(name, known) or _elsewhere(name, section)
-        options = f" Known here: {', '.join(sorted(known))}." if known and not close else ""
-        return f"`{path}` is not a setting{close or '.'}{options}"
+        here = f" Known here: {', '.join(sorted(known))}." if known and not close else ""
+        return f"`{path}` is not a setting{close or '.'}{here}"
     if kind == "missing":
         return f"`{path}` must be given, but is missing. Set `{path}=...`."
     if kind == "value_error":

@@ -75,6 +75,10 @@ def test_heads_must_divide_the_width():
             "`training.learning_rate` must be a finite number, but is nan.",
         ),
         ({"lr": 1}, "`lr` is not a setting."),
+        (
+            {"model": {"name": "lightgbm", "n_heads": 4}},
+            "`model.n_heads` is a setting of `model=attention` only. Choose that or drop it.",
+        ),
         ({"store": "ftp://bucket/x"}, "`store`"),
         ({"store": "s3://key:secret@bucket/x"}, "`store`"),
     ],
