@@ -1,11 +1,11 @@
-"""Divides the tests between two processes: a file is never split, and each has its Rays."""
+"""Divides the tests between processes: a file is never split, and two of them start Rays."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 
-# Two processes on two cores: a thread pool each would only make them wait for each other. Set
+# As many processes as cores or more: a thread pool each would only make them wait for each other. Set
 # before torch is imported; the commands that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Commands take a thread for each core all the same. Where cores are shared, threads that wait in a
@@ -72,13 +72,13 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two processes for a whole run; one where files are named: a second would only import torch
-    and Ray again."""
-    return 2 if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+    """Three processes for a whole run on two cores, since many tests wait; one where files are
+    named: others would only import torch and Ray again."""
+    return 3 if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each process begins with a half: the other files then go to the one that is free."""
+    """Two processes begin with a half; the other files go to the one that is free."""
     items.sort(key=lambda item: _half(item.nodeid))
 
 

@@ -258,16 +258,16 @@ def _identifying(column: pd.Series[Any]) -> str:
     if not types.is_integer_dtype(column.dtype):
         return ""
     present = column.dropna()
+    if max(abs(int(present.min())), abs(int(present.max()))) > EXACT_INTEGERS:
+        return (
+            "holds integers past 2^53, of which neighbours become one number; if it is an "
+            "identifier, name it in data.drop"
+        )
     if is_identifier(present.to_numpy()):
         return (
             f"has another whole number in nearly every row, spread evenly from {present.min():,} "
             f"to {present.max():,}; if it is an identifier, name it: "
             + setting("data.drop", [str(column.name)])
-        )
-    if max(abs(int(present.min())), abs(int(present.max()))) > EXACT_INTEGERS:
-        return (
-            "holds integers past 2^53, of which neighbours become one number; if it is an "
-            "identifier, name it in data.drop"
         )
     return ""
 

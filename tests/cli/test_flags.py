@@ -28,8 +28,8 @@ def test_cfg_job_resolve_and_package_print_what_hydra_prints(tmp_path):
     for words in (["-p", "model"], ["--package", "model"], ["--package=model"]):
         part = run_here("train", "model=mlp", "--cfg=job", *words, cwd=tmp_path)
         assert yaml.safe_load(part.stdout) == whole["model"]
-    one = run_here("train", "--cfg", "job", "-p", "training.epochs", cwd=tmp_path)
-    assert one.stdout == "10.0\n"
+    one = run_here("train", "--cfg", "job", "-p", "training.learning_rate", cwd=tmp_path)
+    assert one.stdout == "0.002\n"
     wrong = run_here("train", "--cfg", "job", "-p", "modell", cwd=tmp_path)
     assert wrong.returncode == 64
     assert "Did you mean `model`?" in wrong.stderr

@@ -138,14 +138,17 @@ def sessions(tmp_path_factory) -> dict:
     )
 
 
+@pytest.mark.slow
 def test_a_session_loads_runners_ahead(sessions):
     assert sessions["ahead"] == [[], ["jamba_ray.driver.worker_preload"], True, False]
 
 
+@pytest.mark.slow
 def test_a_session_that_prints_has_what_prints(sessions):
     assert sessions["prints"] == [["log_monitor.py"], [], False]
 
 
+@pytest.mark.slow
 def test_ray_itself_starts_more_and_listens_to_all(sessions):
     """The twin: ``scripts`` and ``listening`` see them where they are."""
     seen, addresses = sessions["bare"]

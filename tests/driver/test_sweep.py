@@ -229,6 +229,7 @@ def to_the_end(path: Path) -> SweepResult:
     return trials.sweep(folder, trials.fit, n_trials=5, max_concurrent=1)
 
 
+@pytest.mark.slow
 def test_a_signal_leaves_a_study_that_resumes_and_misses_a_checkpoint_that_is_gone(tmp_path):
     """SIGINT; `tests/faults/test_command.py` sends SIGTERM too, to the driver and to others."""
     path = tmp_path / "run"

@@ -213,6 +213,7 @@ def test_a_page_runs_from_top_to_bottom(page, tmp_path):
         assert scored["score"].between(0, 1).all()
 
 
+@pytest.mark.slow
 def test_a_run_holds_what_the_reference_says(swept):
     folder = RunFolder(swept[1])
     assert set(summary_of(folder.path)) == set(SUMMARY)

@@ -139,6 +139,7 @@ def orphans(folder: RunFolder) -> list[Path]:
     return sorted(found - whole)
 
 
+@pytest.mark.slow
 def test_trials_one_after_the_other_in_one_group_equal_one_process(group, told, data, expected):
     for number in (0, 9):
         recorder = Recorder()

@@ -145,7 +145,7 @@ def test_a_sweep_deletes_old_checkpoints_also_while_nothing_finishes(tmp_path, m
     nothing_yet = SweepProgress(1, {"running": 1}, None, (), (), {}, 0.0, 0.0, 1, None)
     monkeypatch.setattr(monitor_file, "call", lambda method, *_, **__: method)
     server = SimpleNamespace(progress=nothing_yet, standing=([], []))
-    poll = Monitor(server, folder, 5, None, 0, lambda: (), lambda: False, HeadWatch({}, print))
+    poll = Monitor(server, folder, (5, 0), None, 0, lambda: (), lambda: False, HeadWatch({}, print))
     poll.look()
     assert len(store.entries()) == 6, "not at every look"
     monkeypatch.setattr(monitor_file, "_TIDY_S", 0.0)
