@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-# As many processes as cores or more: a thread pool each would only make them wait for each other. Set
-# before torch is imported; the commands that tests start inherit it.
+# As many processes as cores or more: a thread pool each would only make them wait for each other.
+# Set before torch is imported; the commands that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Commands take a thread for each core all the same. Where cores are shared, threads that wait in a
 # loop cost more than the work: 188 small steps by two threads beside other processes took 26 s and
