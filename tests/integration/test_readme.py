@@ -190,6 +190,7 @@ def in_this_process(words, folder):
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.slow
 def test_the_readme_runs_from_top_to_bottom(tmp_path):
     run_page(README, tmp_path, in_this_process)
     assert "rivals" in (tmp_path / "runs" / "flows-1" / "config.yaml").read_text()

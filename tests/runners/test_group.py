@@ -156,6 +156,7 @@ def test_trials_one_after_the_other_in_one_group_equal_one_process(group, told, 
     assert ended == [pruned], "called as `fit` is: a stack's runner trains on both"
 
 
+@pytest.mark.slow
 def test_a_killed_rank_costs_no_report(group, data, expected):
     recorder, before = KillAt(5, subject=1), group.starts
     (outcome,) = group.fit([trial(2, seed=0)], data, recorder)
