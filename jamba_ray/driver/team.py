@@ -101,11 +101,7 @@ def seek_team(
         if weights[0] < 1.0:
             gain = crossed_gain(labels, log_odds, 0, halves, choose, objective)
     is_better = gain is not None and gain["low"] > 0.0
-    parts = [
-        Part(one.trial.number, float(weight), one.snapshot)
-        for one, weight in zip(found, weights, strict=True)
-        if weight > 0.0
-    ]
+    members = [(one, float(w)) for one, w in zip(found, weights, strict=True) if w > 0.0]
     told: dict[str, Any] = {
         "used": is_better,
         "settings": settings.model_dump(mode="json"),
@@ -114,18 +110,17 @@ def seek_team(
         "members": [
             {
                 "trial": one.trial.number,
-                "weight": float(weight),
+                "weight": weight,
                 "model": one.predictor.config.model.name,
                 "value": one.trial.value,
             }
-            for one, weight in zip(found, weights, strict=True)
-            if weight > 0.0
+            for one, weight in members
         ],
         "gain": gain,
         "single": {"trial": winner.number, "val": winner.value, **_tested(found[0], data)},
         "too_few": too_few,
     }
-    team = _team(found[0], parts, data) if is_better else None
+    team = _team(found[0], members, data) if is_better else None
     return Sought(team, {**told, "seconds": time.monotonic() - begun})
 
 
@@ -193,6 +188,7 @@ def _some(rows: Rows) -> Rows:
     n_threats = int(np.count_nonzero(rows.y == 1.0))
     n = min(max(round(MOST_ROWS * n_threats / len(rows)), 1_000), n_threats, MOST_ROWS // 2)
     chosen = np.sort(np.concatenate([order[:n], order[n_threats:][: MOST_ROWS - n]]))
+    # `Rows.take` leaves out group and time, by which the halves are made.
     parts = {field.name: getattr(rows, field.name) for field in dataclasses.fields(rows)}
     picked: dict[str, Any] = {
         name: None if part is None else part[chosen] for name, part in parts.items()
@@ -223,12 +219,14 @@ def _tested(single: _Candidate, data: PreparedData) -> dict[str, float]:
     return {"test": objective_value(objective, test.y, single.predictor.score_rows(test))}
 
 
-def _team(single: _Candidate, parts: Sequence[Part], data: PreparedData) -> Snapshot:
-    weights = [part.weight for part in parts]
-    log_odds = np.stack([Predictor(part.snapshot).log_odds(data.val) for part in parts])
-    threshold, metrics = final_metrics(data.val.y, expit(np.array(weights) @ log_odds))
+def _team(
+    single: _Candidate, members: Sequence[tuple[_Candidate, float]], data: PreparedData
+) -> Snapshot:
+    weights = np.array([weight for _, weight in members])
+    log_odds = np.stack([one.predictor.log_odds(data.val) for one, _ in members])
+    threshold, metrics = final_metrics(data.val.y, expit(weights @ log_odds))
     return joined(
-        parts,
+        [Part(one.trial.number, weight, one.snapshot) for one, weight in members],
         {**metrics, "threshold": threshold},
         single.predictor.config.model_dump(mode="json"),
     )

@@ -191,27 +191,22 @@ def _pipeline(make: Callable[[], Any], one_hot: bool) -> Any:
 def _forest(rng: Any, i: int) -> Any:
     from sklearn.ensemble import RandomForestClassifier
 
-    settings = {
-        "min_samples_leaf": int(_log(rng, 1, 30)),
-        "max_features": float(rng.uniform(0.1, 0.8)),
-        "n_estimators": 60,
-    }
-    return f"forest {i}", _pipeline(
-        lambda: RandomForestClassifier(random_state=0, **settings), one_hot=False
-    )
+    return f"forest {i}", _trees(RandomForestClassifier, rng, most_features=0.8)
 
 
 def _extra_trees(rng: Any, i: int) -> Any:
     from sklearn.ensemble import ExtraTreesClassifier
 
+    return f"extra trees {i}", _trees(ExtraTreesClassifier, rng, most_features=1.0)
+
+
+def _trees(family: Callable[..., Any], rng: Any, most_features: float) -> Any:
     settings = {
         "min_samples_leaf": int(_log(rng, 1, 30)),
-        "max_features": float(rng.uniform(0.1, 1.0)),
+        "max_features": float(rng.uniform(0.1, most_features)),
         "n_estimators": 60,
     }
-    return f"extra trees {i}", _pipeline(
-        lambda: ExtraTreesClassifier(random_state=0, **settings), one_hot=False
-    )
+    return _pipeline(lambda: family(random_state=0, **settings), one_hot=False)
 
 
 def _logistic(rng: Any, i: int) -> Any:
