@@ -9,8 +9,9 @@ import pandas as pd
 from pandas.api import types
 
 from jamba_ray.data.cells import is_text, to_names, to_numbers, unreadable
+from jamba_ray.data.fitted_columns import CategoricalColumn
 from jamba_ray.data.number_format import PLAIN, NumberFormat
-from jamba_ray.data.preprocessing import CategoricalColumn, Preprocessor, check_columns
+from jamba_ray.data.preprocessing import Preprocessor, check_columns
 from jamba_ray.errors import DataError
 
 _LOOKED_AT = 1000

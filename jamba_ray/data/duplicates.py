@@ -1,4 +1,4 @@
-"""Counts rows that occur more than once, which change what a score means."""
+"""Counts rows that occur more than once, or nearly, which change what a score means."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from jamba_ray.data.adversary import Features, mixed
 from jamba_ray.data.columns import tells_rows_apart
 from jamba_ray.data.raw_table import RawTable
 from jamba_ray.data.splits import Hashes, Labels
+
+_CELL = 0.02
+"""In standard deviations: what lies in one cell counts as the same."""
 
 
 class RowHashes:
@@ -108,3 +113,26 @@ def notes(found: Duplicates, rows: Mapping[str, int]) -> tuple[str, ...]:
 
 def _way_out(part: str) -> str:
     return " (data.split.repeats=leave_out leaves them out)" if part == "val" else ""
+
+
+def keys_but_one(x: Features, n_numbers: int) -> list[npt.NDArray[np.uint64]]:
+    """Returns by column keys [N] of all other columns' cells; numeric columns come first."""
+    cells = x.astype(np.float64)
+    cells[:, :n_numbers] = np.floor(cells[:, :n_numbers] / _CELL + 0.5)
+    hashed = [
+        mixed(np.ascontiguousarray(column).view(np.uint64), j) for j, column in enumerate(cells.T)
+    ]
+    whole = np.zeros(len(x), dtype=np.uint64)
+    for column in hashed:
+        whole ^= column
+    return [whole ^ column for column in hashed]
+
+
+def is_near(
+    x: Features, known: list[npt.NDArray[np.uint64]], n_numbers: int
+) -> npt.NDArray[np.bool_]:
+    """Says which rows x [N, F] agree with a known one in all columns but one."""
+    near = np.zeros(len(x), dtype=bool)
+    for keys, others in zip(keys_but_one(x, n_numbers), known, strict=True):
+        near |= np.isin(keys, others)
+    return near

@@ -19,50 +19,21 @@ from jamba_ray.config.data import PreprocessingSection
 from jamba_ray.config.names import nearest
 from jamba_ray.data.cells import Counted, to_names, to_numbers, unreadable
 from jamba_ray.data.columns import Roles
+from jamba_ray.data.fitted_columns import (
+    CategoricalColumn,
+    NumericColumn,
+    codes_of,
+    fit_numeric,
+    frequent,
+)
 from jamba_ray.data.number_format import PLAIN, NumberFormat
 from jamba_ray.data.prepared import FeatureSchema
 from jamba_ray.data.raw_table import RawColumns
-from jamba_ray.data.scaling import Floats, Scale, fit_scale, scale_from_json
+from jamba_ray.data.scaling import Floats, scale_from_json
 from jamba_ray.errors import DataError
 
 VERSION = 2
 _PRESENT = "present"
-
-
-@dataclass(frozen=True)
-class NumericColumn:
-    """Scales one numeric column; first infinities become ``low`` or ``high``, gaps ``fill``."""
-
-    name: str
-    low: float
-    high: float
-    fill: float
-    scale: Scale
-    bin_edges: tuple[float, ...]
-
-    def __call__(self, values: Floats) -> npt.NDArray[np.float32]:
-        """Transforms [N] raw values to [N] scaled and finite ones."""
-        finite = np.where(np.isnan(values), self.fill, values)
-        finite = np.where(np.isposinf(finite), self.high, finite)
-        finite = np.where(np.isneginf(finite), self.low, finite)
-        return self.scale(finite).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class CategoricalColumn:
-    """Describes one categorical feature: ``categories[i]`` has code i + 1, everything else code 0.
-
-    With ``tells_missing`` it is about a numeric column and has one category, 'present'.
-    """
-
-    name: str
-    categories: tuple[str, ...]
-    tells_missing: bool = False
-
-    @property
-    def feature(self) -> str:
-        """Returns its name among the features."""
-        return f"{self.name} (missing)" if self.tells_missing else self.name
 
 
 @dataclass(frozen=True)
@@ -100,14 +71,14 @@ class Preprocessor:
         notes: list[str] = []
         for name in roles.numeric:
             values = to_numbers(train[name], roles.formats.get(name, PLAIN))
-            column, note = _fit_numeric(name, values, section)
+            column, note = fit_numeric(name, values, section)
             notes += [note] if note else []
             if column is not None:
                 numeric.append(column)
             if 0 < np.isnan(values).sum() < len(values):
                 indicators.append(CategoricalColumn(name, (_PRESENT,), tells_missing=True))
         for name in roles.categorical:
-            categories = _frequent(train[name], section)
+            categories = frequent(train[name], section)
             if categories:
                 categorical.append(CategoricalColumn(name, categories))
             else:
@@ -188,7 +159,7 @@ class Preprocessor:
                 x_cat[:, indicators[name]] = ~gaps
         for j, column in enumerate(self.categorical):
             if not column.tells_missing:
-                codes, missing[column.name] = _codes(frame[column.name], column.categories)
+                codes, missing[column.name] = codes_of(frame[column.name], column.categories)
                 x_cat[:, j] = codes
         return x_num, x_cat, missing
 
@@ -316,66 +287,6 @@ class Preprocessor:
         return cls(
             numeric, categorical, {n: NumberFormat.from_json(form) for n, form in formats.items()}
         )
-
-
-def _fit_numeric(
-    name: str, values: Floats, section: PreprocessingSection
-) -> tuple[NumericColumn | None, str]:
-    finite = values[np.isfinite(values)]
-    scale = fit_scale(finite, section.scaling) if len(finite) else None
-    if scale is None:
-        return (
-            None,
-            f"Column {name!r} takes no two finite values in training, so its values are left out.",
-        )
-    column = NumericColumn(
-        name,
-        low=float(finite.min()),
-        high=float(finite.max()),
-        # An observed value: the mean of the middle two could overflow.
-        fill=float(np.quantile(finite, 0.5, method="inverted_cdf")),
-        scale=scale,
-        bin_edges=(),
-    )
-    scaled = column(values)
-    levels = np.linspace(0.0, 1.0, section.n_bins + 1)
-    edges = np.unique(np.quantile(scaled, levels, method="inverted_cdf"))
-    if len(edges) < 2:  # a rare value falls between all levels
-        edges = np.unique([scaled.min(), scaled.max()])
-    if len(edges) < 2:
-        return None, f"Column {name!r} does not vary in float32 after scaling; left out."
-    infinite = int(np.isinf(values).sum())
-    note = (
-        f"Column {name!r} is infinite in {infinite} training rows; its largest or smallest finite "
-        "value stands in."
-        if infinite
-        else ""
-    )
-    column = NumericColumn(
-        name, column.low, column.high, column.fill, scale, tuple(edges.astype(float).tolist())
-    )
-    return column, note
-
-
-def _frequent(column: pd.Series[Any], section: PreprocessingSection) -> tuple[str, ...]:
-    """Returns the categories that get a code, most frequent first; ties in the order of their
-    names."""
-    codes, names = to_names(column)
-    counts = np.bincount(codes[codes >= 0], minlength=len(names))
-    order = sorted(range(len(names)), key=lambda i: (-counts[i], names[i]))
-    kept = [names[i] for i in order if counts[i] >= max(section.rare_below, 1)]
-    return tuple(kept[: section.max_categories])
-
-
-def _codes(
-    column: pd.Series[Any], categories: tuple[str, ...]
-) -> tuple[npt.NDArray[np.int64], int]:
-    """Returns the codes [N] of a column, and how many of its cells are missing."""
-    codes, names = to_names(column)
-    code_of = {category: i + 1 for i, category in enumerate(categories)}
-    # The last entry is what -1 (missing) picks.
-    of_name = np.array([code_of.get(name, 0) for name in names] + [0], dtype=np.int64)
-    return of_name[codes], int((codes < 0).sum())
 
 
 def check_columns(present: Sequence[str], wanted: Collection[str], source: str) -> None:

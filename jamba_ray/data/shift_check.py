@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
-from jamba_ray.data.adversary import Features, Side, Told, mixed, row_keys, tell_apart
+from jamba_ray.data.adversary import Features, Side, Told, row_keys, tell_apart
+from jamba_ray.data.duplicates import is_near, keys_but_one
 from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
 from jamba_ray.data.shift import FOLLOWS, NEAR, SURELY_APART, Apart, Measured, Roles, findings
 
@@ -31,8 +32,6 @@ _TELLS = 0.998
 """ROC AUC of one or two columns from which they tell the label."""
 _SUSPECTS = 6
 _FEW_VALUES = 20
-_CELL = 0.02
-"""In standard deviations: what lies in one cell counts as the same."""
 
 
 def checked(data: PreparedData, section: DataSection) -> PreparedData:
@@ -231,7 +230,7 @@ def _near(data: PreparedData) -> dict[str, tuple[float, float]]:
         return {}
     train = _Sample.of(data.train, MOST_ROWS * 3 // 4, 4).x
     tests = {name: rows for name, rows in data.tests.items() if name == "test"}
-    known, exact = _but_one(train, n_numbers), set(row_keys(train).tolist())
+    known, exact = keys_but_one(train, n_numbers), set(row_keys(train).tolist())
     found = {}
     rng = np.random.default_rng(5)
     for name, rows in {"val": data.val, **tests}.items():
@@ -239,34 +238,12 @@ def _near(data: PreparedData) -> dict[str, tuple[float, float]]:
             continue
         x = _Sample.of(rows, MOST_ROWS // 4, 6).x
         repeats = np.array([key in exact for key in row_keys(x).tolist()])
-        near = float((_is_near(x, known, n_numbers) & ~repeats).mean())
+        near = float((is_near(x, known, n_numbers) & ~repeats).mean())
         found[name] = (near, near)
         if near >= NEAR:
             shuffled = np.stack([rng.permutation(column) for column in x.T], axis=1)
-            found[name] = (near, float(_is_near(shuffled, known, n_numbers).mean()))
+            found[name] = (near, float(is_near(shuffled, known, n_numbers).mean()))
     return found
-
-
-def _but_one(x: Features, n_numbers: int) -> list[npt.NDArray[np.uint64]]:
-    """Returns by column keys [N] of all other columns' cells."""
-    cells = x.astype(np.float64)
-    cells[:, :n_numbers] = np.floor(cells[:, :n_numbers] / _CELL + 0.5)
-    hashed = [
-        mixed(np.ascontiguousarray(column).view(np.uint64), j) for j, column in enumerate(cells.T)
-    ]
-    whole = np.zeros(len(x), dtype=np.uint64)
-    for column in hashed:
-        whole ^= column
-    return [whole ^ column for column in hashed]
-
-
-def _is_near(
-    x: Features, known: list[npt.NDArray[np.uint64]], n_numbers: int
-) -> npt.NDArray[np.bool_]:
-    near = np.zeros(len(x), dtype=bool)
-    for keys, others in zip(_but_one(x, n_numbers), known, strict=True):
-        near |= np.isin(keys, others)
-    return near
 
 
 # --- columns that give something away ----------------------------------------------------------
