@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal, TypeGuard
 
+from jamba_ray.config.plugins import METRICS
+
 Direction = Literal["maximize", "minimize"]
 
 _LOWER_IS_BETTER = frozenset({"ece", "brier", "fpr"})
@@ -12,7 +14,9 @@ _LOWER_IS_BETTER = frozenset({"ece", "brier", "fpr"})
 
 def direction_of(metric: str) -> Direction:
     """Returns the direction of a metric, ours or one that only its owner knows: what ends in "loss"
-    or "error" is to be small."""
+    or "error" is to be small; a plug-in says it of its own."""
+    if metric in METRICS:
+        return METRICS[metric].direction
     if metric in _LOWER_IS_BETTER or metric.endswith(("loss", "error")):
         return "minimize"
     return "maximize"

@@ -6,9 +6,10 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
+from jamba_ray.config.plugins import METRICS, open_to
 from jamba_ray.config.section import Section
 
-Objective = Literal[
+_Known = Literal[
     "average_precision",
     "roc_auc",
     "f1",
@@ -19,7 +20,9 @@ Objective = Literal[
     "log_loss",
 ]
 
-OBJECTIVES = frozenset(get_args(Objective))
+OBJECTIVES = frozenset(get_args(_Known))
+Objective = Annotated[_Known, open_to(METRICS, get_args(_Known))]
+"""The metric that decides: one of ours, or of a plug-in."""
 
 
 class SamplerSection(Section):
