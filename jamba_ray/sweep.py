@@ -61,7 +61,7 @@ from jamba_ray.reports.words import team_in_words
 from jamba_ray.runs.file_writes import RunLog, write_bytes, write_json
 from jamba_ray.runs.probe import probe
 from jamba_ray.runs.run_folder import RunFolder, unused_name
-from jamba_ray.study import identity
+from jamba_ray.study import identity, sampling
 from jamba_ray.study.first_trials import first_trials
 from jamba_ray.study.lease import LeaseLostError
 from jamba_ray.study.proposal import distribution
@@ -121,6 +121,7 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
     space = checked_space(config)
     first_trials(config, space)  # a wrong `enqueue` is refused before the data are read
     check_installed([*families_of(config.model.name, space), *config.held_against])
+    sampling.check_installed(config.sampler)
     name = config.run or unused_name(config.store, config.sweep_name)
     config = config.model_copy(update={"run": name})
     folder = bucket_store.folder_of(config)

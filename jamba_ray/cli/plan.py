@@ -26,7 +26,7 @@ from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.first_trials import first_trials
 from jamba_ray.study.forecast import Course, Forecast, forecast
 from jamba_ray.study.records import Paying, SweepProgress
-from jamba_ray.study.sampling import rung_steps
+from jamba_ray.study.sampling import first_rung, rung_steps
 from jamba_ray.study.settings import begin_with, report_rows, stack_size
 from jamba_ray.study.stacks import at_a_time_now, chosen, repays_compiling
 from jamba_ray.training.validation import judged_rows
@@ -245,7 +245,14 @@ def _length(config: SweepConfig, n_train: int) -> str:
 
 
 def _rungs(config: SweepConfig, every: int, rows: int) -> str:
-    if config.pruner.name == "none":
+    pruner = config.pruner
+    if pruner.name == "none":
         return "no early stopping"
+    if pruner.name == "patient":
+        return f"stopped after {pruner.patience} reports without a better one"
+    if pruner.name == "median":
+        from_rows = every * (first_rung(pruner, every) or 1)
+        return f"from {from_rows:,} rows on stopped below the median of complete trials"
     at = ", ".join(f"{rung:,}" for rung in rungs(config, every, rows))
-    return f"rungs at {at} rows (one in {config.pruner.reduction_factor} passes)"
+    later = ", later in other brackets" if pruner.name == "hyperband" else ""
+    return f"rungs at {at} rows (one in {pruner.reduction_factor} passes){later}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from jamba_ray.config.plugins import METRICS, open_to
-from jamba_ray.config.section import Section
+from jamba_ray.config.section import Section, as_if_absent
 
 _Known = Literal[
     "average_precision",
@@ -26,26 +26,55 @@ Objective = Annotated[_Known, open_to(METRICS, get_args(_Known))]
 
 
 class SamplerSection(Section):
-    """Chooses one of Optuna's samplers by name."""
+    """Chooses one of Optuna's samplers by name.
 
-    name: Literal["tpe", "random", "grid", "qmc", "gp"] = "tpe"
-    """How the next trial's parameters are proposed."""
+    ``sampler=gp`` sets ``sampler.name``.
+    """
+
+    name: Literal["tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2"] = "tpe"
+    """How the next trial's parameters are proposed. ``cmaes`` needs ``jamba-ray[cmaes]``."""
     n_startup_trials: Annotated[int, Field(ge=1)] = 8
     """Random trials before ``tpe`` or ``gp`` begin to model."""
     multivariate: bool = True
     """``tpe`` only: model parameters jointly."""
+    population_size: Annotated[int, Field(ge=2, le=10_000)] | None = Field(
+        default=None, json_schema_extra=as_if_absent(None)
+    )
+    """``cmaes`` and ``nsga2`` only: trials of a generation; None: 16 for ``nsga2``, and for
+    ``cmaes`` 4 + 3 ln(parameters)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_a_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
 
 class PrunerSection(Section):
     """Stops trials early.
 
     ``asha``: asynchronous successive halving (Li et al. 2020), decided as by Optuna's
-    ``SuccessiveHalvingPruner``, so that rungs live in the study and survive any crash.
+    ``SuccessiveHalvingPruner``, so that rungs live in the study and survive any crash. The others
+    decide as Optuna's pruners of their names do. ``pruner=median`` sets ``pruner.name``.
     """
 
-    name: Literal["asha", "none"] = "asha"
-    """``asha`` stops poor trials early; ``none`` trains each trial to its end."""
+    name: Literal["asha", "hyperband", "median", "patient", "none"] = "asha"
+    """``asha`` stops poor trials early, at rungs; ``hyperband``: the same, with several first
+    rungs; ``median``: a trial whose best report is worse than the median of complete ones;
+    ``patient``: one that no longer improves; ``none`` trains each trial to its end."""
     min_rows: Annotated[int, Field(ge=1)] | None = None
-    """Rows a trial sees before the first rung; None: three reports."""
+    """Rows a trial sees before the first rung, or before ``median`` judges it; None: three reports.
+    """
     reduction_factor: Annotated[int, Field(ge=2)] = 3
-    """One in so many trials passes each rung."""
+    """``asha`` and ``hyperband``: one in so many trials passes each rung."""
+    patience: Annotated[int, Field(ge=0)] = Field(default=3, json_schema_extra=as_if_absent(3))
+    """``patient`` only: reports without a new best one before a trial is stopped."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_a_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def has_rungs(self) -> bool:
+        """Says whether trials are compared at rungs, which the study notes."""
+        return self.name in ("asha", "hyperband")

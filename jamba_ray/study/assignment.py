@@ -16,7 +16,7 @@ from jamba_ray.study.ending import Ending
 from jamba_ray.study.proposal import whole_trial
 from jamba_ray.study.records import Answer, TrialSpec
 from jamba_ray.study.settings import StudySettings
-from jamba_ray.study.suggestions import Suggestions
+from jamba_ray.study.suggestions import NOTES, Suggestions
 from jamba_ray.study.trial_index import Live, TrialIndex
 
 
@@ -73,7 +73,9 @@ class Assignment:
         live.ticket, live.heard = ticket, self._clock()
 
     def _create(self, params: Params, attrs: Mapping[str, Any]) -> None:
-        trial = whole_trial(params, self._settings.space, attrs, datetime.datetime.now())
+        marks = {key: value for key, value in attrs.items() if key != NOTES}
+        now = datetime.datetime.now()
+        trial = whole_trial(params, self._settings.space, marks, now, attrs.get(NOTES))
         trial_id = self._storage.create_new_trial(self._study_id, trial)
         begun = self._storage.get_trial(trial_id)
         self._suggestions.note(begun)
@@ -100,7 +102,7 @@ class Assignment:
     def _new_structure(self, number: int) -> Params | None:
         """Returns the structure for a first stack's first trial; None: the sampler chooses it."""
         s, begun = self._settings, len(self._trial_index.stacks)
-        explores = s.stack > 1 and s.sampler.name in ("tpe", "gp", "random")
+        explores = s.stack > 1 and s.sampler.name in ("tpe", "gp", "random", "cmaes")
         if not (explores and stacks.has_structures(s.space) and begun < s.sampler.n_startup_trials):
             return None
         tried = [

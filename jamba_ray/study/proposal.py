@@ -98,9 +98,14 @@ def propose(
 
 
 def whole_trial(
-    params: Params, space: SearchSpace, user_attrs: Mapping[str, Any], started: Any
+    params: Params,
+    space: SearchSpace,
+    user_attrs: Mapping[str, Any],
+    started: Any,
+    notes: Mapping[str, Any] | None = None,
 ) -> FrozenTrial:
-    """Returns a RUNNING trial with all its parameters, to be created in one commit."""
+    """Returns a RUNNING trial with all its parameters and the ``notes`` of its sampler, to be
+    created in one commit."""
     return FrozenTrial(
         number=NO_TRIAL,
         trial_id=NO_TRIAL,
@@ -112,7 +117,7 @@ def whole_trial(
         params=dict(params),
         distributions=distributions(space, params),
         user_attrs=dict(user_attrs),
-        system_attrs={},
+        system_attrs=dict(notes or {}),
         intermediate_values={},
     )
 

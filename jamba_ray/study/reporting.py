@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Literal
 
 from optuna.storages import JournalStorage
+from optuna.trial import FrozenTrial
 
 from jamba_ray.study.ending import Ending
+from jamba_ray.study.pruners import Pruner
 from jamba_ray.study.records import ReportLine
-from jamba_ray.study.rungs import Rungs
 from jamba_ray.study.settings import StudySettings
 from jamba_ray.study.trial_index import Live, TrialIndex
 
@@ -24,12 +25,12 @@ class Reporting:
         self,
         storage: JournalStorage,
         trial_index: TrialIndex,
-        rungs: Rungs,
+        pruner: Pruner,
         ending: Ending,
         settings: StudySettings,
         clock: Callable[[], float],
     ) -> None:
-        self._storage, self._trial_index, self._rungs = storage, trial_index, rungs
+        self._storage, self._trial_index, self._pruner = storage, trial_index, pruner
         self._ending, self._settings, self._clock = ending, settings, clock
 
     def note(self, report: ReportLine) -> Decision:
@@ -54,6 +55,10 @@ class Reporting:
             return "stop"
         return decision
 
+    def ended(self, trial: FrozenTrial) -> None:
+        """Takes note of a trial that ended and is in its final state."""
+        self._pruner.ended(trial)
+
     def hung(self, live: Live) -> str | None:
         """Returns why a trial counts as hung; None: it reported in time, or has no runner."""
         limit = self._settings.hang_timeout_s
@@ -77,14 +82,17 @@ class Reporting:
         """
         if report.step < live.step:
             return "continue"
+        if report.step == live.step and not self._settings.pruner.has_rungs:
+            # Other trials may have ended since, and the answer to a repeated report must not change.
+            return "prune" if live.pruned_at is not None else "continue"
         if report.step > live.step:
             self._storage.set_trial_intermediate_value(live.trial_id, report.step, report.value)
             live.step, live.value = report.step, report.value
-        prunes, reached = self._rungs.judge(self._storage.get_trial(live.trial_id))
+        prunes, reached = self._pruner.judge(self._storage.get_trial(live.trial_id))
         if prunes and live.pruned_at is None:
             self._storage.set_trial_user_attr(live.trial_id, "pruned_at", report.step)
             live.pruned_at = report.step
         for key, value in reached.items():
             self._storage.set_trial_system_attr(live.trial_id, key, value)
-            self._rungs.note(key, value)
+        self._pruner.reached(report.number, reached)
         return "prune" if live.pruned_at is not None else "continue"

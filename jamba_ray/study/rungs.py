@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from optuna.trial import FrozenTrial
 
@@ -73,6 +73,14 @@ class Rungs:
         if key.startswith(_KEY):
             insort(self._badness[key], badness(value, self._direction))
 
+    def reached(self, number: int, scores: Mapping[str, float]) -> None:
+        """Adds the rungs that trial ``number`` reached, once the study has stored them."""
+        for key, value in scores.items():
+            self.note(key, value)
+
+    def ended(self, trial: FrozenTrial) -> None:
+        """Takes note of a trial that ended: rungs hold what it scored already."""
+
     def _goes_on(self, value: float, others: list[float]) -> bool:
         """Says whether ``value`` is in the best 1/``factor`` of itself and the ``others``.
 
@@ -83,8 +91,11 @@ class Rungs:
         return bisect_left(others, badness(value, self._direction)) <= may_be_better
 
 
-def came_to_a_rung(trial: FrozenTrial, first: int | None) -> bool:
-    """Says whether a trial came as far as the ``first`` rung, whatever the decision was."""
-    if ORIGIN in trial.user_attrs:
+def came_to_a_rung(trial: FrozenTrial, first: int | None, *, noted: bool = True) -> bool:
+    """Says whether a trial came as far as the ``first`` rung, whatever the decision was.
+
+    ``noted``: trials note the rungs that they reach; other pruners judge from a step on.
+    """
+    if ORIGIN in trial.user_attrs or not noted:
         return first is not None and (trial.last_step or 0) >= first
     return f"{_KEY}0" in trial.system_attrs

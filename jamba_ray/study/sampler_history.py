@@ -43,14 +43,22 @@ class SamplerHistory:
         startup: ``sampler.n_startup_trials``: never fewer are shown.
         direction: Of the objective.
         first_rung: Its report step; None: there are no rungs.
+        notes_rungs: Whether trials note the rungs that they reach.
     """
 
     def __init__(
-        self, sampler: str, startup: int, direction: Direction, first_rung: int | None = None
+        self,
+        sampler: str,
+        startup: int,
+        direction: Direction,
+        first_rung: int | None = None,
+        *,
+        notes_rungs: bool = True,
     ) -> None:
         self._newest = max(NEWEST[sampler], startup) if sampler in NEWEST else None
         self._states = _LEARNT_FROM.get(sampler, ())
         self._direction, self._first_rung = direction, first_rung
+        self._notes_rungs = notes_rungs
         self._running: set[int] = set()
         self._finished: list[int] = []
         self._ranked: list[tuple[int, int, float, int]] = []
@@ -63,7 +71,7 @@ class SamplerHistory:
         self._running.discard(trial.number)
         if trial.state in self._states:
             insort(self._finished, trial.number)
-            insort(self._ranked, self._rank(trial))
+            insort(self._ranked, quality(trial, self._direction))
             del self._ranked[_BEST:]
 
     def of(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial] | None:
@@ -73,7 +81,11 @@ class SamplerHistory:
         is_long = len(self._finished) > self._newest
         judged = set[int]()
         if TrialState.PRUNED in self._states:
-            judged = {n for n in self._running if came_to_a_rung(trials[n], self._first_rung)}
+            judged = {
+                n
+                for n in self._running
+                if came_to_a_rung(trials[n], self._first_rung, noted=self._notes_rungs)
+            }
         if not (is_long or judged):
             return None
         shown: Iterable[int] = range(len(trials))
@@ -82,18 +94,35 @@ class SamplerHistory:
             shown = sorted({*self._finished[-self._newest :], *self._running, *best})
         return [as_pruned(trials[n]) if n in judged else trials[n] for n in shown]
 
-    def _rank(self, trial: FrozenTrial) -> tuple[int, int, float, int]:
-        """Returns a sort key: complete trials by value, then pruned ones by step and value."""
-        if trial.state == TrialState.COMPLETE:
-            return (0, 0, badness(trial.value or 0.0, self._direction), trial.number)
-        step = trial.last_step
-        if step is None:
-            return (1, 1, 0.0, trial.number)
-        return (1, -step, badness(trial.intermediate_values[step], self._direction), trial.number)
+
+def quality(trial: FrozenTrial, direction: Direction) -> tuple[int, int, float, int]:
+    """Returns a sort key, the best first: complete trials by value, then pruned ones by step and
+    value."""
+    if trial.state == TrialState.COMPLETE:
+        return (0, 0, badness(trial.value or 0.0, direction), trial.number)
+    step = trial.last_step
+    if step is None:
+        return (1, 1, 0.0, trial.number)
+    return (1, -step, badness(trial.intermediate_values[step], direction), trial.number)
 
 
 def as_pruned(trial: FrozenTrial) -> FrozenTrial:
     """Returns a running trial as it would be if it were pruned now."""
     shown = copy.copy(trial)
     shown.state = TrialState.PRUNED
+    return shown
+
+
+def as_infeasible(trial: FrozenTrial) -> FrozenTrial:
+    """Returns a pruned trial as a complete one that breaks a limit, by more the earlier it ended.
+
+    Genetic samplers know no pruned trials: so they rank them behind complete ones.
+    """
+    step = trial.last_step
+    if trial.state != TrialState.PRUNED or step is None:
+        return trial
+    shown = copy.copy(trial)
+    shown.state = TrialState.COMPLETE
+    shown.values = [trial.intermediate_values[step]]
+    shown.system_attrs = {**trial.system_attrs, "constraints:pruned": 1.0 / step}
     return shown

@@ -7,30 +7,52 @@ parameters as an uninterrupted one.
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import math
 import random
 import warnings
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    GPSampler,
+    NSGAIISampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
 from optuna.trial import FrozenTrial
 
 from jamba_ray.config.direction import Direction
 from jamba_ray.config.search import PrunerSection, SamplerSection
 from jamba_ray.config.space import Params, Scalar, SearchSpace
 from jamba_ray.errors import ConfigError
+from jamba_ray.study.pruners import Brackets, Median, Patience, Pruner
 from jamba_ray.study.rungs import Rungs
 
+if TYPE_CHECKING:
+    from jamba_ray.study.settings import StudySettings
+
+NOTE_GENERATIONS = ("cmaes", "nsga2")
+"""Samplers whose notes on a trial are stored with it."""
+POPULATION = 16
+"""Trials of a generation of ``nsga2``, where it is not given."""
 MAX_LISTED = 20_000
 """Spaces of at most so many parameter sets are enumerated: none is tried twice."""
 
 
 def make_sampler(
-    section: SamplerSection, space: SearchSpace, *, seed: int, number: int, draw: int
+    section: SamplerSection,
+    space: SearchSpace,
+    direction: Direction,
+    *,
+    seed: int,
+    number: int,
+    draw: int,
 ) -> BaseSampler:
     """Returns the sampler for one draw of one trial; ``grid`` has none (see ``grid_order``)."""
     own = trial_seed(seed, number, draw)
@@ -56,6 +78,14 @@ def make_sampler(
                 deterministic_objective=False,
                 warn_independent_sampling=False,
             )
+        if section.name == "cmaes":
+            from jamba_ray.study.cma import Cma
+
+            return Cma(
+                space, direction, sweep_seed=seed, own_seed=own, popsize=section.population_size
+            )
+        if section.name == "nsga2":
+            return Nsga2(population_size=section.population_size or POPULATION, seed=own)
         if section.name == "qmc":
             # One sequence for the whole sweep; the study counts how far it has got.
             return QMCSampler(
@@ -68,24 +98,60 @@ def make_sampler(
         return RandomSampler(seed=own)
 
 
-def make_rungs(
-    section: PrunerSection,
-    report_rows: int,
-    direction: Direction,
-    trials: Iterable[FrozenTrial] = (),
-) -> Rungs:
-    """Returns ASHA's rungs; the first one is after ``min_rows`` rows."""
-    return Rungs(first_rung(section, report_rows), section.reduction_factor, direction, trials)
+class Nsga2(NSGAIISampler):
+    """Proposes as Optuna's sampler, but derives the parents of a generation from the trials alone.
+
+    Optuna keeps them as an attribute of the study, by ids of trials, and looks them up by recursion
+    over all generations where they are missing.
+    """
+
+    def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
+        """Returns the parents of ``generation``, the best of all generations before."""
+        parents: list[FrozenTrial] = []
+        for one in range(generation):
+            both = self.get_population(study, one) + parents
+            parents = self._elite_population_selection_strategy(study, both)
+        return parents
+
+
+def check_installed(section: SamplerSection) -> None:
+    """Refuses a sampler whose package is missing, before anything starts.
+
+    Raises:
+        ConfigError: With the command that installs it.
+    """
+    if section.name == "cmaes" and importlib.util.find_spec("cmaes") is None:
+        raise ConfigError(
+            [
+                "`sampler.name` 'cmaes' needs the package cmaes, which is not installed. "
+                "Run `pip install 'jamba-ray[cmaes]'`, or choose another sampler."
+            ]
+        )
+
+
+def make_pruner(settings: StudySettings, trials: Sequence[FrozenTrial] = ()) -> Pruner:
+    """Returns the pruner of a study that holds ``trials``; the first rung is after ``min_rows``
+    rows."""
+    section, direction = settings.pruner, settings.direction
+    first = first_rung(section, settings.report_rows)
+    if section.name == "hyperband" and first is not None:
+        last = settings.n_reports
+        return Brackets(first, last, section.reduction_factor, direction, trials)
+    if section.name == "median" and first is not None:
+        return Median(first, direction, trials)
+    if section.name == "patient":
+        return Patience(section.patience, direction)
+    return Rungs(first, section.reduction_factor, direction, trials)
 
 
 def first_rung(section: PrunerSection, report_rows: int) -> int | None:
-    """Returns the report step of the first rung, three where ``min_rows`` is not given; None:
-    there are no rungs.
+    """Returns the report step of the first rung, or from which on ``median`` judges: three where
+    ``min_rows`` is not given; None: there is none.
 
     After two of sixteen reports trials scored too much alike
     (``tests/benchmarks/stack_quality.md``).
     """
-    if section.name == "none":
+    if section.name in ("none", "patient"):
         return None
     if section.min_rows is None:
         return 3
@@ -93,9 +159,10 @@ def first_rung(section: PrunerSection, report_rows: int) -> int | None:
 
 
 def rung_steps(section: PrunerSection, report_rows: int, n_reports: int) -> list[int]:
-    """Returns the report steps at which a trial of ``n_reports`` reports may be stopped."""
+    """Returns the report steps of the rungs of a trial of ``n_reports`` reports; of ``hyperband``
+    those of its first bracket, which the others share from some step on."""
     first = first_rung(section, report_rows)
-    if first is None:
+    if first is None or not section.has_rungs:
         return []
     powers = (first * section.reduction_factor**rung for rung in itertools.count())
     return list(itertools.takewhile(lambda step: step <= n_reports, powers))

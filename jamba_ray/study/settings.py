@@ -15,7 +15,7 @@ from jamba_ray.config.params import flatten
 from jamba_ray.config.run import SweepConfig, TrialConfig
 from jamba_ray.config.search import PrunerSection, SamplerSection
 from jamba_ray.config.space import SearchSpace, values
-from jamba_ray.config.training_length import length_of, settled
+from jamba_ray.config.training_length import length_of, settled, usual_rows
 from jamba_ray.study.first_trials import FirstTrials, first_trials
 from jamba_ray.study.stacks import most_at_a_time
 
@@ -42,6 +42,8 @@ class StudySettings:
     n_trials: int = 16
     report_rows: int = 1
     """Rows between two reports: what turns ``pruner.min_rows`` into report steps."""
+    n_reports: int = N_REPORTS
+    """Reports of a trial that is never stopped."""
     limit: Limit | None = None
     max_failed_trials: int | None = None
     runners: int = 1
@@ -95,6 +97,7 @@ def study_settings(
     Raises:
         ConfigError: See ``first_trials``.
     """
+    every = report_rows(config.trial(), len(data.train))
     return StudySettings(
         space=space,
         objective=config.objective,
@@ -103,7 +106,8 @@ def study_settings(
         pruner=config.pruner,
         seed=config.seed,
         n_trials=config.n_trials,
-        report_rows=report_rows(config.trial(), len(data.train)),
+        report_rows=every,
+        n_reports=max(1, math.ceil(usual_rows(config.training, len(data.train)) / every)),
         limit=limit_of(config.budget),
         max_failed_trials=config.max_failed_trials,
         runners=runners,

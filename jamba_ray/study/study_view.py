@@ -1,4 +1,4 @@
-"""Shows a sampler all trials of a study or some of them, and ignores what the sampler writes."""
+"""Shows a sampler all trials of a study or some of them, and keeps what the sampler writes apart."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 
 class StudyView:
-    """Reads through to a storage, but ignores the notes that samplers write on trials.
+    """Reads through to a storage, but writes nothing to trials.
 
-    The notes are for other processes, of which there are none, and for a trial that does not exist
-    yet.
+    What a sampler notes on the trial that does not exist yet is in ``notes``: those of TPE and GP
+    are for other processes, of which there are none; a generation is stored with the trial.
     """
 
     def __init__(self, storage: Any, trials: Sequence[FrozenTrial] | None) -> None:
         self._storage, self._trials = storage, trials
+        self.notes: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
@@ -33,7 +34,8 @@ class StudyView:
         return [t for t in self._trials if states is None or t.state in states]
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """Ignores the note."""
+        """Keeps the note."""
+        self.notes[key] = value
 
 
 def view(

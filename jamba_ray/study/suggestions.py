@@ -20,10 +20,12 @@ from jamba_ray.study.first_trials import FirstTrials
 from jamba_ray.study.proposal import contains, distribution, propose
 from jamba_ray.study.records import Origin
 from jamba_ray.study.rungs import ORIGIN
-from jamba_ray.study.sampler_history import SamplerHistory
+from jamba_ray.study.sampler_history import SamplerHistory, as_infeasible
 from jamba_ray.study.settings import StudySettings
 from jamba_ray.study.study_view import view
 
+NOTES = "notes"
+"""Among the marks of a new trial: what its sampler noted on it."""
 _MAX_DRAWS = 8
 """Most draws for one trial, if each draw was tried before."""
 
@@ -50,7 +52,10 @@ class Suggestions:
             settings.sampler.n_startup_trials,
             settings.direction,
             sampling.first_rung(settings.pruner, settings.report_rows),
+            notes_rungs=settings.pruner.has_rungs,
         )
+        self._notes: dict[str, Any] = {}
+        """What the sampler noted on its newest draw, to be stored with the trial."""
         self._n_begun = self._n_taken = 0
         """The second counts the enqueued parameter sets that have a trial."""
 
@@ -133,11 +138,14 @@ class Suggestions:
         for draw in range(_MAX_DRAWS):
             params = self._draw(number, draw, structure or {})
             if sampling.key_of(params) not in self._tried:
-                return params, {}
+                return params, self._marks()
         if untried is not None:
             rng = random.Random(sampling.trial_seed(self._settings.seed, number, _MAX_DRAWS))
             return rng.choice(list(untried)), {}
-        return params, {}
+        return params, self._marks()
+
+    def _marks(self) -> dict[str, Any]:
+        return {NOTES: self._notes} if self._notes else {}
 
     def new_structure(self, number: int, tried: Sequence[Params]) -> Params:
         """Returns the structural parameters of a random trial, if possible untried ones."""
@@ -163,12 +171,23 @@ class Suggestions:
         sampler = sampling.make_sampler(
             self._settings.sampler,
             self._space,
+            self._settings.direction,
             seed=self._settings.seed,
             number=number,
             draw=draw,
         )
-        seen = self._history.of(self._study.get_trials(deepcopy=False))
-        return propose(self._view(seen), sampler, self._space, number, fixed)
+        trials = self._study.get_trials(deepcopy=False)
+        seen: Sequence[FrozenTrial] | None = self._history.of(trials)
+        if self._settings.sampler.name == "nsga2":
+            seen = [as_infeasible(trial) for trial in trials]
+        study = self._view(seen)
+        params = propose(study, sampler, self._space, number, fixed)
+        self._notes = {
+            key: value
+            for key, value in getattr(study._storage, "notes", {}).items()
+            if self._settings.sampler.name in sampling.NOTE_GENERATIONS
+        }
+        return params
 
     def _view(self, trials: Sequence[FrozenTrial] | None = None) -> optuna.Study:
         return view(self._study, self._storage, trials)

@@ -100,9 +100,7 @@ class SweepStudy:
             self._reporting = Reporting(
                 self._storage,
                 self._trial_index,
-                sampling.make_rungs(
-                    settings.pruner, settings.report_rows, settings.direction, trials
-                ),
+                sampling.make_pruner(settings, trials),
                 self._ending,
                 settings,
                 clock,
@@ -240,6 +238,7 @@ class SweepStudy:
         )
         ended = self._storage.get_trial(live.trial_id)
         self._suggestions.note(ended)
+        self._reporting.ended(ended)
         self._trial_index.ended(finish.number, record(ended))
 
     # -- read by the driver ------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from jamba_ray.config.search import PrunerSection
 from jamba_ray.study import sampling
 from jamba_ray.study.rungs import Rungs
-from tests.study.studies import line, open_study, plain
+from tests.study.studies import line, open_study, plain, settings
 
 
 def histories_agree(seed: int, make: type[Rungs]) -> bool:
@@ -74,7 +74,7 @@ def test_a_rule_that_is_slightly_other_is_found_out(saboteur):
 
 
 def test_without_pruner_there_are_no_rungs():
-    rungs = sampling.make_rungs(PrunerSection(name="none"), 100, "maximize")
+    rungs = sampling.make_pruner(settings(pruner=PrunerSection(name="none")))
     study = optuna.create_study()
     trial = study.ask()
     trial.report(0.1, 1000)
