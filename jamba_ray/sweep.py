@@ -294,6 +294,7 @@ def _summary(
         "ended": result.ended,
         "trials": summary.count_states(result.counts),
         "failures": summary.failures(result.trials),
+        "search": summary.search(config),
         "bayes": verdict.bayes(data),
         "importance": importance(
             result.trials,

@@ -13,7 +13,7 @@ from typing import Any
 
 from jamba_ray import __version__
 from jamba_ray.config.fingerprint import fingerprint
-from jamba_ray.config.run import ExperimentConfig
+from jamba_ray.config.run import ExperimentConfig, SweepConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import ExitCode, StorageError
 from jamba_ray.reports.run import Run
@@ -51,6 +51,14 @@ def exit_code(result: SweepResult) -> ExitCode:
 def count_states(counts: Mapping[Any, int]) -> dict[str, int]:
     """Counts trials by state; every state is a key."""
     return {state: int(counts.get(state, 0)) for state in _STATES}
+
+
+def search(config: SweepConfig) -> dict[str, Any]:
+    """Returns how trials were proposed and when they were stopped early."""
+    return {
+        "sampler": config.sampler.model_dump(mode="json"),
+        "pruner": config.pruner.model_dump(mode="json"),
+    }
 
 
 def failures(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:

@@ -13,7 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from jamba_ray.reports.rivals import baseline_of, rival_sentences
-from jamba_ray.reports.words import LABELS, MINOR, duration, params_in_words, trial_in_words
+from jamba_ray.reports.words import (
+    LABELS,
+    MINOR,
+    duration,
+    params_in_words,
+    search_in_words,
+    trial_in_words,
+)
 
 
 def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
@@ -174,6 +181,9 @@ def _print_whereabouts(console: Console, summary: Mapping[str, Any]) -> None:
     busy = f", {goodput:.0%} of runner time in training steps" if goodput is not None else ""
     counts = f"{_counts(summary['trials'])}, " if summary["command"] == "sweep" else ""
     _say(console, f"{counts}{duration(summary['wall_s'])}{busy}.", "dim")
+    search = summary.get("search")
+    if search and (search["sampler"]["name"], search["pruner"]["name"]) != ("tpe", "asha"):
+        _say(console, search_in_words(search), "dim")
     if budget := summary.get("budget"):
         _say(console, _budget(budget), "dim")
     console.print(

@@ -40,8 +40,8 @@ class SamplerSection(Section):
     population_size: Annotated[int, Field(ge=2, le=10_000)] | None = Field(
         default=None, json_schema_extra=as_if_absent(None)
     )
-    """``cmaes`` and ``nsga2`` only: trials of a generation; None: 16 for ``nsga2``, and for
-    ``cmaes`` 4 + 3 ln(parameters)."""
+    """``cmaes`` and ``nsga2`` only: trials of a generation, at least four of ``cmaes``; None: 16 of
+    ``nsga2``, and of ``cmaes`` 4 + 3 ln(parameters)."""
 
     @model_validator(mode="before")
     @classmethod

@@ -15,7 +15,7 @@ from jamba_ray.config.run import SweepConfig, TrainConfig
 from jamba_ray.config.settings import settings_of
 from jamba_ray.reports.rivals import better_rival, family_in_words, rival_sentences, rivals_of
 from jamba_ray.reports.run import FINAL, Run
-from jamba_ray.reports.words import LABELS, duration, short, trial_in_words
+from jamba_ray.reports.words import LABELS, duration, search_in_words, short, trial_in_words
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.reading import is_being_written
 
@@ -116,6 +116,8 @@ def sentences(run: Run) -> list[str]:
                 else "."
             )
         )
+    if search := summary.get("search"):
+        found.append(search_in_words(search))
     state = status_of(run)
     if state == "interrupted":
         found.append(f"The run was interrupted. Continue it with `{resume_command(run)}`.")

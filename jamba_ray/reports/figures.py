@@ -123,8 +123,11 @@ def curves(run: Run) -> Figure:
         else:
             style = {"complete": "s5 thin", "running": "s0 thin dash"}.get(trial.state, "grey thin")
         plot.line(points, style, _tip(run, trial))
-    note = "Coloured: the best three; grey: pruned; dashed lines: rungs, where one in "
-    note += f"{run.config.get('pruner', {}).get('reduction_factor', 3)} goes on."
+    pruner = run.config.get("pruner", {})
+    note = "Coloured: the best three; grey: pruned"
+    if pruner.get("name", "asha") in ("asha", "hyperband"):
+        note += f"; dashed lines: rungs, where one in {pruner.get('reduction_factor', 3)} goes on"
+    note += "."
     if len(run.records) == 1:
         note = "The objective on the validation sample at each report."
     elif len(drawn) > len(shown):

@@ -81,6 +81,13 @@ def team_in_words(team: Mapping[str, Any], best: Mapping[str, Any], objective: s
     )
 
 
+def search_in_words(search: Mapping[str, Any]) -> str:
+    """Says how trials were proposed and stopped; ``search`` is that of ``summary.json``."""
+    pruner = search["pruner"]["name"]
+    stopped = "trained to their end" if pruner == "none" else f"stopped early by {pruner}"
+    return f"Trials were proposed by {search['sampler']['name']} and {stopped}."
+
+
 def members_in_words(members: Iterable[Mapping[str, Any]]) -> str:
     """Lists the members of a team with their weights: ``trials 3 (0.60) and 7 (0.40)``."""
     ordered = sorted(members, key=lambda m: -m["weight"])

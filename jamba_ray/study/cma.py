@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from jamba_ray.config.space import SearchSpace
 
+_FEWEST = 4
+"""Trials of a generation without which the evolution's weights are not defined."""
 GENERATION = "cma:generation"
 """Attribute of a trial that this sampler proposed."""
 
@@ -57,7 +59,8 @@ class Cma(BaseSampler):
             for path, one in drawn.items()
             if isinstance(one, FloatDistribution | IntDistribution) and not one.single()
         }
-        self._direction, self._popsize = direction, popsize
+        self._direction = direction
+        self._popsize = None if popsize is None else max(popsize, _FEWEST)
         self._sweep_seed, self._own_seed = sweep_seed, own_seed
         self._random = RandomSampler(seed=own_seed)
 
@@ -89,9 +92,7 @@ class Cma(BaseSampler):
         """Returns a random value for what the evolution does not model."""
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
-    def _evolution(
-        self, transform: _SearchSpaceTransform, trials: list[FrozenTrial]
-    ) -> cmaes.CMA:
+    def _evolution(self, transform: _SearchSpaceTransform, trials: list[FrozenTrial]) -> cmaes.CMA:
         """Returns the evolution after each whole generation among ``trials``."""
         import cmaes
 

@@ -8,6 +8,7 @@ study's first trials (``study.first_trials``) are judged by none and no other is
 from __future__ import annotations
 
 import binascii
+import itertools
 import math
 from bisect import insort
 from collections import defaultdict
@@ -74,11 +75,8 @@ class Brackets:
     def bracket(self, number: int) -> int:
         """Returns the bracket of a trial, which its number decides."""
         place = binascii.crc32(f"{STUDY_NAME}_{number}".encode()) % sum(self._shares)
-        for bracket, share in enumerate(self._shares):
-            place -= share
-            if place < 0:
-                break
-        return bracket
+        ends = itertools.accumulate(self._shares)
+        return next(bracket for bracket, end in enumerate(ends) if place < end)
 
     def judge(self, trial: FrozenTrial) -> tuple[bool, dict[str, float]]:
         """Returns the decision of the trial's bracket."""

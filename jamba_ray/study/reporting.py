@@ -83,7 +83,7 @@ class Reporting:
         if report.step < live.step:
             return "continue"
         if report.step == live.step and not self._settings.pruner.has_rungs:
-            # Other trials may have ended since, and the answer to a repeated report must not change.
+            # Others may have ended since, and the answer to a repeated report must not change.
             return "prune" if live.pruned_at is not None else "continue"
         if report.step > live.step:
             self._storage.set_trial_intermediate_value(live.trial_id, report.step, report.value)

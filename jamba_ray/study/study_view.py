@@ -1,4 +1,4 @@
-"""Shows a sampler all trials of a study or some of them, and keeps what the sampler writes apart."""
+"""Shows a sampler all trials of a study or some, and keeps what the sampler writes apart."""
 
 from __future__ import annotations
 

@@ -68,6 +68,7 @@ SUMMARY = {
     "`split` (how rows were divided), `unseen` (share of rows with what training never saw), "
     "`shift` (rows told apart, `findings` with their settings)",
     "wall_s": "seconds from the start to the verdict",
+    "search": "how trials were proposed (`sampler`) and stopped early (`pruner`); not of `train`",
     "goodput": "share of runner time that went into training steps",
     "budget": "limit, what was spent, forecasts; null without one",
     "config_fingerprint": "digest of all settings that make the experiment",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
 from jamba_ray.config.search import PrunerSection, SamplerSection
@@ -9,9 +11,9 @@ from jamba_ray.errors import ConfigError
 from jamba_ray.study import sampling
 from jamba_ray.study.proposal import distribution
 from jamba_ray.study.records import TrialOutcome
-from tests.study.studies import open_study, space_of
+from tests.study.studies import TREE, open_study, space_of, train
 
-SAMPLERS = ["tpe", "random", "qmc", "gp"]
+SAMPLERS = ["tpe", "random", "qmc", "gp", "cmaes", "nsga2"]
 RIVALS = {
     "model": {
         "name": {"type": "categorical", "choices": ["attention", "mlp", "lightgbm"]},
@@ -60,6 +62,66 @@ def test_conditional_parameters_exist_exactly_where_their_condition_holds(tmp_pa
         assert params["model.norm"] in (None, True, "batch", 1.5)
         assert 1e-4 <= params["training.learning_rate"] <= 1e-2
         assert any(abs(params["training.dropout"] - 0.1 * i) < 1e-9 for i in range(5))
+
+
+def proposed(tmp_path, name: str, *, reopens: bool) -> list:
+    """The parameters of 14 trials of which two train at a time and some are pruned, in a study that
+    is closed and opened again before each one where ``reopens``."""
+    changes = {
+        "n_trials": 14,
+        "sampler": SamplerSection(name=name, n_startup_trials=4, population_size=3),
+        "tree": GRID if name == "grid" else TREE,
+    }
+    study, found, live = open_study(tmp_path, **changes), [], []
+    while (spec := study.ask(f"s/{len(found)}").spec) is not None:
+        found.append(spec.params)
+        live.append(spec)
+        if len(live) > 1:
+            train(study, live.pop(0))
+        if reopens:
+            study.close()
+            study = open_study(tmp_path, **changes)
+    study.close()
+    return found
+
+
+GRID = {**TREE, "training": {"rate": {"type": "float", "low": 0.01, "high": 0.1, "step": 0.01}}}
+
+
+@pytest.mark.parametrize("name", [*(n for n in SAMPLERS if n != "gp"), "grid"])
+def test_a_resumed_sweep_proposes_what_the_uninterrupted_one_would(tmp_path, name):
+    straight = proposed(tmp_path / "a", name, reopens=False)
+    assert proposed(tmp_path / "b", name, reopens=True) == straight
+
+
+@pytest.mark.parametrize("name", ["cmaes", "nsga2"])
+def test_a_generation_that_is_not_stored_is_found_out(tmp_path, name, monkeypatch):
+    """A saboteur: the generation is noted in memory alone."""
+    straight = proposed(tmp_path / "a", name, reopens=False)
+    monkeypatch.setattr(sampling, "NOTE_GENERATIONS", ())
+    assert proposed(tmp_path / "b", name, reopens=True) != straight
+
+
+def test_cmaes_learns(tmp_path):
+    """In its eighth generation it draws thrice as near to the optimum as blind draws do (0.6)."""
+    leaf = {"type": "float", "low": 0.0, "high": 1.0}
+    section = SamplerSection(name="cmaes", population_size=8)
+    tree = {"training": {"rate": leaf, "dropout": leaf}}
+    study = open_study(tmp_path, tree=tree, n_trials=64, sampler=section)
+    found = []
+    while (spec := study.ask(f"s/{len(found)}").spec) is not None:
+        x, y = (float(value) for value in spec.params.values())
+        found.append(abs(x - 0.2) + abs(y - 0.7))
+        study.finish(TrialOutcome(spec.number, "complete", value=-found[-1]))
+    study.close()
+    assert sum(found[-16:]) / 16 < 0.2
+
+
+def test_a_sampler_without_its_package_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'jamba-ray\[cmaes\]'"):
+        sampling.check_installed(SamplerSection(name="cmaes"))
+    sampling.check_installed(SamplerSection(name="nsga2"))
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -125,6 +187,9 @@ def test_no_warning_and_no_value_beyond_the_last_step():
         (PrunerSection(min_rows=450, reduction_factor=2), [5, 10]),
         (PrunerSection(min_rows=1), [1, 3, 9]),
         (PrunerSection(name="none"), []),
+        (PrunerSection(name="hyperband"), [3, 9]),
+        (PrunerSection(name="median"), []),
+        (PrunerSection(name="patient"), []),
     ],
 )
 def test_rungs_in_report_steps(section, rungs):
