@@ -61,7 +61,7 @@ from jamba_ray.reports.words import team_in_words
 from jamba_ray.runs.file_writes import RunLog, write_bytes, write_json
 from jamba_ray.runs.probe import probe
 from jamba_ray.runs.run_folder import RunFolder, unused_name
-from jamba_ray.study import identity, sampling
+from jamba_ray.study import identity, sampling, warm_start
 from jamba_ray.study.first_trials import first_trials
 from jamba_ray.study.lease import LeaseLostError
 from jamba_ray.study.proposal import distribution
@@ -127,6 +127,8 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
     folder = bucket_store.folder_of(config)
     phases.begin(f"checking {folder.path}", is_brief=True)
     probe(folder)
+    if not begun_with(folder.study):
+        warm_start.read(config, space)  # refused before the data are read
     config = config.model_copy(update={"budget": priced(config.budget)})
     limit_of(config.budget)  # dollars without a price are refused before the data are read
     require_surroundings()

@@ -29,6 +29,11 @@ def run_name(value: str) -> str:
     return value
 
 
+def as_list(value: object) -> object:
+    """Returns a text as a list of it alone; anything else as it is."""
+    return [value] if isinstance(value, str) else value
+
+
 def number_as_text(value: object) -> object:
     """Returns a number as the text that it was written as; anything else as it is."""
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value

@@ -22,7 +22,7 @@ from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.ensemble import EnsembleSection
 from jamba_ray.config.family import FAMILIES, ModelSection, discover, trains_alone
 from jamba_ray.config.mistakes import NestedMistakes
-from jamba_ray.config.names import LocalPath, nearest, number_as_text, run_name
+from jamba_ray.config.names import LocalPath, as_list, nearest, number_as_text, run_name
 from jamba_ray.config.report import ReportSection
 from jamba_ray.config.search import Objective, PrunerSection, SamplerSection
 from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section, as_if_absent
@@ -200,6 +200,11 @@ class SweepConfig(ExperimentConfig):
     enqueue: tuple[dict[str, Any], ...] = Field(default=(), json_schema_extra=as_if_absent([]))
     """Trials to begin with, such as [{training.learning_rate: 0.003}]; what one does not give is
     sampled. They are trained to their end like trial 0."""
+    warm_start: Annotated[tuple[LocalPath, ...], BeforeValidator(as_list)] = Field(
+        default=(), json_schema_extra=as_if_absent([])
+    )
+    """Earlier sweeps with this objective, by name or folder: the sampler is shown their trials in
+    this search space, which count as none of this sweep's."""
     budget: BudgetSection = Field(default=BudgetSection(), json_schema_extra=NOT_IN_FINGERPRINT)
     """What the sweep may use; it then ends as ever, with what it found."""
     max_concurrent: Annotated[int, Field(ge=1)] | None = Field(

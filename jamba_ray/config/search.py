@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from jamba_ray.config.plugins import METRICS, open_to
+from jamba_ray.config.plugins import METRICS, PRUNERS, SAMPLERS, open_to
 from jamba_ray.config.section import Section, as_if_absent
 
 _Known = Literal[
@@ -25,13 +25,17 @@ Objective = Annotated[_Known, open_to(METRICS, get_args(_Known))]
 """The metric that decides: one of ours, or of a plug-in."""
 
 
+_Sampler = Literal["tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2"]
+_Pruner = Literal["asha", "hyperband", "median", "patient", "none"]
+
+
 class SamplerSection(Section):
     """Chooses one of Optuna's samplers by name.
 
     ``sampler=gp`` sets ``sampler.name``.
     """
 
-    name: Literal["tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2"] = "tpe"
+    name: Annotated[_Sampler, open_to(SAMPLERS, get_args(_Sampler))] = "tpe"
     """How the next trial's parameters are proposed. ``cmaes`` needs ``jamba-ray[cmaes]``."""
     n_startup_trials: Annotated[int, Field(ge=1)] = 8
     """Random trials before ``tpe`` or ``gp`` begin to model."""
@@ -57,7 +61,7 @@ class PrunerSection(Section):
     decide as Optuna's pruners of their names do. ``pruner=median`` sets ``pruner.name``.
     """
 
-    name: Literal["asha", "hyperband", "median", "patient", "none"] = "asha"
+    name: Annotated[_Pruner, open_to(PRUNERS, get_args(_Pruner))] = "asha"
     """``asha`` stops poor trials early, at rungs; ``hyperband``: the same, with several first
     rungs; ``median``: a trial whose best report is worse than the median of complete ones;
     ``patient``: one that no longer improves; ``none`` trains each trial to its end."""

@@ -30,7 +30,7 @@ from jamba_ray.runners.study_client import aside, call
 from jamba_ray.runs.replicator import copied
 from jamba_ray.runs.row_log import fill_rows
 from jamba_ray.runs.run_folder import RunFolder
-from jamba_ray.study import identity
+from jamba_ray.study import identity, warm_start
 from jamba_ray.study.lease import Lease, lost_lease
 from jamba_ray.study.records import SweepProgress, SweepResult
 from jamba_ray.study.recovery import Opened, open_for_writing
@@ -89,6 +89,9 @@ def run_sweep(
     begun = time.monotonic()
     settings = study_settings(config, space, data, runners=1)
     opened = open_for_writing(folder.study, settings.direction)
+    if not opened.identity:
+        earlier = warm_start.read(config, space)
+        settings = dataclasses.replace(settings, warm=[one.to_json() for one in earlier])
     with (
         interruptible(
             "stopped the sweep with its state saved. "

@@ -11,7 +11,7 @@ import optuna
 from optuna.storages import JournalStorage
 
 from jamba_ray.config.space import Params
-from jamba_ray.study import stacks
+from jamba_ray.study import stacks, warm_start
 from jamba_ray.study.ending import Ending
 from jamba_ray.study.proposal import whole_trial
 from jamba_ray.study.records import Answer, TrialSpec
@@ -103,6 +103,7 @@ class Assignment:
         """Returns the structure for a first stack's first trial; None: the sampler chooses it."""
         s, begun = self._settings, len(self._trial_index.stacks)
         explores = s.stack > 1 and s.sampler.name in ("tpe", "gp", "random", "cmaes")
+        explores = explores and not warm_start.kept(self._study)
         if not (explores and stacks.has_structures(s.space) and begun < s.sampler.n_startup_trials):
             return None
         tried = [

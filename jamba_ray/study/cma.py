@@ -97,9 +97,15 @@ class Cma(BaseSampler):
         import cmaes
 
         bounds = transform.bounds
+        mean, sigma, cov = self._start(transform, trials), 1.0 / 6.0, None
+        if earlier := [t for t in trials if t.number < 0 and self._numbers.keys() <= {*t.params}]:
+            ranked = sorted(earlier, key=lambda t: quality(t, self._direction))
+            known = [(self._point(transform, t), float(rank)) for rank, t in enumerate(ranked)]
+            mean, sigma, cov = cmaes.get_warm_start_mgd(known)
         evolution = cmaes.CMA(
-            mean=self._start(transform, trials),
-            sigma=1.0 / 6.0,
+            mean=mean,
+            sigma=max(sigma, 1e-3),
+            cov=cov,
             bounds=bounds,
             n_max_resampling=10 * len(bounds),
             seed=self._sweep_seed,
@@ -118,10 +124,13 @@ class Cma(BaseSampler):
                 first[: evolution.population_size], key=lambda t: quality(t, self._direction)
             )
             evolution.tell(
-                [(transform.transform(t.params), float(rank)) for rank, t in enumerate(told)]
+                [(self._point(transform, t), float(rank)) for rank, t in enumerate(told)]
             )
         evolution._rng = np.random.RandomState(self._own_seed)
         return evolution
+
+    def _point(self, transform: _SearchSpaceTransform, trial: FrozenTrial) -> Any:
+        return transform.transform({path: trial.params[path] for path in self._numbers})
 
     def _start(self, transform: _SearchSpaceTransform, trials: list[FrozenTrial]) -> Any:
         """Returns where the evolution begins: the configuration as composed, if it was tried."""
@@ -129,5 +138,5 @@ class Cma(BaseSampler):
             if trial.user_attrs.get(ORIGIN) == "defaults" and self._numbers.keys() <= set(
                 trial.params
             ):
-                return transform.transform({path: trial.params[path] for path in self._numbers})
+                return self._point(transform, trial)
         return transform.bounds.mean(axis=1)

@@ -12,15 +12,18 @@ import itertools
 import math
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from jamba_ray.config.direction import Direction, badness
+from jamba_ray.errors import one_line
 from jamba_ray.study.recovery import STUDY_NAME
 from jamba_ray.study.rungs import ORIGIN, Rungs
+from jamba_ray.study.study_view import view
 
 MEDIAN_OF = 5
 """Complete trials before ``Median`` stops any, as Optuna has it."""
@@ -152,3 +155,38 @@ class Patience:
 
     def ended(self, trial: FrozenTrial) -> None:
         """Does nothing: no trial is held against another."""
+
+
+class Foreign:
+    """Asks a pruner of a plug-in, made anew for each decision; what it notes on a trial is stored.
+
+    One that raises stops no trial, and the study notes it once.
+    """
+
+    def __init__(self, make: Callable[[], Any], study: optuna.Study) -> None:
+        self._make, self._study = make, study
+
+    def judge(self, trial: FrozenTrial) -> tuple[bool, dict[str, float]]:
+        """Returns the decision of the plug-in's pruner, and its notes."""
+        if ORIGIN in trial.user_attrs or trial.last_step is None:
+            return False, {}
+        shown = view(self._study, self._study._storage)
+        try:
+            prunes = bool(self._make().prune(shown, trial))
+        except Exception as error:
+            self._tell(
+                f"The plug-in's pruner failed ({one_line(error)}) and stopped no trial then."
+            )
+            return False, {}
+        return prunes, dict(getattr(shown._storage, "notes", {}))
+
+    def reached(self, number: int, scores: Mapping[str, float]) -> None:
+        """Does nothing: the study has stored them, and that is what the pruner reads."""
+
+    def ended(self, trial: FrozenTrial) -> None:
+        """Does nothing: the pruner reads the study."""
+
+    def _tell(self, sentence: str) -> None:
+        kept: list[str] = self._study.user_attrs.get("notes", [])
+        if sentence not in kept:
+            self._study.set_user_attr("notes", [*kept, sentence])

@@ -28,17 +28,18 @@ from optuna.samplers import (
 from optuna.trial import FrozenTrial
 
 from jamba_ray.config.direction import Direction
+from jamba_ray.config.plugins import PRUNERS, SAMPLERS
 from jamba_ray.config.search import PrunerSection, SamplerSection
 from jamba_ray.config.space import Params, Scalar, SearchSpace
 from jamba_ray.errors import ConfigError
-from jamba_ray.study.pruners import Brackets, Median, Patience, Pruner
+from jamba_ray.study.pruners import Brackets, Foreign, Median, Patience, Pruner
 from jamba_ray.study.rungs import Rungs
 
 if TYPE_CHECKING:
     from jamba_ray.study.settings import StudySettings
 
 NOTE_GENERATIONS = ("cmaes", "nsga2")
-"""Samplers whose notes on a trial are stored with it."""
+"""Samplers of ours whose notes on a trial are stored with it; those of plug-ins are too."""
 POPULATION = 16
 """Trials of a generation of ``nsga2``, where it is not given."""
 MAX_LISTED = 20_000
@@ -58,6 +59,9 @@ def make_sampler(
     own = trial_seed(seed, number, draw)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if section.name in SAMPLERS:
+            made: BaseSampler = SAMPLERS[section.name](seed=own)
+            return made
         if section.name == "tpe":
             conditional = any(p.leaf.when for p in space.parameters)
             return TPESampler(
@@ -129,10 +133,21 @@ def check_installed(section: SamplerSection) -> None:
         )
 
 
-def make_pruner(settings: StudySettings, trials: Sequence[FrozenTrial] = ()) -> Pruner:
-    """Returns the pruner of a study that holds ``trials``; the first rung is after ``min_rows``
+def stores_notes(sampler: str) -> bool:
+    """Says whether what this sampler notes on a trial is stored with it."""
+    return sampler in NOTE_GENERATIONS or sampler in SAMPLERS
+
+
+def make_pruner(
+    settings: StudySettings,
+    trials: Sequence[FrozenTrial] = (),
+    study: optuna.Study | None = None,
+) -> Pruner:
+    """Returns the pruner of a ``study`` that holds ``trials``; the first rung is after ``min_rows``
     rows."""
     section, direction = settings.pruner, settings.direction
+    if study is not None and section.name in PRUNERS:
+        return Foreign(PRUNERS[section.name], study)
     first = first_rung(section, settings.report_rows)
     if section.name == "hyperband" and first is not None:
         last = settings.n_reports
@@ -151,7 +166,7 @@ def first_rung(section: PrunerSection, report_rows: int) -> int | None:
     After two of sixteen reports trials scored too much alike
     (``tests/benchmarks/stack_quality.md``).
     """
-    if section.name in ("none", "patient"):
+    if section.name in ("none", "patient") or section.name in PRUNERS:
         return None
     if section.min_rows is None:
         return 3

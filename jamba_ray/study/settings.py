@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,8 @@ class StudySettings:
     """Seconds for which a failed write to disk is retried."""
     first: FirstTrials = field(default_factory=FirstTrials)
     """The first trials of a new study."""
+    warm: Sequence[Mapping[str, Any]] = ()
+    """What a new study takes of earlier ones, as ``study.warm_start`` stores it."""
 
 
 def stack_size(config: SweepConfig, space: SearchSpace, runners: int) -> int:

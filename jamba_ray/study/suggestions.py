@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 
 from jamba_ray.config.space import Params, Scalar
 from jamba_ray.errors import ConfigError
-from jamba_ray.study import sampling
+from jamba_ray.study import sampling, warm_start
 from jamba_ray.study.first_trials import FirstTrials
 from jamba_ray.study.proposal import contains, distribution, propose
 from jamba_ray.study.records import Origin
@@ -178,14 +178,19 @@ class Suggestions:
         )
         trials = self._study.get_trials(deepcopy=False)
         seen: Sequence[FrozenTrial] | None = self._history.of(trials)
+        if earlier := warm_start.kept(self._study):
+            s = self._settings
+            most = s.sampler.population_size or sampling.POPULATION
+            shown = warm_start.frozen(earlier, trials, self._space, s.direction, most)
+            seen = [*shown, *(trials if seen is None else seen)]
         if self._settings.sampler.name == "nsga2":
-            seen = [as_infeasible(trial) for trial in trials]
+            seen = [as_infeasible(trial) for trial in (trials if seen is None else seen)]
         study = self._view(seen)
         params = propose(study, sampler, self._space, number, fixed)
         self._notes = {
             key: value
             for key, value in getattr(study._storage, "notes", {}).items()
-            if self._settings.sampler.name in sampling.NOTE_GENERATIONS
+            if sampling.stores_notes(self._settings.sampler.name)
         }
         return params
 

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 
 from jamba_ray.config.direction import is_score
 from jamba_ray.config.space import Scalar
-from jamba_ray.study import identity, sampling, stacks
+from jamba_ray.study import identity, sampling, stacks, warm_start
 from jamba_ray.study.assignment import Assignment
 from jamba_ray.study.candidates import candidates
 from jamba_ray.study.ending import Ending, begin_session
@@ -100,7 +100,7 @@ class SweepStudy:
             self._reporting = Reporting(
                 self._storage,
                 self._trial_index,
-                sampling.make_pruner(settings, trials),
+                sampling.make_pruner(settings, trials, self._study),
                 self._ending,
                 settings,
                 clock,
@@ -300,7 +300,10 @@ class SweepStudy:
 
     def notes(self) -> list[str]:
         """Returns sentences for the user: damage, changes on resume, and stored notes."""
-        return [*self._journal.notes, *self._notes, *self._study.user_attrs.get("notes", [])]
+        earlier = warm_start.kept(self._study)
+        warm = [warm_start.in_words(earlier)] if earlier else []
+        kept = self._study.user_attrs.get("notes", [])
+        return [*self._journal.notes, *self._notes, *warm, *kept]
 
     def close(self) -> None:
         """Closes the file."""
@@ -315,6 +318,8 @@ class SweepStudy:
         known = self._study.user_attrs.get("identity")
         if known is None:
             self._suggestions.begin_with(s.first)
+            if s.warm:
+                warm_start.keep(self._study, s.warm)
             self._study.set_user_attr("identity", mine)
             return False
         changes = identity.accepted_changes(known, mine, s)

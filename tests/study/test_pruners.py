@@ -8,11 +8,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from jamba_ray.config.plugins import PRUNERS
 from jamba_ray.config.search import PrunerSection
 from jamba_ray.study import sampling
 from jamba_ray.study.pruners import Median
 from jamba_ray.study.recovery import STUDY_NAME
-from tests.study.studies import settings
+from tests.study.studies import open_study, run_to_end, settings
 
 FIRST, LAST, FACTOR = 2, 20, 3
 THEIRS = {
@@ -75,6 +76,21 @@ def test_first_trials_are_judged_by_no_pruner():
     median = Median(1, "maximize", [trial] * 9)
     poor = optuna.trial.create_trial(state=TrialState.PRUNED, intermediate_values={1: 0.0})
     assert median.judge(poor) == (False, {})
+
+
+def test_a_plug_ins_pruner_is_asked_and_one_that_raises_is_noted(tmp_path, monkeypatch):
+    asked = optuna.pruners.SuccessiveHalvingPruner(min_resource=3, reduction_factor=3)
+    monkeypatch.setitem(PRUNERS, "theirs", lambda: asked)
+    monkeypatch.setitem(PRUNERS, "raises", lambda: None)
+    states = {}
+    for name in ("asha", "theirs", "raises"):
+        study = open_study(tmp_path / name, pruner=PrunerSection(name=name))
+        run_to_end(study)
+        states[name] = [trial.state for trial in study.records()]
+        assert bool(study.notes()) == (name == "raises")
+        study.close()
+    assert states["theirs"] == states["asha"]
+    assert set(states["raises"]) == {"complete"}
 
 
 def test_a_name_alone_is_a_pruner():
