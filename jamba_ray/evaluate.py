@@ -32,9 +32,10 @@ from jamba_ray.config.data import SyntheticSection, TableSection
 from jamba_ray.config.run import EvaluateConfig
 from jamba_ray.data import Rows, prepare, prepare_for
 from jamba_ray.driver.rivals import kept_rivals, strongest
-from jamba_ray.driver.verdict import few_rows
+from jamba_ray.driver.verdict import few_rows, group_notes, units_of
 from jamba_ray.errors import ExitCode
 from jamba_ray.evaluation import by_group, compare, intervals
+from jamba_ray.evaluation.clusters import clusters_of
 from jamba_ray.evaluation.promise import disproof
 from jamba_ray.inference import Predictor, score_rows
 from jamba_ray.runs.file_writes import write_bytes, write_json
@@ -66,15 +67,15 @@ def _judged(
     predictor = jamba_ray.load(config.checkpoint)
     predictor.threshold, what = predictor.threshold_of(config.threshold)
     phases.begin("reading the data")
-    rows = _rows(config, predictor, console)
+    rows, drawn = _rows(config, predictor, console)
     phases.begin(f"scoring {len(rows):,} rows")
     y, p, group = rows.y, score_rows(predictor, rows), rows.group
     folder.create(overwrite=config.overwrite)
     write_bytes(folder.config, to_yaml(config).encode())
     write_bytes(folder.path / "scores.parquet", _table(y, p, predictor.threshold, group))
     phases.begin("judging")
-    report = _summary(config, folder, predictor, y, p, group, what)
-    report |= summary.finite(_rivals(kept_rivals(config.checkpoint), predictor, rows, p))
+    report = _summary(config, folder, predictor, rows, p, drawn, what)
+    report |= summary.finite(_rivals(kept_rivals(config.checkpoint), predictor, rows, p, drawn))
     report["wall_s"] = time.monotonic() - begun
     write_json(folder.summary, report)
     return report
@@ -85,14 +86,18 @@ Probabilities = npt.NDArray[np.float64]
 Groups = npt.NDArray[np.str_] | None
 
 
-def _rows(config: EvaluateConfig, predictor: Predictor, console: Console) -> Rows:
+def _rows(config: EvaluateConfig, predictor: Predictor, console: Console) -> tuple[Rows, Groups]:
+    """Returns the rows, and the groups that their intervals draw whole: those of a table, of which
+    it is not known whether training had them."""
     section = config.data
     if isinstance(section, SyntheticSection):
         data = prepare(section)
-        return data.tests.get("test", data.val)
+        judged = data.tests.get("test", data.val)
+        return judged, units_of(judged, data.train)
     assert isinstance(section, TableSection)
     tell = partial(say, console)
-    return prepare_for(predictor.preprocessing, section, tell, predictor.label_rule)
+    rows = prepare_for(predictor.preprocessing, section, tell, predictor.label_rule)
+    return rows, rows.group
 
 
 def _table(y: Labels, p: Probabilities, threshold: float, group: Groups) -> bytes:
@@ -115,11 +120,14 @@ def _summary(
     config: EvaluateConfig,
     folder: RunFolder,
     predictor: Predictor,
-    y: Labels,
+    rows: Rows,
     p: Probabilities,
-    group: Groups,
+    drawn: Groups,
     what: str,
 ) -> dict[str, Any]:
+    y, group = rows.y, rows.group
+    clusters = None if drawn is None else clusters_of(y == 1, drawn)
+    drawn_groups = {} if clusters is None else {"test": clusters.groups}
     groups = None if group is None else by_group(y, p, group, predictor.threshold)
     promise = predictor.promise_of(config.threshold)
     report = {
@@ -137,12 +145,17 @@ def _summary(
             "threshold": predictor.threshold,
             "threshold_is": what,
             "promise": promise,
-            "test": intervals(y, p, predictor.threshold),
+            "test": intervals(y, p, predictor.threshold, group=drawn),
         },
         "baseline": None,
         "bayes": None,
         "groups": groups,
-        "notes": [*few_rows({"test": y}), *_kept(promise, y, p, predictor.threshold, group)],
+        "drawn_groups": drawn_groups,
+        "notes": [
+            *few_rows({"test": (y, drawn)}),
+            *group_notes(drawn_groups, config.data),
+            *_kept(promise, y, p, predictor.threshold, group),
+        ],
         "versions": summary.versions(),
         "folder": str(folder.path),
     }
@@ -151,7 +164,11 @@ def _summary(
 
 
 def _rivals(
-    rivals: Mapping[str, Predictor], predictor: Predictor, rows: Rows, p: Probabilities
+    rivals: Mapping[str, Predictor],
+    predictor: Predictor,
+    rows: Rows,
+    p: Probabilities,
+    drawn: Groups,
 ) -> dict[str, Any]:
     """Returns ``rivals``, ``baseline`` and ``comparison``: what the default models that the run
     keeps reach on the same rows."""
@@ -166,8 +183,8 @@ def _rivals(
         judged[family] = {
             "model": family,
             "threshold": rival.threshold,
-            "test": intervals(rows.y, q, rival.threshold),
-            **({"comparison": dict(compare(rows.y, p, q))} if both else {}),
+            "test": intervals(rows.y, q, rival.threshold, group=drawn),
+            **({"comparison": dict(compare(rows.y, p, q, group=drawn))} if both else {}),
         }
         names = {key.removeprefix("val/"): {"value": value} for key, value in rival.metrics.items()}
         on_validation[family] = names

@@ -110,8 +110,14 @@ def _chosen(config: ThresholdConfig, place: StoreUri | str) -> Chosen:
         promise = None
     else:
         threshold, promise = _promised(config, config.confidence, parts, part, _shift(summary))
+    drawn = _drawn(summary)
     points = {
-        name: operating_point(rows["label"], rows["probability"], threshold)
+        name: operating_point(
+            rows["label"],
+            rows["probability"],
+            threshold,
+            rows["group"] if name in drawn and "group" in rows else None,
+        )
         for name, rows in parts.items()
     }
     asked = config.model_dump(mode="json", exclude_none=True, exclude={"run", "name", "verbose"})
@@ -199,6 +205,14 @@ def _shift(summary: bytes | None) -> tuple[float, float] | None:
         return float(found["value"]), float(found["low"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _drawn(summary: bytes | None) -> set[str]:
+    """Returns the parts whose intervals are over groups, where the run's summary has them."""
+    try:
+        return set(json.loads(summary or b"{}").get("drawn_groups") or {})
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return set()
 
 
 def _place(run: str) -> StoreUri | str:
@@ -322,9 +336,10 @@ def _basis(config: ThresholdConfig, chosen: Chosen) -> str:
     threats += point["missed"]
     high = 0.0 if point["fpr"] is None else point["fpr"]["high"]
     of_part = "" if chosen.part == "val" else f" of {chosen.part}"
+    how = f"over {point['groups']:,} groups" if "groups" in point else "exact"
     text = (
         f"Chosen on {benign:,} benign rows and {threats:,} threats{of_part} (intervals: 95 %, "
-        "exact)."
+        f"{how})."
     )
     if chosen.promise is None and config.max_fpr is not None and high > config.max_fpr:
         text += (

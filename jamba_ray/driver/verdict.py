@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from jamba_ray.checkpoints import Snapshot, write_checkpoint
+from jamba_ray.config.data import DataSection, TableSection
 from jamba_ray.config.family import trains_alone
 from jamba_ray.config.params import with_params
 from jamba_ray.config.run import ExperimentConfig, SweepConfig, TrialConfig
@@ -27,6 +28,8 @@ from jamba_ray.evaluation import (
     intervals,
     too_few,
 )
+from jamba_ray.evaluation.clusters import clusters_of
+from jamba_ray.evaluation.groups import drawn_groups
 from jamba_ray.inference import Predictor, score_rows
 from jamba_ray.inference.importance import feature_importance
 from jamba_ray.runs.file_writes import write_bytes
@@ -34,6 +37,7 @@ from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import TrialRecord
 
 Probabilities = npt.NDArray[np.float64]
+_PART_NAMES = {"val": "the validation part", "test": "the test"}
 _RANKING = "average_precision"
 """A metric that rows of one class leave undefined."""
 
@@ -111,6 +115,7 @@ def of_winner(
         },
         "team": team.summary,
         "groups": recall_by_group(judged, data),
+        "drawn_groups": drawn_whole(data),
         "feature_importance": of_features(predictor, judged.threshold, data),
     }
     rivals = rivals_of(config.held_against, trial.model.name)
@@ -180,7 +185,10 @@ def judge(model: Predictor | Snapshot, data: PreparedData) -> Judged:
         threshold=threshold,
         probabilities=probabilities,
         metrics={
-            name: intervals(rows.y, probabilities[name], threshold) for name, rows in parts.items()
+            name: intervals(
+                rows.y, probabilities[name], threshold, group=units_of(rows, data.train)
+            )
+            for name, rows in parts.items()
         },
     )
 
@@ -195,7 +203,38 @@ def difference(winner: Judged, baseline: Judged, data: PreparedData) -> dict[str
     """Returns metric -> paired 95 % interval of (winner - baseline) on the decisive part."""
     part = decisive_part(data)
     rows = data.tests[part] if part != "val" else data.val
-    return dict(compare(rows.y, winner.probabilities[part], baseline.probabilities[part]))
+    p, q = winner.probabilities[part], baseline.probabilities[part]
+    return dict(compare(rows.y, p, q, group=units_of(rows, data.train)))
+
+
+def units_of(rows: Rows, train: Rows) -> npt.NDArray[np.str_] | None:
+    """Returns the groups [N] that intervals of ``rows`` draw whole; None: they draw rows."""
+    return drawn_groups(rows.y, rows.group, train.group)
+
+
+def drawn_whole(data: PreparedData) -> dict[str, int]:
+    """Returns part -> the groups over which its intervals are; parts of which rows are drawn are
+    left out."""
+    found = {}
+    for part, rows in {"val": data.val, **data.tests}.items():
+        group = units_of(rows, data.train)
+        clusters = None if group is None else clusters_of(rows.y == 1, group)
+        if clusters is not None:
+            found[part] = clusters.groups
+    return found
+
+
+def group_notes(drawn: Mapping[str, int], section: DataSection) -> list[str]:
+    """Returns a note on the parts whose intervals are over groups (part -> groups)."""
+    if not drawn:
+        return []
+    column = section.group if isinstance(section, TableSection) else None
+    of = f" of {column!r}" if column else ""
+    listed = [f"{n:,} groups{of} ({_PART_NAMES.get(part, part)})" for part, n in drawn.items()]
+    return [
+        f"Intervals are over {' and '.join(listed)} and not over rows: rows of a group are alike, "
+        "and other groups will come."
+    ]
 
 
 def of_features(
@@ -225,19 +264,23 @@ def left_interval(best: Mapping[str, Any] | None, objective: str) -> list[str]:
     ]
 
 
-def few_rows(parts: Mapping[str, npt.ArrayLike]) -> list[str]:
-    """Returns a note for each part (name -> labels [N]) of two classes with too few rows of one."""
-    names = {"val": "the validation part", "test": "the test"}
+Units = Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike | None]]
+"""Part -> the labels [N] that a model is judged on, and the groups [N] that are drawn whole."""
+
+
+def few_rows(parts: Units) -> list[str]:
+    """Returns a note for each part of two classes with too few rows or groups of one."""
     return [
-        f"{names.get(part, part)} has {why}. Its intervals are as wide as that makes them."
-        for part, y in parts.items()
-        if len(np.unique(y)) == 2 and (why := too_few(y)) is not None
+        f"{_PART_NAMES.get(part, part)} has {why}. Its intervals are as wide as that makes them."
+        for part, (y, group) in parts.items()
+        if len(np.unique(y)) == 2 and (why := too_few(y, group)) is not None
     ]
 
 
-def labels_of(data: PreparedData) -> dict[str, npt.ArrayLike]:
-    """Returns part -> the labels [N] that a model is judged on."""
-    return {"val": data.val.y, **{name: rows.y for name, rows in data.tests.items()}}
+def labels_of(data: PreparedData) -> Units:
+    """Returns the labels and the groups of each part."""
+    parts = {"val": data.val, **data.tests}
+    return {name: (rows.y, units_of(rows, data.train)) for name, rows in parts.items()}
 
 
 def bayes(data: PreparedData) -> dict[str, dict[str, float]] | None:

@@ -1,22 +1,30 @@
 """Estimates how far chance alone could have moved a metric: bootstrap intervals and paired
 comparisons.
 
-The bootstrap here is over *rows* of one data set. It says nothing of another training seed, nor of
-tomorrow's traffic; both usually move a metric more.
+The bootstrap is over *rows* of one data set, or over its groups (``evaluation.clusters``) where a
+group is given. It says nothing of another training seed, nor of tomorrow's traffic; both usually
+move a metric more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TypedDict
+from functools import partial
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta, norm, t  # type: ignore[import-untyped]
 
 from jamba_ray.errors import DataError
+from jamba_ray.evaluation.clusters import (
+    ENOUGH_GROUPS,
+    Clusters,
+    cluster_resamples,
+    clusters_of,
+)
 from jamba_ray.evaluation.counts import Counts, Floats, Ints, blocks, checked
 from jamba_ray.evaluation.metrics import (
     DEFAULT_THRESHOLD,
@@ -66,6 +74,8 @@ class Difference(Interval):
     few rows."""
     too_few: str | None
     """The sentence of ``too_few`` where these rows decide nothing; else None."""
+    groups: NotRequired[int]
+    """The groups that were drawn, where they were and not rows."""
 
 
 def intervals(
@@ -74,19 +84,21 @@ def intervals(
     threshold: float | None = None,
     n: int | None = None,
     seed: int = 0,
+    group: npt.ArrayLike | None = None,
 ) -> dict[str, Interval]:
     """Computes all metrics of labels ``y`` [N] and probabilities ``p`` [N] with 95 % intervals.
 
     Percentiles 2.5 and 97.5 of ``n`` bootstrap resamples, stratified: threats and benign rows are
     drawn separately, so that every resample has as many of each as the data (Efron & Tibshirani
-    1993, ch. 13). ``n`` None: ``n_resamples``. The same seed gives the same interval.
+    1993, ch. 13). ``n`` None: ``n_resamples``. The same seed gives the same interval. ``group``:
+    the names [N] of groups that are drawn whole, in place of rows.
 
     We differ in three things. The percentiles are those that make the interval as wide as Student's
-    for the rows of the rarer class (``percentiles``). Where they miss the value itself, as they do
-    for ``ece`` (resampling makes any model look worse calibrated), the interval is stretched to
-    hold it. With fewer than ``HONEST`` rows of a class, metrics in [0, 1] that rest on it have at
-    least the interval of a share of that many rows (``share``): a mean of values in [0, 1] varies
-    at most as much as a share.
+    for the rows or groups of the rarer class (``percentiles``). Where they miss the value itself,
+    as they do for ``ece`` (resampling makes any model look worse calibrated), the interval is
+    stretched to hold it. With fewer than ``HONEST`` rows of a class, metrics in [0, 1] that rest on
+    it have at least the interval of a share of that many rows (``share``): a mean of values in
+    [0, 1] varies at most as much as a share.
 
     Metrics that these rows do not define are left out (``undefined``); rows of one class have what
     the threshold does to them instead: ``fpr`` of benign rows, ``recall`` of threats. Raises as
@@ -97,19 +109,20 @@ def intervals(
     counts, block = blocks(labels, scores)
     values = score_counts(counts, cut)
     n = n_resamples(len(labels)) if n is None else n
+    clusters = None if group is None else clusters_of(labels, group)
     draws = np.empty((n, len(values)))
-    for i, (threats, benign) in enumerate(resamples(labels, n, seed)):
-        resampled = recount(counts, block, threats, benign)
-        draws[i] = [METRICS[name].compute(resampled, cut) for name in values]
+    for i, (drawn,) in enumerate(_resampled([(counts, block)], labels, n, seed, clusters)):
+        draws[i] = [METRICS[name].compute(drawn, cut) for name in values]
     n_threats = int(np.count_nonzero(labels))
     rarer = min(n_threats, len(labels) - n_threats)
-    low, high = np.percentile(draws, percentiles(rarer or len(labels)), axis=0)
+    low, high = np.percentile(draws, percentiles(_units(rarer or len(labels), clusters)), axis=0)
     found = {
         name: Interval(value=value, low=min(float(lo), value), high=max(float(hi), value))
         for (name, value), lo, hi in zip(values.items(), low, high, strict=True)
     }
     if not rarer:
-        found["recall" if n_threats else "fpr"] = share(int((scores >= cut).sum()), len(labels))
+        name = "recall" if n_threats else "fpr"
+        found[name] = rate(scores >= cut, np.ones(len(labels), bool), clusters, n, seed)
     elif rarer < HONEST:
         for name in _OF_A_CLASS:
             found[name] = _hull(found[name], share(found[name]["value"] * rarer, rarer))
@@ -120,10 +133,17 @@ def intervals(
     return found
 
 
-def too_few(y: npt.ArrayLike) -> str | None:
-    """Returns a sentence where labels ``y`` [N] are too few of a class to compare models by;
-    else None."""
+def too_few(y: npt.ArrayLike, group: npt.ArrayLike | None = None) -> str | None:
+    """Returns a sentence where labels ``y`` [N] are too few of a class to compare models by, or
+    come from too few of the groups [N]; else None."""
     labels = np.asarray(y)
+    if group is not None:
+        clusters = clusters_of(labels == 1, group)
+        if clusters is not None and clusters.fewest < ENOUGH_GROUPS:
+            return (
+                f"rows of a class from only {clusters.fewest} groups, which decides nothing "
+                f"between models: at least {ENOUGH_GROUPS} groups are needed"
+            )
     classes = {"threat": int(np.count_nonzero(labels)), "benign row": int((labels == 0).sum())}
     name, n = min(classes.items(), key=lambda of: of[1])
     if n >= ENOUGH:
@@ -156,6 +176,7 @@ def compare(
     p_b: npt.ArrayLike,
     n: int | None = None,
     seed: int = 0,
+    group: npt.ArrayLike | None = None,
 ) -> dict[str, Difference]:
     """Compares ``roc_auc`` and ``average_precision`` of A and B on the same rows, with 95 %
     intervals.
@@ -175,15 +196,16 @@ def compare(
     models = [blocks(labels, scores) for scores in (scores_a, scores_b)]
     a, b = (np.array([METRICS[m].compute(c, 0.0) for m in COMPARED]) for c, _ in models)
     n = n_resamples(2 * len(labels)) if n is None else n
+    clusters = None if group is None else clusters_of(labels, group)
     draws = np.empty((n, len(COMPARED)))
-    for i, (threats, benign) in enumerate(resamples(labels, n, seed)):
-        of_a, of_b = (recount(counts, block, threats, benign) for counts, block in models)
+    for i, (of_a, of_b) in enumerate(_resampled(models, labels, n, seed, clusters)):
         draws[i] = [METRICS[m].compute(of_a, 0.0) - METRICS[m].compute(of_b, 0.0) for m in COMPARED]
     rarer = min(n_threats, len(labels) - n_threats)
-    low, high = np.percentile(draws, percentiles(rarer), axis=0)
-    few = too_few(labels)
+    low, high = np.percentile(draws, percentiles(_units(rarer, clusters)), axis=0)
+    few = too_few(labels, group)
+    over = Difference if clusters is None else partial(Difference, groups=clusters.groups)
     return {
-        name: Difference(
+        name: over(
             value=float(value),
             low=float(lo),
             high=float(hi),
@@ -194,8 +216,30 @@ def compare(
     }
 
 
-def percentiles(n: int) -> tuple[float, float]:
-    """Returns the percentiles of an interval of 95 % that rests on ``n`` rows.
+def rate(
+    right: npt.NDArray[np.bool_],
+    among: npt.NDArray[np.bool_],
+    clusters: Clusters | None,
+    n: int | None = None,
+    seed: int = 0,
+) -> Interval:
+    """Returns the share of the rows ``among`` [N] that are ``right`` [N] with its 95 % interval:
+    the exact one of rows, at least that of drawn groups where there are some."""
+    k, rows = int((right & among).sum()), int(among.sum())
+    exact = share(k, rows)
+    if clusters is None:
+        return exact
+    n = n_resamples(len(right)) if n is None else n
+    draws = []
+    for times in cluster_resamples(clusters, n, seed):
+        if drawn := int(times[among].sum()):
+            draws.append(float(times[right & among].sum()) / drawn)
+    low, high = np.percentile(draws or [k / rows], percentiles(_units(rows, clusters)))
+    return _hull(exact, Interval(value=exact["value"], low=float(low), high=float(high)))
+
+
+def percentiles(n: float) -> tuple[float, float]:
+    """Returns the percentiles of an interval of 95 % that rests on ``n`` rows or groups.
 
     Resamples vary as if they knew the spread, so 2.5 and 97.5 are too narrow for few rows; these
     are as far out as Student's quantile with n - 1 degrees of freedom (Hesterberg 2015).
@@ -223,6 +267,27 @@ def resamples(labels: npt.NDArray[np.bool_], n: int, seed: int) -> Iterator[tupl
         yield _draw(rng, threats), _draw(rng, benign)
 
 
+def _resampled(
+    models: Sequence[tuple[Counts, Ints]],
+    labels: npt.NDArray[np.bool_],
+    n: int,
+    seed: int,
+    clusters: Clusters | None,
+) -> Iterator[list[Counts]]:
+    """Draws the counts of each model, the same rows or groups for all of them, ``n`` times."""
+    if clusters is None:
+        for threats, benign in resamples(labels, n, seed):
+            yield [recount(counts, block, threats, benign) for counts, block in models]
+        return
+    for times in cluster_resamples(clusters, n, seed):
+        yield [reweighted(counts, block, labels, times) for counts, block in models]
+
+
+def _units(rows: int, clusters: Clusters | None) -> float:
+    """Returns how many independent rows or groups an interval rests on."""
+    return rows if clusters is None else max(2.0, min(clusters.effective, rows))
+
+
 def _draw(rng: np.random.Generator, rows: Ints) -> Ints:
     return rows[rng.integers(0, len(rows), len(rows))] if len(rows) else rows
 
@@ -233,6 +298,16 @@ def recount(counts: Counts, block: Ints, threats: Ints, benign: Ints) -> Counts:
         counts,
         threats=_tally(block[threats], len(counts.score)),
         benign=_tally(block[benign], len(counts.score)),
+    )
+
+
+def reweighted(counts: Counts, block: Ints, labels: npt.NDArray[np.bool_], times: Ints) -> Counts:
+    """Returns the counts of a resample, given how often each row [N] is in it."""
+    m = len(counts.score)
+    return replace(
+        counts,
+        threats=np.bincount(block[labels], times[labels], minlength=m).astype(np.float64),
+        benign=np.bincount(block[~labels], times[~labels], minlength=m).astype(np.float64),
     )
 
 

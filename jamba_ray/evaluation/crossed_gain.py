@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,8 @@ import numpy.typing as npt
 from scipy.special import expit  # type: ignore[import-untyped]
 
 from jamba_ray.config.direction import direction_of, lead
-from jamba_ray.evaluation.bootstrap import ENOUGH, Difference, n_resamples
-from jamba_ray.evaluation.counts import Counts, Floats, Ints, blocks
+from jamba_ray.evaluation.bootstrap import ENOUGH, Difference, n_resamples, reweighted
+from jamba_ray.evaluation.counts import Floats, Ints, blocks
 from jamba_ray.evaluation.greedy import objective_of
 
 Bools = npt.NDArray[np.bool_]
@@ -129,7 +129,7 @@ def crossed_gain(
         values.append(lead(a, b, direction))
         found = np.empty(n)
         for j, times in enumerate(_resamples(y, halves.unit[judged], n, seed + i)):
-            of = [objective_of(_recount(*model, y, times), objective) for model in models]
+            of = [objective_of(reweighted(*model, y, times), objective) for model in models]
             found[j] = lead(of[0], of[1], direction)
         draws.append(found)
     low, high = np.percentile(np.mean(draws, axis=0), _PERCENTILES)
@@ -155,12 +155,3 @@ def _resamples(labels: Bools, unit: Ints, n: int, seed: int) -> Iterator[Ints]:
         for rows, place, m in strata:
             times[rows] = np.bincount(rng.integers(0, m, m), minlength=m)[place]
         yield times
-
-
-def _recount(counts: Counts, block: Ints, labels: Bools, times: Ints) -> Counts:
-    m = len(counts.score)
-    return replace(
-        counts,
-        threats=np.bincount(block[labels], times[labels], minlength=m).astype(np.float64),
-        benign=np.bincount(block[~labels], times[~labels], minlength=m).astype(np.float64),
-    )

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from jamba_ray.errors import DataError
-from jamba_ray.evaluation.bootstrap import share
-from jamba_ray.evaluation.counts import Counts, Floats, count
+from jamba_ray.evaluation.bootstrap import Interval, rate
+from jamba_ray.evaluation.clusters import Bools, clusters_of
+from jamba_ray.evaluation.counts import Counts, Floats, checked, count
 from jamba_ray.evaluation.threshold import confusion, cut_below
 
 GoalName = Literal["max_fpr", "min_recall", "min_precision", "max_alert_share", "least_cost"]
@@ -92,12 +93,22 @@ def _unreachable(
     )
 
 
-def operating_point(y: npt.ArrayLike, p: npt.ArrayLike, threshold: float) -> dict[str, Any]:
+def operating_point(
+    y: npt.ArrayLike, p: npt.ArrayLike, threshold: float, group: npt.ArrayLike | None = None
+) -> dict[str, Any]:
     """Counts what a threshold does to rows, with exact binomial 95 % intervals of the rates.
 
-    A rate that the rows do not define is None. It raises as ``count`` does.
+    ``group``: the names [N] of groups that are drawn whole, which widens the intervals. A rate that
+    the rows do not define is None. It raises as ``count`` does.
     """
     found = confusion(y, p, threshold)
+    labels, scores = checked(y, p)
+    alerts = scores >= threshold
+    clusters = None if group is None else clusters_of(labels, group)
+
+    def rate_of(right: Bools, among: Bools) -> Interval | None:
+        return rate(right, among, clusters) if among.any() else None
+
     hits, false = found["true_positives"], found["false_positives"]
     threats, benign = hits + found["false_negatives"], false + found["true_negatives"]
     return {
@@ -106,7 +117,8 @@ def operating_point(y: npt.ArrayLike, p: npt.ArrayLike, threshold: float) -> dic
         "found": hits,
         "missed": found["false_negatives"],
         "false_alerts": false,
-        "fpr": share(false, benign) if benign else None,
-        "recall": share(hits, threats) if threats else None,
-        "precision": share(hits, hits + false) if hits + false else None,
+        "fpr": rate_of(alerts, ~labels),
+        "recall": rate_of(alerts, labels),
+        "precision": rate_of(labels, alerts),
+        **({} if clusters is None else {"groups": clusters.groups}),
     }

@@ -4,7 +4,7 @@ group."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +64,23 @@ def by_group(
         for i in range(m)
     ]
     return sorted(results, key=lambda r: (-r["threats"], -r["rows"], r["group"]))
+
+
+def drawn_groups(
+    y: npt.ArrayLike, group: npt.NDArray[Any] | None, seen: npt.NDArray[Any] | None
+) -> npt.NDArray[Any] | None:
+    """Returns the groups [N] of judged rows where what varies is the group, so that intervals are
+    over groups; None where rows are drawn.
+
+    It is so where most threats (or, without threats, most rows) are of groups that training did not
+    have: another draw would bring other hosts, sessions or days. Where training had them, other
+    rows of the same groups are what will come.
+    """
+    if group is None or seen is None:
+        return None
+    labels = np.asarray(y) == 1
+    counted = group[labels] if labels.any() else group
+    return group if 2 * np.isin(counted, np.unique(seen)).sum() < len(counted) else None
 
 
 def by_novelty(

@@ -26,6 +26,8 @@ def operating_table(run: Run) -> list[list[str]]:
     rows = test if test["label"].nunique() == 2 else val
     if val["label"].nunique() < 2 or rows["label"].nunique() < 2:
         return []
+    is_drawn = ("test" if rows is test else "val") in (run.summary.get("drawn_groups") or {})
+    drawn = rows["group"] if is_drawn and "group" in rows else None
     where = "test rows" if rows is test else "validation rows"
     saved = _saved(run)
     days = {name: one.get("asked", {}).get("rows_per_day") for name, one in saved.items()}
@@ -43,7 +45,7 @@ def operating_table(run: Run) -> list[list[str]]:
         cuts.append((name, cut, day))
     table = [[f"on {where}", "threshold", "alerts", "found", "missed", "false alerts"]]
     for name, cut, per_day in cuts:
-        point = operating_point(rows["label"], rows["probability"], cut)
+        point = operating_point(rows["label"], rows["probability"], cut, drawn)
         table.append([name, f"{cut:.4g}", *_cells(point, per_day)])
     return table
 

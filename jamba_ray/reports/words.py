@@ -42,7 +42,8 @@ def difference_in_words(difference: Mapping[str, Any], other: str) -> str:
     if difference.get("too_few"):
         return f"no verdict beside {other} ({difference['value']:+.4f}): {difference['too_few']}"
     low, high = difference["low"], difference["high"]
-    interval = f"{difference['value']:+.4f} [{low:+.4f}, {high:+.4f}]"
+    over = f" (over {difference['groups']:,} groups)" if difference.get("groups") else ""
+    interval = f"{difference['value']:+.4f} [{low:+.4f}, {high:+.4f}]{over}"
     if low > 0:
         return f"better than {other} by {interval}"
     if high < 0:

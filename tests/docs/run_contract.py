@@ -57,6 +57,8 @@ SUMMARY = {
     "bayes": "the scores of the true probabilities, where they are known (synthetic data), or null",
     "groups": "recall by group (`data.group`), and whether training saw the group; null "
     "without one",
+    "drawn_groups": "part -> the groups over which its intervals are; a part whose intervals are "
+    "over rows is left out",
     "importance": "parameter -> its share of what decides the objective",
     "feature_importance": "how much worse the winner is without a column: `metric`, `value`, "
     "`part`, `rows`, and `groups` (`columns` that were exchanged together, `drop`, `low`, `high`); "
