@@ -102,7 +102,7 @@ def test_data_that_change_or_vanish_fail_the_trials_that_run_with_that_reason(tm
         data, index=False
     )
     with sweep("data=table", f"data.path={data}", cwd=tmp_path) as running:
-        running.until("1/8 trial 0 complete")
+        running.until("1/8 trial 0 (the defaults) complete")
         if what == "changes":
             with data.open("a") as file:
                 file.write(data.read_text().splitlines()[1] + "\n")
