@@ -37,6 +37,7 @@ from jamba_ray.config.command_line import command
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
 from jamba_ray.config.sweep_space import checked_space, families_of
+from jamba_ray.config.tracking import TITLES
 from jamba_ray.config.training_length import settled_sweep, usual_rows
 from jamba_ray.data import changed_files, prepare, source_files
 from jamba_ray.data.prepared import PreparedData
@@ -231,14 +232,16 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
             ended_early(error)
             raise
         report["budget"] = budget_forecast.summary() or report.get("budget")
+        report["tracking"] = follower.shown_at()
         write_json(folder.summary, report)
         log.write(f"ended: {result.ended}; status {report['status']}")
         phases.begin("writing the report")
         notes = follower_process.report(folder, log)
-        if config.tracking.name == "wandb":
-            phases.begin("waiting for W&B's follower")
+        if titles := [TITLES[tracker] for tracker in config.tracking.trackers]:
+            phases.begin(f"waiting for {' and '.join(titles)}")
     notes += follower.verdict()
     phases.end()
+    report["tracking"] = follower.shown_at()
     print_summary(console, {**report, "notes": [*report["notes"], *notes]})
     return summary.exit_code(result)
 

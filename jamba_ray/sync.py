@@ -1,4 +1,5 @@
-"""Sends a run, or what W&B does not have of it yet, to W&B: ``python -m jamba_ray.sync``."""
+"""Sends a run, or what they do not have of it yet, to W&B and MLflow: ``python -m
+jamba_ray.sync``."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from rich.console import Console
 
 from jamba_ray.cli.phases import Phases
 from jamba_ray.config.mistakes import validate
-from jamba_ray.config.tracking import SyncConfig, TrackingSection
+from jamba_ray.config.tracking import TITLES, SyncConfig, Tracker, TrackingSection
 from jamba_ray.errors import ExitCode, InterruptedRunError, UnavailableError
 from jamba_ray.reports.run import Run, find_run
 from jamba_ray.runs.file_writes import open_log
@@ -30,83 +31,98 @@ from jamba_ray.tracking.cursor import Cursor
 from jamba_ray.tracking.follower_process import check_tracking, command
 from jamba_ray.tracking.run_reader import tracked_runs
 
+_LOGIN: dict[Tracker, str] = {"wandb": "`wandb login`", "mlflow": "MLFLOW_TRACKING_TOKEN"}
+
 
 @dataclass(frozen=True)
 class Delivery:
-    """Counts the W&B runs of a run folder (its trials, its baseline, the run itself)."""
+    """Counts a tracker's runs of a run folder (its trials, its baseline, the run itself)."""
 
     sent: int
-    """W&B has acknowledged their present state."""
+    """The tracker has acknowledged their present state."""
     unsent: int
-    """They have ended, and W&B lacks some of them."""
+    """They have ended, and the tracker lacks some of them."""
     open: int
-    """They have not ended, so W&B cannot have all of them."""
+    """They have not ended, so the tracker cannot have all of them."""
 
     @classmethod
-    def of(cls, folder: Path) -> Delivery:
-        """Compares the folder with what W&B acknowledged.
+    def of(cls, folder: Path, tracker: Tracker = "wandb") -> Delivery:
+        """Compares the folder with what the tracker acknowledged.
 
         Raises:
             StorageError: The study cannot be read.
         """
-        cursor = Cursor(folder)
+        cursor = Cursor(folder, tracker)
         runs = tracked_runs(folder, cursor.birth)
-        left = [r for r in runs if not cursor.has("online", r.id, r.state)]
+        how = "online" if tracker == "wandb" else tracker
+        left = [r for r in runs if not cursor.has(how, r.id, r.state)]
         unsent = sum(r.ended for r in left)
         return cls(len(runs) - len(left), unsent, len(left) - unsent)
 
 
 def run(config: SyncConfig, console: Console) -> ExitCode:
-    """Sends what W&B does not have of the run.
+    """Sends what the run's trackers do not have of it.
 
     Raises:
-        UnavailableError: W&B did not accept everything.
+        UnavailableError: One did not accept everything.
         InterruptedRunError: The time was up, or Ctrl-C came, before everything was sent.
         NoRunError: There is no such run.
     """
     found = Run(find_run(config.run, config.store))
-    section = validate(
-        TrackingSection, {**found.config.get("tracking", {}), "name": "wandb", "tensorboard": False}
-    )
-    given = {k: v for k in ("project", "entity") if (v := getattr(config, k)) is not None}
-    section = validate(TrackingSection, {**section.model_dump(mode="json"), **given})
+    section = validate(TrackingSection, {**found.config.get("tracking", {}), "tensorboard": False})
+    to: tuple[Tracker, ...] = (config.to,) if config.to else section.trackers or ("wandb",)
+    asked = {"name": "wandb" if "wandb" in to else "local", "mlflow": "mlflow" in to}
+    names = ("project", "entity", "mlflow_uri")
+    asked |= {k: v for k in names if (v := getattr(config, k)) is not None}
+    section = validate(TrackingSection, {**section.model_dump(mode="json"), **asked})
     check_tracking(section)
-    folder = found.folder.path
-    Cursor(folder).stand(1, None)  # clear the problem of an earlier attempt
-    before = Delivery.of(folder)
+    for tracker in to:
+        _deliver(found, section, tracker, config.timeout_s, console)
+    return ExitCode.OK
+
+
+def _deliver(
+    found: Run, section: TrackingSection, tracker: Tracker, timeout_s: float, console: Console
+) -> None:
+    """Sends the run to one tracker and prints what it has; raises what ``run`` raises."""
+    folder, title = found.folder.path, TITLES[tracker]
+    Cursor(folder, tracker).stand(1, None)  # clear the problem of an earlier attempt
+    before = Delivery.of(folder, tracker)
     log = found.folder.logs / "tracking.log"
-    line = [*command(folder, section, (), online=True), "--once"]
+    line = [*command(folder, section, (), tracker=tracker, online=True), "--once"]
     with Phases(console) as phases:
-        phases.begin(f"sending {found.name} to W&B")
-        stopped, code = _send(line, log, config.timeout_s)
-    after = Delivery.of(folder)
-    said = sentence(found.name, before, after)
+        phases.begin(f"sending {found.name} to {title}")
+        stopped, code = _send(line, log, timeout_s)
+    after = Delivery.of(folder, tracker)
+    said = sentence(found.name, before, after, title)
     if stopped is not None and (after.unsent or after.open):
         raise InterruptedRunError(
-            f"W&B must have all of {found.name}, but {stopped}. {said} "
+            f"{title} must have all of {found.name}, but {stopped}. {said} "
             "What arrived stays; ask again, with a longer `timeout_s=` for a slow network."
         )
-    problem = Cursor(folder).problem
+    problem = Cursor(folder, tracker).problem
     crashed = code not in (ExitCode.OK, ExitCode.INTERRUPTED)
     if after.unsent or problem is not None or (crashed and after.open):
         why = problem or f"the process that sends it ended with exit code {code} (see {log})"
         raise UnavailableError(
-            f"W&B must take all of {found.name}, but did not: {why}. {said} "
-            "What arrived stays; check the network and `wandb login`, then ask again."
+            f"{title} must take all of {found.name}, but did not: {why}. {said} "
+            f"What arrived stays; check the network and {_LOGIN[tracker]}, then ask again."
         )
+    if (url := Cursor(folder, tracker).url) is not None:
+        said += f" Look at it: {url}"
     console.print(said, highlight=False, markup=False, soft_wrap=True)
-    return ExitCode.OK
 
 
-def sentence(name: str, before: Delivery, after: Delivery) -> str:
-    """Returns a sentence about what W&B has and lacks of a run after an attempt to send it."""
+def sentence(name: str, before: Delivery, after: Delivery, title: str = "W&B") -> str:
+    """Returns a sentence about what a tracker has and lacks of a run after an attempt to send
+    it."""
     total, new = after.sent + after.unsent + after.open, max(0, after.sent - before.sent)
     if not after.unsent and not after.open:
-        return f"W&B has all of {name} ({total} of its runs; {new} sent now)."
+        return f"{title} has all of {name} ({total} of its runs; {new} sent now)."
     lacks = [f"{after.unsent} were not sent whole"] if after.unsent else []
     lacks += [f"{after.open} have not ended yet"] if after.open else []
     return (
-        f"W&B has {after.sent} of the {total} runs of {name} ({new} sent now); "
+        f"{title} has {after.sent} of the {total} runs of {name} ({new} sent now); "
         f"{' and '.join(lacks)}."
     )
 

@@ -35,6 +35,7 @@ from jamba_ray.config.command_line import command
 from jamba_ray.config.family import trains_alone
 from jamba_ray.config.params import flatten
 from jamba_ray.config.run import TrainConfig
+from jamba_ray.config.tracking import TITLES
 from jamba_ray.config.training_length import as_begun, settled
 from jamba_ray.data import prepare
 from jamba_ray.data.prepared import PreparedData
@@ -165,13 +166,15 @@ def _run(config: TrainConfig, console: Console, phases: Phases) -> ExitCode:
             abandoned,
         ):
             report = _summary(config, data, folder, record, begun, runner_notes)
+        report["tracking"] = follower.shown_at()
         write_json(folder.summary, report)
         phases.begin("writing the report")
         notes = follower_process.report(folder, log)
-        if config.tracking.name == "wandb":
-            phases.begin("waiting for W&B's follower")
+        if titles := [TITLES[tracker] for tracker in config.tracking.trackers]:
+            phases.begin(f"waiting for {' and '.join(titles)}")
     notes += follower.verdict()
     phases.end()
+    report["tracking"] = follower.shown_at()
     print_summary(console, {**report, "notes": [*report["notes"], *notes]})
     return ExitCode(report["exit_code"])
 

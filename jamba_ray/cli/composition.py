@@ -38,6 +38,8 @@ Options = Mapping[str, Mapping[str, OptionFile]]
 _OWN = "__own"
 _MAX_UNFOLDED = 100_000_000
 _FORBIDDEN_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
+_JOINED = "tracking"
+"""The only group of which several options go together."""
 
 
 def compose_section(
@@ -154,11 +156,19 @@ def _parse(
 
 def _option_mistakes(group: str, override: Override, known: Options) -> list[str]:
     option = override.value()
-    if option in known[group]:
-        return []
     names = sorted(known[group])
-    hint = nearest(str(option), names) or "."
-    return [f"`{group}={option}` must be one of {', '.join(names)}{hint}"]
+    if isinstance(option, list) and group == _JOINED:
+        return [
+            f"`{group}` must be options out of {', '.join(names)}, but one is {one!r}"
+            f"{nearest(str(one), names) or '.'}"
+            for one in option
+            if one not in names
+        ]
+    if option in names:
+        return []
+    return [
+        f"`{group}={option}` must be one of {', '.join(names)}{nearest(str(option), names) or '.'}"
+    ]
 
 
 def _offer(known: Options, choices: Sequence[Override]) -> None:

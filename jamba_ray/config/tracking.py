@@ -4,21 +4,24 @@ rows are the truth."""
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
 from jamba_ray.config.names import LocalPath
 from jamba_ray.config.section import Section
 
+Tracker: TypeAlias = Literal["wandb", "mlflow"]
+TITLES: dict[Tracker, str] = {"wandb": "W&B", "mlflow": "MLflow"}
 _PROJECT = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class TrackingSection(Section):
-    """Chooses trackers: ``tracking=local``, ``tracking=wandb`` or ``tracking=none``.
+    """Chooses trackers: ``tracking=local``, ``wandb``, ``mlflow``, ``[wandb,mlflow]`` or ``none``.
 
     No key is ever a setting: W&B's client finds it in ``WANDB_API_KEY`` or in ``~/.netrc``, where
-    ``wandb login`` puts it.
+    ``wandb login`` puts it; MLflow's in ``MLFLOW_TRACKING_TOKEN`` (or ``_USERNAME`` and
+    ``_PASSWORD``).
     """
 
     name: Literal["local", "wandb", "none"] = "local"
@@ -28,9 +31,14 @@ class TrackingSection(Section):
     """``wandb`` only. ``offline`` writes runs that `jamba-ray sync` or `wandb sync` sends
     later and needs no network; ``online`` sends them as they come."""
     project: str = "jamba_ray"
-    """W&B project."""
+    """W&B project, and MLflow experiment."""
     entity: str | None = None
     """W&B user or team; None: the default one of the key."""
+    mlflow: bool = False
+    """Also send the run to MLflow: `tracking=mlflow`, or `tracking=[wandb,mlflow]`."""
+    mlflow_uri: str | None = None
+    """MLflow's server (`https://...`) or database (`sqlite:///mlflow.db`); None: that of
+    ``MLFLOW_TRACKING_URI``, else `mlflow.db` beside the run folders."""
     tensorboard: bool = False
     """Also write TensorBoard event files, a folder a trial, into ``<run folder>/tensorboard``."""
     close_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 60.0
@@ -47,14 +55,33 @@ class TrackingSection(Section):
             )
         return value
 
-    @model_validator(mode="after")
-    def _tensorboard_has_rows(self) -> TrackingSection:
-        if self.tensorboard and self.name == "none":
+    @field_validator("mlflow_uri")
+    @classmethod
+    def _uri_has_no_password(cls, value: str | None) -> str | None:
+        scheme, found, rest = (value or "").partition("://")
+        if found and "@" in rest.partition("/")[0]:
             raise ValueError(
-                "`tracking.tensorboard` must be false with `tracking=none`, which writes no rows, "
-                "but is true. Drop `tracking=none`"
+                "`tracking.mlflow_uri` must hold no user or password, because it is kept with the "
+                f"run, but holds one before '@' ({scheme}://...). Set MLFLOW_TRACKING_URI instead, "
+                "or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
             )
+        return value
+
+    @model_validator(mode="after")
+    def _followers_have_rows(self) -> TrackingSection:
+        for name in ("tensorboard", "mlflow"):
+            if getattr(self, name) and self.name == "none":
+                raise ValueError(
+                    f"`tracking.{name}` must be false with `tracking=none`, which writes no rows, "
+                    "but is true. Drop `tracking=none`"
+                )
         return self
+
+    @property
+    def trackers(self) -> tuple[Tracker, ...]:
+        """Returns the services to which the run is sent."""
+        wandb: tuple[Tracker, ...] = ("wandb",) if self.name == "wandb" else ()
+        return (*wandb, "mlflow") if self.mlflow else wandb
 
 
 class SyncConfig(Section):
@@ -64,10 +91,14 @@ class SyncConfig(Section):
     """A run's name, or its folder."""
     store: LocalPath = "runs"
     """Folder that holds the run folders."""
+    to: Literal["wandb", "mlflow"] | None = None
+    """Where to; None: to each tracker that the run's ``tracking`` names, else to W&B."""
     project: str | None = None
-    """W&B project; None: that of the run's ``tracking``."""
+    """W&B project or MLflow experiment; None: that of the run's ``tracking``."""
     entity: str | None = None
     """W&B user or team; None: that of the run's ``tracking``, else the default one of the key."""
+    mlflow_uri: str | None = None
+    """MLflow's server or database; None: that of the run's ``tracking``."""
     timeout_s: Annotated[float, Field(gt=0.0)] = 3600.0
     """Seconds after which to stop; what was sent by then stays sent."""
 

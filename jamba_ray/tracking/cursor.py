@@ -1,4 +1,4 @@
-"""Stores what a follower has sent: ``tracking.json`` in the run folder, replaced atomically."""
+"""Stores what a follower has sent: a file of JSON in the run folder, replaced atomically."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-FILE = "tracking.json"
+FILES = {"wandb": "tracking.json", "mlflow": "tracking-mlflow.json"}
+"""By tracker, so that no two processes write one file."""
 
 
 class Cursor:
@@ -18,8 +19,8 @@ class Cursor:
     If the file is lost, no row is lost: the service is asked which rows it has.
     """
 
-    def __init__(self, run_folder: Path) -> None:
-        self._path = run_folder / FILE
+    def __init__(self, run_folder: Path, tracker: str = "wandb") -> None:
+        self._path = run_folder / FILES[tracker]
         found: dict[str, Any] = {}
         try:
             loaded = json.loads(self._path.read_text(encoding="utf-8"))
@@ -35,6 +36,8 @@ class Cursor:
         """The number of runs that were not completely sent at the last check."""
         self.complete = bool(found.get("complete", False))
         """Whether the run had ended at the last check and all of it was sent."""
+        self.url: str | None = found.get("url")
+        """Where the tracker shows the run; None: nowhere yet."""
 
     def has(self, how: str, run: str, state: str) -> bool:
         """Says whether exactly this state of a run was sent (``how``: 'online' or 'offline')."""
@@ -52,6 +55,12 @@ class Cursor:
             self.pending, self.problem, self.complete = pending, problem, complete
             self.save()
 
+    def shown_at(self, url: str | None) -> None:
+        """Records where the tracker shows the run."""
+        if url is not None and url != self.url:
+            self.url = url
+            self.save()
+
     def save(self) -> None:
         """Writes the file so that a reader sees either the old file or the complete new one."""
         value = {
@@ -59,9 +68,10 @@ class Cursor:
             "pending": self.pending,
             "problem": self.problem,
             "complete": self.complete,
+            "url": self.url,
             "sent": self._sent,
         }
-        handle, temporary = tempfile.mkstemp(prefix=f".{FILE}.", dir=self._path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(value, file, indent=1, allow_nan=False)
         os.chmod(temporary, 0o644)

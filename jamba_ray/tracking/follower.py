@@ -19,6 +19,8 @@ class Channel(Protocol):
 
     next_step: int
     """The first step that the service does not have."""
+    url: str | None
+    """Where the service shows the sweep that the run is of; None: nowhere, or not yet."""
 
     def log(self, rows: Sequence[Row]) -> None:
         """Sends rows from ``next_step`` on."""
@@ -37,9 +39,13 @@ class Service(Protocol):
     """Defines a tracking service to which runs are sent."""
 
     how: str
-    """'online' or 'offline'."""
+    """Under which name the cursor keeps what was sent, such as 'online' or 'offline'."""
     live: bool
     """Whether a run may be opened before its end."""
+
+    def close(self) -> None:
+        """Deletes temporary files."""
+        ...
 
     def open(self, run: TrackedRun) -> Channel:
         """Begins or continues a run; raises OutageError."""
@@ -79,6 +85,7 @@ class Follower:
         channel = self._open.get(run.id)
         if channel is None:
             channel = self._open[run.id] = self._service.open(run)
+            self._cursor.shown_at(channel.url)
         channel.log([row for row in run.rows if row.step >= channel.next_step])
         if run.ended:
             del self._open[run.id]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jamba_ray.config import command_line
-from jamba_ray.config.tracking import TrackingSection
+from jamba_ray.config.tracking import TITLES, Tracker, TrackingSection
 from jamba_ray.errors import ConfigError
 from jamba_ray.reports.files import write_report
 from jamba_ray.reports.run import Run
@@ -34,6 +34,13 @@ def check_tracking(section: TrackingSection) -> None:
                 "Run `pip install 'jamba-ray[wandb]'`, or drop `tracking=wandb`."
             ]
         )
+    if section.mlflow and importlib.util.find_spec("mlflow") is None:
+        raise ConfigError(
+            [
+                "`tracking.mlflow` needs MLflow's client, which is not installed. "
+                "Run `pip install 'jamba-ray[mlflow]'`, or drop `tracking=mlflow`."
+            ]
+        )
     if section.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError(
             [
@@ -44,7 +51,7 @@ def check_tracking(section: TrackingSection) -> None:
 
 
 class Following:
-    """Runs the followers that ``tracking`` asks for: W&B, TensorBoard files, both or none.
+    """Runs the followers that ``tracking`` asks for: W&B, MLflow, TensorBoard files, or none.
 
     Use it as a context manager: no process is left, whatever happens.
     """
@@ -53,12 +60,14 @@ class Following:
         self, folder: RunFolder, section: TrackingSection, structure: Sequence[str] = ()
     ) -> None:
         self._folder, self._section = folder, section
-        self._process: subprocess.Popen[bytes] | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
         self._events: subprocess.Popen[bytes] | None = None
         self._events_code = 0
-        if section.name == "wandb":
-            Cursor(folder.path).stand(1, None)  # the result of an earlier session does not count
-            self._process = self._started(command(folder.path, section, structure))
+        for tracker in section.trackers:
+            # The result of an earlier session does not count.
+            Cursor(folder.path, tracker).stand(1, None)
+            line = command(folder.path, section, structure, tracker=tracker)
+            self._processes.append(self._started(line))
         if section.tensorboard:
             module = "jamba_ray.tracking.follow_tensorboard"
             self._events = self._started([sys.executable, "-m", module, str(folder.path)])
@@ -82,22 +91,22 @@ class Following:
 
     def end(self, wait_s: float) -> None:
         """Lets the followers write the rest for at most ``wait_s``; a second call does nothing."""
-        process, self._process = self._process, None
+        processes, self._processes = self._processes, []
         events, self._events = self._events, None
         begun = time.monotonic()
-        for one in (process, events):
+        for one in (*processes, events):
             if one is not None and one.stdin is not None:
                 with contextlib.suppress(OSError):
                     one.stdin.close()
         if events is not None:
             self._events_code = _ended(events, wait_s)
-        if process is not None:
-            _ended(process, wait_s - (time.monotonic() - begun))
+        for one in processes:
+            _ended(one, wait_s - (time.monotonic() - begun))
 
     def verdict(self) -> list[str]:
         """Returns a sentence for each thing that was not sent or written, with the reason; empty:
         all was."""
-        found = [] if (unsent := self._unsent()) is None else [unsent]
+        found = [said for tracker in self._section.trackers if (said := self._unsent(tracker))]
         if self._events_code:
             found.append(
                 "not everything was written for TensorBoard; "
@@ -105,17 +114,20 @@ class Following:
             )
         return found
 
-    def _unsent(self) -> str | None:
-        if self._section.name != "wandb":
-            return None
-        cursor = Cursor(self._folder.path)
+    def shown_at(self) -> dict[str, str]:
+        """Returns by tracker where it shows the run: an address, or what opens it or sends it."""
+        return shown_at(self._folder.path, self._section)
+
+    def _unsent(self, tracker: Tracker) -> str | None:
+        cursor = Cursor(self._folder.path, tracker)
         if not cursor.pending and cursor.problem is None and cursor.complete:
             return None
         why = f" ({cursor.problem})" if cursor.problem else ""
         run = command_line.override("run", str(self._folder.path))
+        is_file = tracker == "wandb" and self._section.mode == "offline"
         return (
-            f"not everything was {'sent to' if self._section.mode == 'online' else 'written for'} "
-            f"W&B{why}. Finish it with `{command_line.command('sync', run)}`."
+            f"not everything was {'written for' if is_file else 'sent to'} "
+            f"{TITLES[tracker]}{why}. Finish it with `{command_line.command('sync', run)}`."
         )
 
 
@@ -129,17 +141,50 @@ def _ended(process: subprocess.Popen[bytes], wait_s: float) -> int:
     return process.wait()
 
 
+def shown_at(folder: Path, section: TrackingSection) -> dict[str, str]:
+    """Returns by tracker where it shows the run: an address, or what opens it or sends it."""
+    found: dict[str, str] = {}
+    for tracker in section.trackers:
+        url = Cursor(folder, tracker).url
+        if tracker == "wandb" and section.mode == "offline":
+            run = command_line.override("run", str(folder))
+            found[tracker] = command_line.command("sync", run)
+        elif tracker == "mlflow" and (uri := _mlflow_uri(folder, section)).startswith("sqlite:"):
+            found[tracker] = f"mlflow ui --backend-store-uri {uri}"
+        elif url is not None:
+            found[tracker] = url
+    return found
+
+
+def _mlflow_uri(folder: Path, section: TrackingSection) -> str:
+    """Returns where MLflow keeps the run; empty: where ``MLFLOW_TRACKING_URI`` says.
+
+    What that says may hold a password, so it is on no command line and in no file.
+    """
+    if section.mlflow_uri is None and not os.environ.get("MLFLOW_TRACKING_URI"):
+        return f"sqlite:///{folder.resolve().parent / 'mlflow.db'}"
+    return section.mlflow_uri or ""
+
+
 def command(
-    folder: Path, section: TrackingSection, structure: Sequence[str], *, online: bool | None = None
+    folder: Path,
+    section: TrackingSection,
+    structure: Sequence[str],
+    *,
+    tracker: Tracker = "wandb",
+    online: bool | None = None,
 ) -> list[str]:
-    """Returns the command line that starts a follower of W&B."""
+    """Returns the command line that starts the follower of a tracker."""
     sends = section.mode == "online" if online is None else online
+    uri = _mlflow_uri(folder, section) if tracker == "mlflow" else ""
     return [
         sys.executable,
         "-m",
-        "jamba_ray.tracking.follow_wandb",
+        "jamba_ray.tracking.follow",
         str(folder),
+        f"--tracker={tracker}",
         f"--project={section.project}",
+        *([f"--uri={uri}"] if uri else []),
         *([f"--entity={section.entity}"] if section.entity else []),
         *(["--online"] if sends else []),
         *(f"--structure={path}" for path in structure),

@@ -44,7 +44,8 @@ def tracked_runs(path: Path, birth: str, structure: Sequence[str] = ()) -> list[
         birth = f"{folder.path.resolve().name}/{min(study.sessions.values())!r}"
     runs = [_trial(run, trial, birth, structure) for trial in run.records]
     if baseline := summary.get("baseline"):
-        runs.append(_baseline(folder, config, baseline, birth))
+        of = run_id(birth, "sweep") if study is not None else None
+        runs.append(_baseline(folder, config, baseline, birth, of))
     if study is not None:
         runs.append(_sweep(folder, config, summary, study, birth))
     return runs
@@ -68,6 +69,7 @@ def _trial(run: Run, trial: TrialRecord, birth: str, structure: Sequence[str]) -
         name=f"{name}/{trial.number}" if study is not None else name,
         group=name,
         job_type="trial" if study is not None else "train",
+        sweep=run_id(birth, "sweep") if study is not None else None,
         config=own,
         rows=rows,
         tags=tuple(tags),
@@ -100,7 +102,11 @@ def _trial_summary(trial: TrialRecord) -> dict[str, Any]:
 
 
 def _baseline(
-    folder: RunFolder, config: Mapping[str, Any], baseline: Mapping[str, Any], birth: str
+    folder: RunFolder,
+    config: Mapping[str, Any],
+    baseline: Mapping[str, Any],
+    birth: str,
+    sweep: str | None,
 ) -> TrackedRun:
     name = folder.path.resolve().name
     return TrackedRun(
@@ -108,6 +114,7 @@ def _baseline(
         name=f"{name}/baseline",
         group=name,
         job_type="baseline",
+        sweep=sweep,
         config={"model": {"name": baseline.get("model")}, "data": config.get("data", {})},
         tags=("baseline", str(baseline.get("model"))),
         summary=_judged(baseline),

@@ -43,6 +43,8 @@ class TrackedRun:
     rows: Sequence[Row] = ()
     tags: tuple[str, ...] = ()
     summary: Mapping[str, Any] = field(default_factory=dict)
+    sweep: str | None = None
+    """The id of the run of its sweep; None for that run itself, and where there is none."""
     ended: bool = False
     failed: bool = False
     table: Sequence[Sequence[Any]] = ()

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jamba_ray.errors import one_line
 from jamba_ray.tracking.follower import OutageError
@@ -105,6 +106,7 @@ class _Channel:
     def __init__(self, wandb: Any, opened: Any, home: Path | None) -> None:
         self._wandb, self._run, self._home = wandb, opened, home
         self.next_step = int(opened.starting_step)
+        self.url = _shown_at(opened) if home is None else None
 
     def log(self, rows: Sequence[Row]) -> None:
         for row in rows:
@@ -159,6 +161,15 @@ class _Channel:
         for old in home.glob(f"offline-run-*-{self._run.id}"):
             shutil.rmtree(old, ignore_errors=True)
         shutil.move(written, target)
+
+
+def _shown_at(opened: Any) -> str | None:
+    """Returns where W&B shows the group of a run: all trials of its sweep."""
+    try:
+        project = opened.project_url
+    except Exception:  # no page is worth a run that is not sent
+        return None
+    return f"{project}/groups/{quote(str(opened.group), safe='')}" if project else None
 
 
 def _sentence(error: BaseException) -> str:

@@ -27,7 +27,8 @@ FILES = {
     "bucket `rows.jsonl.gz` (while the run goes on, what is new is in `rows/part-*.jsonl.gz`)",
     "wandb": "with `tracking=wandb`: the runs that W&B's client wrote",
     "tensorboard": "with `tracking.tensorboard=true`: event files, a folder a trial",
-    "tracking.json": "how far each follower came",
+    "tracking.json": "how far W&B's follower came",
+    "tracking-mlflow.json": "how far MLflow's follower came",
     "dashboard.json": "with `python -m jamba_ray.dashboard`: the W&B workspace and report as code",
 }
 """An attribute of ``RunFolder``, or a name -> what lies there. Other files there are our own."""
@@ -35,6 +36,8 @@ FILES = {
 SUMMARY = {
     "command": "`sweep`, `train` or `evaluate`",
     "run": "the run's name",
+    "tracking": "tracker (`wandb`, `mlflow`) -> where it shows the run: an address, or the command "
+    "that opens it or sends it",
     "status": "`running` (also after `kill -9`), `ok`, `some_failed`, `none_succeeded`, "
     "`interrupted`, `storage_lost` or `failed`",
     "exit_code": "the exit code of the command; null while it runs",

@@ -61,6 +61,7 @@ def test_each_file_of_the_contract_has_a_name():
         "rows",
         "report.md",
         "tracking.json",
+        "tracking-mlflow.json",
         "dashboard.json",
     }
     assert set(FILES) <= properties | inner

@@ -221,7 +221,13 @@ def test_a_run_holds_what_the_reference_says(swept):
     names = pq.read_schema(folder.trials).names
     kinds = [re.sub(r"^(params\.|val/).*", r"\1*", name) for name in names]
     assert set(kinds) == set(TRIALS)
-    for name in set(FILES) - {"wandb", "tensorboard", "tracking.json", "dashboard.json"}:
+    for name in set(FILES) - {
+        "wandb",
+        "tensorboard",
+        "tracking.json",
+        "tracking-mlflow.json",
+        "dashboard.json",
+    }:
         path = getattr(folder, name) if hasattr(RunFolder, name) else folder.path / name
         assert Path(path).exists(), name
 

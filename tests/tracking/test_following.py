@@ -40,7 +40,7 @@ def stub(monkeypatch, tmp_path):
 def test_it_sends_all_and_leaves_no_process(stub, tmp_path):
     folder, _ = make_run(tmp_path / "night-1", n_trials=2)
     with Following(folder, ONLINE) as follower:
-        pid = follower._process.pid
+        pid = follower._processes[0].pid
     assert follower.verdict() == []
     assert set(stub.runs) == {r.id for r in tracked_runs(folder.path, Cursor(folder.path).birth)}
     assert not group_lives(pid)
@@ -50,7 +50,7 @@ def test_an_interrupted_run_waits_three_seconds_for_a_server_that_hangs(stub, tm
     stub.fault = "hanging"
     folder, _ = make_run(tmp_path / "night-1", n_trials=2)
     follower = Following(folder, ONLINE)
-    pid = follower._process.pid
+    pid = follower._processes[0].pid
     time.sleep(2)
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt), follower:
@@ -62,7 +62,7 @@ def test_an_interrupted_run_waits_three_seconds_for_a_server_that_hangs(stub, tm
 
 def test_local_tracking_starts_nothing(tmp_path):
     follower = Following(RunFolder(tmp_path), TrackingSection())
-    assert follower._process is None
+    assert follower._processes == []
     follower.end(1.0)
     assert follower.verdict() == []
 

@@ -37,7 +37,13 @@ def environment(home, **changes):
 
 
 def follow(folder, env, *, online=True, patience=4):
-    command = [sys.executable, "-m", "jamba_ray.tracking.follow_wandb", str(folder.path)]
+    command = [
+        sys.executable,
+        "-m",
+        "jamba_ray.tracking.follow",
+        str(folder.path),
+        "--tracker=wandb",
+    ]
     command += [
         "--project=jamba_ray",
         "--once",

@@ -1,8 +1,8 @@
-"""Runs the only process that sends a run to W&B.
+"""Runs the only process that sends a run to a tracker.
 
-``python -m jamba_ray.tracking.follow_wandb <run folder>``. It reads the files of the run folder:
-training never waits for it, and if it dies, the rows are sent later. It imports neither torch nor
-Ray.
+``python -m jamba_ray.tracking.follow <run folder> --tracker=wandb``. It reads the files of the run
+folder: training never waits for it, and if it dies, the rows are sent later. It imports neither
+torch nor Ray.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from jamba_ray.errors import ExitCode, JambaError, StorageError
 from jamba_ray.tracking.cursor import Cursor
-from jamba_ray.tracking.follower import Follower, OutageError
+from jamba_ray.tracking.follower import Follower, OutageError, Service
 from jamba_ray.tracking.polling import POLL_S, mark, say, step_back, told_to_end
 from jamba_ray.tracking.run_reader import tracked_runs
 from jamba_ray.tracking.tracked_run import TrackedRun
@@ -31,12 +31,14 @@ _LONGEST_WAIT_S = 120.0
 def main(argv: Sequence[str]) -> int:
     """Sends rows until stdin is closed, then sends the rest; with ``--once`` sends what exists now.
 
-    Exit codes: 0 all was sent, 75 something was not (``tracking.json`` says why).
+    Exit codes: 0 all was sent, 75 something was not (the cursor says why).
     """
-    parser = argparse.ArgumentParser(prog="jamba_ray.tracking.follow_wandb")
+    parser = argparse.ArgumentParser(prog="jamba_ray.tracking.follow")
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--tracker", choices=["wandb", "mlflow"], required=True)
     parser.add_argument("--project", required=True)
     parser.add_argument("--entity")
+    parser.add_argument("--uri", default="")
     parser.add_argument("--online", action="store_true")
     parser.add_argument("--once", action="store_true")
     parser.add_argument("--structure", action="append", default=[])
@@ -44,17 +46,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--wait", type=float, default=_FIRST_WAIT_S)
     options = parser.parse_args(argv)
     step_back()
-    cursor = Cursor(options.folder)
-    service = None
+    cursor = Cursor(options.folder, options.tracker)
+    service: Service | None = None
     ending = options.once
     try:
-        service = Wandb(
-            options.folder,
-            project=options.project,
-            entity=options.entity,
-            online=options.online,
-            patience_s=options.patience,
-        )
+        service = _service(options)
         follower = Follower(service, cursor)
         seen = None
         while True:
@@ -85,11 +81,26 @@ def main(argv: Sequence[str]) -> int:
     command = [
         sys.executable,
         "-m",
-        "jamba_ray.tracking.follow_wandb",
+        "jamba_ray.tracking.follow",
         *arguments,
         f"--wait={wait}",
     ]
     return _replaced_by(command)
+
+
+def _service(options: argparse.Namespace) -> Service:
+    """Returns the tracker; raises OutageError where its client is not installed."""
+    if options.tracker == "mlflow":
+        from jamba_ray.tracking.mlflow_client import Mlflow
+
+        return Mlflow(uri=options.uri, experiment=options.project, patience_s=options.patience)
+    return Wandb(
+        options.folder,
+        project=options.project,
+        entity=options.entity,
+        online=options.online,
+        patience_s=options.patience,
+    )
 
 
 def _runs(folder: Path, birth: str, structure: Sequence[str], *, patient: bool) -> list[TrackedRun]:
@@ -107,7 +118,7 @@ def _replaced_by(command: Sequence[str]) -> NoReturn:
 
 
 def _end_children() -> None:
-    """Kills W&B's own service process, which would continue to retry."""
+    """Kills what the tracker's client started, which would continue to retry."""
     for task in Path("/proc/self/task").glob("*/children"):
         for pid in task.read_text().split():
             with contextlib.suppress(OSError, ValueError):
@@ -116,7 +127,7 @@ def _end_children() -> None:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
-    # W&B's exit hooks would wait for a server that does not answer.
+    # Exit hooks of W&B would wait for a server that does not answer.
     _end_children()
     sys.stdout.flush()
     os._exit(code)
