@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "score unlabelled rows",
     "explain": "say which columns decide, or why a row is an alert",
     "evaluate": "judge a checkpoint on labelled rows",
+    "export": "write a model as a file for other runtimes, proven equal",
     "report": "write the report of a run, or compare runs",
     "sync": "send a run to W&B, or what of it is not there yet",
     "dashboard": "make a W&B workspace and report about a sweep's best trials",

@@ -20,7 +20,8 @@ class ExitCode(IntEnum):
     NONE_SUCCEEDED = 4
     """No trial succeeded, so there is no winner."""
     WORSE = 5
-    """``submit``: there is a winner, but it is worse than the champion by more than the margin."""
+    """``submit``: there is a winner, but it is worse than the champion by more than the margin.
+    ``export``: the file would not give the model's answers, and was not written."""
     CONFIG = 64
     """The configuration is wrong (all mistakes are named at once); nothing was started."""
     DATA = 65
@@ -114,6 +115,12 @@ class InterruptedRunError(JambaError):
     """Reports that a signal stopped the run after its state was saved."""
 
     exit_code = ExitCode.INTERRUPTED
+
+
+class ParityError(JambaError):
+    """Reports that an exported model does not give the answers of the model itself."""
+
+    exit_code = ExitCode.WORSE
 
 
 class TrialError(JambaError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from jamba_ray.cli.entry import ClusterCommand, Command
+from jamba_ray.config.export import ExportConfig
 from jamba_ray.config.predict import ExplainConfig, PredictConfig, ThresholdConfig
 from jamba_ray.config.report import ReportConfig
 from jamba_ray.config.run import EvaluateConfig, SweepConfig, TrainConfig
@@ -127,6 +128,17 @@ EVALUATE = Command(
     ),
     loading="loading PyTorch",
 )
+EXPORT = Command(
+    name="export",
+    about="Write a model as a file for other runtimes, and prove that it gives the same answers.",
+    examples="""\
+  jamba-ray export runs/night-1
+  jamba-ray export runs/night-1 verify=models/onnx/night-1.onnx data.path=new.csv
+""",
+    section=ExportConfig,
+    primary="export",
+    positional=("run",),
+)
 REPORT = Command(
     name="report",
     about="Write the report of a run, or compare runs: one HTML file each, readable anywhere.",
@@ -206,6 +218,7 @@ COMMANDS: dict[str, Command[Any]] = {
         PREDICT,
         EXPLAIN,
         EVALUATE,
+        EXPORT,
         REPORT,
         SYNC,
         DASHBOARD,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,19 @@ class Predictor:
         return checked(self._score(rows.x_num, rows.x_cat))
 
 
+@dataclass(frozen=True)
+class SavedModel:
+    """Holds a model as it was saved: its checkpoint, and what ``threshold`` saved beside it."""
+
+    snapshot: Snapshot
+    thresholds: Mapping[str, Mapping[str, Any]]
+    calibration: Mapping[str, Any] | None
+
+    def predictor(self, device: str = "cpu") -> Predictor:
+        """Makes the predictor; raises CheckpointError if it is not that of a whole model."""
+        return Predictor(self.snapshot, device, self.thresholds, self.calibration)
+
+
 def load(path: str | os.PathLike[str], device: str = "cpu") -> Predictor:
     """Returns the predictor in a checkpoint folder, a run's ``best/``, or a run folder (its
     ``best/``).
@@ -272,6 +286,11 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Predictor:
         CheckpointError: A file is missing or damaged; the message names it.
         StorageError: The bucket refuses the request.
     """
+    return read_model(path).predictor(device)
+
+
+def read_model(path: str | os.PathLike[str]) -> SavedModel:
+    """Reads and verifies the model that ``load`` returns; raises its errors."""
     if "://" in (text := os.fspath(path)):
         try:
             place = parse_store(text)
@@ -282,14 +301,13 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Predictor:
             snapshot = read_published(remote)
             raw, digest, prefix = beside_remote(remote)
             where = f"{place}/{prefix}".rstrip("/")
-            thresholds = read_thresholds(raw, digest, where)
-            return Predictor(snapshot, device, thresholds, read_calibration(raw))
+            return SavedModel(snapshot, read_thresholds(raw, digest, where), read_calibration(raw))
         path = place
     folder = find_checkpoint(Path(path))
     snapshot = read_checkpoint(folder)[1]
     raw, digest = beside(folder)
     thresholds = read_thresholds(raw, digest, str(folder))
-    return Predictor(snapshot, device, thresholds, read_calibration(raw))
+    return SavedModel(snapshot, thresholds, read_calibration(raw))
 
 
 def _calibration(saved: Mapping[str, Any]) -> Calibration:

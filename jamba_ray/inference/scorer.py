@@ -58,7 +58,7 @@ class Network:
 
     def __init__(self, module: nn.Module, device: str) -> None:
         self._device = torch.device(device)
-        self._module = module.to(self._device).eval()
+        self.module = module.to(self._device).eval()
 
     def __call__(
         self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
@@ -78,7 +78,7 @@ class Network:
             for i in range(0, len(x_num), size):
                 numbers = torch.tensor(x_num[i : i + size], device=self._device)
                 codes = torch.tensor(x_cat[i : i + size], device=self._device)
-                logits[i : i + size] = self._module(numbers, codes).float().cpu().numpy()
+                logits[i : i + size] = self.module(numbers, codes).float().cpu().numpy()
         return logits
 
 

@@ -117,7 +117,7 @@ def plain(predictor: Predictor, x_num: Any, x_cat: Any) -> object:
         return predictor._score._booster.predict(matrix, num_threads=1)
     with torch.inference_mode():
         numbers, codes = torch.from_numpy(x_num).split(1024), torch.from_numpy(x_cat).split(1024)
-        return [predictor._score._module(*some) for some in zip(numbers, codes, strict=True)]
+        return [predictor._score.module(*some) for some in zip(numbers, codes, strict=True)]
 
 
 def pairs(n: int, model: str, kind: str, repeats: int = 3) -> dict[str, Any]:

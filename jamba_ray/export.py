@@ -1,0 +1,150 @@
+"""Writes a model as a file for other runtimes: ``jamba-ray export``."""
+
+from __future__ import annotations
+
+import sys
+
+from jamba_ray.cli.commands import EXPORT as COMMAND
+
+# Above the other imports, which take seconds: help and mistakes need none of them.
+if __name__ == "__main__":
+    sys.exit(COMMAND.main())
+
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from jamba_ray.cli.entry import say
+from jamba_ray.cli.phases import Phases
+from jamba_ray.config.command_line import command, override
+from jamba_ray.config.data import SyntheticSection, TableSection
+from jamba_ray.config.export import ExportConfig
+from jamba_ray.config.run import DATA_SECTIONS
+from jamba_ray.data import Preprocessor, generate
+from jamba_ray.errors import ConfigError, ExitCode, JambaError, StorageError
+from jamba_ray.exports.subject import Subject, check_installed, rows_at, subject_of
+from jamba_ray.inference import find_checkpoint
+from jamba_ray.inference.predictor import read_model
+from jamba_ray.inference.scored_file import refuse_used, whole_file
+from jamba_ray.runs.run_folder import RunFolder
+
+_PACKAGES = {"onnx": {"onnx": "export", "onnxruntime": "export"}}
+
+
+def run(config: ExportConfig, console: Console) -> ExitCode:
+    """Writes the file, or verifies one, and says what the comparison found."""
+    output = Path(config.output or f"models/{config.format}/{_name(config.run)}.{config.format}")
+    check_installed(f"`format={config.format}`", _PACKAGES[config.format])
+    if config.verify is None:
+        refuse_used(output, overwrite=config.overwrite)
+    with Phases(console) as phases:
+        phases.begin("reading the model", is_brief=True)
+        subject = _subject(config, console, phases)
+        if config.verify is None:
+            _write(config, output, subject, console, phases)
+        else:
+            _verify(config.verify, subject, console, phases)
+    return ExitCode.OK
+
+
+def _write(
+    config: ExportConfig, output: Path, subject: Subject, console: Console, phases: Phases
+) -> None:
+    from jamba_ray.exports.onnx_export import exported
+
+    phases.begin("writing and comparing")
+    raw, parity = exported(subject)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"the folder {str(output.parent)!r} must be writable, but is not "
+            f"({error.strerror or error}). Choose another `output=`."
+        ) from error
+    with whole_file(output, overwrite=config.overwrite) as file:
+        file.write(raw)
+    phases.end()
+    say(console, f"Proven on {parity.words}.")
+    say(console, f"Written to {output} ({len(raw) / 1e6:.2f} MB).")
+    again = command("export", config.run, override("verify", str(output)))
+    say(console, f"next, to prove it again, with rows of yours: {again} data.path=new.csv")
+
+
+def _verify(path: str, subject: Subject, console: Console, phases: Phases) -> None:
+    from jamba_ray.exports.onnx_export import MAX_BYTES, verified
+
+    phases.begin("comparing")
+    parity = verified(subject, _read(path, MAX_BYTES))
+    phases.end()
+    say(console, f"{path} gives the model's answers on {parity.words}.")
+
+
+def _read(path: str, most: int) -> bytes:
+    try:
+        if (size := Path(path).stat().st_size) > most:
+            raise ConfigError(
+                [f"`verify` must be a file of at most {most:,} bytes, but {path!r} has {size:,}."]
+            )
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            [
+                f"`verify` must be a file that can be read, but {path!r} is not "
+                f"({(error.strerror or str(error)).lower()}). Give a file of `jamba-ray export`."
+            ]
+        ) from error
+
+
+def _name(run: str) -> str:
+    """Returns the name of a run from its path or URI."""
+    path = Path(run.rstrip("/")) if "://" in run else Path(run).resolve()
+    return path.parent.name if path.name == "best" else path.name
+
+
+def _subject(config: ExportConfig, console: Console, phases: Phases) -> Subject:
+    saved = read_model(config.run)
+    preprocessing = saved.predictor().preprocessing
+    phases.begin("reading rows to compare on")
+    real = _real_rows(config, preprocessing, partial(say, console))
+    phases.begin("scoring the rows")
+    return subject_of(saved, real)
+
+
+def _real_rows(
+    config: ExportConfig, preprocessing: Preprocessor, tell: partial[None]
+) -> pd.DataFrame | None:
+    """Returns rows to compare on; None where there are none, which is told."""
+    if config.rows == 0:
+        return None
+    if config.data.path is not None:
+        return rows_at(config.data.path, config.data.columns, preprocessing, config.rows)
+    try:
+        section = _section(config.run)
+        if isinstance(section, TableSection):
+            return rows_at(section.path, section.columns, preprocessing, config.rows)
+        if isinstance(section, SyntheticSection):
+            return generate(section).iloc[: config.rows]
+        why = f"{config.run} does not name its data"
+    except JambaError as error:
+        why = error.message.rstrip(".")
+    tell(
+        f"Compared on made-up rows alone, since the data of the run cannot be read ({why}); "
+        "data.path=new.csv gives it rows."
+    )
+    return None
+
+
+def _section(run: str) -> object:
+    """Returns the data that a run was trained on; None where it is not known."""
+    if "://" in run:
+        return None
+    folder = find_checkpoint(Path(run))
+    config = RunFolder(folder.resolve().parent)
+    if not config.config.exists():
+        return None
+    tree = config.read_config()["data"]
+    return DATA_SECTIONS[tree["name"]].model_validate(
+        {**tree, "split": {"repeats": "anywhere", **tree.get("split", {})}}
+    )
