@@ -130,7 +130,7 @@ def interpolated(
     values: Sequence[npt.NDArray[np.float64]],
     scores: Sequence[npt.NDArray[np.float64]],
 ) -> str:
-    """Computes the interpolation of each column of x [N, F] between its own knots, as ``QuantileScale`` does.
+    """Computes x [N, F] between the knots of each column, as ``QuantileScale`` does.
 
     The knot is found by binary search in all columns at once.
     """
