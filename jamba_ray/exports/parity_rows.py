@@ -18,8 +18,8 @@ import pandas as pd
 from jamba_ray.checkpoints import Snapshot
 from jamba_ray.data import Preprocessor
 from jamba_ray.data.cells import to_names, to_numbers
+from jamba_ray.data.fitted_columns import NumericColumn
 from jamba_ray.data.number_format import PLAIN
-from jamba_ray.data.preprocessing import NumericColumn
 from jamba_ray.data.scaling import QuantileScale
 from jamba_ray.estimators.estimator import saved_in
 from jamba_ray.exports.preprocessing_nodes import numbers_of

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jamba_ray.data import Preprocessor
-from jamba_ray.data.preprocessing import NumericColumn
+from jamba_ray.data.fitted_columns import NumericColumn
 from jamba_ray.data.scaling import LIMIT, LinearScale, QuantileScale
 from jamba_ray.exports.graph import Graph
 
