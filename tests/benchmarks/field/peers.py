@@ -20,22 +20,31 @@ Peer: TypeAlias = Callable[..., Scorer]
 THREADS = 1
 """A thread each: of several that wait for each other on a busy machine, all are slow."""
 TUNED_TRIALS = 50
+TUNED = f"LightGBM, {TUNED_TRIALS} trials"
 
 
 def _is_text(column: pd.Series) -> bool:
     return not pd.api.types.is_numeric_dtype(column)
 
 
+MOST_CATEGORIES = 250
+"""A library takes 255 at most; rarer ones count as missing."""
+
+
 def _categories(frame: pd.DataFrame) -> Callable[[pd.DataFrame], pd.DataFrame]:
     """Returns a function that makes text columns categorical, by the categories of ``frame``."""
     kinds = {
-        c: pd.CategoricalDtype(sorted(frame[c].dropna().astype(str).unique()))
+        c: pd.CategoricalDtype(
+            sorted(frame[c].dropna().astype(str).value_counts().index[:MOST_CATEGORIES])
+        )
         for c in frame
         if _is_text(frame[c])
     }
 
     def convert(rows: pd.DataFrame) -> pd.DataFrame:
-        made = {c: rows[c].astype(str).astype(kind) for c, kind in kinds.items()}
+        made = {
+            c: rows[c].astype(str).where(rows[c].notna()).astype(kind) for c, kind in kinds.items()
+        }
         return rows.assign(**made)
 
     return convert
@@ -53,7 +62,9 @@ def encoded(frame: pd.DataFrame, one_hot: bool) -> Any:
     encoder: Any = (
         OneHotEncoder(handle_unknown="ignore", min_frequency=10, sparse_output=False)
         if one_hot
-        else OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+        else OrdinalEncoder(
+            handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1
+        )
     )
     scaler: Any = StandardScaler() if one_hot else "passthrough"
     impute = SimpleImputer(strategy="median", keep_empty_features=True)
@@ -188,5 +199,5 @@ PEERS: dict[str, Peer] = {
     "LightGBM": with_categories(_lightgbm),
     "XGBoost": with_categories(_xgboost),
     "CatBoost": _catboost,
-    "LightGBM, 50 trials": _tuned_lightgbm,
+    TUNED: _tuned_lightgbm,
 }
