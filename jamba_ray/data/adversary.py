@@ -21,6 +21,8 @@ FOLDS = 3
 _BLOCK_ROWS, _MOST_BLOCKS = 25, 200
 """Rows of a block, and blocks of a side: neighbours are often alike, those of 25 rows on seldom."""
 _ROUNDS = 40
+_SURE = 1e-3
+"""Nearer to 0 and to 1 no probability counts, so that no row has all the weight."""
 _PARAMS = {
     "objective": "binary",
     "num_leaves": 15,
@@ -80,6 +82,22 @@ def tell_apart(x: Features, side: Side) -> Told:
         min(value + 1.96 * spread, 1.0),
         gains / total if total > 0 else gains,
     )
+
+
+def odds(here: Features, there: Features, judged: Features) -> npt.NDArray[np.float64]:
+    """Returns how many times more often rows like ``judged`` [M, F] come in ``here`` than in
+    ``there`` (importance weights, Sugiyama et al. 2012).
+
+    ``judged`` are others than those that are compared.
+    """
+    import lightgbm
+
+    x = np.concatenate([here, there])
+    side = np.arange(len(x)) < len(here)
+    trees = lightgbm.train(dict(_PARAMS), lightgbm.Dataset(x, side), num_boost_round=_ROUNDS)
+    p = np.clip(trees.predict(judged, num_threads=1), _SURE, 1.0 - _SURE)
+    found: npt.NDArray[np.float64] = p / (1.0 - p) * (len(there) / len(here))
+    return found
 
 
 def _blocks(side: Side) -> npt.NDArray[np.int64]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from sklearn.model_selection import train_test_split
 
+from tests.benchmarks.field.commands import call
 from tests.benchmarks.field.peers import PEERS, TUNED
 from tests.benchmarks.field.sets import AT_MOST, FieldSet, sets_of
 
@@ -129,11 +129,11 @@ def _ours(
         data += [f"data.timestamp={one.timestamp}"] if one.timestamp else []
         data += [f"data.group={one.group}"] if one.group else []
         if words[0] == "train":
-            _call(folder, "train", *words[1:], *data)
+            call(folder, "train", *words[1:], *data)
         else:
-            _call(folder, "sweep", *words, *data, f"n_trials={n_trials}")
-        _call(folder, "threshold", "runs/field", f"max_fpr={MAX_FPR}")
-        _call(folder, "predict", "runs/field", "new.parquet", "-o", "scored.parquet")
+            call(folder, "sweep", *words, *data, f"n_trials={n_trials}")
+        call(folder, "threshold", "runs/field", f"max_fpr={MAX_FPR}")
+        call(folder, "predict", "runs/field", "new.parquet", "-o", "scored.parquet")
         scored = pd.read_parquet(folder / "scored.parquet")
         summary = json.loads((folder / "runs/field/summary.json").read_text())
     return (
@@ -155,13 +155,6 @@ def _said(summary: Mapping[str, Any]) -> dict[str, Any]:
         "single": ((summary.get("team") or {}).get("single") or {}),
         "shift": (summary.get("data", {}).get("shift") or {}).get("to_come"),
     }
-
-
-def _call(folder: Path, *words: str) -> None:
-    command = [sys.executable, "-m", "jamba_ray", *words]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        raise RuntimeError(f"{words[0]} ended with {ended.returncode}: {ended.stderr[-300:]}")
 
 
 def metrics(y: npt.NDArray[np.int64], p: Floats, alert: npt.NDArray[np.bool_]) -> dict[str, float]:

@@ -1,0 +1,162 @@
+"""Says what validation rows led to expect of the test, and on what that stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jamba_ray.data.adversary import Features, odds, tell_apart
+from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.data.shift import APART, SURELY_APART
+from jamba_ray.evaluation.expected import KNOWN_FOR, Expected, ToCome, expected, unlike_share
+
+MOST_ROWS = 6_000
+"""Rows of a side that are compared."""
+FEWEST_ROWS = 100
+"""Rows of a side below which no shift is measured."""
+
+
+def expectation(
+    data: PreparedData, p: npt.NDArray[np.float64], best: Mapping[str, Any], objective: str
+) -> dict[str, Any] | None:
+    """Returns ``best.expected`` of ``summary.json``: the interval of the objective on the test, or
+    on rows to come where there is none.
+
+    ``p`` [N] are the probabilities of validation rows, ``best`` the metrics. None where validation
+    defines no interval.
+    """
+    metric = objective if objective in KNOWN_FOR else "average_precision"
+    val = best["val"].get(metric)
+    if val is None or "low" not in val:
+        return None
+    test = data.tests.get("test")
+    if test is not None and len(np.unique(test.y)) < 2:
+        test = None
+    auc = _apart(data, test)
+    new = 0.0 if test is None else new_threats(data, test)
+    differs = auc is not None and auc[0] >= APART and auc[1] >= SURELY_APART
+    to_come = ToCome(
+        n_threats=None if test is None else int(test.y.sum()),
+        n_benign=None if test is None else int((test.y == 0).sum()),
+        weights=_weights(data, test) if differs and test is not None and _by_chance(data) else None,
+        unlike=unlike_share(0.0 if auc is None else auc[1], new),
+    )
+    found = expected(data.val.y, p, metric, to_come)
+    value = None if test is None else float(best["test"][metric]["value"])
+    interval = found.interval
+    return {
+        "metric": metric,
+        "part": None if test is None else "test",
+        "low": None if interval is None else interval["low"],
+        "high": None if interval is None else interval["high"],
+        "shift": None if auc is None else {"roc_auc": auc[0], "low": auc[1]},
+        "new_threats": new,
+        "unlike": to_come.unlike,
+        "effective_rows": found.effective,
+        "reason": found.reason,
+        "holds": None
+        if interval is None or value is None
+        else bool(interval["low"] <= value <= interval["high"]),
+        "sentence": _sentence(metric, found, auc, new, data, test, value),
+    }
+
+
+def new_threats(data: PreparedData, test: Rows) -> float:
+    """Returns the share of the test's threats whose group training never had, beyond the share of
+    such threats in validation."""
+    if data.train.group is None or test.group is None:
+        return 0.0
+    known = np.unique(data.train.group)
+    shares = [
+        float((~np.isin(rows.group[rows.y == 1], known)).mean())
+        for rows in (test, data.val)
+        if rows.group is not None and (rows.y == 1).any()
+    ]
+    return max(0.0, shares[0] - (shares[1] if len(shares) > 1 else 0.0))
+
+
+def _by_chance(data: PreparedData) -> bool:
+    return bool(data.overview.get("split", {}).get("kind", "random") == "random")
+
+
+def _apart(data: PreparedData, test: Rows | None) -> tuple[float, float] | None:
+    """Returns (ROC AUC, its lower end) of telling rows to come from those that validation is like;
+    None: not measured."""
+    shift = data.overview.get("shift")
+    if shift is None:
+        return None
+    if not _by_chance(data):
+        if test is None or min(len(test), len(data.val)) < FEWEST_ROWS:
+            return None
+        x = np.concatenate([_features(test, 1), _features(data.val, 2)])
+        told = tell_apart(x, np.arange(len(x)) < min(len(test), MOST_ROWS))
+        return told.auc, told.low
+    part = "newest" if test is None else "test"
+    for one in shift["comparisons"]:
+        if one["part"] == part:
+            return float(one["roc_auc"]["value"]), float(one["roc_auc"]["low"])
+    return None
+
+
+def _weights(data: PreparedData, test: Rows) -> npt.NDArray[np.float64]:
+    val = np.concatenate([data.val.x_num, data.val.x_cat.astype(np.float32)], axis=1)
+    return odds(_features(test, 1), _features(data.train, 2), val)
+
+
+def _features(rows: Rows, seed: int) -> Features:
+    """Returns the features of at most ``MOST_ROWS`` rows, in their order."""
+    at = np.arange(len(rows))
+    if len(at) > MOST_ROWS:
+        at = np.sort(np.random.default_rng(seed).choice(len(at), MOST_ROWS, replace=False))
+    return np.concatenate([rows.x_num[at], rows.x_cat[at].astype(np.float32)], axis=1)
+
+
+def _sentence(
+    metric: str,
+    found: Expected,
+    auc: tuple[float, float] | None,
+    new: float,
+    data: PreparedData,
+    test: Rows | None,
+    value: float | None,
+) -> str:
+    name = metric.replace("_", " ")
+    shift = "no shift was measured"
+    if auc is not None and auc[1] > SURELY_APART:
+        shift = f"told from validation's with ROC AUC {auc[0]:.3f}"
+    if new > 0.0:
+        shift += f"; {new:.0%} of its threats are of groups that training never had"
+    rows = f"{len(data.val):,} validation rows"
+    if test is None:
+        kind = data.overview.get("split", {}).get("kind", "random")
+        drawn = {"random": "drawn by chance", "time": "the newest ones", "group": "of other groups"}
+        stands = f"{rows}, {drawn.get(kind, kind)}"
+        if auc is None or auc[1] <= SURELY_APART:
+            return (
+                f"The interval of {name} stands on {stands}: it holds for rows like them, and no "
+                "later rows are there to measure a shift with."
+                if auc is None
+                else f"The interval of {name} stands on {stands}: the newest rows are like them."
+            )
+        if found.interval is None:
+            return (
+                f"{name.capitalize()} of rows to come cannot be known from {stands}: the newest "
+                f"fifth is told from older rows with ROC AUC {auc[0]:.3f}."
+            )
+        return (
+            f"Of rows that differ from these as the newest fifth does from older ones (ROC AUC "
+            f"{auc[0]:.3f}) expect {name} {found.interval['low']:.4f} to "
+            f"{found.interval['high']:.4f}; it stands on {stands}."
+        )
+    if found.interval is None:
+        return (
+            f"What {name} the test gives cannot be known from {rows}: {found.reason} ({shift}). "
+            f"{value:.4f} was found."
+        )
+    return (
+        f"By {rows}, {name} {found.interval['low']:.4f} to {found.interval['high']:.4f} was to be "
+        f"expected of the {len(test):,} test rows ({shift}); {value:.4f} was found."
+    )
