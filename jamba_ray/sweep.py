@@ -318,7 +318,7 @@ def _summary(
             words = team_in_words(team, report["best"], config.objective)
             report["team"] = {**team, "sentence": words}
         report["notes"] += verdict.group_notes(report["drawn_groups"], config.data)
-        report["notes"] += verdict.left_interval(report["best"], config.objective)
+        report["notes"] += verdict.left_interval(report["best"])
     report["wall_s"] = time.monotonic() - begun
     plain: dict[str, Any] = summary.finite(report)
     return plain

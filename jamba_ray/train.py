@@ -285,7 +285,7 @@ def _summary(
     if not failed:
         report |= verdict.of_winner(config, data, folder, record)
         report["notes"] += verdict.group_notes(report["drawn_groups"], config.data)
-        report["notes"] += verdict.left_interval(report["best"], config.objective)
+        report["notes"] += verdict.left_interval(report["best"])
     report["wall_s"] = time.monotonic() - begun
     plain: dict[str, Any] = summary.finite(report)
     return plain

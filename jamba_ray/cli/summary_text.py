@@ -52,6 +52,8 @@ def _print_winner(console: Console, summary: Mapping[str, Any], best: Mapping[st
     if team:
         _say(console, team["sentence"])
     console.print(first_that_fits(console, _metric_tables(summary, best)))
+    if expected := best.get("expected"):
+        _say(console, expected["sentence"])
     for sentence in rival_sentences(summary, "test" if best.get("test") else "validation"):
         _say(console, sentence)
     if (bayes := summary.get("bayes")) and (limit := bayes.get("test") or bayes.get("val")):

@@ -11,7 +11,14 @@ import numpy.typing as npt
 from jamba_ray.data.adversary import Features, odds, tell_apart
 from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.data.shift import APART, SURELY_APART
-from jamba_ray.evaluation.expected import KNOWN_FOR, Expected, ToCome, expected, unlike_share
+from jamba_ray.evaluation.expected import (
+    KNOWN_FOR,
+    MOST_UNLIKE,
+    Expected,
+    ToCome,
+    expected,
+    unlike_share,
+)
 
 MOST_ROWS = 6_000
 """Rows of a side that are compared."""
@@ -78,8 +85,12 @@ def new_threats(data: PreparedData, test: Rows) -> float:
     return max(0.0, shares[0] - (shares[1] if len(shares) > 1 else 0.0))
 
 
+def _kind(data: PreparedData) -> str:
+    return str(data.overview.get("split", {}).get("kind", "random"))
+
+
 def _by_chance(data: PreparedData) -> bool:
-    return bool(data.overview.get("split", {}).get("kind", "random") == "random")
+    return _kind(data) == "random"
 
 
 def _apart(data: PreparedData, test: Rows | None) -> tuple[float, float] | None:
@@ -124,39 +135,45 @@ def _sentence(
     value: float | None,
 ) -> str:
     name = metric.replace("_", " ")
-    shift = "no shift was measured"
-    if auc is not None and auc[1] > SURELY_APART:
-        shift = f"told from validation's with ROC AUC {auc[0]:.3f}"
-    if new > 0.0:
-        shift += f"; {new:.0%} of its threats are of groups that training never had"
-    rows = f"{len(data.val):,} validation rows"
-    if test is None:
-        kind = data.overview.get("split", {}).get("kind", "random")
-        drawn = {"random": "drawn by chance", "time": "the newest ones", "group": "of other groups"}
-        stands = f"{rows}, {drawn.get(kind, kind)}"
-        if auc is None or auc[1] <= SURELY_APART:
+    drawn = {"random": "drawn by chance", "time": "the newest ones", "group": "of other groups"}
+    rows = f"{len(data.val):,} validation rows ({drawn.get(_kind(data), _kind(data))})"
+    interval = found.interval
+    ends = "" if interval is None else f"{interval['low']:.4f} to {interval['high']:.4f}"
+    if test is not None:
+        why = _shift(data, auc, new)
+        if interval is None:
+            mend = ""
+            if _by_chance(data) and new > MOST_UNLIKE:
+                mend = "; data.split.kind=group validates on new ones"
             return (
-                f"The interval of {name} stands on {stands}: it holds for rows like them, and no "
-                "later rows are there to measure a shift with."
-                if auc is None
-                else f"The interval of {name} stands on {stands}: the newest rows are like them."
-            )
-        if found.interval is None:
-            return (
-                f"{name.capitalize()} of rows to come cannot be known from {stands}: the newest "
-                f"fifth is told from older rows with ROC AUC {auc[0]:.3f}."
+                f"{rows} cannot tell the test's {name}: {found.reason} ({why}){mend}. "
+                f"{value:.4f} was found."
             )
         return (
-            f"Of rows that differ from these as the newest fifth does from older ones (ROC AUC "
-            f"{auc[0]:.3f}) expect {name} {found.interval['low']:.4f} to "
-            f"{found.interval['high']:.4f}; it stands on {stands}."
-        )
-    if found.interval is None:
-        return (
-            f"What {name} the test gives cannot be known from {rows}: {found.reason} ({shift}). "
+            f"By {rows}, {name} {ends} was to be expected of the {len(test):,} test rows ({why}); "
             f"{value:.4f} was found."
         )
-    return (
-        f"By {rows}, {name} {found.interval['low']:.4f} to {found.interval['high']:.4f} was to be "
-        f"expected of the {len(test):,} test rows ({shift}); {value:.4f} was found."
-    )
+    if auc is None:
+        why = "no later rows are there to measure a shift with"
+        return f"The interval of {name} stands on {rows}: it holds for rows like them, and {why}."
+    if auc[1] <= SURELY_APART:
+        return f"The interval of {name} stands on {rows}: the newest rows are not told from others."
+    away = f"the newest fifth is told from older rows with ROC AUC {auc[0]:.3f}"
+    if interval is None:
+        return f"{rows} cannot tell the {name} of rows to come: {away}."
+    return f"Of rows to come expect {name} {ends}, judged by {rows}: {away}."
+
+
+def _shift(data: PreparedData, auc: tuple[float, float] | None, new: float) -> str:
+    said = []
+    if auc is not None and auc[1] > SURELY_APART:
+        said.append(f"told from validation's with ROC AUC {auc[0]:.3f}")
+    if new > 0.0:
+        said.append(f"{new:.1%} of its threats are of groups that training never had")
+    if said:
+        return "; ".join(said)
+    if auc is not None:
+        return "no shift was found"
+    if "test" in data.overview.get("split", {}).get("cut", ()):
+        return "drawn by chance as these"
+    return "a shift was not looked for"

@@ -18,6 +18,7 @@ from jamba_ray.config.params import with_params
 from jamba_ray.config.run import ExperimentConfig, SweepConfig, TrialConfig
 from jamba_ray.config.training_length import length_of
 from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.driver.expectation import expectation
 from jamba_ray.driver.rivals import rivals_of, strongest, train_rivals
 from jamba_ray.driver.team import Sought, seek_team
 from jamba_ray.evaluation import (
@@ -118,6 +119,9 @@ def of_winner(
         "drawn_groups": drawn_whole(data),
         "feature_importance": of_features(predictor, judged.threshold, data),
     }
+    found["best"]["expected"] = expectation(
+        data, judged.probabilities["val"], found["best"], config.objective
+    )
     rivals = rivals_of(config.held_against, trial.model.name)
     held: dict[str, Judged] = {}
     missing = []
@@ -247,20 +251,18 @@ def of_features(
     return None if found is None else {"part": part, **found}
 
 
-def left_interval(best: Mapping[str, Any] | None, objective: str) -> list[str]:
-    """Returns a note where the test's value of ``objective`` is outside validation's interval."""
-    val = ((best or {}).get("val") or {}).get(objective)
-    test = ((best or {}).get("test") or {}).get(objective)
-    if val is None or test is None or "low" not in val:
+def left_interval(best: Mapping[str, Any] | None) -> list[str]:
+    """Returns a note where the test is outside what validation led to expect of it."""
+    found = (best or {}).get("expected") or {}
+    if found.get("holds") is not False:
         return []
-    value, low, high = test["value"], val["low"], val["high"]
-    if low <= value <= high:
-        return []
+    metric = found["metric"]
+    value, low, high = best["test"][metric]["value"], found["low"], found["high"]  # type: ignore[index]
     return [
-        f"The test's {objective.replace('_', ' ')} ({value:.4f}) is "
-        f"{'below' if value < low else 'above'} validation's 95 % interval ({low:.4f} to "
-        f"{high:.4f}): validation's rows chose the model, and may not be like the test's. Of other "
-        "rows expect the test's value, not validation's."
+        f"The test's {metric.replace('_', ' ')} ({value:.4f}) is "
+        f"{'below' if value < low else 'above'} what validation led to expect ({low:.4f} to "
+        f"{high:.4f}, their numbers of rows counted): validation's rows chose the model, and may "
+        "not be like the test's. Of other rows expect the test's value, not validation's."
     ]
 
 

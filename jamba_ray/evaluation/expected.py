@@ -24,11 +24,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from jamba_ray.data.prepared import of_both_classes
 from jamba_ray.evaluation.bootstrap import (
     ENOUGH,
     HONEST,
     Interval,
-    n_resamples,
     percentiles,
     share,
 )
@@ -39,6 +39,7 @@ KNOWN_FOR = ("average_precision", "roc_auc", "recall_at_fpr_1e-2", "recall_at_fp
 """Metrics in [0, 1] that rank rows: no threshold is chosen for them."""
 MOST_UNLIKE = 0.5
 """Share of rows unlike all before from which nothing is said."""
+_RESAMPLES = 300
 MOST_ROWS = 50_000
 """Rows of a class, of validation or to come, that are drawn at most."""
 
@@ -76,34 +77,44 @@ def unlike_share(auc_low: float, new_threats: float = 0.0) -> float:
 
 
 def expected(
-    y: npt.ArrayLike, p: npt.ArrayLike, metric: str, to_come: ToCome, seed: int = 0
+    y: npt.ArrayLike,
+    p: npt.ArrayLike,
+    metric: str,
+    to_come: ToCome,
+    n: int | None = None,
+    seed: int = 0,
 ) -> Expected:
     """Returns where ``metric`` of rows to come is expected with 95 % confidence.
 
     ``y`` and ``p`` [N] are labels and probabilities of validation rows; ``metric`` is one of
-    ``KNOWN_FOR``. Raises as ``count`` does.
+    ``KNOWN_FOR``; ``n`` resamples, None: ``_RESAMPLES``. Raises as ``count`` does.
     """
     if to_come.unlike > MOST_UNLIKE:
-        return Expected(None, f"{to_come.unlike:.0%} of its rows may be like none before")
+        return Expected(None, f"{to_come.unlike:.0%} of them may be like none before")
     labels, scores = checked(y, p)
-    n = int(labels.sum()), int((~labels).sum())
-    if not all(n):
+    of_class = int(labels.sum()), int((~labels).sum())
+    weights = to_come.weights
+    if len(labels) > 2 * MOST_ROWS:
+        some = of_both_classes(labels, 2 * MOST_ROWS)
+        labels, scores = labels[some], scores[some]
+        weights = None if weights is None else weights[some]
+    if not all(of_class):
         return Expected(None, "validation has rows of one class alone")
-    sizes = to_come.n_threats or n[0], to_come.n_benign or n[1]
+    sizes = to_come.n_threats or of_class[0], to_come.n_benign or of_class[1]
     known = None if to_come.n_threats is None else sizes
-    unlike = min(to_come.unlike + 1.0 / (n[0] + 1), 1.0)
+    unlike = min(to_come.unlike + 1.0 / (of_class[0] + 1), 1.0)
     views = [_View(labels, scores, np.ones(len(labels)), sizes)]
     effective = None
-    if to_come.weights is not None:
-        views.append(_View(labels, scores, to_come.weights, sizes))
+    if weights is not None:
+        views.append(_View(labels, scores, weights, sizes))
         effective = int(views[1].effective)
-        if effective < min(ENOUGH, *n):
+        if effective < min(ENOUGH, *of_class):
             return Expected(
                 None,
-                f"of validation's rows only {effective} of a class are like its rows",
+                f"only {effective} of them of a class are like the test's",
                 effective,
             )
-    found = [_interval(view, metric, known, unlike, seed) for view in views]
+    found = [_interval(view, metric, known, unlike, n or _RESAMPLES, seed) for view in views]
     low, high = min(one["low"] for one in found), max(one["high"] for one in found)
     return Expected(Interval(value=found[-1]["value"], low=low, high=high), None, effective)
 
@@ -160,10 +171,9 @@ class _View:
 
 
 def _interval(
-    view: _View, metric: str, known: tuple[int, int] | None, unlike: float, seed: int
+    view: _View, metric: str, known: tuple[int, int] | None, unlike: float, n: int, seed: int
 ) -> Interval:
     once = np.ones(len(view.block))
-    n = n_resamples(len(once))
     own = [view.value(metric, times) for times in view.resampled(n, seed)]
     value = view.value(metric, once)
     ends = [_ends(own, value, view.effective)]

@@ -98,6 +98,8 @@ def sentences(run: Run) -> list[str]:
         found += compared
     if judged and (team := summary.get("team")):
         found.append(team["sentence"])
+    if judged and (expected := judged.get("expected")):
+        found.append(expected["sentence"])
     if judged and (bayes := summary.get("bayes")):
         part = "test" if judged.get("test") and "test" in bayes else "val"
         limit = bayes[part]["average_precision"]

@@ -46,7 +46,9 @@ SUMMARY = {
     "trials": "number of trials by state: `complete`, `pruned`, `failed`, `running`",
     "best": "the winner: `trial`, `origin`, `params`, `step`, `epochs`, `best_epoch`, "
     "`most_epochs`, `rows_seen`, `checkpoint`, `config`, `threshold`, `val`, `test` and "
-    "`extra_tests` (each metric with `value`, `low`, `high`); null without one",
+    "`extra_tests` (each metric with `value`, `low`, `high`), `expected` (`low` and `high` of the "
+    "objective on the test by validation rows alone, or the `reason` why that cannot be known; "
+    "`holds`; `shift`; `sentence`); null without one",
     "team": "the team of trials that was sought: `used` (whether it is the winner), `members` "
     "(`trial`, `weight`, `model`, `value`), `gain` over the best single trial on validation rows "
     "that did not choose the team (`value`, `low`, `high`), `single` (what that trial has alone), "
