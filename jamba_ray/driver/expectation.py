@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,10 @@ def expectation(
         unlike=unlike_share(0.0 if auc is None else auc[1], new),
     )
     found = expected(data.val.y, p, metric, to_come)
+    if found.interval is not None and not _by_chance(data):
+        # Of held-out groups validation's own interval is over groups, which are fewer than rows.
+        low, high = (end(found.interval[k], val[k]) for end, k in ((min, "low"), (max, "high")))
+        found = replace(found, interval={**found.interval, "low": low, "high": high})
     value = None if test is None else float(best["test"][metric]["value"])
     interval = found.interval
     return {
