@@ -12,6 +12,7 @@ import numpy.typing as npt
 from jamba_ray.data.adversary import Features, odds, tell_apart
 from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.data.shift import APART, SURELY_APART
+from jamba_ray.evaluation import Interval
 from jamba_ray.evaluation.expected import (
     KNOWN_FOR,
     MOST_UNLIKE,
@@ -55,8 +56,12 @@ def expectation(
     found = expected(data.val.y, p, metric, to_come)
     if found.interval is not None and not _by_chance(data):
         # Of held-out groups validation's own interval is over groups, which are fewer than rows.
-        low, high = (end(found.interval[k], val[k]) for end, k in ((min, "low"), (max, "high")))
-        found = replace(found, interval={**found.interval, "low": low, "high": high})
+        of_groups = Interval(
+            value=found.interval["value"],
+            low=min(found.interval["low"], val["low"]),
+            high=max(found.interval["high"], val["high"]),
+        )
+        found = replace(found, interval=of_groups)
     value = None if test is None else float(best["test"][metric]["value"])
     interval = found.interval
     return {
