@@ -34,6 +34,7 @@ from jamba_ray.cluster.prices import priced
 from jamba_ray.cluster.surroundings import require_surroundings
 from jamba_ray.config.budget import limit_of
 from jamba_ray.config.command_line import command
+from jamba_ray.config.plugins import TROUBLES
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
 from jamba_ray.config.sweep_space import checked_space, families_of
@@ -43,6 +44,7 @@ from jamba_ray.data import changed_files, prepare, source_files
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.data.shift_check import checked
 from jamba_ray.driver import bucket_store, verdict
+from jamba_ray.driver.callbacks import Callbacks
 from jamba_ray.driver.preload import preload
 from jamba_ray.driver.signals import interruptible
 from jamba_ray.driver.sweep import run_sweep
@@ -67,7 +69,7 @@ from jamba_ray.study.first_trials import first_trials
 from jamba_ray.study.lease import LeaseLostError
 from jamba_ray.study.proposal import distribution
 from jamba_ray.study.reading import begun_with, read_study
-from jamba_ray.study.records import SweepResult
+from jamba_ray.study.records import SweepProgress, SweepResult
 from jamba_ray.study.trials_table import write_trials
 from jamba_ray.tracking import follower_process
 from jamba_ray.tracking.follower_process import Following
@@ -181,6 +183,12 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
     early = EarlyForecast(config, space, data)
     time_left = TimeLeft(config, space, data, lambda: budget_forecast.made() or early())
     display = Display(console, phases, config, space, budget_rows, log, time_left)
+    callbacks = Callbacks()
+
+    def watch(progress: SweepProgress) -> None:
+        callbacks.look(progress)
+        display(progress)
+
     phases.note = display.about
     with contextlib.ExitStack() as leaving:
         leaving.enter_context(bucket_store.stored(folder, log))
@@ -209,7 +217,7 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
                     space,
                     data,
                     folder,
-                    budget_forecast.around(display),
+                    budget_forecast.around(watch),
                     accepted=accepted,
                     changed=partial(changed_files, files),
                     abandoned=abandoned,
@@ -234,6 +242,9 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
         report["budget"] = budget_forecast.summary() or report.get("budget")
         report["tracking"] = follower.shown_at()
         write_json(folder.summary, report)
+        if callback_notes := callbacks.end(report):
+            report["notes"] += callback_notes
+            write_json(folder.summary, report)
         log.write(f"ended: {result.ended}; status {report['status']}")
         phases.begin("writing the report")
         notes = follower_process.report(folder, log)
@@ -319,6 +330,7 @@ def _summary(
             report["team"] = {**team, "sentence": words}
         report["notes"] += verdict.group_notes(report["drawn_groups"], config.data)
         report["notes"] += verdict.left_interval(report["best"])
+    report["notes"] += TROUBLES.values()
     report["wall_s"] = time.monotonic() - begun
     plain: dict[str, Any] = summary.finite(report)
     return plain

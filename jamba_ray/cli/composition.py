@@ -24,6 +24,8 @@ from jamba_ray.cli.interpolations import refuse_foreign
 from jamba_ray.cli.multirun import concrete
 from jamba_ray.cli.options import OptionFile, folder, load_families, option_files
 from jamba_ray.cli.overrides import parsed, read_text
+from jamba_ray.cli.plugged import with_plugins
+from jamba_ray.config.family import FAMILIES
 from jamba_ray.config.mistakes import validate
 from jamba_ray.config.names import nearest
 from jamba_ray.config.section import Section
@@ -52,27 +54,30 @@ def compose_section(
     Raises:
         ConfigError: The configuration has mistakes; the message lists them all.
     """
-    tree = compose_tree(section, primary, overrides, config_dir)
-    load_families()
-    return validate(section, tree)
+    return validate(section, compose_tree(section, primary, overrides, config_dir))
 
 
 def compose_tree(
     section: type[Section], primary: str, overrides: Sequence[str], config_dir: Path | None = None
 ) -> dict[str, Any]:
-    """Returns the composed configuration as plain values, missing ones (``???``) left out.
+    """Returns the composed configuration as plain values, missing ones (``???``) left out, with
+    the plug-ins that it names imported.
 
     Raises:
-        ConfigError: An override does not parse, an option is unknown, or a value could run code.
+        ConfigError: An override does not parse, an option is unknown, a value could run code, or a
+            plug-in cannot be imported.
     """
     known = option_files(config_dir)
     choices, settings = _parse(section, overrides, known)
+    choices, family = _without_new_family(choices, known)
     _offer(known, choices)
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(folder("conf").resolve()), version_base="1.3"):
             composed = compose(primary, overrides=[o.input_line or "" for o in choices])
         OmegaConf.set_struct(composed, False)
+        if family is not None:
+            composed.model = {"name": family.value()}
         for found in settings:
             if isinstance(found, Override):
                 _apply(composed, found)
@@ -88,7 +93,12 @@ def compose_tree(
             [f"`conf/{primary}.yaml` must be a mapping, but is a {type(tree).__name__}."]
         )
     _refuse_instantiation(tree, "")
-    return _without_missing({str(key): value for key, value in tree.items()})
+    plain = _without_missing({str(key): value for key, value in tree.items()})
+    load_families()
+    plain = with_plugins(section, plain)
+    if family is not None and family.value() not in FAMILIES:
+        raise ConfigError(_option_mistakes("model", family, known))
+    return plain
 
 
 def to_yaml(section: Section) -> str:
@@ -124,6 +134,8 @@ def _parse(
     choices: dict[str, Override] = {}  # the last of a group wins, as it does for settings
     settings: list[Override | tuple[TextSetting, Any]] = []
     mistakes: list[str] = []
+    # They are imported once the files that may name them are read.
+    may_have_plugins = "plugins" in section.model_fields
     for text in overrides:
         if (found := read_text(section, text)) is not None:
             settings.append(found)
@@ -145,7 +157,8 @@ def _parse(
                 f"Give it to a sweep as {concrete(override)}."
             )
         elif key in known and override.type is not OverrideType.DEL:
-            mistakes += _option_mistakes(key, override, known)
+            if key != "model" or not may_have_plugins:
+                mistakes += _option_mistakes(key, override, known)
             choices[key] = override
         else:
             settings.append(override)
@@ -154,9 +167,17 @@ def _parse(
     return list(choices.values()), settings
 
 
+def _without_new_family(
+    choices: Sequence[Override], known: Options
+) -> tuple[list[Override], Override | None]:
+    """Returns the choices that have a file, and that of a model which only a plug-in may know."""
+    new = [c for c in choices if c.key_or_group == "model" and c.value() not in known["model"]]
+    return [c for c in choices if c not in new], new[-1] if new else None
+
+
 def _option_mistakes(group: str, override: Override, known: Options) -> list[str]:
     option = override.value()
-    names = sorted(known[group])
+    names = sorted({*known[group], *(FAMILIES if group == "model" else ())})
     if isinstance(option, list) and group == _JOINED:
         return [
             f"`{group}` must be options out of {', '.join(names)}, but one is {one!r}"
@@ -164,7 +185,7 @@ def _option_mistakes(group: str, override: Override, known: Options) -> list[str
             for one in option
             if one not in names
         ]
-    if option in names:
+    if option in known[group]:
         return []
     return [
         f"`{group}={option}` must be one of {', '.join(names)}{nearest(str(option), names) or '.'}"

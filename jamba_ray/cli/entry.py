@@ -22,6 +22,7 @@ from jamba_ray.cli.help import print_help
 from jamba_ray.cli.phases import Phases
 from jamba_ray.cli.positional import as_settings
 from jamba_ray.config.command_line import command
+from jamba_ray.config.plugin_needs import PluginChangedWarning
 from jamba_ray.config.run import RenamedSettingWarning, SweepConfig
 from jamba_ray.config.section import Section
 from jamba_ray.errors import ConfigError, ExitCode, JambaError
@@ -78,7 +79,7 @@ class Command(Generic[S]):
             # Imported here, because the help needs no Hydra.
             from jamba_ray.cli.composition import compose_section
 
-            with renamed_settings_shown():
+            with notes_shown():
                 config = compose_section(self.section, self.primary, words, flags.config_dir)
             if self.check is not None:
                 self.check(config)
@@ -88,7 +89,8 @@ class Command(Generic[S]):
                 return ExitCode.OK
             phases.begin(self.loading or "loading", is_brief=not self.loading)
             body = self.body()
-        code: int = body.run(config, out)
+        with notes_shown():
+            code: int = body.run(config, out)
         if code == ExitCode.OK and getattr(config, "dry_run", False):
             begun = [word for word in arguments if word.partition("=")[0].strip("+") != "dry_run"]
             say(out, f"next: {command(self.name, *begun)}")
@@ -120,7 +122,7 @@ class ClusterCommand(Command[S]):
         with Phases(out) as phases:
             phases.begin("reading the settings", is_brief=True)
             own, words = split_settings(self.section, self.name, words)
-            with renamed_settings_shown():
+            with notes_shown():
                 config = compose_section(SweepConfig, self.primary, words, flags.config_dir)
             if flags.cfg:
                 phases.end()
@@ -143,17 +145,21 @@ def print_config(console: Console, config: Section, flags: Flags) -> None:
 
 
 @contextlib.contextmanager
-def renamed_settings_shown() -> Iterator[None]:
-    """Prints one line for each setting that was given by its old name."""
+def notes_shown() -> Iterator[None]:
+    """Prints each warning that is meant for the user once, as one line: of a setting that was given
+    by its old name, of a plug-in that has changed."""
     with warnings.catch_warnings():
-        warnings.simplefilter("always", RenamedSettingWarning)
-        show = warnings.showwarning
+        for kind in (RenamedSettingWarning, PluginChangedWarning):
+            warnings.simplefilter("always", kind)
+        show, seen = warnings.showwarning, set[str]()
 
         def shown(
             message: Warning | str, category: type[Warning], *where: Any, **more: Any
         ) -> None:
-            if issubclass(category, RenamedSettingWarning):
-                sys.stderr.write(f"note: {message}\n")
+            if issubclass(category, (RenamedSettingWarning, PluginChangedWarning)):
+                if str(message) not in seen:
+                    sys.stderr.write(f"note: {message}\n")
+                seen.add(str(message))
             else:
                 show(message, category, *where, **more)
 

@@ -18,6 +18,7 @@ from jamba_ray.reports.words import (
     LABELS,
     MINOR,
     duration,
+    labelled,
     params_in_words,
     search_in_words,
     trial_in_words,
@@ -141,7 +142,7 @@ def _metric_table(columns: Sequence[tuple[str, Mapping[str, Any]]], bare: set[st
     table.add_column("95 % interval" if has_intervals else "", style="dim", no_wrap=True)
     for name, _ in columns:
         table.add_column(name, justify="right", no_wrap=True)
-    for key, label in LABELS.items():
+    for key, label in labelled(key for _, scores in columns for key in scores).items():
         if any(key in scores for _, scores in columns):
             table.add_row(
                 label, *(_cell(scores.get(key), name in bare) for name, scores in columns)

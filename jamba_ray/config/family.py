@@ -10,6 +10,7 @@ import importlib
 import pkgutil
 from typing import Literal
 
+from jamba_ray.config.plugins import PluginError
 from jamba_ray.config.section import Section
 
 Trainer = Literal["gradient", "boosting", "estimator"]
@@ -31,16 +32,39 @@ TRAINERS: dict[str, Trainer] = {}
 """Family name -> who trains it."""
 
 
-def register_family(name: str, section: type[ModelSection], trainer: Trainer) -> None:
+ALONE: set[str] = set()
+"""Families of networks whose trials train one at a time: their modules cannot be batched."""
+
+
+def register_family(
+    name: str, section: type[ModelSection], trainer: Trainer, *, stacks: bool = True
+) -> None:
     """Makes ``model.name: <name>`` known.
 
-    Registering a name twice is a programming error.
+    Args:
+        name: Of the family.
+        section: Its settings.
+        trainer: Who trains it.
+        stacks: Whether networks of one structure train as one batched model.
+
+    Raises:
+        PluginError: Another section has this name.
     """
     known = FAMILIES.get(name)
-    if known is not None and known.__qualname__ != section.__qualname__:
-        raise ValueError(f"the model family {name!r} is already registered by {known.__qualname__}")
+    if known is not None and _place(known) != _place(section):
+        raise PluginError(f"the model family {name!r} is already registered by {_place(known)}")
     FAMILIES[name] = section
     TRAINERS[name] = trainer
+    (ALONE.discard if stacks else ALONE.add)(name)
+
+
+def stacks(name: str) -> bool:
+    """Says whether trials of the family may train as one batched model."""
+    return not trains_alone(name) and name not in ALONE
+
+
+def _place(section: type[ModelSection]) -> str:
+    return f"{section.__module__}.{section.__qualname__}"
 
 
 def trains_alone(name: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from os.path import expanduser
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 LocalPath = Annotated[str, AfterValidator(expanduser)]
 """A path of this machine, or something else that does not begin with ``~``: a name, a bucket."""
@@ -32,6 +32,10 @@ def run_name(value: str) -> str:
 def as_list(value: object) -> object:
     """Returns a text as a list of it alone; anything else as it is."""
     return [value] if isinstance(value, str) else value
+
+
+Plugins = Annotated[tuple[str, ...], BeforeValidator(as_list)]
+"""Names of modules, each with its version and digest once it is imported."""
 
 
 def number_as_text(value: object) -> object:

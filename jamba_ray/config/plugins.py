@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import WrapValidator
 from pydantic_core import PydanticKnownError
 
-T = TypeVar("T")
+
+class PluginError(ValueError):
+    """Says what a plug-in that registers itself must do otherwise."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +31,22 @@ SAMPLERS: dict[str, Callable[..., Any]] = {}
 """By name: ``make(seed=...)`` returns an Optuna sampler."""
 PRUNERS: dict[str, Callable[..., Any]] = {}
 """By name: ``make()`` returns an Optuna pruner."""
-CALLBACKS: dict[str, Any] = {}
-"""By name: an object with some of ``on_trial_end``, ``on_best`` and ``on_sweep_end``."""
+CALLBACKS: dict[str, Callable[[], Any]] = {}
+"""By name: a class whose object has some of ``EVENTS``."""
+EVENTS = ("on_trial_end", "on_best", "on_sweep_end")
+TROUBLES: dict[str, str] = {}
+"""Metric -> a sentence that says why it has no value, where it is not what decides."""
 
 
-def add(registry: dict[str, T], what: str, name: str, value: T) -> None:
+def add(registry: dict[str, Any], what: str, name: str, value: Any) -> None:
     """Registers ``value`` by ``name``; the same name again replaces it if the code is the same.
 
     Raises:
-        ValueError: Another thing has this name.
+        PluginError: Another thing has this name.
     """
     known = registry.get(name)
     if known is not None and _place(known) != _place(value):
-        raise ValueError(f"the {what} {name!r} is already registered by {_place(known)}")
+        raise PluginError(f"the {what} {name!r} is already registered by {_place(known)}")
     registry[name] = value
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from jamba_ray.config.data import Column
-from jamba_ray.config.names import LocalPath, number_as_text
+from jamba_ray.config.names import LocalPath, Plugins, number_as_text
 from jamba_ray.config.run import RunName
 from jamba_ray.config.section import Section
 
@@ -51,6 +51,8 @@ class PredictConfig(Section):
     moves ``probability``, and adds it."""
     overwrite: bool = False
     """Replace the output file."""
+    plugins: Plugins = ()
+    """Modules that the model needs: [mypkg.threats]."""
     verbose: bool = False
     """Let the libraries print what they like."""
 
@@ -81,6 +83,8 @@ class ExplainConfig(Section):
     threshold: Annotated[str | None, BeforeValidator(number_as_text)] = None
     """The name of a threshold that ``threshold`` saved, or a number from 0 to 1; null: as in
     ``predict``."""
+    plugins: Plugins = ()
+    """Modules that the model needs: [mypkg.threats]."""
     verbose: bool = False
     """Let the libraries print what they like."""
 
@@ -131,6 +135,8 @@ class ThresholdConfig(Section):
     calibration: Literal["auto", "none", "temperature", "platt", "beta", "isotonic"] = "auto"
     """Map from scores to probabilities (``predict probability=true``), fitted besides; ``auto``:
     the one with the least log loss on rows that it was not fitted on."""
+    plugins: Plugins = ()
+    """Modules that the model needs: [mypkg.threats]."""
     verbose: bool = False
     """Let the libraries print what they like."""
 

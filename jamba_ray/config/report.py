@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from jamba_ray.config.names import LocalPath
+from jamba_ray.config.names import LocalPath, Plugins
 from jamba_ray.config.search import Objective
 from jamba_ray.config.section import Section
 from jamba_ray.config.store_uri import checked_endpoint, parse_store
@@ -32,6 +32,8 @@ class ReportConfig(Section):
     metric: Objective | Literal["accuracy", "ece", "brier"] = "average_precision"
     """The validation metric that ranks runs for ``top_n``."""
     report: ReportSection = ReportSection()
+    plugins: Plugins = ()
+    """Modules that the model needs: [mypkg.threats]."""
     store: LocalPath = "runs"
     """Folder that holds the run folders, or a bucket: s3://bucket/prefix, gs://..."""
     store_endpoint: str | None = None

@@ -22,7 +22,14 @@ from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.ensemble import EnsembleSection
 from jamba_ray.config.family import FAMILIES, ModelSection, discover, trains_alone
 from jamba_ray.config.mistakes import NestedMistakes
-from jamba_ray.config.names import LocalPath, as_list, nearest, number_as_text, run_name
+from jamba_ray.config.names import (
+    LocalPath,
+    Plugins,
+    as_list,
+    nearest,
+    number_as_text,
+    run_name,
+)
 from jamba_ray.config.report import ReportSection
 from jamba_ray.config.search import Objective, PrunerSection, SamplerSection
 from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section, as_if_absent
@@ -81,6 +88,9 @@ class TrialConfig(Section):
     """Seed of weights, data order and dropout; trial n of a sweep uses seed + n."""
     objective: Objective = "average_precision"
     """Validation metric that decides: best step of a trial, best trial of a sweep."""
+    plugins: Plugins = Field(default=(), json_schema_extra=as_if_absent([]))
+    """Modules of your own to import, such as [mypkg.threats]: they register model families,
+    metrics, losses, samplers and callbacks (``jamba_ray.plugins``)."""
 
     @field_validator("model", mode="before")
     @classmethod
@@ -153,6 +163,7 @@ class ExperimentConfig(TrialConfig):
             compile=self.compile,
             seed=self.seed,
             objective=self.objective,
+            plugins=self.plugins,
         )
 
 
@@ -279,5 +290,7 @@ class EvaluateConfig(Section):
     """Name of the folder for the result; None: made from the time."""
     overwrite: bool = False
     """Replace the run of this name."""
+    plugins: Plugins = ()
+    """Modules that the model needs: [mypkg.threats]."""
     verbose: bool = False
     """Let Ray and the libraries print what they like."""

@@ -6,11 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from jamba_ray.config.plugins import LOSSES, open_to
 from jamba_ray.config.section import FUSIBLE, Section, as_if_absent
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Compile = Literal["auto"] | bool
 Schedule = Literal["cosine", "plateau"]
+Loss = Annotated[Literal["cross_entropy"], open_to(LOSSES, ("cross_entropy",))]
 
 
 class TrainingSection(Section):
@@ -52,6 +54,9 @@ class TrainingSection(Section):
     )
     """Networks learn what the score adds to so many times the log-odds of a threat in training, so
     that scores are about those of balanced classes (Menon et al. 2021); 1 is usual."""
+    loss: Loss = Field(default="cross_entropy", json_schema_extra=as_if_absent("cross_entropy"))
+    """Loss of networks: binary cross-entropy, or that of a plug-in by its name; weights, smoothing,
+    focus and adjustment are those above."""
     batch_size: Annotated[int, Field(ge=1, le=1_048_576)] | None = None
     """Rows per optimizer step, over all workers. None: 256; where ``epochs`` is not given either,
     an eighth of the training rows, within 16 and 256."""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from jamba_ray.config import plugin_modules
 from jamba_ray.driver.preload import PRELOAD
 from jamba_ray.errors import ConfigError, JambaError, StorageError
 from jamba_ray.runners.study_client import ASIDE, NAMESPACE, REPORTS
@@ -190,6 +191,7 @@ class StudyServer:
                 raise self._gone
             if self._study_writer is None:
                 with self._dropped_on_error(None):
+                    plugin_modules.receive(self._settings.plugins)
                     self._study_writer = SweepStudy(
                         self._path,
                         self._settings,

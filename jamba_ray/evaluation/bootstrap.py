@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta, norm, t  # type: ignore[import-untyped]
 
-from jamba_ray.errors import DataError
+from jamba_ray.config import plugins
+from jamba_ray.errors import DataError, TrialError
 from jamba_ray.evaluation.clusters import (
     ENOUGH_GROUPS,
     Clusters,
@@ -112,7 +113,7 @@ def intervals(
     clusters = None if group is None else clusters_of(labels, group)
     draws = np.empty((n, len(values)))
     for i, (drawn,) in enumerate(_resampled([(counts, block)], labels, n, seed, clusters)):
-        draws[i] = [METRICS[name].compute(drawn, cut) for name in values]
+        draws[i] = [_drawn(name, drawn, cut, value) for name, value in values.items()]
     n_threats = int(np.count_nonzero(labels))
     rarer = min(n_threats, len(labels) - n_threats)
     low, high = np.percentile(draws, percentiles(_units(rarer or len(labels), clusters)), axis=0)
@@ -131,6 +132,15 @@ def intervals(
             found[_PRECISION], share(found[_PRECISION]["value"] * alerts, alerts)
         )
     return found
+
+
+def _drawn(name: str, counts: Counts, cut: float, value: float) -> float:
+    """Computes a metric of a resample; one of a plug-in that raises there has its ``value``."""
+    try:
+        return METRICS[name].compute(counts, cut)
+    except TrialError as error:
+        plugins.TROUBLES[name] = f"{error.message} Its interval leaves such resamples out."
+        return value
 
 
 def too_few(y: npt.ArrayLike, group: npt.ArrayLike | None = None) -> str | None:

@@ -7,14 +7,18 @@ an interval needs each a thousand times: ``roc_auc`` and ``average_precision`` o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from inspect import signature
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from jamba_ray.errors import DataError
+from jamba_ray.config import plugins
+from jamba_ray.errors import DataError, TrialError, one_line
 from jamba_ray.evaluation.counts import Counts, count
 
 N_CALIBRATION_BINS = 15
@@ -149,7 +153,7 @@ def _flagged(counts: Counts, threshold: float) -> int:
     return int(np.searchsorted(-counts.score, -threshold, side="right"))
 
 
-METRICS: Mapping[str, Metric] = {
+METRICS: dict[str, Metric] = {
     "roc_auc": Metric(roc_auc, needs="both classes"),
     "average_precision": Metric(average_precision, needs="both classes"),
     "f1": Metric(f1, needs="threats"),
@@ -165,6 +169,44 @@ METRICS: Mapping[str, Metric] = {
     "log_loss": Metric(log_loss),
 }
 """By the key that follows 'val/' and 'test/'."""
+
+
+def add_plugin(name: str, plugin: plugins.MetricPlugin) -> None:
+    """Adds a metric of a plug-in.
+
+    Raises:
+        PluginError: There is another metric of this name.
+    """
+    if name in METRICS and name not in plugins.METRICS:
+        raise plugins.PluginError(f"the metric {name!r} is one of jamba_ray's own")
+    plugins.add(plugins.METRICS, "metric", name, plugin)
+    METRICS[name] = Metric(partial(_of_plugin, name), needs="both classes")
+
+
+def _of_plugin(name: str, counts: Counts, threshold: float) -> float:
+    """Computes a metric of a plug-in from rows that ``counts`` stand for.
+
+    Raises:
+        TrialError: It raises, or gives no finite number.
+    """
+    compute = plugins.METRICS[name].compute
+    labels = np.concatenate([np.ones_like(counts.score), np.zeros_like(counts.score)])
+    scores = np.concatenate([counts.score, counts.score])
+    times = np.concatenate([counts.threats, counts.benign])
+    labels, scores, times = (part[times > 0] for part in (labels, scores, times))
+    try:
+        if "weights" in signature(compute).parameters:
+            value = float(compute(labels, scores, weights=times))
+        else:
+            rows = np.repeat(np.arange(len(times)), times.astype(np.int64))
+            value = float(compute(labels[rows], scores[rows]))
+    except Exception as error:
+        raise TrialError(f"The metric `{name}` of a plug-in raised {one_line(error)}.") from error
+    if not math.isfinite(value):
+        raise TrialError(
+            f"The metric `{name}` of a plug-in must give a finite number, but gave {value}."
+        )
+    return value
 
 
 def value_of(
@@ -195,7 +237,18 @@ def score(y: npt.ArrayLike, p: npt.ArrayLike, threshold: float | None = None) ->
 def score_counts(counts: Counts, threshold: float) -> dict[str, float]:
     """Computes ``score`` of counts."""
     left_out = undefined(counts.n_threats, counts.n_benign)
-    return {n: m.compute(counts, threshold) for n, m in METRICS.items() if n not in left_out}
+    found = {}
+    for name, metric in METRICS.items():
+        if name in left_out:
+            continue
+        try:
+            found[name] = metric.compute(counts, threshold)
+        except TrialError as error:
+            if name not in plugins.METRICS:
+                raise
+            # It costs a trial where it decides (``value_of``), and is left out elsewhere.
+            plugins.TROUBLES[name] = error.message
+    return found
 
 
 def undefined(n_threats: float, n_benign: float) -> dict[str, str]:

@@ -17,6 +17,7 @@ from torch import nn
 
 from jamba_ray.checkpoints import Snapshot
 from jamba_ray.config.family import TRAINERS, ModelSection
+from jamba_ray.config.plugin_needs import require_plugins
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data import FeatureSchema, LabelRule, Preprocessor
 from jamba_ray.data.labels import IN_DOCUMENT
@@ -243,9 +244,12 @@ def config_of(snapshot: Snapshot) -> TrialConfig:
 
     Raises:
         CheckpointError: If it is missing, or of a version that this one does not understand.
+        ConfigError: It needs a plug-in that is not imported.
     """
+    written = document(snapshot, "config")
+    require_plugins(written)
     try:
-        return TrialConfig.model_validate(document(snapshot, "config"))
+        return TrialConfig.model_validate(written)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "config"

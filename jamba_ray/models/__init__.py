@@ -12,7 +12,7 @@ from torch import nn
 from jamba_ray.config.family import FAMILIES, ModelSection
 from jamba_ray.data.prepared import FeatureSchema
 from jamba_ray.errors import ConfigError
-from jamba_ray.models.dropout import number_layers
+from jamba_ray.models.dropout import Dropout, number_layers
 from jamba_ray.models.registry import BUILDERS
 
 __all__ = ["build", "discover"]
@@ -59,8 +59,19 @@ def build(section: ModelSection, schema: FeatureSchema, *, seed: int | None = No
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module = builder(section, schema)
+    _exact_dropout(module)
     number_layers(module)
     return module
+
+
+def _exact_dropout(module: nn.Module) -> None:
+    """Replaces torch's dropout, which draws from a generator that all share, by our own, so that
+    any module stacks and resumes exactly."""
+    for name, child in module._modules.items():
+        if type(child) is nn.Dropout and child.p < 1.0:
+            module._modules[name] = Dropout(child.p)
+        elif child is not None:
+            _exact_dropout(child)
 
 
 discover()

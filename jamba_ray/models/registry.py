@@ -23,15 +23,17 @@ def register(
     section: type[ModelSection],
     builder: ModuleBuilder | None,
     trainer: Trainer = "gradient",
+    *,
+    stacks: bool = True,
 ) -> None:
     """Adds a family: one call at the end of its file.
 
-    ``builder`` is None for trees.
+    ``builder`` is None for trees; for ``stacks`` see ``register_family``.
     """
     if (builder is None) != (trainer == "boosting"):
         raise ValueError(
             f"family {name!r}: a builder is for 'gradient' families, and only for them"
         )
-    register_family(name, section, trainer)
+    register_family(name, section, trainer, stacks=stacks)
     if builder is not None:
         BUILDERS[name] = builder

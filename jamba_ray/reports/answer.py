@@ -15,7 +15,14 @@ from jamba_ray.config.run import SweepConfig, TrainConfig
 from jamba_ray.config.settings import settings_of
 from jamba_ray.reports.rivals import better_rival, family_in_words, rival_sentences, rivals_of
 from jamba_ray.reports.run import FINAL, Run
-from jamba_ray.reports.words import LABELS, duration, search_in_words, short, trial_in_words
+from jamba_ray.reports.words import (
+    LABELS,
+    duration,
+    labelled,
+    search_in_words,
+    short,
+    trial_in_words,
+)
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.reading import is_being_written
 
@@ -155,8 +162,8 @@ def metrics_table(run: Run) -> Table:
             return []
         rows = [
             [label, f"{best.metrics[f'val/{key}']:.4f}"]
-            for key, label in LABELS.items()
-            if f"val/{key}" in best.metrics
+            for key, label in labelled(k.removeprefix("val/") for k in best.metrics).items()
+            if f"val/{key}" in best.metrics and key != "loss"
         ]
         return [["metric", "validation"], *rows]
     columns: list[tuple[str, Mapping[str, Any]]] = []

@@ -82,7 +82,8 @@ class Run:
     @property
     def direction(self) -> Direction:
         """Says whether more or less of the objective is better."""
-        return direction_of(self.objective)
+        # A metric of a plug-in, which need not be imported here, has the study's.
+        return direction_of(self.objective) if self.study is None else self.study.direction
 
     @cached_property
     def records(self) -> tuple[TrialRecord, ...]:

@@ -6,7 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-LABELS = {
+
+class _Labels(dict[str, str]):
+    """Holds what metrics are called; one of a plug-in is called by its name."""
+
+    def __missing__(self, key: str) -> str:
+        return key
+
+
+LABELS = _Labels()
+LABELS |= {
     "average_precision": "avg precision",
     "roc_auc": "ROC AUC",
     "f1": "F1",
@@ -21,6 +30,12 @@ LABELS = {
     "fpr": "false positives",
     "recall": "recall",
 }
+
+
+def labelled(keys: Iterable[str]) -> dict[str, str]:
+    """Returns key -> label of our metrics, in our order, and then of the other ``keys``."""
+    return {**LABELS, **{key: key for key in keys if key not in LABELS}}
+
 
 MINOR = ("partial_auc_1e-2", "precision_at_alerts_1e-3", "brier")
 """Metrics that a terminal shows only where they are the objective."""

@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jamba_ray.checkpoints import Snapshot, step_of
 from jamba_ray.config.family import trains_alone
+from jamba_ray.config.plugin_modules import shipment
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import StorageError, TrialError
 from jamba_ray.runners.group_faults import Faults
@@ -145,6 +146,7 @@ class Group:
         self._start()
         self._jobs += 1
         payload = {
+            "plugins": shipment(),
             "members": [(m.trial, m.config.model_dump(mode="json")) for m in members],
             "resume": dict(resume),
             # By reference: ranks on one machine share one copy of the rows.

@@ -18,6 +18,7 @@ from ray.train.torch import get_device
 
 from jamba_ray.checkpoints import Snapshot, step_of
 from jamba_ray.cluster.ray_private import TRAIN_CONTEXT
+from jamba_ray.config.plugin_modules import receive
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import StorageError
@@ -81,6 +82,7 @@ def _train(
     folder: RunFolder,
     patience_s: float,
 ) -> None:
+    receive(payload["plugins"])
     data: PreparedData = ray.get(payload["data"][0])
     members = [Member(n, TrialConfig.model_validate(c)) for n, c in payload["members"]]
     saver = _Saver(folder, job, ranks, queue, patience_s) if ranks.rank == 0 else None

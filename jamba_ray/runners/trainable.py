@@ -6,14 +6,16 @@ import contextlib
 import os
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 from ray import tune
 
+from jamba_ray.config.family import stacks
 from jamba_ray.config.params import with_params
+from jamba_ray.config.plugin_modules import Plugin, receive, shipment
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import JambaError, StorageError
@@ -62,6 +64,8 @@ class RunnerSettings:
     """Trials to train at a time; ``auto``: as many as pay off, by measurement."""
     fit: Fit | None = None
     """Replaces ``jamba_ray.training.fit``."""
+    plugins: tuple[Plugin, ...] = field(default_factory=shipment)
+    """What the runner imports before it reads ``base``."""
 
 
 class RunnerTrainable(tune.Trainable):
@@ -88,6 +92,7 @@ class RunnerTrainable(tune.Trainable):
             raise
 
     def _begin(self, config: dict[str, Any], settings: RunnerSettings, data: PreparedData) -> None:
+        receive(settings.plugins)
         self._base, self._settings = settings.base, settings
         # Kept, because Ray frees an object when its owner drops the last reference.
         self._handle = ray.put(ray.get_runtime_context().current_actor)
@@ -199,6 +204,8 @@ class RunnerTrainable(tune.Trainable):
         asked = None if settings.trials_per_runner == "auto" else settings.trials_per_runner
         try:
             config = with_params(base, first.params)
+            if not stacks(config.model.name):
+                return Paying(1, n_batches(config, self._data))
             if asked is not None:
                 return Paying(asked, n_batches(config, self._data))
             return what_pays(config, self._data, settings.device, settings.stack)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from jamba_ray.config.budget import Limit, limit_of
 from jamba_ray.config.direction import Direction, direction_of
-from jamba_ray.config.family import TRAINERS
+from jamba_ray.config.family import stacks
 from jamba_ray.config.fingerprint import fingerprint, fingerprinted
 from jamba_ray.config.params import flatten
+from jamba_ray.config.plugin_modules import Plugin, shipment
 from jamba_ray.config.run import SweepConfig, TrialConfig
 from jamba_ray.config.search import PrunerSection, SamplerSection
 from jamba_ray.config.space import SearchSpace, values
@@ -67,6 +68,8 @@ class StudySettings:
     """The first trials of a new study."""
     warm: Sequence[Mapping[str, Any]] = ()
     """What a new study takes of earlier ones, as ``study.warm_start`` stores it."""
+    plugins: tuple[Plugin, ...] = field(default_factory=shipment)
+    """What the study's process imports before it opens the study."""
 
 
 def stack_size(config: SweepConfig, space: SearchSpace, runners: int) -> int:
@@ -75,8 +78,8 @@ def stack_size(config: SweepConfig, space: SearchSpace, runners: int) -> int:
     Tree models and trials of several processes train alone.
     """
     names = next((values(p.leaf) for p in space.parameters if p.path == "model.name"), None)
-    trained_by = {TRAINERS.get(str(name)) for name in names or [config.model.name]}
-    stackable = config.workers_per_trial == 1 and "gradient" in trained_by
+    may_stack = any(stacks(str(name)) for name in names or [config.model.name])
+    stackable = config.workers_per_trial == 1 and may_stack
     return most_at_a_time(config.trials_per_runner, config.n_trials, runners, stackable=stackable)
 
 

@@ -6,14 +6,16 @@ Letters: K stacked trials, B batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jamba_ray.config.plugins import LOSSES
 from jamba_ray.config.training import TrainingSection
+from jamba_ray.errors import TrialError
 
 
 def threat_weight(setting: float | Literal["balanced"], threat_share: float) -> float:
@@ -53,6 +55,8 @@ class Criterion:
         self._adjusted = any(s.logit_adjustment != 0.0 for s in sections)
         self._weighted = any(weight != 1.0 for weight in weights)
         self._smoothed = any(s != 0.0 for s in smoothing)
+        # Structural: members of a stack have the same.
+        self._own = LOSSES.get(sections[0].loss)
 
     def __call__(self, logits: Tensor, y: Tensor, batch_rows: int | None = None) -> Tensor:
         """Computes the mean weighted loss of each member.
@@ -64,11 +68,24 @@ class Criterion:
         target = torch.addcmul(self._low, self._span, y) if self._smoothed else y
         weight = torch.addcmul(self._benign, self._extra, y) if self._weighted else None
         z = logits.float() + self._offset if self._adjusted else logits.float()
-        loss = F.binary_cross_entropy_with_logits(z, target, weight, reduction="none")
+        if self._own is None:
+            loss = F.binary_cross_entropy_with_logits(z, target, weight, reduction="none")
+        else:
+            loss = self._of_plugin(self._own, z, target)
+            loss = loss if weight is None else loss * weight
         if self._focal:
             # (1 - p of the label) ^ gamma, by logarithms: its slope is finite also where p is 1.
             loss = loss * torch.exp(self._gamma * F.logsigmoid(z * (1.0 - 2.0 * y)))
         return loss.mean(dim=1) if batch_rows is None else loss.sum(dim=1) / batch_rows
+
+    def _of_plugin(self, compute: Callable[..., Tensor], z: Tensor, y: Tensor) -> Tensor:
+        loss = compute(z, y.expand_as(z))
+        if loss.shape != z.shape:
+            raise TrialError(
+                f"a loss must be one number for each logit, {list(z.shape)}, but that of the "
+                f"plug-in is {list(loss.shape)}; return it without a mean or sum."
+            )
+        return loss
 
     def keep(self, members: Sequence[int]) -> None:
         """Drops all members but these."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from jamba_ray.config.family import trains_alone
+from jamba_ray.config.family import stacks
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.config.training_length import length_of
 from jamba_ray.data.prepared import PreparedData, of_both_classes
@@ -102,7 +102,7 @@ def probe(
 
     Nothing is measured that cannot stack, or whose trials are over before it is known.
     """
-    if most == 1 or trains_alone(config.model.name):
+    if most == 1 or not stacks(config.model.name):
         return ()
     length = length_of(config.training, len(data.train))
     batch = min(length.batch_size, len(data.train))
