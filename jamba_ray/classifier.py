@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 
 import jamba_ray.models  # noqa: F401  (registers the model families)
 from jamba_ray.checkpoints import Snapshot
+from jamba_ray.config import plugin_modules
 from jamba_ray.config.data import DataSection
 from jamba_ray.config.mistakes import validate
 from jamba_ray.config.params import flatten, put
@@ -73,6 +74,8 @@ class JambaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ``model``, ``training`` and ``data.preprocessing``, and ``objective``, ``precision`` and
             ``compile``.
         random_state: Seed of the split, the weights and the order of rows.
+        plugins: Modules to import first, such as ["mypkg.threats"], whose models, losses and
+            metrics may be named.
         n_jobs: Threads for training and scoring; None: 1, -1: one a core.
         device: Where the model is trained and scored; None: a GPU if there is one.
 
@@ -92,6 +95,7 @@ class JambaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         validation_fraction: float = 0.15,
         threshold: float | Literal["f1"] = 0.5,
         settings: Mapping[str, Any] | None = None,
+        plugins: Sequence[str] = (),
         random_state: int | np.random.RandomState | None = 0,
         n_jobs: int | None = None,
         device: str | None = None,
@@ -103,6 +107,7 @@ class JambaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.validation_fraction = validation_fraction
         self.threshold = threshold
         self.settings = settings
+        self.plugins = plugins
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.device = device
@@ -115,6 +120,7 @@ class JambaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             InputError: The rows or labels cannot be used; it is a ValueError.
             TrialError: Training diverged.
         """
+        plugin_modules.load(self.plugins)
         frame, labels = self._rows_and_labels(X, y)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
@@ -246,7 +252,8 @@ class JambaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tree
 
     def _config(self, tree: dict[str, Any], n_train: int, seed: int) -> TrialConfig:
-        config = validate(TrialConfig, {**tree, "seed": seed})
+        plugins = plugin_modules.load(self.plugins)
+        config = validate(TrialConfig, {**tree, "plugins": plugins, "seed": seed})
         training = settled(config.training, n_train)
         if config.training.batch_size is None:
             training = training.model_copy(update={"batch_size": batch_of(n_train)})
@@ -257,6 +264,7 @@ class JambaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _open(self) -> None:
         """Makes of ``snapshot_`` what scores."""
+        plugin_modules.load(self.plugins)
         self.predictor_ = Predictor(self.snapshot_, self._device())
         best = self.threshold == "f1"
         self.threshold_ = self.predictor_.threshold if best else float(self.threshold)

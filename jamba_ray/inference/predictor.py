@@ -24,6 +24,7 @@ from jamba_ray.checkpoints.thresholds import (
     read_calibration,
     read_thresholds,
 )
+from jamba_ray.config import plugin_modules
 from jamba_ray.config.names import nearest
 from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.data import Rows
@@ -275,17 +276,21 @@ class SavedModel:
         return Predictor(self.snapshot, device, self.thresholds, self.calibration)
 
 
-def load(path: str | os.PathLike[str], device: str = "cpu") -> Predictor:
+def load(
+    path: str | os.PathLike[str], device: str = "cpu", *, plugins: Sequence[str] = ()
+) -> Predictor:
     """Returns the predictor in a checkpoint folder, a run's ``best/``, or a run folder (its
-    ``best/``).
+    ``best/``), with the ``plugins`` that it needs imported first.
 
     A run in a bucket is given as an ``s3://`` or ``gs://`` URI (for a store at another address, set
     AWS_ENDPOINT_URL). Every byte is verified first, and nothing in the files can run code.
 
     Raises:
         CheckpointError: A file is missing or damaged; the message names it.
+        ConfigError: It needs a plug-in that is not given, or one that is cannot be imported.
         StorageError: The bucket refuses the request.
     """
+    plugin_modules.load(plugins)
     return read_model(path).predictor(device)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -174,11 +175,12 @@ class Run:
         # "rival": the name in version 0.1.
         return pd.read_parquet(self.folder.scores).rename(columns={"rival": "baseline"})
 
-    def load(self) -> Predictor:
-        """Returns the best model, ready to predict; raises CheckpointError if there is none yet."""
+    def load(self, *, plugins: Sequence[str] = ()) -> Predictor:
+        """Returns the best model, ready to predict, with the ``plugins`` that it needs imported
+        first; raises CheckpointError if there is none yet."""
         from jamba_ray.inference import load
 
-        return load(self.folder.path)
+        return load(self.folder.path, plugins=plugins)
 
     def feature_importance(self) -> pd.DataFrame:
         """Returns how much worse the best model's objective is without each group of columns.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from jamba_ray.checkpoints.snapshot import Snapshot
-from jamba_ray.config.family import TRAINERS, trains_alone
+from jamba_ray.config.family import TRAINERS, stacks, trains_alone
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.training.engine import Engine
 from jamba_ray.training.member import (
@@ -83,9 +83,9 @@ def fit(
             finish(outcome)
         return [outcome]
     # A member of several processes trains alone: its ranks share its batches instead.
-    stacks = [members] if ranks.size == 1 else [[member] for member in members]
+    together = ranks.size == 1 and stacks(family)
     outcomes: dict[int, Outcome] = {}
-    for stack in stacks:
+    for stack in [members] if together else [[member] for member in members]:
         engine = Engine(
             stack,
             data,
