@@ -28,7 +28,7 @@ for _family, _section in FAMILIES.items():
             {
                 "family": _family,
                 "settings": {k: v for k, v in SMALL.items() if k in _section.model_fields},
-                "draws": _family != "logistic",
+                "draws": _family not in ("logistic", "lightgbm"),
             },
         )
     )
