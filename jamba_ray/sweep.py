@@ -11,6 +11,7 @@ if __name__ == "__main__":
     sys.exit(COMMAND.main())
 
 import contextlib
+import os
 import shlex
 import shutil
 import time
@@ -58,6 +59,7 @@ from jamba_ray.errors import (
 )
 from jamba_ray.estimators.estimator import check_installed
 from jamba_ray.reports.answer import dashboard_command
+from jamba_ray.reports.certificate import certified_in_words
 from jamba_ray.reports.importance import importance
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.words import team_in_words
@@ -231,7 +233,7 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
                 f"run={name}`.",
                 abandoned,
             ):
-                report = _judged(config, space, data, folder, result, begun, frame, earlier)
+                report = _judged(config, space, data, folder, result, begun, frame, earlier, phases)
         except (RunExistsError, ConfigError, LeaseLostError):
             # This driver may not write the run, or no longer.
             raise
@@ -284,15 +286,19 @@ def _judged(
     begun: float,
     frame: dict[str, Any],
     earlier: dict[str, Any],
+    phases: Phases,
 ) -> dict[str, Any]:
     """Returns the summary of a sweep that ended, with its winner judged once on the test rows."""
-    settings = config.ensemble.model_dump(mode="json") if config.ensemble.enabled else None
-    same_team = (earlier.get("team") or {}).get("settings") == settings
-    is_valid = same_team and folder.best.exists() and summary.is_of(earlier, frame, result)
+    is_same = all(
+        (earlier.get(key) or {}).get("settings")
+        == (section.model_dump(mode="json") if section.enabled else None)
+        for key, section in (("team", config.ensemble), ("certification", config.certify))
+    )
+    is_valid = is_same and folder.best.exists() and summary.is_of(earlier, frame, result)
     if not result.runners and is_valid:
         # Nothing has changed since the earlier summary.
         return {**earlier, "notes": list(dict.fromkeys([*earlier["notes"], *result.notes]))}
-    return _summary(config, space, data, folder, result, begun)
+    return _summary(config, space, data, folder, result, begun, phases)
 
 
 def _summary(
@@ -302,6 +308,7 @@ def _summary(
     folder: RunFolder,
     result: SweepResult,
     begun: float,
+    phases: Phases,
 ) -> dict[str, Any]:
     report: dict[str, Any] = {
         **summary.frame("sweep", config, data),
@@ -324,10 +331,19 @@ def _summary(
         "next": _next_commands(folder, result),
     }
     if result.best is not None:
-        report |= verdict.of_winner(config, data, folder, result.best, result.trials)
+        # After a kill at the end no search is left to time: what trials trained is the least.
+        trained_s = sum(t.goodput_s for t in result.trials) / (os.cpu_count() or 1)
+        search_s = max(result.wall_s, trained_s)
+        report |= verdict.of_winner(
+            config, data, folder, result.best, result.trials, search_s, phases.begin
+        )
         if team := report["team"]:
             words = team_in_words(team, report["best"], config.objective)
             report["team"] = {**team, "sentence": words}
+        if certified := report["certification"]:
+            is_team = bool(team and team["used"])
+            told = certified_in_words(certified, config.objective, is_team=is_team)
+            report["certification"] = {**certified, "sentences": told}
         report["notes"] += verdict.group_notes(report["drawn_groups"], config.data)
         report["notes"] += verdict.left_interval(report["best"])
     report["notes"] += TROUBLES.values()

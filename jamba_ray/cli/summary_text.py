@@ -52,6 +52,8 @@ def _print_winner(console: Console, summary: Mapping[str, Any], best: Mapping[st
     _say(console, _chosen_on(summary, best))
     if team:
         _say(console, team["sentence"])
+    for sentence in (summary.get("certification") or {}).get("sentences", []):
+        _say(console, sentence)
     console.print(first_that_fits(console, _metric_tables(summary, best)))
     if expected := best.get("expected"):
         _say(console, expected["sentence"])

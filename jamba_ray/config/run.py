@@ -18,6 +18,7 @@ from pydantic import (
 
 import jamba_ray.config.model  # noqa: F401  (registers the families that ship with jamba_ray)
 from jamba_ray.config.budget import BudgetSection
+from jamba_ray.config.certify import CertifySection
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.ensemble import EnsembleSection
 from jamba_ray.config.family import FAMILIES, ModelSection, discover, trains_alone
@@ -236,6 +237,8 @@ class SweepConfig(ExperimentConfig):
         default=EnsembleSection(), json_schema_extra=NOT_IN_FINGERPRINT
     )
     """Whether the winner may be a team of trials; false: it is one trial."""
+    certify: CertifySection = Field(default=CertifySection(), json_schema_extra=NOT_IN_FINGERPRINT)
+    """Whether the best configurations are trained again with further seeds; false: they are not."""
     sampler: SamplerSection = SamplerSection()
     pruner: PrunerSection = PrunerSection()
     max_failed_trials: Annotated[int, Field(ge=1)] | None = Field(

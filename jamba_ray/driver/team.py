@@ -63,6 +63,15 @@ class _Candidate:
     predictor: Predictor
     log_odds: Floats
     """[N], on the rows on which a team is sought."""
+    variant: str = ""
+    """Which model of the trial's configuration; empty: the trial itself."""
+
+    @property
+    def value(self) -> float | None:
+        """Returns the objective on all validation rows."""
+        if not self.variant:
+            return self.trial.value
+        return self.predictor.metrics.get(f"val/{self.predictor.config.objective}")
 
 
 def seek_team(
@@ -72,8 +81,10 @@ def seek_team(
     winner: TrialRecord,
     trials: Sequence[TrialRecord],
     objective: str,
+    seeds: Sequence[Snapshot] = (),
 ) -> Sought:
-    """Finds a team among the best trials; ``winner`` is the best of them.
+    """Finds a team among the best trials; ``winner`` is the best of them, and ``seeds`` are further
+    models of its configuration.
 
     Raises:
         CheckpointError: The winner's checkpoint is gone or damaged.
@@ -81,10 +92,11 @@ def seek_team(
     begun = time.monotonic()
     if not settings.enabled:
         return Sought(None, None)
-    rows = _some(data.val)
+    rows = some_rows(data.val)
     labels = rows.y == 1.0
     halves = halves_of(rows, data.train)
     found = _loaded(settings, store, rows, winner, trials, objective)
+    found += [_scored(winner, model, rows, f"seed {i}") for i, model in enumerate(seeds, start=1)]
     gain: Difference | None = None
     weights = np.eye(len(found))[0]
     too_few = few_rows(labels, halves)
@@ -105,14 +117,16 @@ def seek_team(
     told: dict[str, Any] = {
         "used": is_better,
         "settings": settings.model_dump(mode="json"),
-        "candidates": [one.trial.number for one in found],
+        "candidates": [one.trial.number for one in found if not one.variant],
+        "variants": [one.variant for one in found if one.variant],
         "combined": "log_odds",
         "members": [
             {
                 "trial": one.trial.number,
+                **({"variant": one.variant} if one.variant else {}),
                 "weight": weight,
                 "model": one.predictor.config.model.name,
-                "value": one.trial.value,
+                "value": one.value,
             }
             for one, weight in members
         ],
@@ -173,12 +187,15 @@ def _loaded(
 
 
 def _candidate(trial: TrialRecord, store: CheckpointStore, rows: Rows) -> _Candidate:
-    snapshot = store.load(trial.checkpoint or "")
+    return _scored(trial, store.load(trial.checkpoint or ""), rows)
+
+
+def _scored(trial: TrialRecord, snapshot: Snapshot, rows: Rows, variant: str = "") -> _Candidate:
     predictor = Predictor(snapshot)
-    return _Candidate(trial, snapshot, predictor, predictor.log_odds(rows))
+    return _Candidate(trial, snapshot, predictor, predictor.log_odds(rows), variant)
 
 
-def _some(rows: Rows) -> Rows:
+def some_rows(rows: Rows) -> Rows:
     """Returns at most ``MOST_ROWS`` rows, with the shares of both labels, always the same ones."""
     if len(rows) <= MOST_ROWS:
         return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from jamba_ray.config.params import with_params
 from jamba_ray.config.run import ExperimentConfig, SweepConfig, TrialConfig
 from jamba_ray.config.training_length import length_of
 from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.driver.certify import Certification
 from jamba_ray.driver.expectation import expectation
 from jamba_ray.driver.rivals import rivals_of, strongest, train_rivals
 from jamba_ray.driver.team import Sought, seek_team
@@ -76,11 +77,15 @@ def of_winner(
     folder: RunFolder,
     winner: TrialRecord,
     trials: Sequence[TrialRecord] = (),
+    search_s: float = 0.0,
+    phase: Callable[[str], object] = lambda words: None,
 ) -> dict[str, Any]:
-    """Returns ``best``, ``team``, ``rivals``, ``baseline``, ``comparison`` ... of ``summary.json``.
+    """Returns ``best``, ``team``, ``certification``, ``rivals``, ``baseline`` ... of
+    ``summary.json``.
 
-    The winner's checkpoint is published as ``best/``; in a sweep a team of ``trials`` takes its
-    place if it is surely better. This is the only place that scores the tests, and it does so once
+    The winner's checkpoint is published as ``best/``; in a sweep, which took ``search_s`` seconds,
+    another of ``trials`` takes its place if it is surely as good and cheaper, and a team if it is
+    surely better. This is the only place that scores the tests, and it does so once
     for the winner, once for each rival and, beside a team, once for the best single trial. The
     baseline is the rival that is best on validation rows.
 
@@ -89,17 +94,38 @@ def of_winner(
         StorageError: The disk does not take ``best/``.
     """
     store = folder.checkpoint_store()
-    team = Sought(None, None)
+    team, certification, models = Sought(None, None), None, dict[str, Snapshot]()
+    if isinstance(config, SweepConfig) and config.certify.enabled:
+        certification = Certification(
+            config.certify, config.objective, data, folder, trials, search_s, phase
+        )
+        winner = certification.winner(winner)
+    trial = with_params(config.trial(), winner.params)
+    phase("judging the winner")
+    rivals = rivals_of(config.held_against, trial.model.name)
+    missing = []
+    for family, model in train_rivals(rivals, config.trial(), data, folder):
+        if isinstance(model, str):
+            missing.append({"model": family, "reason": model})
+        else:
+            models[family] = model
+    held = {family: judge(model, data) for family, model in models.items()}
+    strong = None
+    if held:
+        strong = strongest({k: one.metrics["val"] for k, one in held.items()}, config.objective)
+    if certification is not None and strong is not None:
+        certification.against(strong, models[strong])
     if isinstance(config, SweepConfig):
-        team = seek_team(config.ensemble, data, store, winner, trials, config.objective)
+        seeds = [] if certification is None else certification.seeds_of_winner()
+        team = seek_team(config.ensemble, data, store, winner, trials, config.objective, seeds)
+    phase("judging the winner")
     predictor = Predictor(team.snapshot or store.load(winner.checkpoint or ""))
     judged = judge(predictor, data)
     if team.snapshot is None:
         store.publish(winner.checkpoint or "", folder.best)
     else:
         write_checkpoint(team.snapshot, folder.best, winner.number, winner.best_step)
-    trial = with_params(config.trial(), winner.params)
-    baseline_judged: Judged | None = None
+    baseline_judged = None if strong is None else held[strong]
     found: dict[str, Any] = {
         "best": {
             "trial": winner.number,
@@ -115,6 +141,7 @@ def of_winner(
             **judged.to_json(),
         },
         "team": team.summary,
+        "certification": None if certification is None else certification.summary(),
         "groups": recall_by_group(judged, data),
         "drawn_groups": drawn_whole(data),
         "feature_importance": of_features(predictor, judged.threshold, data),
@@ -122,22 +149,12 @@ def of_winner(
     found["best"]["expected"] = expectation(
         data, judged.probabilities["val"], found["best"], config.objective
     )
-    rivals = rivals_of(config.held_against, trial.model.name)
-    held: dict[str, Judged] = {}
-    missing = []
-    for family, model in train_rivals(rivals, config.trial(), data, folder):
-        if isinstance(model, str):
-            missing.append({"model": family, "reason": model})
-        else:
-            held[family] = judge(model, data)
     found["rivals"] = [
         {"model": family, **one.to_json(), "comparison": difference(judged, one, data)}
         for family, one in held.items()
     ] + missing
-    if held:
-        family = strongest({k: one.metrics["val"] for k, one in held.items()}, config.objective)
-        baseline_judged = held[family]
-        found["baseline"] = {"model": family, **baseline_judged.to_json()}
+    if baseline_judged is not None:
+        found["baseline"] = {"model": strong, **baseline_judged.to_json()}
         found["comparison"] = difference(judged, baseline_judged, data)
     write_bytes(folder.scores, score_table(judged, baseline_judged, data))
     return found

@@ -128,7 +128,7 @@ def crossed_gain(
         a, b = (objective_of(counts, objective) for counts, _ in models)
         values.append(lead(a, b, direction))
         found = np.empty(n)
-        for j, times in enumerate(_resamples(y, halves.unit[judged], n, seed + i)):
+        for j, times in enumerate(resample_units(y, halves.unit[judged], n, seed + i)):
             of = [objective_of(reweighted(*model, y, times), objective) for model in models]
             found[j] = lead(of[0], of[1], direction)
         draws.append(found)
@@ -142,7 +142,7 @@ def crossed_gain(
     )
 
 
-def _resamples(labels: Bools, unit: Ints, n: int, seed: int) -> Iterator[Ints]:
+def resample_units(labels: Bools, unit: Ints, n: int, seed: int) -> Iterator[Ints]:
     """Draws how often each row [N] is in a resample; units are drawn within each label."""
     rng = np.random.default_rng(seed)
     strata = []

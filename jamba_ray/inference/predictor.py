@@ -44,7 +44,7 @@ from jamba_ray.inference.scorer import (
     preprocessing_of,
     scorer_of,
 )
-from jamba_ray.inference.team import parts_of
+from jamba_ray.inference.team import parts_of, weights_of
 
 _CHUNK_ROWS = 65_536
 """Rows prepared at a time, which limits the memory needed in addition to the DataFrame."""
@@ -88,7 +88,7 @@ class Predictor:
         self.fingerprints: Mapping[str, str] = dict(snapshot.documents.get("fingerprints", {}))
         """The fingerprints of the 'config', 'data' and 'code' that produced the model."""
         self._score = scorer_of(snapshot, self.config, self.preprocessing.schema, device)
-        self.members: Mapping[int, float] = {p.trial: p.weight for p in parts_of(snapshot)}
+        self.members: Mapping[int, float] = weights_of(parts_of(snapshot))
         """Trial -> its weight in the team; empty where the model is a single one."""
 
     def __repr__(self) -> str:

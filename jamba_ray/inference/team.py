@@ -104,6 +104,14 @@ def parts_of(snapshot: Snapshot) -> list[Part]:
     ]
 
 
+def weights_of(parts: Sequence[Part]) -> dict[int, float]:
+    """Returns the weight of each trial; one that is a member with several models has their sum."""
+    weights: dict[int, float] = {}
+    for part in parts:
+        weights[part.trial] = weights.get(part.trial, 0.0) + part.weight
+    return weights
+
+
 def _own(named: Mapping[str, Any], i: int) -> dict[str, Any]:
     matches = ((_MEMBER.fullmatch(name), value) for name, value in named.items())
     return {m[3]: value for m, value in matches if m is not None and int(m[1]) == i}

@@ -107,6 +107,8 @@ def sentences(run: Run) -> list[str]:
         found.append(team["sentence"])
     if judged and (expected := judged.get("expected")):
         found.append(expected["sentence"])
+    if judged and (certification := summary.get("certification")):
+        found += certification["sentences"]
     if judged and (bayes := summary.get("bayes")):
         part = "test" if judged.get("test") and "test" in bayes else "val"
         limit = bayes[part]["average_precision"]

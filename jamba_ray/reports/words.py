@@ -107,8 +107,14 @@ def search_in_words(search: Mapping[str, Any]) -> str:
 def members_in_words(members: Iterable[Mapping[str, Any]]) -> str:
     """Lists the members of a team with their weights: ``trials 3 (0.60) and 7 (0.40)``."""
     ordered = sorted(members, key=lambda m: -m["weight"])
-    listed = [f"{m['trial']} ({m['weight']:.2f})" for m in ordered]
-    return f"trials {', '.join(listed[:-1])} and {listed[-1]}"
+    listed = [f"{member_name(m)} ({m['weight']:.2f})" for m in ordered]
+    return f"trials {', '.join(listed[:-1])} and {listed[-1]}" if listed[1:] else listed[0]
+
+
+def member_name(member: Mapping[str, Any]) -> str:
+    """Returns ``3``, or ``3 seed 1`` for a further model of a trial's configuration."""
+    variant = member.get("variant")
+    return f"{member['trial']} {variant}" if variant else str(member["trial"])
 
 
 def duration(seconds: float) -> str:

@@ -23,7 +23,7 @@ from jamba_ray.runs.checked_lines import content_of, merge
 from jamba_ray.runs.file_writes import write_bytes
 from jamba_ray.runs.journal_parts import JournalParts
 from jamba_ray.runs.run_contents import BEING_DELETED
-from jamba_ray.runs.run_folder import RIVALS, RunFolder
+from jamba_ray.runs.run_folder import CERTIFY, RIVALS, RunFolder
 
 _RESULTS = (
     *("config.yaml", "trials.parquet", "summary.json", "scores.parquet"),
@@ -126,7 +126,7 @@ class BucketReplica:
                 self._copied_logs[file] = stamp
 
     def push_results(self) -> None:
-        """Copies the study, results, rows, runner logs, ``best/`` and ``rivals/``.
+        """Copies the study, results, rows, runner logs, ``best/``, ``rivals/`` and ``certify/``.
 
         Raises:
             StorageError: The store does not take one of them.
@@ -136,8 +136,9 @@ class BucketReplica:
             if file.is_file():
                 self._push(file)
         self._rows.push_all()
-        for manifest in sorted(self._folder.path.glob(f"{RIVALS}/*/{MANIFEST}")):
-            self._push_checkpoint(manifest)
+        for folder in (RIVALS, CERTIFY):
+            for manifest in sorted(self._folder.path.glob(f"{folder}/*/{MANIFEST}")):
+                self._push_checkpoint(manifest)
         if (manifest := self._folder.best / MANIFEST).is_file():
             self._push_checkpoint(manifest)
 

@@ -9,7 +9,7 @@ BEING_DELETED = ".being-deleted"
 """An object that a run in a bucket has while it is deleted: what is left of it is no run."""
 _ANY = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _CHECKPOINT = r"checkpoints/trial-\d{4,}/(step|best)-\d{6,}"
-_SCRATCH = r"(checkpoints/(trial-\d{4,}/)?|rivals/)?\.scratch\.[^/]+"
+_SCRATCH = r"(checkpoints/(trial-\d{4,}/)?|rivals/|certify/)?\.scratch\.[^/]+"
 """A checkpoint that is being written, or was when its process was killed."""
 _PART = r"study/\d{12}\.jsonl"
 _TOP = (
@@ -22,11 +22,12 @@ _FILES = re.compile(
     # Also the copy, the lease, and damaged, replaced or earlier versions' files.
     rf"|\.?study\.{_ANY}|{_PART}"
     rf"|rows/trial-\d{{4,}}\.jsonl|rows/part-\d+\.jsonl\.gz|logs/{_ANY}\.log|(wandb|tensorboard)/.+"
-    r"|(best|rivals/[a-z0-9_]+)/([a-z0-9_]+\.json|(model|current)\.txt|model\.safetensors)"
+    r"|(best|rivals/[a-z0-9_]+|certify/[a-z0-9_-]+)/([a-z0-9_]+\.json|(model|current)\.txt|model\.safetensors)"
+    r"|certify/(state\.json|\.state\.json\.[a-z0-9_]{8})"
     rf"|({_CHECKPOINT}|{_SCRATCH})/{_ANY}|{re.escape(BEING_DELETED)}"
 )
 _FOLDERS = re.compile(
-    rf"logs|rows|best|rivals(/[a-z0-9_]+)?|(wandb|tensorboard)(/.+)?|checkpoints(/trial-\d{{4,}})?|{_CHECKPOINT}|{_SCRATCH}"
+    rf"logs|rows|best|rivals(/[a-z0-9_]+)?|certify(/[a-z0-9_-]+)?|(wandb|tensorboard)(/.+)?|checkpoints(/trial-\d{{4,}})?|{_CHECKPOINT}|{_SCRATCH}"
 )
 _ALWAYS = {"checkpoints", "logs"}
 _MARKS = re.compile(rf"config\.yaml|study\.db|{_PART}|checkpoints/.+|{re.escape(BEING_DELETED)}")

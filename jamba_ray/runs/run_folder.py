@@ -29,6 +29,7 @@ from jamba_ray.runs.run_contents import why_no_copy, why_no_run
 
 LOGS = "logs"
 RIVALS = "rivals"
+CERTIFY = "certify"
 SCRATCH = "runs"
 """Local folder of runs whose store is remote."""
 
@@ -149,6 +150,11 @@ class RunFolder:
     def rivals(self) -> Path:
         """Returns the folder that holds one of each default model the winner is held against."""
         return self.path / RIVALS
+
+    @property
+    def certify(self) -> Path:
+        """Returns the folder of the models that were trained again with further seeds."""
+        return self.path / CERTIFY
 
     @property
     def log(self) -> Path:

@@ -14,6 +14,8 @@ FILES = {
     "what they promise, and the calibration",
     "rivals": "`rivals/lightgbm/`: each default model that the winner was held against, like "
     "`best`; `evaluate` holds the winner against them on other rows",
+    "certify": "`certify/trial-7-seed-1/`: the best configurations trained again with further "
+    "seeds, like `best`; `certify/state.json` has the times and what was planned by them",
     "report": "the report for people: one file, no outside request, and no script but with "
     "`report.interactive=true`",
     "report.md": "the same as Markdown",
@@ -50,10 +52,15 @@ SUMMARY = {
     "objective on the test by validation rows alone, or the `reason` why that cannot be known; "
     "`holds`; `shift`; `sentence`); null without one",
     "team": "the team of trials that was sought: `used` (whether it is the winner), `members` "
-    "(`trial`, `weight`, `model`, `value`), `gain` over the best single trial on validation rows "
-    "that did not choose the team (`value`, `low`, `high`), `single` (what that trial has alone), "
-    "`candidates`, `settings`, `combined`, `too_few`, `seconds`, `sentence`; null with "
-    "`ensemble=false`",
+    "(`trial`, `variant` of a further model of it, `weight`, `model`, `value`), `gain` over the "
+    "best single trial on validation rows that did not choose the team (`value`, `low`, `high`), "
+    "`single` (what that trial has alone), `candidates`, `variants`, `settings`, `combined`, "
+    "`too_few`, `seconds`, `sentence`; null with `ensemble=false`",
+    "certification": "which configuration is surely better: `comparisons` of models trained again "
+    "(`a`, `b`, `verdict` of `better`, `worse`, `equal`, `not_better`, `open`; `value`, `low`, "
+    "`high` of the difference on validation rows, above 0 where `a` is better; `seeds` of each, "
+    "`why` it is open, `taken`), `leader` (the best trial of the search), `taken` (the winner), "
+    "`too_few`, `settings`, `search_s`, `seconds`, `sentences`; null with `certify=false`",
     "baseline": "the rival that is best on validation rows: `model`, `threshold`, `val`, `test`; "
     "null where there is none",
     "rivals": "the default models that the winner is held against (`rivals=`): each like "

@@ -149,10 +149,10 @@ def test_halves_follow_the_split(run):
 def test_many_rows_are_drawn_with_both_labels(run, monkeypatch):
     _, data, _, _ = run
     monkeypatch.setattr(module, "MOST_ROWS", 100)
-    some = module._some(data.val)
+    some = module.some_rows(data.val)
     assert len(some) == 100
     assert 0 < some.y.sum() <= 50
-    assert np.array_equal(module._some(data.val).y, some.y)
+    assert np.array_equal(module.some_rows(data.val).y, some.y)
 
 
 def test_a_truth_value_is_a_section():
