@@ -22,6 +22,7 @@ COMMANDS = {
     "explain": "say which columns decide, or why a row is an alert",
     "evaluate": "judge a checkpoint on labelled rows",
     "export": "write a model as a file for other runtimes, proven equal",
+    "import": "read a network from a .pt file, as a run",
     "report": "write the report of a run, or compare runs",
     "sync": "send a run to W&B, or what of it is not there yet",
     "dashboard": "make a W&B workspace and report about a sweep's best trials",

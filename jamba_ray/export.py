@@ -10,6 +10,7 @@ from jamba_ray.cli.commands import EXPORT as COMMAND
 if __name__ == "__main__":
     sys.exit(COMMAND.main())
 
+import importlib
 from functools import partial
 from pathlib import Path
 
@@ -20,10 +21,11 @@ from jamba_ray.cli.entry import say
 from jamba_ray.cli.phases import Phases
 from jamba_ray.config.command_line import command, override
 from jamba_ray.config.data import SyntheticSection, TableSection
-from jamba_ray.config.export import ExportConfig
+from jamba_ray.config.export import FORMATS, MAX_BYTES, ExportConfig
 from jamba_ray.config.run import DATA_SECTIONS
 from jamba_ray.data import Preprocessor, generate
 from jamba_ray.errors import ConfigError, ExitCode, JambaError, StorageError
+from jamba_ray.exports.files import read_file
 from jamba_ray.exports.subject import Subject, check_installed, rows_at, subject_of
 from jamba_ray.inference import find_checkpoint
 from jamba_ray.inference.predictor import read_model
@@ -31,31 +33,50 @@ from jamba_ray.inference.scored_file import refuse_used, whole_file
 from jamba_ray.runs.run_folder import RunFolder
 
 _PACKAGES = {"onnx": {"onnx": "export", "onnxruntime": "export"}}
+"""Format -> package -> the extra that installs it."""
 
 
 def run(config: ExportConfig, console: Console) -> ExitCode:
     """Writes the file, or verifies one, and says what the comparison found."""
+    written_as = config.format if config.verify is None else _format_of(config.verify)
+    check_installed(f"`format={written_as}`", _PACKAGES.get(written_as, {}))
     output = Path(config.output or f"models/{config.format}/{_name(config.run)}.{config.format}")
-    check_installed(f"`format={config.format}`", _PACKAGES[config.format])
     if config.verify is None:
         refuse_used(output, overwrite=config.overwrite)
     with Phases(console) as phases:
         phases.begin("reading the model", is_brief=True)
         subject = _subject(config, console, phases)
-        if config.verify is None:
-            _write(config, output, subject, console, phases)
-        else:
-            _verify(config.verify, subject, console, phases)
+        body = importlib.import_module(f"jamba_ray.exports.{written_as}_export")
+        if config.verify is not None:
+            phases.begin("comparing")
+            words = body.verified(subject, read_file(config.verify, MAX_BYTES, "verify"))
+            phases.end()
+            say(console, f"{config.verify} gives the model's answers on {words}.")
+            return ExitCode.OK
+        phases.begin("writing and comparing")
+        raw, words = body.exported(subject)
+        _write(output, raw, overwrite=config.overwrite)
+    say(console, f"Proven on {words}.")
+    say(console, f"Written to {output} ({len(raw) / 1e6:.2f} MB).")
+    again = command("export", config.run, override("verify", str(output)))
+    say(console, f"next, to prove it again, with rows of yours: {again} data.path=new.csv")
     return ExitCode.OK
 
 
-def _write(
-    config: ExportConfig, output: Path, subject: Subject, console: Console, phases: Phases
-) -> None:
-    from jamba_ray.exports.onnx_export import exported
+def _format_of(path: str) -> str:
+    suffix = Path(path).suffix.removeprefix(".")
+    if suffix not in FORMATS:
+        listed = ", ".join(f".{name}" for name in FORMATS)
+        raise ConfigError(
+            [
+                f"`verify` must be a file of `jamba-ray export` ({listed}), but is {path!r}. "
+                "Give one with its name as it was written."
+            ]
+        )
+    return suffix
 
-    phases.begin("writing and comparing")
-    raw, parity = exported(subject)
+
+def _write(output: Path, raw: bytes, *, overwrite: bool) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -63,38 +84,8 @@ def _write(
             f"the folder {str(output.parent)!r} must be writable, but is not "
             f"({error.strerror or error}). Choose another `output=`."
         ) from error
-    with whole_file(output, overwrite=config.overwrite) as file:
+    with whole_file(output, overwrite=overwrite) as file:
         file.write(raw)
-    phases.end()
-    say(console, f"Proven on {parity.words}.")
-    say(console, f"Written to {output} ({len(raw) / 1e6:.2f} MB).")
-    again = command("export", config.run, override("verify", str(output)))
-    say(console, f"next, to prove it again, with rows of yours: {again} data.path=new.csv")
-
-
-def _verify(path: str, subject: Subject, console: Console, phases: Phases) -> None:
-    from jamba_ray.exports.onnx_export import MAX_BYTES, verified
-
-    phases.begin("comparing")
-    parity = verified(subject, _read(path, MAX_BYTES))
-    phases.end()
-    say(console, f"{path} gives the model's answers on {parity.words}.")
-
-
-def _read(path: str, most: int) -> bytes:
-    try:
-        if (size := Path(path).stat().st_size) > most:
-            raise ConfigError(
-                [f"`verify` must be a file of at most {most:,} bytes, but {path!r} has {size:,}."]
-            )
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            [
-                f"`verify` must be a file that can be read, but {path!r} is not "
-                f"({(error.strerror or str(error)).lower()}). Give a file of `jamba-ray export`."
-            ]
-        ) from error
 
 
 def _name(run: str) -> str:

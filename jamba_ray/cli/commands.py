@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from jamba_ray.cli.entry import ClusterCommand, Command
-from jamba_ray.config.export import ExportConfig
+from jamba_ray.config.export import ExportConfig, ImportConfig
 from jamba_ray.config.predict import ExplainConfig, PredictConfig, ThresholdConfig
 from jamba_ray.config.report import ReportConfig
 from jamba_ray.config.run import EvaluateConfig, SweepConfig, TrainConfig
@@ -133,11 +133,23 @@ EXPORT = Command(
     about="Write a model as a file for other runtimes, and prove that it gives the same answers.",
     examples="""\
   jamba-ray export runs/night-1
+  jamba-ray export runs/night-1 format=pt
   jamba-ray export runs/night-1 verify=models/onnx/night-1.onnx data.path=new.csv
 """,
     section=ExportConfig,
     primary="export",
     positional=("run",),
+)
+IMPORT = Command(
+    name="import",
+    about="Read a network from a .pt file, as a run that predict, threshold and export take.",
+    examples="""\
+  jamba-ray import model.pt run=night-1
+  jamba-ray import theirs.pt data.path=flows.csv data.target=label run=theirs
+""",
+    section=ImportConfig,
+    primary="import",
+    positional=("pt",),
 )
 REPORT = Command(
     name="report",
@@ -219,6 +231,7 @@ COMMANDS: dict[str, Command[Any]] = {
         EXPLAIN,
         EVALUATE,
         EXPORT,
+        IMPORT,
         REPORT,
         SYNC,
         DASHBOARD,

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jamba_ray.cli.options import groups, load_families
+from jamba_ray.config.export import LabelledSection
 from jamba_ray.config.family import FAMILIES
 from jamba_ray.config.names import nearest
 from jamba_ray.config.predict import INPUT_SECTIONS
@@ -28,6 +29,7 @@ from jamba_ray.errors import ConfigError, ExitCode
 if typing.TYPE_CHECKING:
     from jamba_ray.cli.entry import Command
 
+_INPUTS = (*INPUT_SECTIONS, LabelledSection)
 _OPEN_SECTIONS: dict[str, Mapping[str, type[Section]]] = {
     "model": FAMILIES,
     "data": DATA_SECTIONS,
@@ -125,9 +127,7 @@ def groups_of(section: type[Section]) -> list[str]:
     line."""
     fields = section.model_fields
     named: list[str] = [
-        group
-        for group in GROUPS
-        if group in fields and fields[group].annotation not in INPUT_SECTIONS
+        group for group in GROUPS if group in fields and fields[group].annotation not in _INPUTS
     ]
     return [*named, "+sweep"] if "search_space" in fields else named
 
@@ -140,7 +140,7 @@ def settings(section: type[Section], prefix: str = "") -> Iterator[Row]:
     """
     for name, field in section.model_fields.items():
         path = f"{prefix}{name}"
-        if path in _OPEN_SECTIONS and field.annotation not in INPUT_SECTIONS:
+        if path in _OPEN_SECTIONS and field.annotation not in _INPUTS:
             for option, chosen in _OPEN_SECTIONS[path].items():
                 yield "", "", ""
                 yield f"{path}={option}", "", _first_line(chosen.__doc__)

@@ -1,16 +1,21 @@
-"""Defines the settings of ``export``."""
+"""Defines the settings of ``export`` and ``import``."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import Field
 
+from jamba_ray.config.data import Column
 from jamba_ray.config.names import LocalPath
 from jamba_ray.config.predict import ExplainedSection
+from jamba_ray.config.run import RunName
 from jamba_ray.config.section import Section
 
-Format: TypeAlias = Literal["onnx"]
+Format: TypeAlias = Literal["onnx", "pt"]
+FORMATS: tuple[str, ...] = get_args(Format)
+MAX_BYTES = 1 << 34
+"""The largest file that is read."""
 
 
 class ExportConfig(Section):
@@ -20,7 +25,7 @@ class ExportConfig(Section):
     """A run folder, its ``best/`` or any checkpoint folder, or one of these in a bucket."""
     format: Format = "onnx"
     """What to write. ``onnx``: one file with preprocessing, model, calibration and thresholds, for
-    any runtime of ONNX."""
+    any runtime of ONNX. ``pt``: weights, optimizer and settings of a network, for PyTorch."""
     output: LocalPath | None = None
     """The file to write; null: ``models/<format>/<run>.<format>``."""
     verify: LocalPath | None = None
@@ -31,5 +36,37 @@ class ExportConfig(Section):
     """Rows of data to compare on at most; rows that are made to be hard come on top."""
     overwrite: bool = False
     """Replace the output file."""
+    verbose: bool = False
+    """Let the libraries print what they like."""
+
+
+class LabelledSection(Section):
+    """Names labelled rows, from which a file without preprocessing gets one."""
+
+    path: LocalPath | None = None
+    """File, folder or glob of CSV, JSON lines or Parquet; null: the file has its preprocessing, as
+    those of ``export`` do."""
+    target: Column = "is_threat"
+    """The column of labels."""
+    drop: tuple[Column, ...] = ()
+    """Columns that the model does not take."""
+    numeric: tuple[Column, ...] = ()
+    """Columns to read as numbers, whatever they look like."""
+    categorical: tuple[Column, ...] = ()
+    """Columns to read as names, whatever they look like."""
+
+
+class ImportConfig(Section):
+    """Configures ``import``."""
+
+    pt: LocalPath
+    """A file of ``torch.save``: a dictionary with ``model_state`` and ``config``."""
+    data: LabelledSection = LabelledSection()
+    run: RunName | None = None
+    """The name of the run that gets the model; null: that of the file."""
+    store: LocalPath = "runs"
+    """Folder that holds the run folders."""
+    overwrite: bool = False
+    """Replace the model of this run."""
     verbose: bool = False
     """Let the libraries print what they like."""

@@ -16,12 +16,10 @@ from jamba_ray.exports.subject import Subject
 
 FORMAT = 1
 _SINGLE_ROWS = 20
-MAX_BYTES = 1 << 31
-"""A larger file cannot be ONNX: it is one message of protobuf."""
 
 
-def exported(subject: Subject) -> tuple[bytes, Parity]:
-    """Returns the file and what its comparison found.
+def exported(subject: Subject) -> tuple[bytes, str]:
+    """Returns the file and what its comparison found, in words.
 
     Raises:
         ConfigError: The family cannot be exported.
@@ -41,11 +39,11 @@ def exported(subject: Subject) -> tuple[bytes, Parity]:
     )
     parity = _compared(subject, raw)
     _refuse_unequal(parity, "the file must give the model's answers", "Please report it")
-    return with_metadata(raw, {"jamba_ray.parity": json.dumps(parity.to_json())}), parity
+    return with_metadata(raw, {"jamba_ray.parity": json.dumps(parity.to_json())}), parity.words
 
 
-def verified(subject: Subject, raw: bytes) -> Parity:
-    """Compares a file with the model.
+def verified(subject: Subject, raw: bytes) -> str:
+    """Compares a file with the model; returns what was found, in words.
 
     Raises:
         ConfigError: It is no file of ``export``, or of another model.
@@ -66,7 +64,7 @@ def verified(subject: Subject, raw: bytes) -> Parity:
             [f"`verify` must be an ONNX file of this model, but {error}. Export the model again."]
         ) from error
     _refuse_unequal(parity, "the file must give the model's answers", "Export the model again")
-    return parity
+    return parity.words
 
 
 def _compared_with(subject: Subject, raw: bytes, found: dict[str, Any]) -> Parity:
