@@ -134,7 +134,7 @@ EXPORT = Command(
     examples="""\
   jamba-ray export runs/night-1
   jamba-ray export runs/night-1 format=pt
-  jamba-ray export runs/night-1 verify=models/onnx/night-1.onnx data.path=new.csv
+  jamba-ray export runs/night-1 verify=night-1.onnx data.path=new.csv
 """,
     section=ExportConfig,
     primary="export",
