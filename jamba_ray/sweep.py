@@ -15,6 +15,8 @@ import os
 import shlex
 import shutil
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -38,7 +40,7 @@ from jamba_ray.config.command_line import command
 from jamba_ray.config.plugins import TROUBLES
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
-from jamba_ray.config.sweep_space import checked_space, families_of
+from jamba_ray.config.sweep_space import checked_space, families_of, without_families
 from jamba_ray.config.tracking import TITLES
 from jamba_ray.config.training_length import settled_sweep, usual_rows
 from jamba_ray.data import changed_files, prepare, source_files
@@ -57,7 +59,7 @@ from jamba_ray.errors import (
     RunExistsError,
     StorageError,
 )
-from jamba_ray.estimators.estimator import check_installed
+from jamba_ray.estimators.estimator import check_installed, left_out, not_installed
 from jamba_ray.reports.answer import dashboard_command
 from jamba_ray.reports.certificate import certified_in_words
 from jamba_ray.reports.importance import importance
@@ -123,6 +125,10 @@ def run(config: SweepConfig, console: Console) -> ExitCode:
 
 
 def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
+    missing: list[str] = []
+    if config.missing_families == "leave_out":
+        missing = not_installed(families_of(config.model.name, checked_space(config)))
+        config = without_families(config, missing)
     space = checked_space(config)
     first_trials(config, space)  # a wrong `enqueue` is refused before the data are read
     check_installed([*families_of(config.model.name, space), *config.held_against])
@@ -139,7 +145,7 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
     require_surroundings()
     phases.begin("reading the data")
     if config.dry_run:
-        data = _read(config, console, phases)
+        data = _read(config, missing, console, phases)
         config, space = _settled(config, space, data)
         print_plan(console, config, space, data, folder)
         print_plan(console, config, space, data, folder)
@@ -147,13 +153,13 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
     follower_process.check_tracking(config.tracking)
     bucket_store.refuse_if_used(folder, config)
     files = source_files(config.data)
-    data = _read(config, console, phases)
+    data = _read(config, missing, console, phases)
     if changed := changed_files(files):
         raise DataError(changed[0])
     fetched = bucket_store.create(folder, config)
     asked, config = config, identity.as_begun(config, begun_with(folder.study))
     if config.data != asked.data:  # of an earlier version, which divided the rows in another way
-        data = _read(config, console, phases)
+        data = _read(config, missing, console, phases)
     log = RunLog(folder.log)
     log.write(f"sweep {config.sweep_name}: {len(data.train)} training rows, {space.paths}")
     if fetched is not None:
@@ -259,11 +265,14 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
     return summary.exit_code(result)
 
 
-def _read(config: SweepConfig, console: Console, phases: Phases) -> PreparedData:
+def _read(
+    config: SweepConfig, missing: Sequence[str], console: Console, phases: Phases
+) -> PreparedData:
     """Returns the rows, looked through for shift and leaks before anything is trained on them."""
     data = prepare(config.data, partial(say, console))
     phases.begin("comparing validation and test with training rows")
-    return checked(data, config.data)
+    data = checked(data, config.data)
+    return replace(data, notes=(*left_out(missing), *data.notes))
 
 
 def _settled(

@@ -117,6 +117,7 @@ def first_in_words(config: SweepConfig, space: SearchSpace) -> str:
     if first.note is not None:
         return first.note
     parts = ["trial 0 is the configuration as composed"] if first.defaults is not None else []
+    parts += [f"the defaults of {len(first.families)} more families"] if first.families else []
     parts += [f"{len(first.enqueued)} enqueued"] if first.enqueued else []
     return f"{', then '.join(parts)}, trained to the end" if parts else "what the sampler proposes"
 

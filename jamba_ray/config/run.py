@@ -208,7 +208,12 @@ class SweepConfig(ExperimentConfig):
     """Trials to run, counted over all sessions of the run."""
     default_first: bool = Field(default=True, json_schema_extra=as_if_absent(False))
     """Trial 0 is the configuration as composed, trained to its end whatever the rungs say, so that
-    the winner is at least as good as what ``train`` gives."""
+    the winner is at least as good as what ``train`` gives; where ``model.name`` is searched, each
+    other family's defaults follow."""
+    missing_families: Literal["refuse", "leave_out"] = Field(
+        default="refuse", json_schema_extra=as_if_absent("refuse")
+    )
+    """What happens to families of the search space whose package is not installed."""
     enqueue: tuple[dict[str, Any], ...] = Field(default=(), json_schema_extra=as_if_absent([]))
     """Trials to begin with, such as [{training.learning_rate: 0.003}]; what one does not give is
     sampled. They are trained to their end like trial 0."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jamba_ray.config.family import FAMILIES
@@ -80,6 +80,37 @@ def families_of(base_family: str, space: SearchSpace) -> list[str]:
     """Returns the model families that trials of ``space`` may have, the base's included."""
     leaves = {parameter.path: parameter.leaf for parameter in space.parameters}
     return list(dict.fromkeys([base_family, *reachable_families(base_family, leaves)]))
+
+
+def without_families(config: SweepConfig, missing: Collection[str]) -> SweepConfig:
+    """Returns ``config`` without trials of these families; parameters of theirs alone go too.
+
+    Where it has no other family in its space, it stays as it is.
+    """
+    names = ((config.search_space.get("model") or {}).get("name") or {}).get("choices", [])
+    kept = [name for name in names if name not in missing]
+    if not kept or len(kept) == len(names):
+        return config
+    space = _without(config.search_space, missing)
+    space["model"]["name"] = {**space["model"]["name"], "choices": kept}
+    return config.model_copy(update={"search_space": space})
+
+
+def _without(tree: Mapping[str, Any], missing: Collection[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, node in tree.items():
+        if not isinstance(node, Mapping):
+            found[name] = node
+            continue
+        when = node.get("when")
+        if "type" in node and isinstance(when, Mapping) and "model.name" in when:
+            of = when["model.name"]
+            left = [one for one in (of if isinstance(of, list) else [of]) if one not in missing]
+            if left:
+                found[name] = {**node, "when": {**when, "model.name": left}}
+            continue
+        found[name] = _without(node, missing)
+    return found
 
 
 def _path_mistakes(path: str, leaf: Any, families: Sequence[str]) -> list[str]:

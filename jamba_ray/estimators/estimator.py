@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -177,12 +177,32 @@ def check_installed(families: Iterable[str]) -> None:
         ConfigError: With a sentence for each.
     """
     mistakes = [
-        f"`model.name` {name!r} needs the package {found.requires}, which is not installed. "
-        f"Run `pip install 'jamba-ray[{found.extra}]'`, or choose another model."
+        f"`model.name` {name!r} needs the package {ESTIMATORS[name].requires}, which is not "
+        f"installed. Run `pip install 'jamba-ray[{ESTIMATORS[name].extra}]'`, or choose another "
+        "model."
+        for name in not_installed(families)
+    ]
+    if mistakes:
+        raise ConfigError(mistakes)
+
+
+def not_installed(families: Iterable[str]) -> list[str]:
+    """Returns those of the families whose package is missing."""
+    return [
+        name
         for name in families
         if (found := ESTIMATORS.get(name)) is not None
         and found.requires is not None
         and importlib.util.find_spec(found.requires) is None
     ]
-    if mistakes:
-        raise ConfigError(mistakes)
+
+
+def left_out(families: Sequence[str]) -> list[str]:
+    """Returns a note where families of a sweep are left out, since their packages are missing."""
+    if not families:
+        return []
+    extras = ",".join(dict.fromkeys(str(ESTIMATORS[name].extra) for name in families))
+    return [
+        f"No trial is of {', '.join(families)}: the packages are not installed "
+        f"(pip install 'jamba-ray[{extras}]')."
+    ]

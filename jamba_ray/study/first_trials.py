@@ -12,7 +12,7 @@ from typing import Any
 
 from jamba_ray.config.names import nearest
 from jamba_ray.config.params import flatten, with_params
-from jamba_ray.config.run import SweepConfig
+from jamba_ray.config.run import SweepConfig, TrialConfig
 from jamba_ray.config.space import CategoricalLeaf, Parameter, Params, SearchSpace
 from jamba_ray.errors import ConfigError
 from jamba_ray.study.proposal import contains, distribution
@@ -28,9 +28,12 @@ class FirstTrials:
     """Those of ``enqueue``; parameters not given are sampled."""
     note: str | None = None
     """Why the configuration as composed is not tried although it should be."""
+    families: tuple[Params, ...] = ()
+    """The defaults of the other families, where the space is over families; tried after
+    ``defaults``."""
 
     def __len__(self) -> int:
-        return len(self.enqueued) + (self.defaults is not None)
+        return len(self.enqueued) + len(self.families) + (self.defaults is not None)
 
 
 def first_trials(config: SweepConfig, space: SearchSpace) -> FirstTrials:
@@ -42,15 +45,30 @@ def first_trials(config: SweepConfig, space: SearchSpace) -> FirstTrials:
     enqueued = _enqueued(config, space)
     if not config.default_first:
         return FirstTrials(None, enqueued)
-    defaults = _defaults(config, space)
+    defaults, families = _defaults(config.trial(), space), _families(config, space)
     if isinstance(defaults, str):
-        return FirstTrials(None, enqueued, defaults)
-    return FirstTrials(defaults, tuple(params for params in enqueued if params != defaults))
+        return FirstTrials(None, enqueued, defaults, families)
+    known = [defaults, *families]
+    others = tuple(params for params in enqueued if params not in known)
+    return FirstTrials(defaults, others, None, families)
 
 
-def _defaults(config: SweepConfig, space: SearchSpace) -> Params | str:
-    """Returns the configuration as composed as parameters of the space, or why it is not in it."""
-    composed = flatten(config.trial().model_dump(mode="json"))
+def _families(config: SweepConfig, space: SearchSpace) -> tuple[Params, ...]:
+    """Returns the defaults of each other family that the space has, as far as they lie in it."""
+    leaf = next((p.leaf for p in space.parameters if p.path == "model.name"), None)
+    if not isinstance(leaf, CategoricalLeaf):
+        return ()
+    found = []
+    for family in leaf.choices:
+        if family != config.model.name:
+            params = _defaults(with_params(config.trial(), {"model.name": family}), space)
+            found += [] if isinstance(params, str) else [params]
+    return tuple(found)
+
+
+def _defaults(trial: TrialConfig, space: SearchSpace) -> Params | str:
+    """Returns a configuration as parameters of the space, or why it is not in it."""
+    composed = flatten(trial.model_dump(mode="json"))
     params: Params = {}
     for parameter in space.parameters:
         if not parameter.exists(params, space.base):

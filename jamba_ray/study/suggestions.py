@@ -96,6 +96,9 @@ class Suggestions:
         """Stores the first trials of a study, those that are not enqueued yet, to be tried next."""
         if first.defaults is not None:
             self.enqueue(first.defaults, "defaults")
+        for params in first.families:
+            if params not in self._enqueued():
+                self.enqueue(params, "defaults")
         for params in first.enqueued:
             if params not in self._enqueued():
                 self.enqueue(params, "enqueue")
