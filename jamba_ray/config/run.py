@@ -208,7 +208,7 @@ class SweepConfig(ExperimentConfig):
     """Trials to run, counted over all sessions of the run."""
     default_first: bool = Field(default=True, json_schema_extra=as_if_absent(False))
     """Trial 0 is the configuration as composed, trained to its end whatever the rungs say, so that
-    the winner is at least as good as what ``train`` gives; where ``model.name`` is searched, each
+    the winner is at least as good as what ``train`` gives; where families are searched, each
     other family's defaults follow."""
     missing_families: Literal["refuse", "leave_out"] = Field(
         default="refuse", json_schema_extra=as_if_absent("refuse")

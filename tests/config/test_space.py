@@ -7,7 +7,7 @@ from jamba_ray.config.mistakes import validate
 from jamba_ray.config.params import flatten, with_params
 from jamba_ray.config.run import SweepConfig, TrialConfig
 from jamba_ray.config.space import in_order, parse_leaves
-from jamba_ray.config.sweep_space import parse_space
+from jamba_ray.config.sweep_space import parse_space, without_families
 from jamba_ray.errors import ConfigError
 
 
@@ -124,3 +124,26 @@ def test_params_of_another_family_start_from_its_defaults():
 
 def test_flatten():
     assert flatten({"a": {"b": 1, "c": {"d": 2}}, "e": 3}) == {"a.b": 1, "a.c.d": 2, "e": 3}
+
+
+def test_families_that_are_missing_leave_the_space_with_what_is_theirs_alone():
+    rate = {"type": "float", "low": 0.1, "high": 0.2}
+    space = {
+        "model": {
+            "name": {"type": "categorical", "choices": ["mlp", "catboost", "lightgbm"]},
+            "max_depth": {"type": "int", "low": 2, "high": 4, "when": {"model.name": "catboost"}},
+            "learning_rate": {**rate, "when": {"model.name": ["catboost", "lightgbm"]}},
+        },
+        "training": {"learning_rate": {**rate, "when": {"model.name": "mlp"}}},
+    }
+    config = sweep(space, model={"name": "mlp"})
+    left = without_families(config, ["catboost"])
+    paths = {p.path: p.leaf for p in parse_space(left).parameters}
+    assert list(paths["model.name"].choices) == ["mlp", "lightgbm"]
+    assert paths["model.learning_rate"].when == {"model.name": ["lightgbm"]}
+    assert "model.max_depth" not in paths
+    assert "training.learning_rate" in paths
+    assert config.search_space == space  # the given one stays
+    assert without_families(config, []) is config
+    assert without_families(config, ["xgboost"]) is config
+    assert without_families(config, ["mlp", "catboost", "lightgbm"]) is config

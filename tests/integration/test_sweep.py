@@ -15,6 +15,7 @@ import jamba_ray.models
 from jamba_ray.checkpoints import CheckpointStore
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.data import generate
+from jamba_ray.estimators.estimator import ESTIMATORS
 from jamba_ray.runs.run_folder import RunFolder
 from tests.integration.conftest import SMALL, summary_of
 
@@ -180,6 +181,18 @@ def test_a_dry_run_starts_nothing(here, workplace):
         assert words in done.stdout
     after = set((workplace / "runs").iterdir()) if (workplace / "runs").exists() else set()
     assert after == before
+
+
+def test_families_without_their_package_are_left_out_and_that_is_said(here, monkeypatch):
+    for family in ("catboost", "random_forest"):
+        monkeypatch.setattr(ESTIMATORS[family], "requires", "no_such_package")
+    words = ("+sweep=rivals", "data.n_samples=2000", "run=plan", "dry_run=true")
+    done = here("sweep", *words)
+    said = " ".join(done.stdout.split())
+    assert "No trial is of catboost, random_forest: the packages are not installed" in said
+    assert "the defaults of 3 more families" in said
+    refused = here("sweep", *words, "missing_families=refuse", expect=64)
+    assert "needs the package no_such_package" in refused.stderr
 
 
 def test_bad_data_is_one_sentence_and_no_run(here, workplace):

@@ -253,3 +253,32 @@ def test_what_is_enqueued_on_a_resume_is_tried_next(tmp_path):
     assert study.ask("t/0").spec.params == GOOD
     assert study.ask("t/1").spec.params != GOOD
     study.close()
+
+
+def test_each_other_family_is_tried_with_its_own_defaults():
+    chosen = config(FAMILIES, "mlp", enqueue=[{"model.name": "lightgbm"}])
+    found = first(chosen)
+    assert [params["model.name"] for params in found.families] == ["attention", "lightgbm"]
+    for params in found.families:
+        trial = with_params(chosen.trial(), params)
+        assert trial == with_params(chosen.trial(), {"model.name": params["model.name"]})
+    assert found.enqueued == ()  # it is one of them
+    assert len(found) == 3
+    assert first(config(FAMILIES, default_first=False)).families == ()
+    assert first(config()).families == ()
+
+
+def test_a_familys_defaults_outside_the_space_are_not_tried():
+    narrow = {**FAMILIES["model"], "n_heads": {**FAMILIES["model"]["n_heads"], "choices": [2, 8]}}
+    found = first(config({**FAMILIES, "model": narrow}, "mlp"))
+    assert [params["model.name"] for params in found.families] == ["lightgbm"]
+
+
+def test_the_families_defaults_come_first_and_are_said_to_be_defaults(tmp_path):
+    given = FirstTrials(GOOD, (), None, (BAD,))
+    study = open_study(tmp_path, first=given, **ALL)
+    study.close()
+    study = open_study(tmp_path, first=given, **ALL)  # a second session enqueues nothing again
+    run_to_end(study)
+    assert [r.origin for r in study.records()[:3]] == ["defaults", "defaults", None]
+    study.close()
