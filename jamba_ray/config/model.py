@@ -93,6 +93,35 @@ class MlpSection(ModelSection):
     """Normalisation of the layers."""
 
 
+class TabmSection(ModelSection):
+    """Configures the family ``tabm``."""
+
+    name: Literal["tabm"] = "tabm"
+    input_dim: Annotated[int, Field(ge=1)] | None = None
+    """Number of features; None: from the data. A check, not a choice."""
+    hidden_dim: Annotated[int, Field(ge=4, le=8192)] = 128
+    """Width of every layer of a head."""
+    output_dim: Literal[1] = 1
+    """One logit a head: the log-odds of a threat."""
+    n_heads: Annotated[int, Field(ge=2, le=256)] = 16
+    """Networks that share their weights; the score is the mean of their probabilities."""
+    feature_layers: Annotated[int, Field(ge=1, le=16)] = 2
+    """Layers."""
+    token_dim: Annotated[int, Field(ge=1, le=512)] = 8
+    """Width of an embedded feature."""
+    dropout_rate: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
+        default=0.1, json_schema_extra=FUSIBLE
+    )
+    """Dropout after each layer."""
+    feature_masking: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
+        default=0.1, json_schema_extra=FUSIBLE
+    )
+    """Rate at which a whole feature is hidden in training, against leaning on a few of them. See
+    ``attention``."""
+    embedding: Embedding = "ple"
+    """How a number becomes a vector: piecewise-linear, periodic or linear."""
+
+
 class LightgbmSection(ModelSection):
     """Configures the family ``lightgbm``."""
 
@@ -136,4 +165,5 @@ class LightgbmSection(ModelSection):
 
 register_family("attention", AttentionSection, "gradient")
 register_family("mlp", MlpSection, "gradient")
+register_family("tabm", TabmSection, "gradient")
 register_family("lightgbm", LightgbmSection, "boosting")

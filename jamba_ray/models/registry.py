@@ -12,7 +12,8 @@ from jamba_ray.config.family import ModelSection, Trainer, register_family
 from jamba_ray.data.prepared import FeatureSchema
 
 ModuleBuilder = Callable[[Any, FeatureSchema], nn.Module]
-"""(own section, schema) -> module; ``forward(x_num [B, F_n], x_cat [B, F_c]) -> logits [B]``."""
+"""(own section, schema) -> module; ``forward(x_num [B, F_n], x_cat [B, F_c]) -> logits [B]``. While
+it trains it may give [B, H], a logit for each of H heads: each head gets its own loss."""
 
 BUILDERS: dict[str, ModuleBuilder] = {}
 """Family name -> builder, for the families that are trained by gradient."""

@@ -1,6 +1,6 @@
 """Computes binary cross-entropy with each member's own weights, smoothing, focus and adjustment.
 
-Letters: K stacked trials, B batch.
+Letters: K stacked trials, B batch, H heads (of families that give a logit for each).
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ def threat_weight(setting: float | Literal["balanced"], threat_share: float) -> 
 
 class Criterion:
     """Computes the mean loss per member: logits [K, B], labels [K, B] -> [K], always in float32.
+
+    Logits may be [K, B, H]: each head has its own loss, and their mean is the member's.
 
     Weights are divided by their mean over the training rows, so that the size of the gradient,
     and with it what ``grad_clip`` means, does not depend on ``threat_weight``.
@@ -64,6 +66,9 @@ class Criterion:
         Of a part of a batch of ``batch_rows`` rows it is the part's share, so that the losses of
         all parts sum to that of the batch.
         """
+        n_heads = logits.shape[2:].numel()
+        if logits.ndim > y.ndim:
+            y, logits = y.unsqueeze(-1).expand_as(logits).flatten(1), logits.flatten(1)
         # Skipping a weight of 1, or what is 0, changes no bit of the result, only its cost.
         target = torch.addcmul(self._low, self._span, y) if self._smoothed else y
         weight = torch.addcmul(self._benign, self._extra, y) if self._weighted else None
@@ -76,7 +81,7 @@ class Criterion:
         if self._focal:
             # (1 - p of the label) ^ gamma, by logarithms: its slope is finite also where p is 1.
             loss = loss * torch.exp(self._gamma * F.logsigmoid(z * (1.0 - 2.0 * y)))
-        return loss.mean(dim=1) if batch_rows is None else loss.sum(dim=1) / batch_rows
+        return loss.mean(dim=1) if batch_rows is None else loss.sum(dim=1) / (batch_rows * n_heads)
 
     def _of_plugin(self, compute: Callable[..., Tensor], z: Tensor, y: Tensor) -> Tensor:
         loss = compute(z, y.expand_as(z))

@@ -32,11 +32,13 @@ from tests.training.trials import Recorder, make_data, member
 ROOT = Path(__file__).parents[2]
 ATTENTION = {"name": "attention", "hidden_dim": 8, "n_heads": 2, "feature_layers": 2}
 MLP = {"name": "mlp", "hidden_dim": 16, "token_dim": 4, "norm": "layer"}
+TABM = {"name": "tabm", "hidden_dim": 16, "token_dim": 4, "n_heads": 3, "dropout_rate": 0.2}
 CASES: dict[str, dict] = {
     # 601 rows in batches of 51: shares are unequal, epochs end inside batches.
     "mlp": {"model": {**MLP, "dropout_rate": 0.2, "feature_masking": 0.1}},
     "batch_norm": {"model": {**MLP, "norm": "batch", "dropout_rate": 0.2}},
     "attention": {"model": {**ATTENTION, "norm": "batch"}},
+    "heads": {"model": TABM, "accumulate": 3},
     "weighted": {"model": MLP, "threat_weight": "balanced", "label_smoothing": 0.1},
     "plateau": {"model": MLP, "schedule": "plateau", "patience": 1, "report_rows": 100},
     "accumulate": {"model": {**MLP, "dropout_rate": 0.2}, "accumulate": 3},

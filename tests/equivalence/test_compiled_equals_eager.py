@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 TOLERANCE = 1e-5
 ATTENTION = {"name": "attention", "hidden_dim": 8, "n_heads": 2, "norm": "layer"}
 MLP = {"name": "mlp", "hidden_dim": 16, "token_dim": 4, "norm": "layer"}
+TABM = {"name": "tabm", "hidden_dim": 16, "token_dim": 4, "n_heads": 3}
 RATES = (0.1, 0.4, 0.0, 0.2)
 
 
@@ -35,7 +36,7 @@ def halve(report):
 def difference(model, n_members, data, rule=None):
     """Largest between compiled and eager loss curves; under batch norm of the training loss only,
     for the reason that ``test_stacked_equals_alone.keys_of`` gives."""
-    keys = ("train/loss", "val/loss") if model["norm"] == "layer" else ("train/loss",)
+    keys = ("train/loss", "val/loss") if model.get("norm") != "batch" else ("train/loss",)
     curves = {}
     for setting in (True, False):
         recorder = Recorder(rule)
@@ -51,7 +52,7 @@ def difference(model, n_members, data, rule=None):
     return float(np.abs(curves[True] - curves[False]).max())
 
 
-@pytest.mark.parametrize("model", [MLP, ATTENTION], ids=["mlp", "attention"])
+@pytest.mark.parametrize("model", [MLP, ATTENTION, TABM], ids=["mlp", "attention", "tabm"])
 @pytest.mark.parametrize("n_members", [1, 4])
 def test_compiled_equals_eager(data, model, n_members):
     assert difference(model, n_members, data) < TOLERANCE

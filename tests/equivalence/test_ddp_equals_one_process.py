@@ -22,6 +22,7 @@ batch norm, 2e-7 without. Each sabotage is off by 4e-3 or more."""
 SABOTAGED = {
     "mlp": ("average_of_averages", "masks_of_their_own", "same_rows_everywhere"),
     "batch_norm": ("local_batch_norm",),
+    "heads": ("average_of_averages", "masks_of_their_own"),
     "weighted": ("one_rank_does_not_send",),
 }
 STREAMED = ("mlp", "accumulate", "few")

@@ -83,6 +83,11 @@ def test_from_a_snapshot(data, size, precision, step):
     assert is_bit_equal(members_of(size, precision), data, step)
 
 
+def test_a_family_with_heads_from_a_snapshot(data):
+    model = {"name": "tabm", "hidden_dim": 8, "token_dim": 2, "n_heads": 2, "dropout_rate": 0.2}
+    assert is_bit_equal([member(t, model, **FIELDS) for t in range(2)], data, 2)
+
+
 def from_between_reports(data, size, monkeypatch, change=lambda snapshot: None):
     """Curves and weights, uninterrupted and gone on from what was saved urgently after report 2."""
     monkeypatch.setattr(engine, "_CHUNK", 3)

@@ -18,6 +18,7 @@ from tests.training.trials import Recorder, make_data, member
 TOLERANCE = 1e-5
 ATTENTION = {"name": "attention", "hidden_dim": 8, "n_heads": 2, "n_blocks": 1}
 MLP = {"name": "mlp", "hidden_dim": 16, "token_dim": 4}
+TABM = {"name": "tabm", "hidden_dim": 16, "token_dim": 4, "n_heads": 3}
 OWN = [
     {"learning_rate": 1e-3, "weight_decay": 0.0, "grad_clip": 10.0, "warmup": 0.0},
     {"learning_rate": 1e-2, "weight_decay": 0.1, "threat_weight": 3.0, "warmup": 0.3},
@@ -73,9 +74,8 @@ def test_without_dropout(data, model, norm):
 RATES = (0.1, 0.5, 0.0, 0.3)
 
 
-@pytest.mark.parametrize("model", [MLP, ATTENTION], ids=["mlp", "attention"])
+@pytest.mark.parametrize("model", [MLP, ATTENTION, TABM], ids=["mlp", "attention", "tabm"])
 def test_with_dropout_of_each_members_own_rate(data, model):
-    model = model | {"norm": "layer"}
     assert largest_difference(members_of(model, RATES), data) < TOLERANCE
 
 

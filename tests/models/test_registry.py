@@ -71,7 +71,7 @@ def test_one_new_file_adds_a_family(tmp_path, monkeypatch):
 
 
 def test_trees_have_no_module_and_say_so():
-    with pytest.raises(ConfigError, match=r"attention, mlp.*'lightgbm'.*training\.fit"):
+    with pytest.raises(ConfigError, match=r"attention, mlp, tabm.*'lightgbm'.*training\.fit"):
         models.build(families.FAMILIES["lightgbm"](), schema_of())
 
 

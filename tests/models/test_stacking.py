@@ -7,17 +7,26 @@ import copy
 import pytest
 import torch
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from jamba_ray import models
-from jamba_ray.config.family import FAMILIES, TRAINERS
+from jamba_ray.config.family import FAMILIES
 from jamba_ray.models.dropout import key_names, step_keys
 from tests.models.rows import rows_of, schema_of
+from tests.models.test_families import GRADIENT, loss_of
 
 K = 3
 RATES = (0.0, 0.2, 0.6)
-GRADIENT = sorted(name for name, trainer in TRAINERS.items() if trainer == "gradient")
 CHOICES = [{"norm": "batch"}, {"norm": "layer"}, {"embedding": "periodic"}]
+CASES = [(f, c) for f in GRADIENT for c in CHOICES if c.keys() <= FAMILIES[f].model_fields.keys()]
+BATCH_NORM = {f: {"norm": "batch"} for f in GRADIENT if "norm" in FAMILIES[f].model_fields}
+SABOTAGES = [
+    *(
+        (family, sabotage)
+        for family in GRADIENT
+        for sabotage in ("neighbours_key", "neighbours_rate")
+    ),
+    *((family, "neighbours_statistics") for family in BATCH_NORM),
+]
 
 
 class Stacked:
@@ -45,7 +54,7 @@ class Stacked:
 
     def loss(self, parameters, buffers, x_num, x_cat, y):
         logits = functional_call(self.template, (parameters, buffers), (x_num, x_cat))
-        return binary_cross_entropy_with_logits(logits, y), logits
+        return loss_of(logits, y), logits
 
     def together(self):
         step = vmap(grad_and_value(self.loss, has_aux=True))
@@ -58,12 +67,11 @@ class Stacked:
         for name in key_names(module):
             module.get_buffer(name).fill_(int(self.keys[k]))
         logits = module(self.x_num[k], self.x_cat[k])
-        binary_cross_entropy_with_logits(logits, self.y[k]).backward()
+        loss_of(logits, self.y[k]).backward()
         return {name: p.grad for name, p in module.named_parameters()}, logits
 
 
-@pytest.mark.parametrize("family", GRADIENT)
-@pytest.mark.parametrize("choices", CHOICES, ids=str)
+@pytest.mark.parametrize(("family", "choices"), CASES, ids=str)
 def test_members_stacked_equal_members_alone(family, choices):
     stacked = Stacked(family, choices)
     stacked.set_keys(stacked.keys)
@@ -77,11 +85,10 @@ def test_members_stacked_equal_members_alone(family, choices):
             torch.testing.assert_close(stacked.buffers[name][k], buffer, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", GRADIENT)
-@pytest.mark.parametrize("sabotage", ["neighbours_key", "neighbours_statistics", "neighbours_rate"])
+@pytest.mark.parametrize(("family", "sabotage"), SABOTAGES)
 def test_sabotage_the_equality_can_fail(family, sabotage):
     """The twin: a member is given one thing of its neighbour's; the comparison must see it."""
-    stacked = Stacked(family, {"norm": "batch"})
+    stacked = Stacked(family, BATCH_NORM.get(family, {}))
     stacked.set_keys(stacked.keys.roll(1) if sabotage == "neighbours_key" else stacked.keys)
     for name, buffer in stacked.buffers.items():
         if sabotage == "neighbours_rate" and name.endswith(".rate"):

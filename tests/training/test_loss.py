@@ -105,3 +105,17 @@ def test_members_that_leave_and_join_take_their_settings_with_them():
     assert torch.equal(criterion(logits, y), whole)
     criterion.keep([1, 3])
     assert torch.equal(criterion(logits[:2], y[:2]), whole[[1, 3]])
+
+
+@pytest.mark.parametrize("batch_rows", [None, 200])
+def test_heads_have_a_loss_each_and_their_mean_is_the_members(batch_rows):
+    """Also for a part of a batch, with weights, smoothing, focus and adjustment."""
+    sections = [*SECTIONS, RARE[3]]
+    y = torch.cat([Y, Y[:1]])
+    heads = torch.randn(4, 50, 3, generator=torch.Generator().manual_seed(2))
+    criterion = Criterion(sections, SHARE, "cpu")
+    one_by_one = torch.stack([criterion(heads[..., h], y, batch_rows) for h in range(3)])
+    together = criterion(heads, y, batch_rows)
+    torch.testing.assert_close(together, one_by_one.mean(dim=0))
+    of_mean = criterion(heads.mean(dim=-1), y, batch_rows)
+    assert float((together - of_mean).abs().min()) > 0.01 * float(together.min())
