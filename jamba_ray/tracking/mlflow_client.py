@@ -201,13 +201,11 @@ def save_model(best: Path, to: Path) -> None:
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
+    from mlflow.types.schema import AnyType
 
     known = Preprocessor.from_json(json.loads((best / "preprocessing.json").read_text("utf-8")))
-    texts = {c.name for c in known.categorical if not c.tells_missing}
-    columns: list[ColSpec | TensorSpec] = [
-        ColSpec("string" if name in texts else "double", name, required=False)
-        for name in known.columns
-    ]
+    # Cells may be anything, as for `predict`; of other types MLflow refuses whole numbers as double.
+    columns: list[ColSpec | TensorSpec] = [ColSpec(AnyType(), name) for name in known.columns]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice for those who write their model in a notebook
         mlflow.pyfunc.save_model(

@@ -76,7 +76,17 @@ def _trial(run: Run, trial: TrialRecord, birth: str, structure: Sequence[str]) -
         summary={**_trial_summary(trial), **_alone_on_test(run)},
         ended=trial.state in _DONE,
         failed=trial.state == "failed",
+        **_alone(run),
     )
+
+
+def _alone(run: Run) -> dict[str, Any]:
+    """Returns the report and the model of a run without a study, once it has been judged."""
+    folder = run.folder
+    if run.study is not None or run.summary.get("status") not in FINAL or not _reported(folder):
+        return {}
+    best = Artifact(f"{run.name}-best", "model", ("best",), folder=folder.best)
+    return {"page": folder.report, "artifacts": (best,) if folder.best.exists() else ()}
 
 
 def _alone_on_test(run: Run) -> dict[str, Any]:
