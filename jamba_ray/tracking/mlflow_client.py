@@ -204,7 +204,7 @@ def save_model(best: Path, to: Path) -> None:
     from mlflow.types.schema import AnyType
 
     known = Preprocessor.from_json(json.loads((best / "preprocessing.json").read_text("utf-8")))
-    # Cells may be anything, as for `predict`; of other types MLflow refuses whole numbers as double.
+    # Cells may be anything, as for `predict`; as double MLflow would refuse whole numbers.
     columns: list[ColSpec | TensorSpec] = [ColSpec(AnyType(), name) for name in known.columns]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice for those who write their model in a notebook
