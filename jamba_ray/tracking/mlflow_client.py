@@ -205,7 +205,7 @@ def save_model(best: Path, to: Path) -> None:
 
     known = Preprocessor.from_json(json.loads((best / "preprocessing.json").read_text("utf-8")))
     # Cells may be anything, as for `predict`; as double MLflow would refuse whole numbers.
-    columns: list[ColSpec | TensorSpec] = [ColSpec(AnyType(), name) for name in known.columns]
+    columns: list[ColSpec | TensorSpec] = [ColSpec(AnyType(), name) for name in known.columns]  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice for those who write their model in a notebook
         mlflow.pyfunc.save_model(
