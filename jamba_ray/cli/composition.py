@@ -7,7 +7,8 @@ instantiated, and no callback or launcher of a user's config can run code.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +41,8 @@ Options = Mapping[str, Mapping[str, OptionFile]]
 _OWN = "__own"
 _MAX_UNFOLDED = 100_000_000
 _FORBIDDEN_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
+_GLOBAL = re.compile(r"^#\s*@package\s+_global_\s*$", re.MULTILINE)
+"""Hydra's words at the top of a file whose settings begin at the root."""
 _JOINED = "tracking"
 """The only group of which several options go together."""
 
@@ -87,7 +90,7 @@ def compose_tree(
         tree = OmegaConf.to_container(composed, resolve=True, throw_on_missing=False)
     except (HydraException, OmegaConfBaseException) as error:
         first = str(error).strip().splitlines()[0]
-        raise ConfigError([f"The configuration cannot be composed: {first}."]) from None
+        raise ConfigError([f"The configuration cannot be composed: {first.rstrip('.')}."]) from None
     if not isinstance(tree, dict):
         raise ConfigError(
             [f"`conf/{primary}.yaml` must be a mapping, but is a {type(tree).__name__}."]
@@ -195,29 +198,51 @@ def _option_mistakes(group: str, override: Override, known: Options) -> list[str
 def _offer(known: Options, choices: Sequence[Override]) -> None:
     """Registers the option files of users and of ``sweeps/`` with Hydra.
 
-    They are read here, in bounded time and memory. A broken file is a mistake only where it is
-    chosen; the other files are registered too, because ``defaults`` may name them.
+    They are read here, in bounded time and memory. Of sweeps and of groups of the user's own those
+    that are chosen, or named in the ``defaults`` of one that is; of the groups of ``conf/`` all,
+    and there a broken file is a mistake only where it is chosen.
     """
     chosen = {(one.key_or_group, str(one.value())): one for one in choices}
-    for group, files in known.items():
-        for name, file in files.items():
-            override = chosen.get((group, name))
-            if file.is_ours or (group == "sweep" and override is None):
-                continue
-            try:
-                node = _read(file.path)
-            except ConfigError:
-                if override is not None:
-                    raise
-                continue
-            # Hydra prefers files of `conf/`, so the name must be one that none of them has.
-            stored = f"{name}{_OWN}" if (folder("conf") / group / file.path.name).exists() else name
-            package = "_global_" if group == "sweep" else None
-            ConfigStore.instance().store(name=stored, node=node, group=group, package=package)
-            if override is not None:
-                # `sweep=x` and `+sweep=x` mean the same to a user; Hydra wants the plus.
-                plus = "+" if group == "sweep" else ""
-                override.input_line = f"{plus}{group}={stored}"
+    ours = [group for group, files in known.items() if any(f.is_ours for f in files.values())]
+    wanted = [key for key in chosen if key[0] not in ours]
+    wanted += [(group, name) for group in ours for name in known[group]]
+    for group, name in wanted:  # it grows while it is read
+        file = known[group][name]
+        if file.is_ours:
+            continue
+        override = chosen.get((group, name))
+        try:
+            node = _read(file.path)
+        except ConfigError:
+            if override is not None or group not in ours:
+                raise
+            continue
+        named = [key for key in _defaults_of(group, node) if key[1] in known.get(key[0], {})]
+        wanted += [key for key in named if key not in wanted]
+        # Hydra prefers files of `conf/`, so the name must be one that none of them has.
+        stored = f"{name}{_OWN}" if (folder("conf") / group / file.path.name).exists() else name
+        is_global = group == "sweep" or _GLOBAL.search(file.path.read_text("utf-8")[:1000])
+        package = "_global_" if is_global else None
+        ConfigStore.instance().store(name=stored, node=node, group=group, package=package)
+        if override is not None:
+            # `sweep=x` and `+sweep=x` mean the same to a user; Hydra wants the plus.
+            plus = "" if group in ours else "+"
+            override.input_line = f"{plus}{group}={stored}"
+
+
+def _defaults_of(group: str, node: DictConfig) -> Iterator[tuple[str, str]]:
+    """Yields (group, option) of each entry of a file's ``defaults``."""
+    listed = OmegaConf.to_container(node, resolve=False)
+    entries = listed.get("defaults", []) if isinstance(listed, dict) else []
+    for entry in entries if isinstance(entries, list) else []:
+        if isinstance(entry, str):
+            there, _, name = entry.removeprefix("/").rpartition("/")
+            yield there or group, name
+        elif isinstance(entry, dict):
+            for key, value in entry.items():
+                of = str(key).removeprefix("override ").strip().removeprefix("/").partition("@")[0]
+                for name in value if isinstance(value, list) else [value]:
+                    yield of, str(name)
 
 
 def _read(path: Path) -> DictConfig:

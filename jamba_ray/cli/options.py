@@ -33,16 +33,16 @@ def folder(name: str) -> Path:
 
 
 def option_files(config_dir: Path | None = None) -> dict[str, dict[str, OptionFile]]:
-    """Returns the file of each option of each group.
+    """Returns the file of each option of each group, of the user's own groups too.
 
     Among options of the same name the user's own takes precedence: ``./conf`` and ``./sweeps`` over
     those that ship with jamba_ray, ``config_dir`` over all.
     """
     ours = folder("conf")
-    names = [path.name for path in sorted(ours.iterdir()) if path.is_dir()]
     own = [place for place in (Path.cwd() / "conf", config_dir) if place is not None]
+    names = {path.name for place in (ours, *own) for path in place.glob("*") if path.is_dir()}
     found: dict[str, dict[str, OptionFile]] = {}
-    for group in names:
+    for group in sorted(names):
         shipped = {f.stem: OptionFile(f, True) for f in sorted((ours / group).glob("*.yaml"))}
         found[group] = shipped | _in([place / group for place in own if not _is(place, ours)])
     sweeps = [folder("sweeps"), Path.cwd() / "sweeps", *(place / "sweep" for place in own)]

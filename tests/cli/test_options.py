@@ -116,3 +116,29 @@ def test_a_program_that_was_not_started_in_a_checkout_finds_them_too(own):
         timeout=120,
     )
     assert (done.returncode, "hidden_dim: 64" in done.stdout) == (0, True), done.stderr
+
+
+def test_a_sweep_stands_on_another_one(own):
+    own("sweeps/base.yaml", "n_trials: 9\nseed: 3\n")
+    own("sweeps/mine.yaml", "defaults: [base, {override /model: mlp}, _self_]\nn_trials: 4\n")
+    own("sweeps/on_ours.yaml", "defaults: [learning_rate, _self_]\nn_trials: 2\n")
+    own("sweeps/broken.yaml", "n_trials: [\n")
+    own("sweeps/on_broken.yaml", "defaults: [broken]\n")
+    own("sweeps/lost.yaml", "defaults: [nowhere]\n")
+    mine = compose("+sweep=mine")
+    assert (mine.n_trials, mine.seed, mine.model.name) == (4, 3, "mlp")
+    ours = compose("+sweep=on_ours")
+    assert (ours.n_trials, "learning_rate" in str(ours.search_space)) == (2, True)
+    assert "`sweeps/broken.yaml` is no valid YAML" in mistake("+sweep=on_broken")
+    assert "Could not load 'sweep/nowhere'." in mistake("+sweep=lost")
+
+
+def test_a_group_of_the_users_own_holds_experiments(own, tmp_path):
+    text = "# @package _global_\ndefaults: [base, {override /model: mlp}]\ntraining: {epochs: 2}\n"
+    own("team/experiment/night.yaml", text)
+    own("team/experiment/base.yaml", "# @package _global_\nseed: 5\n")
+    for word in ("+experiment=night", "experiment=night"):
+        night = compose(word, config_dir=tmp_path / "team")
+        assert (night.model.name, night.training.epochs, night.seed) == ("mlp", 2.0, 5)
+    assert "Did you mean `night`?" in mistake("+experiment=nigt", config_dir=tmp_path / "team")
+    assert "`experiment` is not a setting" in mistake("experiment=night")
