@@ -21,6 +21,7 @@ from jamba_ray.reports.words import (
     labelled,
     params_in_words,
     search_in_words,
+    size_in_words,
     trial_in_words,
 )
 
@@ -45,7 +46,7 @@ def _print_winner(console: Console, summary: Mapping[str, Any], best: Mapping[st
     what = f"trial {trial}" if summary["command"] == "sweep" else summary["run"]
     team = summary.get("team") or {}
     if team.get("used"):
-        what = f"a team of {len(team['members'])} trials, the best of them {trial}"
+        what = f"a team of {size_in_words(team['members'])}, the best of them {trial}"
     console.print(
         f"[bold green]{title}:[/] [bold]{escape(what)}[/]  {escape(_params(best['params']))}"
     )

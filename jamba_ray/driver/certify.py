@@ -34,6 +34,7 @@ from jamba_ray.evaluation.certainty import (
     levels,
     replicate,
 )
+from jamba_ray.evaluation.counts import Floats
 from jamba_ray.inference import Predictor
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import TrialRecord
@@ -93,6 +94,7 @@ class Certification:
         self._halves = halves_of(self._rows, data.train)
         self._replicates: dict[str, Replicate] = {}
         self._models: dict[str, Snapshot] = {}
+        self._log_odds: dict[str, Floats] = {}
         self._too_few = too_few(self._rows.y)
         self._found: list[dict[str, Any]] = []
         self._leader: _Contender | None = None
@@ -130,12 +132,22 @@ class Certification:
         other = _Contender(family, None, config, seconds, self._scored(family, model))
         self._compare(self._leader, other, len(self._found) + 1, self._n_chosen_from)
 
-    def seeds_of_winner(self) -> list[Snapshot]:
-        """Returns the further models of the winner, which may be in a team."""
+    def seeds_of_winner(self) -> list[tuple[Snapshot, Floats]]:
+        """Returns the further models of the winner, which may be in a team, with their log-odds on
+        ``some_rows`` of validation."""
         if self._leader is None:
             return []
         prefix = f"{self._leader.name}-seed-"
-        return [model for name, model in self._models.items() if name.startswith(prefix)]
+        return [
+            (model, self._log_odds[name])
+            for name, model in self._models.items()
+            if name.startswith(prefix)
+        ]
+
+    def log_odds_of_trials(self) -> dict[int, Floats]:
+        """Returns trial -> the log-odds of its model on the same rows, where they were needed."""
+        found = {t.number: self._log_odds.get(f"trial-{t.number}") for t in self._trials}
+        return {number: known for number, known in found.items() if known is not None}
 
     def summary(self) -> dict[str, Any]:
         """Returns ``certification`` of ``summary.json``; its sentences are made of it."""
@@ -251,7 +263,7 @@ class Certification:
 
     def _scored(self, name: str, model: Snapshot) -> Replicate:
         if name not in self._replicates:
-            log_odds = Predictor(model).log_odds(self._rows)
+            self._log_odds[name] = log_odds = Predictor(model).log_odds(self._rows)
             self._replicates[name] = replicate(
                 self._labels, log_odds, self._halves, self._objective
             )

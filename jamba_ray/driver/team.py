@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -81,10 +81,21 @@ def seek_team(
     winner: TrialRecord,
     trials: Sequence[TrialRecord],
     objective: str,
-    seeds: Sequence[Snapshot] = (),
+    seeds: Sequence[tuple[Snapshot, Floats]] = (),
+    known: Mapping[int, Floats] | None = None,
 ) -> Sought:
-    """Finds a team among the best trials; ``winner`` is the best of them, and ``seeds`` are further
-    models of its configuration.
+    """Finds a team among the best trials; ``winner`` is the best of them.
+
+    Args:
+        settings: The limits of a team.
+        data: Its validation rows choose and judge.
+        store: Holds the trials' models.
+        winner: What a team must be better than.
+        trials: All of the sweep.
+        objective: The metric that decides.
+        seeds: Further models of the winner's configuration, each with its log-odds on
+            ``some_rows`` of validation.
+        known: Trial -> those of its model, where they were computed before.
 
     Raises:
         CheckpointError: The winner's checkpoint is gone or damaged.
@@ -95,8 +106,12 @@ def seek_team(
     rows = some_rows(data.val)
     labels = rows.y == 1.0
     halves = halves_of(rows, data.train)
-    found = _loaded(settings, store, rows, winner, trials, objective)
-    found += [_scored(winner, model, rows, f"seed {i}") for i, model in enumerate(seeds, start=1)]
+    score = partial(_candidate, store=store, rows=rows, known=known or {})
+    found = _loaded(settings, score, winner, trials, objective)
+    found += [
+        _Candidate(winner, model, Predictor(model), log_odds, f"seed {i}")
+        for i, (model, log_odds) in enumerate(seeds, start=1)
+    ]
     gain: Difference | None = None
     weights = np.eye(len(found))[0]
     too_few = few_rows(labels, halves)
@@ -157,8 +172,7 @@ def halves_of(rows: Rows, train: Rows) -> Halves:
 
 def _loaded(
     settings: EnsembleSection,
-    store: CheckpointStore,
-    rows: Rows,
+    score: Callable[[TrialRecord], _Candidate],
     winner: TrialRecord,
     trials: Sequence[TrialRecord],
     objective: str,
@@ -173,11 +187,11 @@ def _loaded(
     by_number = {t.number: t for _, _, t in ranked}
     families = [(n, str(t.params.get("model.name"))) for _, n, t in ranked]
     numbers = [n for n in candidates(families, settings.candidates) if n != winner.number]
-    first = _candidate(winner, store, rows)
+    first = score(winner)
     found = [first]
     for number in numbers:
         try:
-            one = _candidate(by_number[number], store, rows)
+            one = score(by_number[number])
         except CheckpointError:
             continue  # it was deleted by an earlier version, or before `ensemble` was true
         same = one.snapshot.documents["preprocessing"] == first.snapshot.documents["preprocessing"]
@@ -186,13 +200,13 @@ def _loaded(
     return found
 
 
-def _candidate(trial: TrialRecord, store: CheckpointStore, rows: Rows) -> _Candidate:
-    return _scored(trial, store.load(trial.checkpoint or ""), rows)
-
-
-def _scored(trial: TrialRecord, snapshot: Snapshot, rows: Rows, variant: str = "") -> _Candidate:
+def _candidate(
+    trial: TrialRecord, store: CheckpointStore, rows: Rows, known: Mapping[int, Floats]
+) -> _Candidate:
+    snapshot = store.load(trial.checkpoint or "")
     predictor = Predictor(snapshot)
-    return _Candidate(trial, snapshot, predictor, predictor.log_odds(rows), variant)
+    log_odds = known[trial.number] if trial.number in known else predictor.log_odds(rows)
+    return _Candidate(trial, snapshot, predictor, log_odds)
 
 
 def some_rows(rows: Rows) -> Rows:
@@ -240,7 +254,13 @@ def _team(
     single: _Candidate, members: Sequence[tuple[_Candidate, float]], data: PreparedData
 ) -> Snapshot:
     weights = np.array([weight for _, weight in members])
-    log_odds = np.stack([one.predictor.log_odds(data.val) for one, _ in members])
+    log_odds = np.stack(
+        [
+            # On the rows on which the team was sought, where those are all of them.
+            one.log_odds if len(one.log_odds) == len(data.val) else one.predictor.log_odds(data.val)
+            for one, _ in members
+        ]
+    )
     threshold, metrics = final_metrics(data.val.y, expit(weights @ log_odds))
     return joined(
         [Part(one.trial.number, weight, one.snapshot) for one, weight in members],

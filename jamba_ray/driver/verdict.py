@@ -116,8 +116,9 @@ def of_winner(
     if certification is not None and strong is not None:
         certification.against(strong, models[strong])
     if isinstance(config, SweepConfig):
-        seeds = [] if certification is None else certification.seeds_of_winner()
-        team = seek_team(config.ensemble, data, store, winner, trials, config.objective, seeds)
+        own = certification
+        scored = () if own is None else (own.seeds_of_winner(), own.log_odds_of_trials())
+        team = seek_team(config.ensemble, data, store, winner, trials, config.objective, *scored)
     phase("judging the winner")
     predictor = Predictor(team.snapshot or store.load(winner.checkpoint or ""))
     judged = judge(predictor, data)

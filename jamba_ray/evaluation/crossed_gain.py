@@ -32,6 +32,8 @@ Choose = Callable[[Bools, Floats], Floats]
 FEWEST_GROUPS = 5
 """Groups of a label in each half below which its rows are drawn and not its groups."""
 _PERCENTILES = (2.5, 97.5)
+_RESAMPLES = 500
+"""Most resamples of a half, which take most of the time to seek a team."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def crossed_gain(
     """
     direction = direction_of(objective)
     values, draws = [], []
-    n = n_resamples(2 * len(labels))
+    n = min(_RESAMPLES, n_resamples(2 * len(labels)))
     for i, judged in enumerate((halves.second, ~halves.second)):
         weights = choose(labels[~judged], log_odds[:, ~judged])
         y = labels[judged]

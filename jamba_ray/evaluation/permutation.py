@@ -31,6 +31,8 @@ from jamba_ray.evaluation.metrics import METRICS, undefined
 
 CORRELATED = 0.7
 MOST_ROWS, FEWEST_ROWS = 2_000, 200
+_FEWEST_OF_TEAM = 500
+"""Rows to which a team's members may lower their number."""
 _SCORED_ROWS = 80_000
 """Rows scored in all, as long as ``FEWEST_ROWS`` for each group of columns are fewer."""
 _REPEATS = 2
@@ -62,9 +64,12 @@ def permutation_importance(
     owners: Owners,
     metric: str,
     threshold: float,
+    n_models: int = 1,
 ) -> Importance | None:
     """Computes the importance on at most ``MOST_ROWS`` of the rows, half of them threats if there
     are as many; they are weighted so that threats are as frequent as in all rows.
+
+    A team of ``n_models`` has fewer rows, so that it takes about as long as one model.
 
     None: the metric is not defined on the rows, or there are more than 400 groups of columns.
     """
@@ -76,6 +81,7 @@ def permutation_importance(
     if len(groups) > _MOST_GROUPS:
         return None
     n = max(FEWEST_ROWS, _SCORED_ROWS // (_REPEATS * len(groups)))
+    n = max(min(n, len(index)) // n_models, min(n, _FEWEST_OF_TEAM))
     if n < len(index):
         index = index[of_both_classes(threat[index], n)]
     rows = _Judged(threat, index, metric, threshold)

@@ -28,6 +28,7 @@ def feature_importance(predictor: Predictor, rows: Rows, threshold: float) -> di
         owners_of(predictor.preprocessing),
         metric,
         threshold,
+        predictor.n_models,
     )
     if found is None:
         return None

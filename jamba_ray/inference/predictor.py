@@ -88,15 +88,18 @@ class Predictor:
         self.fingerprints: Mapping[str, str] = dict(snapshot.documents.get("fingerprints", {}))
         """The fingerprints of the 'config', 'data' and 'code' that produced the model."""
         self._score = scorer_of(snapshot, self.config, self.preprocessing.schema, device)
-        self.members: Mapping[int, float] = weights_of(parts_of(snapshot))
+        parts = parts_of(snapshot)
+        self.n_models = max(1, len(parts))
+        """The models that score each row: those of a team, else one."""
+        self.members: Mapping[int, float] = weights_of(parts)
         """Trial -> its weight in the team; empty where the model is a single one."""
 
     def __repr__(self) -> str:
         columns = self.preprocessing.columns
         objective = f"val/{self.config.objective}"
         score = f", {objective} {self.metrics[objective]:.4f}" if objective in self.metrics else ""
-        n = len(self.members)
-        what = f"team of {n}" if n else self.config.model.name
+        n = self.n_models
+        what = f"team of {n}" if n > 1 else self.config.model.name
         return f"Predictor({what}: {len(columns)} columns, threshold {self.threshold:.4g}{score})"
 
     def _repr_html_(self) -> str:

@@ -21,6 +21,7 @@ from jamba_ray.reports.words import (
     labelled,
     search_in_words,
     short,
+    size_in_words,
     trial_in_words,
 )
 from jamba_ray.runs.run_folder import RunFolder
@@ -66,7 +67,7 @@ def headline(run: Run) -> str:
         winner = trial_in_words(judged["trial"], judged.get("origin"))
         who = f"Trial {winner} wins" if run.study else "This model reaches"
         if (team := run.summary.get("team") or {}).get("used"):
-            who = f"A team of {len(team['members'])} trials wins"
+            who = f"A team of {size_in_words(team['members'])} wins"
         joint = " with" if run.study else ""
         reached = f"{who}{joint} {label} {interval['value']:.4f} on the {where}"
         if "low" in interval:

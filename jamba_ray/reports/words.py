@@ -73,7 +73,7 @@ def team_in_words(team: Mapping[str, Any], best: Mapping[str, Any], objective: s
     gain, members = team["gain"], team["members"]
     if team["too_few"] is not None:
         return f"No team was sought, since {team['too_few']}: {alone} was kept."
-    if len(team["candidates"]) < 2:
+    if len(team["candidates"]) + len(team.get("variants", ())) < 2:
         return f"No team was sought, since no other trial was trained to its end: {alone} was kept."
     if gain is None:
         return (
@@ -86,7 +86,7 @@ def team_in_words(team: Mapping[str, Any], best: Mapping[str, Any], objective: s
     )
     if not team["used"]:
         return (
-            f"Equal within noise: a team of {len(members)} trials gains {what}, so {alone} was "
+            f"Equal within noise: a team of {size_in_words(members)} gains {what}, so {alone} was "
             "kept."
         )
     tested = ""
@@ -109,6 +109,13 @@ def members_in_words(members: Iterable[Mapping[str, Any]]) -> str:
     ordered = sorted(members, key=lambda m: -m["weight"])
     listed = [f"{member_name(m)} ({m['weight']:.2f})" for m in ordered]
     return f"trials {', '.join(listed[:-1])} and {listed[-1]}" if listed[1:] else listed[0]
+
+
+def size_in_words(members: Sequence[Mapping[str, Any]]) -> str:
+    """Returns ``3 trials``, or ``3 models`` where some are of one trial's configuration."""
+    n = len(members)
+    what = "model" if any(m.get("variant") for m in members) else "trial"
+    return f"{n} {what}{'s'[: n != 1]}"
 
 
 def member_name(member: Mapping[str, Any]) -> str:

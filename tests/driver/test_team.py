@@ -17,7 +17,7 @@ from jamba_ray.config.run import SweepConfig
 from jamba_ray.driver import team as module
 from jamba_ray.driver import verdict
 from jamba_ray.driver.team import halves_of, seek_team
-from jamba_ray.inference import load
+from jamba_ray.inference import Predictor, load
 from jamba_ray.reports.words import team_in_words
 from tests.driver.team_run import trained
 
@@ -99,6 +99,29 @@ def test_without_ensemble_none_is_sought(run):
     found = verdict.of_winner(alone, data, folder, best_of(trials), trials)
     assert found["team"] is None
     assert load(folder.best).members == {}
+
+
+def test_further_models_of_the_winner_are_candidates(run):
+    config, data, folder, trials = run
+    store, winner = folder.checkpoint_store(), best_of(trials)
+    rows = module.some_rows(data.val)
+    models = [store.load(t.checkpoint) for t in trials if t is not winner]
+    seeds = [(model, Predictor(model).log_odds(rows)) for model in models]
+    known = {winner.number: Predictor(store.load(winner.checkpoint)).log_odds(rows)}
+    alone = seek_team(
+        EnsembleSection(), data, store, winner, [winner], config.objective, seeds, known
+    )
+    assert alone.summary["candidates"] == [winner.number]
+    assert alone.summary["variants"] == ["seed 1", "seed 2"]
+    # The same models as trials give the same team.
+    apart = sought(run).summary["members"]
+    weights = (sorted(m["weight"] for m in team) for team in (alone.summary["members"], apart))
+    assert next(weights) == next(weights)
+    team = Predictor(alone.snapshot)
+    assert dict(team.members) == {winner.number: pytest.approx(1.0)}
+    assert team.n_models == len(apart)
+    words = team_in_words(alone.summary, {"trial": winner.number}, config.objective)
+    assert f"{winner.number} seed 1 (" in words
 
 
 def test_limits_and_missing_candidates(run):

@@ -41,6 +41,15 @@ def test_the_drivers_come_in_their_order_and_an_unused_column_has_none(metric):
     assert again == found
 
 
+def test_a_team_takes_as_long_as_one_model():
+    """Each of its rows is scored by all members."""
+    of = [
+        permutation_importance(score, *rows_of(4000), OWNERS, "roc_auc", 0.5, n_models).rows
+        for n_models in (1, 2, 8)
+    ]
+    assert of == [2000, 1000, 500]
+
+
 def test_a_column_that_is_not_exchanged_has_no_importance():
     """The sabotage twin: the features of the driver belong to no column."""
     owners = [([], []), *OWNERS[1:]]
