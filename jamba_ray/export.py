@@ -11,8 +11,10 @@ if __name__ == "__main__":
     sys.exit(COMMAND.main())
 
 import importlib
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -20,19 +22,22 @@ from rich.console import Console
 from jamba_ray.cli.entry import say
 from jamba_ray.cli.phases import Phases
 from jamba_ray.config.command_line import command, override
-from jamba_ray.config.data import SyntheticSection, TableSection
+from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.export import FORMATS, MAX_BYTES, ExportConfig
 from jamba_ray.config.run import DATA_SECTIONS
-from jamba_ray.data import Preprocessor, generate
+from jamba_ray.data import Preprocessor, Rows, generate, prepare
 from jamba_ray.errors import ConfigError, ExitCode, JambaError, StorageError
 from jamba_ray.exports.files import read_file
-from jamba_ray.exports.subject import Subject, check_installed, rows_at, subject_of
+from jamba_ray.exports.subject import Limits, Subject, check_installed, rows_at, subject_of
 from jamba_ray.inference import find_checkpoint
-from jamba_ray.inference.predictor import read_model
+from jamba_ray.inference.predictor import SavedModel, read_model
 from jamba_ray.inference.scored_file import refuse_used, whole_file
 from jamba_ray.runs.run_folder import RunFolder
 
-_PACKAGES = {"onnx": {"onnx": "export", "onnxruntime": "export"}}
+_PACKAGES = {
+    "onnx": {"onnx": "export", "onnxruntime": "export"},
+    "gguf": {"gguf": "export"},
+}
 """Format -> package -> the extra that installs it."""
 
 
@@ -40,27 +45,54 @@ def run(config: ExportConfig, console: Console) -> ExitCode:
     """Writes the file, or verifies one, and says what the comparison found."""
     written_as = config.format if config.verify is None else _format_of(config.verify)
     check_installed(f"`format={written_as}`", _PACKAGES.get(written_as, {}))
-    output = Path(config.output or f"models/{config.format}/{_name(config.run)}.{config.format}")
-    if config.verify is None:
+    output = _output(config)
+    is_info = config.show_info and written_as == "gguf"
+    if config.verify is None and not is_info:
         refuse_used(output, overwrite=config.overwrite)
     with Phases(console) as phases:
         phases.begin("reading the model", is_brief=True)
-        subject = _subject(config, console, phases)
+        subject = _subject(config, console, phases, is_judged=written_as == "gguf")
+        limits = {"limits": Limits(config.max_flip_rate, config.max_loss)}
+        more: dict[str, Any] = dict(limits) if written_as == "gguf" else {}
         body = importlib.import_module(f"jamba_ray.exports.{written_as}_export")
         if config.verify is not None:
             phases.begin("comparing")
-            words = body.verified(subject, read_file(config.verify, MAX_BYTES, "verify"))
+            raw = read_file(config.verify, MAX_BYTES, "verify")
+            words = body.verified(subject, raw, **more)
             phases.end()
             say(console, f"{config.verify} gives the model's answers on {words}.")
             return ExitCode.OK
+        if is_info:
+            phases.begin("quantising")
+            rows = body.table(subject)
+            phases.end()
+            _print(console, rows)
+            return ExitCode.OK
         phases.begin("writing and comparing")
-        raw, words = body.exported(subject)
+        if written_as == "gguf":
+            more |= {"quantization": config.quantization}
+        raw, words = body.exported(subject, **more)
         _write(output, raw, overwrite=config.overwrite)
     say(console, f"Proven on {words}.")
     say(console, f"Written to {output} ({len(raw) / 1e6:.2f} MB).")
     again = command("export", config.run, override("verify", str(output)))
     say(console, f"next, to prove it again, with rows of yours: {again} data.path=new.csv")
     return ExitCode.OK
+
+
+def _output(config: ExportConfig) -> Path:
+    if config.output is not None:
+        return Path(config.output)
+    folder = f"gguf/{config.quantization}" if config.format == "gguf" else config.format
+    return Path(f"models/{folder}/{_name(config.run)}.{config.format}")
+
+
+def _print(console: Console, rows: list[tuple[str, str, str, str]]) -> None:
+    """Prints what each quantisation is and what it costs."""
+    say(console, "A quantised file is smaller, not faster: scoring turns weights back to float32.")
+    for name, meaning, size, cost in rows:
+        say(console, f"{name} ({size}): {meaning}.")
+        say(console, f"  On {cost}.")
 
 
 def _format_of(path: str) -> str:
@@ -94,13 +126,29 @@ def _name(run: str) -> str:
     return path.parent.name if path.name == "best" else path.name
 
 
-def _subject(config: ExportConfig, console: Console, phases: Phases) -> Subject:
+def _subject(config: ExportConfig, console: Console, phases: Phases, *, is_judged: bool) -> Subject:
+    """Returns the model with its rows; ``is_judged``: with labelled ones, which weights that are
+    not equal to the bit need."""
     saved = read_model(config.run)
     preprocessing = saved.predictor().preprocessing
     phases.begin("reading rows to compare on")
     real = _real_rows(config, preprocessing, partial(say, console))
+    labelled = _labelled(config.run, saved) if is_judged else None
     phases.begin("scoring the rows")
-    return subject_of(saved, real)
+    return replace(subject_of(saved, real), labelled=labelled)
+
+
+def _labelled(run: str, saved: SavedModel) -> Rows | None:
+    """Returns the validation rows of a run; None where they are gone or have changed."""
+    try:
+        section = _section(run)
+        if section is None:
+            return None
+        data = prepare(section)
+    except JambaError:
+        return None
+    written = saved.snapshot.documents.get("fingerprints", {}).get("data")
+    return data.val if data.fingerprint == written else None
 
 
 def _real_rows(
@@ -127,7 +175,7 @@ def _real_rows(
     return None
 
 
-def _section(run: str) -> object:
+def _section(run: str) -> DataSection | None:
     """Returns the data that a run was trained on; None where it is not known."""
     if "://" in run:
         return None

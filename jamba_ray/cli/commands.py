@@ -134,6 +134,7 @@ EXPORT = Command(
     examples="""\
   jamba-ray export runs/night-1
   jamba-ray export runs/night-1 format=pt
+  jamba-ray export runs/night-1 format=gguf quantization=q5_k_m
   jamba-ray export runs/night-1 verify=night-1.onnx data.path=new.csv
 """,
     section=ExportConfig,

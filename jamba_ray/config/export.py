@@ -12,7 +12,7 @@ from jamba_ray.config.predict import ExplainedSection
 from jamba_ray.config.run import RunName
 from jamba_ray.config.section import Section
 
-Format: TypeAlias = Literal["onnx", "pt"]
+Format: TypeAlias = Literal["onnx", "pt", "gguf"]
 FORMATS: tuple[str, ...] = get_args(Format)
 MAX_BYTES = 1 << 34
 """The largest file that is read."""
@@ -25,9 +25,19 @@ class ExportConfig(Section):
     """A run folder, its ``best/`` or any checkpoint folder, or one of these in a bucket."""
     format: Format = "onnx"
     """What to write. ``onnx``: one file with preprocessing, model, calibration and thresholds, for
-    any runtime of ONNX. ``pt``: weights, optimizer and settings of a network, for PyTorch."""
+    any runtime of ONNX. ``pt``: weights, optimizer and settings of a network, for PyTorch.
+    ``gguf``: the quantised weights of a network: smaller, not faster."""
+    quantization: Literal["q4_k_m", "q5_k_m", "q8_0"] = "q8_0"
+    """How ``format=gguf`` stores weights; ``show_info=true`` says what each costs."""
+    show_info: bool = False
+    """Print what each quantization is, its size and what it costs this model; write nothing."""
+    max_flip_rate: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
+    """Most of the verdicts that quantised weights may turn."""
+    max_loss: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
+    """Most average precision that quantised weights may lose on validation rows."""
     output: LocalPath | None = None
-    """The file to write; null: ``models/<format>/<run>.<format>``."""
+    """The file to write; null: ``models/<format>/<run>.<format>``, of gguf
+    ``models/gguf/<quantization>/<run>.gguf``."""
     verify: LocalPath | None = None
     """An exported file to compare with the run's model; nothing is written."""
     data: ExplainedSection = ExplainedSection()

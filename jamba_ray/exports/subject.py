@@ -9,11 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from jamba_ray.data import Preprocessor
+from jamba_ray.data import Preprocessor, Rows
 from jamba_ray.errors import ConfigError
 from jamba_ray.exports.parity_rows import Floats, hard_rows, splits_of
 from jamba_ray.inference.model_rows import model_files, model_frames, row_batches
 from jamba_ray.inference.predictor import Predictor, SavedModel
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Says what a quantised file may cost at most."""
+
+    flip_rate: float
+    loss: float
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,8 @@ class Subject:
     real: int
     """How many of the rows are the user's; those that are made to be hard follow them."""
     scores: Floats
+    labelled: Rows | None = None
+    """The validation rows of the run; None: they cannot be read, or are not needed."""
 
     @property
     def thresholds(self) -> dict[str, float]:
