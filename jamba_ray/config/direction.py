@@ -8,8 +8,10 @@ from typing import Literal, TypeGuard
 from jamba_ray.config.plugins import METRICS
 
 Direction = Literal["maximize", "minimize"]
+Directions = tuple[Direction, ...]
+"""Of several objectives, the one that decides first."""
 
-_LOWER_IS_BETTER = frozenset({"ece", "brier", "fpr"})
+_LOWER_IS_BETTER = frozenset({"ece", "brier", "fpr", "latency_ms", "model_size_mb"})
 
 
 def direction_of(metric: str) -> Direction:

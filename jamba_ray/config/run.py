@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 import jamba_ray.config.model  # noqa: F401  (registers the families that ship with jamba_ray)
+from jamba_ray.config import limit
 from jamba_ray.config.budget import BudgetSection
 from jamba_ray.config.certify import CertifySection
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
@@ -32,7 +33,14 @@ from jamba_ray.config.names import (
     run_name,
 )
 from jamba_ray.config.report import ReportSection
-from jamba_ray.config.search import Objective, PrunerSection, SamplerSection
+from jamba_ray.config.search import (
+    COSTS,
+    Further,
+    Objective,
+    PrunerSection,
+    SamplerSection,
+    check_several,
+)
 from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section, as_if_absent
 from jamba_ray.config.store_uri import checked_endpoint, parse_store
 from jamba_ray.config.tracking import TrackingSection
@@ -88,10 +96,33 @@ class TrialConfig(Section):
     )
     """Seed of weights, data order and dropout; trial n of a sweep uses seed + n."""
     objective: Objective = "average_precision"
-    """Validation metric that decides: best step of a trial, best trial of a sweep."""
+    """Validation metric that decides: best step of a trial, best trial of a sweep. A sweep may have
+    several, [average_precision, latency_ms]: the first decides the step."""
+    further: tuple[Further, ...] = Field(default=(), json_schema_extra=as_if_absent([]))
+    """The objectives after the first; ``objective=[a, b]`` sets them."""
     plugins: Plugins = Field(default=(), json_schema_extra=as_if_absent([]))
     """Modules of your own to import, such as [mypkg.threats]: they register model families,
     metrics, losses, samplers and callbacks (``jamba_ray.plugins``)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_several_objectives(cls, tree: Any) -> Any:
+        given = tree.get("objective") if isinstance(tree, Mapping) else None
+        if not isinstance(given, list | tuple) or not given:
+            return tree
+        return {**tree, "objective": given[0], "further": list(given[1:])}
+
+    @field_validator("further")
+    @classmethod
+    def _each_objective_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"`objective` must name each once, but has {', '.join(value)}")
+        return value
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Returns all objectives, the one that decides first."""
+        return (self.objective, *self.further)
 
     @field_validator("model", mode="before")
     @classmethod
@@ -164,6 +195,7 @@ class ExperimentConfig(TrialConfig):
             compile=self.compile,
             seed=self.seed,
             objective=self.objective,
+            further=self.further,
             plugins=self.plugins,
         )
 
@@ -176,6 +208,15 @@ class TrainConfig(ExperimentConfig):
     )
     """Processes that share each batch (data-parallel, by Ray Train), one GPU or CPU each; the
     result is that of one process. 1: this process, without Ray."""
+
+    @model_validator(mode="after")
+    def _one_objective(self) -> TrainConfig:
+        if self.further:
+            raise ValueError(
+                "`objective` must be one metric for `train`, but is several: only `sweep` can "
+                f"choose between trials. Write `objective={self.objective}`"
+            )
+        return self
 
     @model_validator(mode="after")
     def _trees_have_one_worker(self) -> TrainConfig:
@@ -244,6 +285,17 @@ class SweepConfig(ExperimentConfig):
     """Whether the winner may be a team of trials; false: it is one trial."""
     certify: CertifySection = Field(default=CertifySection(), json_schema_extra=NOT_IN_FINGERPRINT)
     """Whether the best configurations are trained again with further seeds; false: they are not."""
+    constraint: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
+        default=(), json_schema_extra=as_if_absent([])
+    )
+    """Limits that the winner must keep, such as "model_size_mb < 5" or [latency_ms < 2, ece < 0.1];
+    trials that break one rank behind all that keep them."""
+    pick: Annotated[float, Field(ge=0.0)] | Literal["knee"] = Field(
+        default="knee", json_schema_extra=NOT_IN_FINGERPRINT
+    )
+    """Which trial of several objectives' front is the winner: the ``knee`` is nearest to the best
+    of each, as shares of the front's ranges; 0.01: of those whose first objective is within 0.01 of
+    the best, the one that is best in the second, and so on."""
     sampler: SamplerSection = SamplerSection()
     pruner: PrunerSection = PrunerSection()
     max_failed_trials: Annotated[int, Field(ge=1)] | None = Field(
@@ -267,6 +319,26 @@ class SweepConfig(ExperimentConfig):
     )
     """Checkpoints of finished trials kept: the best so many, and with ``ensemble`` those of its
     candidates."""
+
+    @field_validator("constraint")
+    @classmethod
+    def _limits_are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(limit.parsed(text)) for text in value)
+
+    @model_validator(mode="after")
+    def _several_objectives_have_their_samplers(self) -> SweepConfig:
+        check_several(self.objective, self.further, self.sampler.name, self.pruner.name)
+        return self
+
+    @property
+    def limits(self) -> tuple[limit.Limit, ...]:
+        """Returns what ``constraint`` says."""
+        return tuple(limit.parsed(text) for text in self.constraint)
+
+    @property
+    def measures_costs(self) -> bool:
+        """Says whether a trial's latency and size decide anything."""
+        return bool({*self.further, *(one.measure for one in self.limits)} & {*COSTS})
 
     @model_validator(mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -23,6 +24,34 @@ _Known = Literal[
 OBJECTIVES = frozenset(get_args(_Known))
 Objective = Annotated[_Known, open_to(METRICS, get_args(_Known))]
 """The metric that decides: one of ours, or of a plug-in."""
+
+
+COSTS = ("latency_ms", "model_size_mb")
+"""What a model costs beside its mistakes: milliseconds for one row alone, and the megabytes of its
+weights."""
+_Further = Literal[
+    "average_precision",
+    "roc_auc",
+    "f1",
+    "recall_at_fpr_1e-2",
+    "recall_at_fpr_1e-3",
+    "partial_auc_1e-2",
+    "precision_at_alerts_1e-3",
+    "accuracy",
+    "brier",
+    "ece",
+    "log_loss",
+    "latency_ms",
+    "model_size_mb",
+]
+Further = Annotated[_Further, open_to(METRICS, get_args(_Further))]
+"""An objective beside the one that decides, or what a limit is of."""
+MEASURES = get_args(_Further)
+
+
+def key_of(measure: str) -> str:
+    """Returns the name of a measure among a trial's metrics."""
+    return measure if measure in COSTS else f"val/{measure}"
 
 
 _Sampler = Literal["tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2"]
@@ -82,3 +111,25 @@ class PrunerSection(Section):
     def has_rungs(self) -> bool:
         """Says whether trials are compared at rungs, which the study notes."""
         return self.name in ("asha", "hyperband")
+
+
+def check_several(objective: str, further: Sequence[str], sampler: str, pruner: str) -> None:
+    """Refuses a sampler and a pruner that cannot have several objectives.
+
+    Raises:
+        ValueError: With a sentence for the first that cannot.
+    """
+    if not further:
+        return
+    if objective in further:
+        raise ValueError(f"`objective` must name each once, but has {objective} twice")
+    if sampler == "cmaes":
+        raise ValueError(
+            "`sampler.name` must be one for several objectives (tpe, nsga2, gp, random, grid, qmc),"
+            " but is 'cmaes'. Choose one, or give one `objective`"
+        )
+    if pruner not in ("asha", "none"):
+        raise ValueError(
+            f"`pruner.name` must be asha or none with several objectives, but is {pruner!r}. "
+            "Choose one, or give one `objective`"
+        )

@@ -88,7 +88,7 @@ def run_sweep(
     """
     begun = time.monotonic()
     settings = study_settings(config, space, data, runners=1)
-    opened = open_for_writing(folder.study, settings.direction)
+    opened = open_for_writing(folder.study, *settings.directions)
     if not opened.identity:
         earlier = warm_start.read(config, space)
         settings = dataclasses.replace(settings, warm=[one.to_json() for one in earlier])

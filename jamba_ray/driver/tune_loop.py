@@ -53,6 +53,7 @@ def runner_settings(
         gpus=plan.gpus,
         stack=stack,
         trials_per_runner=config.trials_per_runner,
+        measures_costs=config.measures_costs,
         fit=fit,
     )
 

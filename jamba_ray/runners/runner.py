@@ -22,6 +22,7 @@ from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import CheckpointError, ConfigError, JambaError, StorageError, one_line
 from jamba_ray.runners.latest_checkpoint import LatestCheckpoints, Told
 from jamba_ray.runners.report_check import by_trial, checked, is_number
+from jamba_ray.runners.trial_costs import TrialCosts
 from jamba_ray.runners.watchdog import Watchdog
 from jamba_ray.runs.file_writes import append_log
 from jamba_ray.runs.refusal import retry_store
@@ -71,6 +72,7 @@ class Runner:
         note: Callable[[str], object] = lambda sentence: None,
         tell_log: Callable[[str, str], object] | None = None,
         saved: Told = lambda trial, step: None,
+        measures_costs: bool = False,
     ) -> None:
         """Sets up a runner.
 
@@ -88,7 +90,9 @@ class Runner:
             tell_log: Called with the log's name and each entry, where the run folder lies on
                 another machine.
             saved: Called for each resumable checkpoint.
+            measures_costs: Whether latency and size of each trained model are measured.
         """
+        self.costs = TrialCosts(data, wanted=measures_costs)
         torch.set_num_threads(threads)
         self._rows = RowLog(folder.path) if rows else None
         self._data, self._device = data, device
@@ -116,7 +120,7 @@ class Runner:
         members = []
         for spec in specs:
             try:
-                members.append(member_of(spec, base))
+                members.append(self._member(spec, base))
             except Exception as error:
                 ended[spec.number] = self._failed(spec, error)
         resume = {j.number for j in specs if j.resumed and j.number not in ended}
@@ -134,6 +138,11 @@ class Runner:
             if spec.number in outcomes
         }
         return [ended[spec.number] for spec in specs]
+
+    def _member(self, spec: TrialSpec, base: TrialConfig) -> Member:
+        member = member_of(spec, base)
+        self.costs.expect(member.trial, member.config)
+        return member
 
     def _fit_all(
         self, members: Sequence[Member], resume: set[int], report: Reporter
@@ -220,9 +229,10 @@ class Runner:
             return self._failed(spec, outcome)
         value = outcome.value
         sound = value is not None and math.isfinite(value)
-        path = None
+        path, costs = None, {}
         if outcome.checkpoint is not None and sound and outcome.state in KEPT:
             try:
+                costs = self.costs.final(outcome.checkpoint)
                 path = self._save(spec.number, outcome.best_step, outcome.checkpoint, "best")
             except Exception as error:
                 return self._failed(spec, error)
@@ -231,7 +241,7 @@ class Runner:
             state=outcome.state,
             reason=outcome.reason,
             value=value,
-            metrics={k: float(v) for k, v in outcome.metrics.items() if is_number(v)},
+            metrics={k: float(v) for k, v in outcome.metrics.items() if is_number(v)} | costs,
             best_step=outcome.best_step,
             rows_seen=outcome.rows_seen,
             epochs=outcome.epochs,

@@ -8,7 +8,7 @@ from jamba_ray.checkpoints import Snapshot, step_of
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.errors import TrialError
 from jamba_ray.runners.report_check import checked
-from jamba_ray.runners.runner import Reporter, Runner, Saver, member_of
+from jamba_ray.runners.runner import Reporter, Runner, Saver
 from jamba_ray.study.records import TrialOutcome, TrialSpec
 from jamba_ray.training import Decision, Member, Outcome, Report
 
@@ -103,7 +103,7 @@ class StackRunner(Runner):
             self._specs[spec.number] = spec
             self._newest.expect(spec.number, spec.saved)
             try:
-                member = member_of(spec, self._base)
+                member = self._member(spec, self._base)
             except Exception as error:
                 self._end(spec.number, error)
                 continue

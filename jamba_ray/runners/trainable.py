@@ -62,6 +62,8 @@ class RunnerSettings:
     """Trials that a runner may train at a time."""
     trials_per_runner: int | Literal["auto"] = "auto"
     """Trials to train at a time; ``auto``: as many as pay off, by measurement."""
+    measures_costs: bool = False
+    """Whether latency and size of each trained model are measured."""
     fit: Fit | None = None
     """Replaces ``jamba_ray.training.fit``."""
     plugins: tuple[Plugin, ...] = field(default_factory=shipment)
@@ -129,6 +131,7 @@ class RunnerTrainable(tune.Trainable):
             tell_log=self._server.log.remote if apart else None,
             # Needs no answer: calls arrive in order, so it comes before the next report.
             saved=self._server.saved.remote,
+            measures_costs=settings.measures_costs,
             fit=settings.fit or alone,
         )
         # The ranks of a group see their GPUs themselves, this process does not.
@@ -233,6 +236,7 @@ class RunnerTrainable(tune.Trainable):
                 goodput_s=r.goodput_s,
                 row=self._row(r),
                 runner=self._name,
+                further=self._runner.costs.further(r.trial, r.metrics),
             )
             for r in reports
         ]

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import optuna
@@ -51,8 +51,7 @@ class StudyJournal:
     def __init__(
         self,
         path: Path,
-        direction: Direction,
-        *,
+        *directions: Direction,
         epoch: int | None = None,
         patience_s: float = PATIENCE_S,
         waiting: Callable[[str | None], None] = lambda sentence: None,
@@ -61,7 +60,7 @@ class StudyJournal:
         self._own = epoch is None
         notes: tuple[str, ...] = ()
         if epoch is None:
-            opened = recovery.open_for_writing(path, direction)
+            opened = recovery.open_for_writing(path, *directions)
             epoch, notes = opened.epoch, opened.notes
         self._epoch, self._writer = epoch, uuid.uuid4().hex
         self._turn = threading.Lock()
@@ -81,18 +80,18 @@ class StudyJournal:
             with recovery.replayed(path):
                 self.storage = JournalStorage(self._backend)
                 self.study = optuna.load_study(study_name=STUDY_NAME, storage=self.storage)
-            self._check_direction(direction)
+            self._check_direction(directions)
         except BaseException:
             self.close()
             raise
 
-    def _check_direction(self, direction: str) -> None:
-        if self.study.direction.name.lower() != direction:
+    def _check_direction(self, directions: Sequence[str]) -> None:
+        begun = [one.name.lower() for one in self.study.directions]
+        if begun != list(directions):
             raise ConfigError(
                 [
-                    f"the study must {direction}, but was begun to "
-                    f"{self.study.direction.name.lower()}. Use the same `objective`, or another "
-                    "`run=`."
+                    f"the study must {', '.join(directions)}, but was begun to {', '.join(begun)}. "
+                    "Use the same `objective`, or another `run=`."
                 ]
             )
 

@@ -32,12 +32,12 @@ MEDIAN_OF = 5
 class Pruner(Protocol):
     """Declares what a study asks of a pruner."""
 
-    def judge(self, trial: FrozenTrial) -> tuple[bool, dict[str, float]]:
+    def judge(self, trial: FrozenTrial) -> tuple[bool, dict[str, Any]]:
         """Returns whether a trial's newest report prunes it, and the rungs that it reached;
         changes nothing."""
         ...
 
-    def reached(self, number: int, scores: Mapping[str, float]) -> None:
+    def reached(self, number: int, scores: Mapping[str, Any]) -> None:
         """Adds the rungs that trial ``number`` reached, once the study has stored them."""
         ...
 
@@ -166,7 +166,7 @@ class Foreign:
     def __init__(self, make: Callable[[], Any], study: optuna.Study) -> None:
         self._make, self._study = make, study
 
-    def judge(self, trial: FrozenTrial) -> tuple[bool, dict[str, float]]:
+    def judge(self, trial: FrozenTrial) -> tuple[bool, dict[str, Any]]:
         """Returns the decision of the plug-in's pruner, and its notes."""
         if ORIGIN in trial.user_attrs or trial.last_step is None:
             return False, {}

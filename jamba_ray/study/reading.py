@@ -70,7 +70,7 @@ def read_study(path: Path) -> StudyReading:
         ended={t.number: t.datetime_complete for t in trials if t.datetime_complete is not None},
         stays={t.number: stays for t in trials if (stays := stays_of(t))},
         distributions=distributions,
-        direction="minimize" if study.direction.name == "MINIMIZE" else "maximize",
+        direction="minimize" if study.directions[0].name == "MINIMIZE" else "maximize",
         identity=dict(attributes.get("identity", {})),
         sessions=dict(attributes.get("sessions", {})),
     )

@@ -99,6 +99,8 @@ class ReportLine:
     goodput_s: float = 0.0
     row: Mapping[str, Any] | None = None
     """The report's local row, where its runner cannot write it into the run folder itself."""
+    further: tuple[float | None, ...] = ()
+    """The objectives after the first; None: not known yet."""
     runner: str = ""
     """The process that trains it: host and process number; empty where that is not known."""
 
@@ -141,6 +143,10 @@ class TrialRecord:
     """How often its runner was lost and it was continued elsewhere."""
     origin: Origin | None = None
     """``defaults``: the configuration as composed; ``enqueue``: a user named it; None: sampled."""
+    values: tuple[float, ...] = ()
+    """All objectives, where there are several and it is complete."""
+    violation: float = 0.0
+    """By how much it breaks the limits of ``constraint``; 0: it keeps them."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 import optuna
 from optuna.storages import JournalStorage
 
-from jamba_ray.config.direction import Direction
+from jamba_ray.config.direction import Direction, Directions
 from jamba_ray.errors import JambaError, StorageError
 from jamba_ray.runs.checked_lines import Merged, Position, content_of, encode, merge
 from jamba_ray.runs.file_writes import write_whole
@@ -59,7 +59,7 @@ class Opened:
     """What the run was begun with; empty where it has not begun."""
 
 
-def open_for_writing(path: Path, direction: Direction) -> Opened:
+def open_for_writing(path: Path, *directions: Direction) -> Opened:
     """Takes the study's lease, then creates the study or checks and repairs it.
 
     Raises:
@@ -70,7 +70,7 @@ def open_for_writing(path: Path, direction: Direction) -> Opened:
         epoch = lease.take(path)
         try:
             with lease.held(path, epoch, ""):
-                notes = () if _is_begun(path) else _begin(path, direction)
+                notes = () if _is_begun(path) else _begin(path, directions)
                 whole = make_whole(path)
             with replayed(path):
                 return Opened(epoch, (*notes, *whole.notes), identity_in(whole.data))
@@ -165,7 +165,7 @@ def _is_begun(path: Path) -> bool:
     return bool(content_of(path) or content_of(copy_of(path)))
 
 
-def _begin(path: Path, direction: Direction) -> tuple[str, ...]:
+def _begin(path: Path, directions: Directions) -> tuple[str, ...]:
     """Writes the first commit: an empty study, or an earlier version's study from SQLite."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # Optuna announces each study on stderr.
     backend = JournalBackend()
@@ -177,7 +177,7 @@ def _begin(path: Path, direction: Direction) -> tuple[str, ...]:
     elif any((path.parent / "checkpoints").glob("trial-*")):
         raise unreadable(path, "is missing, though there are checkpoints of its trials")
     else:
-        optuna.create_study(study_name=STUDY_NAME, storage=storage, direction=direction)
+        optuna.create_study(study_name=STUDY_NAME, storage=storage, directions=directions)
     backend.seal()
     data, _ = encode(backend.sealed(), Position())
     write_whole(path, data)

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 from jamba_ray.study.ending import Ending
 from jamba_ray.study.pruners import Pruner
 from jamba_ray.study.records import ReportLine
+from jamba_ray.study.rungs import FURTHER
 from jamba_ray.study.settings import StudySettings
 from jamba_ray.study.trial_index import Live, TrialIndex
 
@@ -87,6 +88,9 @@ class Reporting:
             return "prune" if live.pruned_at is not None else "continue"
         if report.step > live.step:
             self._storage.set_trial_intermediate_value(live.trial_id, report.step, report.value)
+            if report.further:
+                key, further = f"{FURTHER}{report.step}", list(report.further)
+                self._storage.set_trial_system_attr(live.trial_id, key, further)
             live.step, live.value = report.step, report.value
         prunes, reached = self._pruner.judge(self._storage.get_trial(live.trial_id))
         if prunes and live.pruned_at is None:

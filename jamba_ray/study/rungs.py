@@ -17,8 +17,10 @@ from optuna.trial import FrozenTrial
 
 from jamba_ray.config.direction import Direction, badness
 
-_KEY = "completed_rung_"
+KEY = "completed_rung_"
 """Optuna's name of a rung's attribute, without its number."""
+FURTHER = "further:"
+"""Attribute of a trial with several objectives, with a report's step: those after the first."""
 ORIGIN = "origin"
 """Attribute of a trial of ``study.first_trials``: it is outside the rungs, so that it is trained to
 its end and the others are not held against it."""
@@ -58,10 +60,10 @@ class Rungs:
         if self._first is None or step is None or ORIGIN in trial.user_attrs:
             return False, reached
         value, rung = trial.intermediate_values[step], 0
-        while f"{_KEY}{rung}" in trial.system_attrs:
+        while f"{KEY}{rung}" in trial.system_attrs:
             rung += 1
         while step >= self._first * self._factor**rung:
-            key = f"{_KEY}{rung}"
+            key = f"{KEY}{rung}"
             reached[key] = value
             if not self._goes_on(value, self._badness[key]):
                 return True, reached
@@ -70,7 +72,7 @@ class Rungs:
 
     def note(self, key: str, value: float) -> None:
         """Adds a trial's attribute to the scores if it is a rung's; ignores any other."""
-        if key.startswith(_KEY):
+        if key.startswith(KEY):
             insort(self._badness[key], badness(value, self._direction))
 
     def reached(self, number: int, scores: Mapping[str, float]) -> None:
@@ -98,4 +100,4 @@ def came_to_a_rung(trial: FrozenTrial, first: int | None, *, noted: bool = True)
     """
     if ORIGIN in trial.user_attrs or not noted:
         return first is not None and (trial.last_step or 0) >= first
-    return f"{_KEY}0" in trial.system_attrs
+    return f"{KEY}0" in trial.system_attrs

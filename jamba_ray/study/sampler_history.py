@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from optuna.trial import FrozenTrial, TrialState
 
 from jamba_ray.config.direction import Direction, badness
-from jamba_ray.study.rungs import came_to_a_rung
+from jamba_ray.study.rungs import FURTHER, came_to_a_rung
 
 NEWEST = {"tpe": 1000, "gp": 250}
 """By sampler: most finished trials that it learns from, beside the best. Other samplers learn from
@@ -99,7 +99,7 @@ def quality(trial: FrozenTrial, direction: Direction) -> tuple[int, int, float, 
     """Returns a sort key, the best first: complete trials by value, then pruned ones by step and
     value."""
     if trial.state == TrialState.COMPLETE:
-        return (0, 0, badness(trial.value or 0.0, direction), trial.number)
+        return (0, 0, badness((trial.values or [0.0])[0], direction), trial.number)
     step = trial.last_step
     if step is None:
         return (1, 1, 0.0, trial.number)
@@ -116,13 +116,15 @@ def as_pruned(trial: FrozenTrial) -> FrozenTrial:
 def as_infeasible(trial: FrozenTrial) -> FrozenTrial:
     """Returns a pruned trial as a complete one that breaks a limit, by more the earlier it ended.
 
-    Genetic samplers know no pruned trials: so they rank them behind complete ones.
+    Genetic samplers, and all with several objectives, know no pruned trials: so they rank them
+    behind complete ones.
     """
     step = trial.last_step
     if trial.state != TrialState.PRUNED or step is None:
         return trial
     shown = copy.copy(trial)
     shown.state = TrialState.COMPLETE
-    shown.values = [trial.intermediate_values[step]]
+    further = trial.system_attrs.get(f"{FURTHER}{step}", [])
+    shown.values = [trial.intermediate_values[step], *(value or 0.0 for value in further)]
     shown.system_attrs = {**trial.system_attrs, "constraints:pruned": 1.0 / step}
     return shown

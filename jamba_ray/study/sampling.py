@@ -32,6 +32,7 @@ from jamba_ray.config.plugins import PRUNERS, SAMPLERS
 from jamba_ray.config.search import PrunerSection, SamplerSection
 from jamba_ray.config.space import Params, Scalar, SearchSpace
 from jamba_ray.errors import ConfigError
+from jamba_ray.study.front_rungs import FrontRungs
 from jamba_ray.study.pruners import Brackets, Foreign, Median, Patience, Pruner
 from jamba_ray.study.rungs import Rungs
 
@@ -149,6 +150,8 @@ def make_pruner(
     if study is not None and section.name in PRUNERS:
         return Foreign(PRUNERS[section.name], study)
     first = first_rung(section, settings.report_rows)
+    if settings.further:
+        return FrontRungs(first, section.reduction_factor, settings.directions, trials)
     if section.name == "hyperband" and first is not None:
         last = settings.n_reports
         return Brackets(first, last, section.reduction_factor, direction, trials)

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from jamba_ray.config import limit
 from jamba_ray.config.budget import Limit, limit_of
-from jamba_ray.config.direction import Direction, direction_of
+from jamba_ray.config.direction import Direction, Directions, direction_of
 from jamba_ray.config.family import stacks
 from jamba_ray.config.fingerprint import fingerprint, fingerprinted
 from jamba_ray.config.params import flatten
@@ -37,6 +38,10 @@ class StudySettings:
     space: SearchSpace
     objective: str
     direction: Direction
+    further: tuple[str, ...] = ()
+    """The objectives after the first."""
+    limits: tuple[limit.Limit, ...] = ()
+    """What ``constraint`` says."""
     sampler: SamplerSection = field(default_factory=SamplerSection)
     pruner: PrunerSection = field(default_factory=PrunerSection)
     seed: int = 0
@@ -70,6 +75,11 @@ class StudySettings:
     """What a new study takes of earlier ones, as ``study.warm_start`` stores it."""
     plugins: tuple[Plugin, ...] = field(default_factory=shipment)
     """What the study's process imports before it opens the study."""
+
+    @property
+    def directions(self) -> Directions:
+        """Returns the directions of all objectives."""
+        return (self.direction, *map(direction_of, self.further))
 
 
 def stack_size(config: SweepConfig, space: SearchSpace, runners: int) -> int:
@@ -107,6 +117,8 @@ def study_settings(
         space=space,
         objective=config.objective,
         direction=direction_of(config.objective),
+        further=config.further,
+        limits=config.limits,
         sampler=config.sampler,
         pruner=config.pruner,
         seed=config.seed,

@@ -186,7 +186,7 @@ class Suggestions:
             most = s.sampler.population_size or sampling.POPULATION
             shown = warm_start.frozen(earlier, trials, self._space, s.direction, most)
             seen = [*shown, *(trials if seen is None else seen)]
-        if self._settings.sampler.name == "nsga2":
+        if self._settings.sampler.name == "nsga2" or self._settings.further:
             seen = [as_infeasible(trial) for trial in (trials if seen is None else seen)]
         study = self._view(seen)
         params = propose(study, sampler, self._space, number, fixed)

@@ -16,9 +16,8 @@ from pathlib import Path
 
 from optuna.trial import TrialState
 
-from jamba_ray.config.direction import is_score
 from jamba_ray.config.space import Scalar
-from jamba_ray.study import identity, sampling, stacks, warm_start
+from jamba_ray.study import identity, measures, sampling, stacks, warm_start
 from jamba_ray.study.assignment import Assignment
 from jamba_ray.study.candidates import candidates
 from jamba_ray.study.ending import Ending, begin_session
@@ -76,7 +75,7 @@ class SweepStudy:
     ) -> None:
         self._settings = settings
         self._journal = StudyJournal(
-            path, settings.direction, epoch=epoch, patience_s=settings.patience_s, waiting=waiting
+            path, *settings.directions, epoch=epoch, patience_s=settings.patience_s, waiting=waiting
         )
         self._notes: list[str] = []
         try:
@@ -229,13 +228,14 @@ class SweepStudy:
         if live is None:
             return
         finish = self._judged(finish, live)
-        state, value = _optuna_end(finish, live)
+        state, values = measures.optuna_end(finish, live, self._settings)
         self._storage.set_trial_user_attr(live.trial_id, "outcome", attributes(finish))
         if finish.reason is not None:
             self._storage.set_trial_user_attr(live.trial_id, "reason", finish.reason)
-        self._storage.set_trial_state_values(
-            live.trial_id, state, None if value is None else [value]
-        )
+        if state == TrialState.COMPLETE:
+            for key, by in measures.violations(finish, self._settings).items():
+                self._storage.set_trial_system_attr(live.trial_id, key, by)
+        self._storage.set_trial_state_values(live.trial_id, state, values)
         ended = self._storage.get_trial(live.trial_id)
         self._suggestions.note(ended)
         self._reporting.ended(ended)
@@ -279,7 +279,7 @@ class SweepStudy:
         ``n_candidates``, its candidates.
         """
         index = self._trial_index
-        kept = index.ranked(keep)
+        kept = list(dict.fromkeys([*index.ranked(keep), *index.front(self._settings.directions)]))
         if n_candidates:
             ranking = ((n, str(index.records[n].params.get("model.name"))) for n in index.ranked())
             kept = list(dict.fromkeys([*kept, *candidates(ranking, n_candidates)]))
@@ -345,17 +345,7 @@ class SweepStudy:
                 "complete",
                 reason or self._ending.out_of_time() or "it was told to stop",
             )
-        if state == "complete" and not is_score(finish.value):
-            state = "failed"
-            reason = f"its final validation {self._settings.objective} is {finish.value}"
+        if state == "complete" and (lack := measures.lacking(finish, self._settings)):
+            state, reason = "failed", lack
         sound = {k: float(v) for k, v in finish.metrics.items() if math.isfinite(v)}
         return replace(finish, state=state, reason=reason, metrics=sound)
-
-
-def _optuna_end(finish: TrialOutcome, live: Live) -> tuple[TrialState, float | None]:
-    if finish.state == "complete":
-        return TrialState.COMPLETE, finish.value
-    if finish.state == "pruned":
-        # As ``Study.tell`` does: the last report is a pruned trial's value.
-        return TrialState.PRUNED, live.value
-    return TrialState.FAIL, None

@@ -12,8 +12,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from jamba_ray.config.direction import Direction, badness, better, is_score
+from jamba_ray.config.direction import Direction, Directions, badness, is_score
 from jamba_ray.config.space import Params
+from jamba_ray.study.front import as_losses, ranks
 from jamba_ray.study.records import (
     Origin,
     ReportLine,
@@ -85,8 +86,8 @@ class TrialIndex:
     # Kept up to date, because they are asked for at every suggestion and twice a second.
     _ended: Counter[State] = field(default_factory=Counter)
     _reasons: Counter[str] = field(default_factory=Counter)
-    _ranking: list[tuple[float, int]] = field(default_factory=list)
-    """Complete trials, the best first: (value, signed so that less is better; number)."""
+    _ranking: list[tuple[float, float, int]] = field(default_factory=list)
+    """Complete trials, the best first: (``_rank``; number)."""
 
     @property
     def n_begun(self) -> int:
@@ -144,10 +145,14 @@ class TrialIndex:
             self._reasons[done.reason or "unknown"] += 1
         if done.state != "complete" or not is_score(done.value):
             return
-        insort(self._ranking, (badness(done.value, self.direction), done.number))
-        best = self.best.value if self.best is not None else None
-        if not is_score(best) or better(done.value, best, self.direction):
+        insort(self._ranking, (*self._rank(done), done.number))
+        if self.best is None or self._rank(done) < self._rank(self.best):
             self.best = done
+
+    def _rank(self, done: TrialRecord) -> tuple[float, float]:
+        """Returns a sort key, the best first: by the limits that are broken, then by the first
+        objective."""
+        return done.violation, badness(done.value or 0.0, self.direction)
 
     def first(self, n: int) -> list[State]:
         """Returns the states of the first ``n`` trials, by number; fewer if there are fewer."""
@@ -169,7 +174,15 @@ class TrialIndex:
 
     def ranked(self, n: int | None = None) -> list[int]:
         """Returns the numbers of the best ``n`` complete trials (None: of all), the best first."""
-        return [number for _, number in self._ranking[:n]]
+        return [number for *_, number in self._ranking[:n]]
+
+    def front(self, directions: Directions) -> list[int]:
+        """Returns the complete trials that keep the limits and that no other one dominates."""
+        kept = [r for _, _, n in self._ranking if not (r := self.records[n]).violation]
+        if len(directions) < 2 or not kept:
+            return []
+        on = ranks(as_losses([r.values for r in kept], directions)) == 0
+        return [r.number for r, is_on in zip(kept, on, strict=True) if is_on]
 
     def running(self) -> tuple[RunningTrial, ...]:
         """Returns the trials that a runner trains now."""
@@ -189,12 +202,13 @@ class TrialIndex:
 def record(trial: FrozenTrial) -> TrialRecord:
     """Returns a trial of Optuna's study as a record."""
     outcome: dict[str, Any] = trial.user_attrs.get("outcome", {})
-    value = trial.value if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None
+    ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    values = tuple(trial.values or ()) if ended else ()
     return TrialRecord(
         number=trial.number,
         state=_STATES.get(trial.state, "running"),
         params=dict(trial.params),
-        value=value,
+        value=values[0] if values else None,
         metrics=outcome.get("metrics", {}),
         best_step=outcome.get("best_step", 0),
         rows_seen=outcome.get("rows_seen", 0),
@@ -206,6 +220,8 @@ def record(trial: FrozenTrial) -> TrialRecord:
         curve=tuple(sorted(trial.intermediate_values.items())),
         losses=int(trial.user_attrs.get("losses", 0)),
         origin=trial.user_attrs.get(ORIGIN),
+        values=values if len(values) > 1 and trial.state == TrialState.COMPLETE else (),
+        violation=sum(v for v in trial.constraints.values() if v > 0.0),
     )
 
 

@@ -69,6 +69,11 @@ def read(config: SweepConfig, space: SearchSpace) -> tuple[Source, ...]:
             f"`warm_start` needs a sampler that learns from trials ({', '.join(LEARNS)}), but "
             f"`sampler.name` is {config.sampler.name!r}. Choose one of them, or drop `warm_start`."
         )
+    if config.warm_start and config.further:
+        mistakes.append(
+            "`warm_start` needs a sweep with one objective, but `objective` is "
+            f"{', '.join(config.objectives)}. Drop one of the two."
+        )
     for name in config.warm_start:
         source = _source(name, config, space)
         if isinstance(source, str):

@@ -82,7 +82,9 @@ class Engine:
         self._train = rows_on(data.train, device, place)
         self._timetable = table = Timetable.of(training[0], len(data.train))
         n_judged = judged_rows(training[0].val_rows, table.report_rows, data.val.y)
-        self._validation = Validation(data.val, self._objective, n_judged, device, place, ranks)
+        self._validation = Validation(
+            data.val, configs[0].objectives, n_judged, device, place, ranks
+        )
         self._format = format_on(device, configs[0].precision)
         self._own = own = self._tensors(members)
         self._stack, self._optimizer, self._scaler = own.stack, own.optimizer, own.scaler

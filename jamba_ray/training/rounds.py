@@ -160,7 +160,7 @@ class RoundTrial(ABC):
     def _judge(self, p_val: Floats, train_loss: float) -> Report | None:
         """Validates; returns None where the scores are not finite, which ends the trial as
         failed."""
-        progress, objective = self._progress, self._member.config.objective
+        progress, config = self._progress, self._member.config
         if not np.isfinite(p_val).all():
             rate = getattr(self._member.config.model, "learning_rate", 0.0)
             self._end(
@@ -169,8 +169,8 @@ class RoundTrial(ABC):
                 f"`model.learning_rate` ({rate:g}).",
             )
             return None
-        metrics = {"train/loss": train_loss, **judge(objective, self._judged.y, p_val)}
-        progress.judge(objective, metrics)
+        metrics = {"train/loss": train_loss, **judge(config.objectives, self._judged.y, p_val)}
+        progress.judge(config.objective, metrics)
         return progress.report(self._member.trial, len(self._data.train), metrics)
 
     def _act(self, report: Report) -> None:

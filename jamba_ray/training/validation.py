@@ -15,7 +15,7 @@ from scipy.special import expit  # type: ignore[import-untyped]
 from torch import Tensor
 
 from jamba_ray.config.direction import better, direction_of
-from jamba_ray.config.search import Objective
+from jamba_ray.config.search import COSTS, Objective
 from jamba_ray.data.prepared import Rows
 from jamba_ray.data.row_location import Place
 from jamba_ray.evaluation import choose_threshold, score, value_of
@@ -38,9 +38,15 @@ class Validation:
     """Judges members: at a report on one sample of the validation rows, at their end on all."""
 
     def __init__(
-        self, rows: Rows, objective: Objective, limit: int, device: str, place: Place, ranks: Ranks
+        self,
+        rows: Rows,
+        objectives: tuple[str, ...],
+        limit: int,
+        device: str,
+        place: Place,
+        ranks: Ranks,
     ) -> None:
-        self._rows, self._objective, self._ranks = rows, objective, ranks
+        self._rows, self._objectives, self._ranks = rows, objectives, ranks
         self._judged = sample(rows, limit)
         self._sample = ResidentRows.of(self._judged, device)
         self._all = rows_on(rows, device, place)
@@ -51,7 +57,7 @@ class Validation:
 
     def metrics(self, logits: Floats) -> dict[str, float]:
         """Computes the metrics of one member's logits [N] on the sample."""
-        return judge(self._objective, self._judged.y, probabilities(logits))
+        return judge(self._objectives, self._judged.y, probabilities(logits))
 
     def final(
         self, forward: Callable[[Tensor, Tensor], Tensor]
@@ -60,7 +66,7 @@ class Validation:
         (logits,) = predict(forward, self._all, 1, self._ranks)
         p = probabilities(logits)
         threshold, metrics = final_metrics(self._rows.y, p)
-        return objective_value(self._objective, self._rows.y, p), threshold, metrics
+        return objective_value(self._objectives[0], self._rows.y, p), threshold, metrics
 
 
 def judged_rows(limit: int | None, report_rows: int, y: npt.NDArray[np.float32]) -> int:
@@ -137,16 +143,17 @@ def predict(
     return logits.cpu().numpy().astype(np.float64)
 
 
-def judge(objective: Objective, y: npt.NDArray[np.float32], p: Floats) -> dict[str, float]:
-    """Computes ``val/loss`` (plain log loss, whatever a member's weights) and
-    ``val/<objective>``."""
+def judge(objectives: tuple[str, ...], y: npt.NDArray[np.float32], p: Floats) -> dict[str, float]:
+    """Computes ``val/loss`` (plain log loss, whatever a member's weights) and ``val/...`` of
+    each objective that predictions have."""
+    ours = [name for name in objectives if name not in COSTS]
     return {
         "val/loss": value_of("log_loss", y, p),
-        f"val/{objective}": objective_value(objective, y, p),
+        **{f"val/{name}": objective_value(name, y, p) for name in ours},
     }
 
 
-def objective_value(objective: Objective, y: npt.NDArray[np.float32], p: Floats) -> float:
+def objective_value(objective: str, y: npt.NDArray[np.float32], p: Floats) -> float:
     """Computes the metric that decides; ``f1`` at its own best threshold."""
     threshold = choose_threshold(y, p) if objective == "f1" else None
     return value_of(objective, y, p, threshold)
