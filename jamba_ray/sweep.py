@@ -12,8 +12,6 @@ if __name__ == "__main__":
 
 import contextlib
 import os
-import shlex
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -36,7 +34,6 @@ from jamba_ray.cli.time_left import TimeLeft
 from jamba_ray.cluster.prices import priced
 from jamba_ray.cluster.surroundings import require_surroundings
 from jamba_ray.config.budget import limit_of
-from jamba_ray.config.command_line import command
 from jamba_ray.config.plugins import TROUBLES
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
@@ -46,7 +43,7 @@ from jamba_ray.config.training_length import settled_sweep, usual_rows
 from jamba_ray.data import changed_files, prepare, source_files
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.data.shift_check import checked
-from jamba_ray.driver import bucket_store, verdict
+from jamba_ray.driver import best_front, bucket_store, verdict
 from jamba_ray.driver.callbacks import Callbacks
 from jamba_ray.driver.preload import preload
 from jamba_ray.driver.signals import interruptible
@@ -60,7 +57,6 @@ from jamba_ray.errors import (
     StorageError,
 )
 from jamba_ray.estimators.estimator import check_installed, left_out, not_installed
-from jamba_ray.reports.answer import dashboard_command
 from jamba_ray.reports.certificate import certified_in_words
 from jamba_ray.reports.importance import importance
 from jamba_ray.reports.run import Run
@@ -337,15 +333,19 @@ def _summary(
         "goodput": result.goodput if result.runners else None,
         "folder": str(folder.path),
         "report": str(folder.report),
-        "next": _next_commands(folder, result),
+        "next": summary.next_commands(folder, result),
     }
     if result.best is not None:
         # After a kill at the end no search is left to time: what trials trained is the least.
         trained_s = sum(t.goodput_s for t in result.trials) / (os.cpu_count() or 1)
         search_s = max(result.wall_s, trained_s)
+        store = folder.checkpoint_store()
+        found = best_front.picked(config, data, store, result.best, result.trials)
         report |= verdict.of_winner(
-            config, data, folder, result.best, result.trials, search_s, phases.begin
+            config, data, folder, found.winner, result.trials, search_s, phases.begin
         )
+        report["front"] = found.front
+        report["notes"] += summary.limit_notes(config, found.winner)
         if team := report["team"]:
             words = team_in_words(team, report["best"], config.objective)
             report["team"] = {**team, "sentence": words}
@@ -376,12 +376,3 @@ def _ended_early(
     }
     plain: dict[str, Any] = summary.finite(report)
     return plain
-
-
-def _next_commands(folder: RunFolder, result: SweepResult) -> list[str]:
-    """Returns what may follow: commands that run here as they are."""
-    if result.best is None:
-        return [f"tail -n 50 {shlex.quote(str(folder.logs))}/*"]
-    chosen = command("threshold", str(folder.path), "max_fpr=0.01")
-    # It comes with an extra of its own.
-    return [chosen, *([dashboard_command(folder)] if shutil.which("optuna-dashboard") else [])]

@@ -6,16 +6,20 @@ from __future__ import annotations
 import math
 import platform
 import re
+import shlex
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from jamba_ray import __version__
+from jamba_ray.config.command_line import command
 from jamba_ray.config.fingerprint import fingerprint
 from jamba_ray.config.run import ExperimentConfig, SweepConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import ExitCode, StorageError
+from jamba_ray.reports.answer import dashboard_command
 from jamba_ray.reports.run import Run
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import SweepResult, TrialRecord
@@ -58,7 +62,33 @@ def search(config: SweepConfig) -> dict[str, Any]:
     return {
         "sampler": config.sampler.model_dump(mode="json"),
         "pruner": config.pruner.model_dump(mode="json"),
+        "objectives": list(config.objectives),
+        "constraint": list(config.constraint),
+        "warm_start": list(config.warm_start),
     }
+
+
+def next_commands(folder: RunFolder, result: SweepResult) -> list[str]:
+    """Returns what may follow: commands that run here as they are."""
+    if result.best is None:
+        return [f"tail -n 50 {shlex.quote(str(folder.logs))}/*"]
+    chosen = command("threshold", str(folder.path), "max_fpr=0.01")
+    # It comes with an extra of its own.
+    return [chosen, *([dashboard_command(folder)] if shutil.which("optuna-dashboard") else [])]
+
+
+def limit_notes(config: SweepConfig, winner: TrialRecord) -> list[str]:
+    """Returns what ``constraint`` meant for the winner: that it is one trial, and whether even it
+    breaks a limit."""
+    if not config.constraint:
+        return []
+    if not winner.violation:
+        kept = " and ".join(config.constraint)
+        return [f"The winner is one trial that keeps {kept}: no team is sought, none is certified."]
+    return [
+        f"No trial keeps `constraint`: the winner breaks it the least ({winner.violation:.4g} over "
+        "its limits). Widen the search space or the limit."
+    ]
 
 
 def failures(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
@@ -119,6 +149,8 @@ def is_of(found: Mapping[str, Any], mine: Mapping[str, Any], result: SweepResult
     best = (found.get("best") or {}).get("trial")
     if certification := found.get("certification"):
         best = certification["leader"]  # the winner may be another
+    if front := found.get("front"):
+        best = front["leader"]
     return all(found.get(key) == value for key, value in told.items()) and best == (
         None if result.best is None else result.best.number
     )

@@ -18,6 +18,7 @@ from jamba_ray.reports.words import (
     LABELS,
     MINOR,
     duration,
+    front_in_words,
     labelled,
     params_in_words,
     search_in_words,
@@ -55,6 +56,8 @@ def _print_winner(console: Console, summary: Mapping[str, Any], best: Mapping[st
         _say(console, team["sentence"])
     for sentence in (summary.get("certification") or {}).get("sentences", []):
         _say(console, sentence)
+    if front := summary.get("front"):
+        _say(console, front_in_words(front))
     console.print(first_that_fits(console, _metric_tables(summary, best)))
     if expected := best.get("expected"):
         _say(console, expected["sentence"])

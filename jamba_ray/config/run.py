@@ -40,6 +40,7 @@ from jamba_ray.config.search import (
     PrunerSection,
     SamplerSection,
     check_several,
+    split_objectives,
 )
 from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section, as_if_absent
 from jamba_ray.config.store_uri import checked_endpoint, parse_store
@@ -107,17 +108,7 @@ class TrialConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _takes_several_objectives(cls, tree: Any) -> Any:
-        given = tree.get("objective") if isinstance(tree, Mapping) else None
-        if not isinstance(given, list | tuple) or not given:
-            return tree
-        return {**tree, "objective": given[0], "further": list(given[1:])}
-
-    @field_validator("further")
-    @classmethod
-    def _each_objective_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) < len(value):
-            raise ValueError(f"`objective` must name each once, but has {', '.join(value)}")
-        return value
+        return split_objectives(tree)
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -334,6 +325,11 @@ class SweepConfig(ExperimentConfig):
     def limits(self) -> tuple[limit.Limit, ...]:
         """Returns what ``constraint`` says."""
         return tuple(limit.parsed(text) for text in self.constraint)
+
+    @property
+    def binds_winner(self) -> bool:
+        """Says whether the winner must be one trial: a team, or another one, may break a limit."""
+        return bool(self.further or self.constraint)
 
     @property
     def measures_costs(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -69,7 +69,7 @@ class SamplerSection(Section):
     n_startup_trials: Annotated[int, Field(ge=1)] = 8
     """Random trials before ``tpe`` or ``gp`` begin to model."""
     multivariate: bool = True
-    """``tpe`` only: model parameters jointly."""
+    """``tpe`` with one objective only: model parameters jointly."""
     population_size: Annotated[int, Field(ge=2, le=10_000)] | None = Field(
         default=None, json_schema_extra=as_if_absent(None)
     )
@@ -113,6 +113,15 @@ class PrunerSection(Section):
         return self.name in ("asha", "hyperband")
 
 
+def split_objectives(tree: Any) -> Any:
+    """Returns settings whose ``objective`` is a list with its first one, and the rest in
+    ``further``."""
+    given = tree.get("objective") if isinstance(tree, Mapping) else None
+    if not isinstance(given, list | tuple) or not given:
+        return tree
+    return {**tree, "objective": given[0], "further": list(given[1:])}
+
+
 def check_several(objective: str, further: Sequence[str], sampler: str, pruner: str) -> None:
     """Refuses a sampler and a pruner that cannot have several objectives.
 
@@ -121,8 +130,9 @@ def check_several(objective: str, further: Sequence[str], sampler: str, pruner: 
     """
     if not further:
         return
-    if objective in further:
-        raise ValueError(f"`objective` must name each once, but has {objective} twice")
+    names = [objective, *further]
+    if len({*names}) < len(names):
+        raise ValueError(f"`objective` must name each once, but has {', '.join(names)}")
     if sampler == "cmaes":
         raise ValueError(
             "`sampler.name` must be one for several objectives (tpe, nsga2, gp, random, grid, qmc),"

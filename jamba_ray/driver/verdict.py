@@ -95,7 +95,8 @@ def of_winner(
     """
     store = folder.checkpoint_store()
     team, certification, models = Sought(None, None), None, dict[str, Snapshot]()
-    if isinstance(config, SweepConfig) and config.certify.enabled:
+    is_free = isinstance(config, SweepConfig) and not config.binds_winner
+    if isinstance(config, SweepConfig) and is_free and config.certify.enabled:
         certification = Certification(
             config.certify, config.objective, data, folder, trials, search_s, phase
         )
@@ -115,7 +116,7 @@ def of_winner(
         strong = strongest({k: one.metrics["val"] for k, one in held.items()}, config.objective)
     if certification is not None and strong is not None:
         certification.against(strong, models[strong])
-    if isinstance(config, SweepConfig):
+    if isinstance(config, SweepConfig) and is_free:
         own = certification
         scored = () if own is None else (own.seeds_of_winner(), own.log_odds_of_trials())
         team = seek_team(config.ensemble, data, store, winner, trials, config.objective, *scored)

@@ -18,6 +18,7 @@ from jamba_ray.reports.run import FINAL, Run
 from jamba_ray.reports.words import (
     LABELS,
     duration,
+    front_in_words,
     labelled,
     search_in_words,
     short,
@@ -128,6 +129,8 @@ def sentences(run: Run) -> list[str]:
                 else "."
             )
         )
+    if judged and (front := summary.get("front")):
+        found.append(front_in_words(front))
     if search := summary.get("search"):
         found.append(search_in_words(search))
     state = status_of(run)

@@ -11,6 +11,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from jamba_ray.config.direction import badness, better
+from jamba_ray.reports.front import front_of
 from jamba_ray.reports.importance import MIN_TRIALS, Compared, compared, importance
 from jamba_ray.reports.run import Run
 from jamba_ray.reports.svg import Figure, Plot, Scale, colour_of, fitted
@@ -32,6 +33,8 @@ def study_figures(run: Run) -> dict[str, Figure]:
     scored = [t for t in run.records if t.value is not None]
     if len(run.records) > 1 and scored:
         found["history"] = history(run, scored)
+    if drawn := front_of(run):
+        found["front"] = drawn
     if any(t.curve for t in run.records):
         found["curves"] = curves(run)
     if run.study is None:

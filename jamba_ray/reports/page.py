@@ -124,7 +124,7 @@ def render(run: Run, *, interactive: bool = False) -> str:
         _section("The data", "".join(map(_table, data_tables(run.summary.get("data") or {})))),
         _section(
             "The search",
-            _grid(figures, ["history", "curves", "importance", "timeline", "parallel"]),
+            _grid(figures, ["front", "history", "curves", "importance", "timeline", "parallel"]),
         ),
         _section("The trials", _trials(run, interactive)),
         _section(

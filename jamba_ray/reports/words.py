@@ -27,6 +27,8 @@ LABELS |= {
     "ece": "calibr. error",
     "brier": "Brier score",
     "log_loss": "log loss",
+    "latency_ms": "ms for a row",
+    "model_size_mb": "megabytes",
     "fpr": "false positives",
     "recall": "recall",
 }
@@ -102,6 +104,27 @@ def search_in_words(search: Mapping[str, Any]) -> str:
     pruner = search["pruner"]["name"]
     stopped = "trained to their end" if pruner == "none" else f"stopped early by {pruner}"
     return f"Trials were proposed by {search['sampler']['name']} and {stopped}."
+
+
+def front_in_words(front: Mapping[str, Any]) -> str:
+    """Says which trials are best in some objective, and which was picked; ``front`` is that of
+    ``summary.json``."""
+    names, rule = list(front["objectives"]), front["pick"]
+    found = {t["trial"]: _values_in_words(t["values"]) for t in front["trials"]}
+    within = f"the best in {' and then '.join(names[1:])} within {rule} of the best {names[0]}"
+    why = "the knee" if rule == "knee" else within
+    n = len(found)
+    ends = [f"trial {trial} ({values})" for trial, values in found.items()]
+    shown = ", ".join(ends if n <= 4 else [*ends[:2], "...", *ends[-1:]])
+    trials = f"{n} trials are" if n > 1 else "1 trial is"
+    return (
+        f"{trials} not dominated in {', '.join(names)}: {shown}. Trial {front['picked']} was "
+        f"picked, {why} (`pick={rule}`). With several objectives no team is sought."
+    )
+
+
+def _values_in_words(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{LABELS.get(name, name)} {value:.4g}" for name, value in values.items())
 
 
 def members_in_words(members: Iterable[Mapping[str, Any]]) -> str:

@@ -178,6 +178,7 @@ class Suggestions:
             seed=self._settings.seed,
             number=number,
             draw=draw,
+            several=bool(self._settings.further),
         )
         trials = self._study.get_trials(deepcopy=False)
         seen: Sequence[FrozenTrial] | None = self._history.of(trials)

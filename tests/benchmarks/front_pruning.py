@@ -3,8 +3,8 @@
     python -m tests.benchmarks.front_pruning 20
 
 A simulated landscape: a score that rises with the rows seen, and a latency that the structure
-decides. Optuna's NSGA-II and MOTPE train every trial to its end; a sweep of ours prunes at its rungs
-by fronts. Figures: ``front_pruning.md``.
+decides. Optuna's NSGA-II and MOTPE train every trial to its end; a sweep of ours prunes at its
+rungs by fronts. Figures: ``front_pruning.md``.
 """
 
 from __future__ import annotations

@@ -82,7 +82,12 @@ SUMMARY = {
     "`split` (how rows were divided), `unseen` (share of rows with what training never saw), "
     "`shift` (rows told apart, `findings` with their settings)",
     "wall_s": "seconds from the start to the verdict",
-    "search": "how trials were proposed (`sampler`) and stopped early (`pruner`); not of `train`",
+    "search": "how trials were proposed and stopped: `sampler`, `pruner`, `objectives`, "
+    "`constraint`, `warm_start`; not of `train`",
+    "front": "with several objectives: `objectives` with their directions, `constraint`, the "
+    "`trials` that no other dominates (`trial`, `values`, `params`), which was `picked` and by "
+    "which rule (`pick`), the `leader` in the first objective, and whether it `kept` the limits; "
+    "null with one objective",
     "goodput": "share of runner time that went into training steps",
     "budget": "limit, what was spent, forecasts; null without one",
     "config_fingerprint": "digest of all settings that make the experiment",
