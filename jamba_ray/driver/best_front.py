@@ -1,4 +1,4 @@
-"""Picks the winner of a sweep with several objectives from their front, by a stated rule."""
+"""Chooses the winner of a sweep with several objectives from their front, by a stated rule."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from jamba_ray import threshold
 from jamba_ray.cli.composition import compose_section
 from jamba_ray.cli.positional import as_settings
-from jamba_ray.cli.summary import count_states, exit_code, failures, finite
+from jamba_ray.cli.summary import count_states, exit_code, failures, finite, next_commands
 from jamba_ray.cli.summary_text import _chosen_on, duration, print_summary
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.driver.verdict import best_epoch, most_epochs
@@ -21,7 +21,6 @@ from jamba_ray.errors import ExitCode
 from jamba_ray.reports.words import difference_in_words, team_in_words
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import SweepResult, TrialRecord
-from jamba_ray.sweep import _next_commands
 
 
 def trial(number, state="complete", reason=None, value=0.9):
@@ -228,14 +227,14 @@ def test_the_next_commands_name_a_folder_of_any_name_through_a_shell(tmp_path, m
     folder = RunFolder(tmp_path / "my 'runs'=3 $x" / "night-1")
     result = SimpleNamespace(best=object())
     monkeypatch.setattr(shutil, "which", lambda name: name)
-    chosen, shown = map(shlex.split, _next_commands(folder, result))
+    chosen, shown = map(shlex.split, next_commands(folder, result))
     words = as_settings(chosen[2:], threshold.COMMAND.positional, threshold.COMMAND.short)
     asked = compose_section(threshold.COMMAND.section, threshold.COMMAND.primary, words)
     assert (asked.run, asked.max_fpr) == (str(folder.path), 0.01)
     assert shown[-1] == str(folder.study)
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert [shlex.split(line) for line in _next_commands(folder, result)] == [chosen]
-    (logs,) = _next_commands(folder, SimpleNamespace(best=None))
+    assert [shlex.split(line) for line in next_commands(folder, result)] == [chosen]
+    (logs,) = next_commands(folder, SimpleNamespace(best=None))
     folder.logs.mkdir(parents=True)
     (folder.logs / "a.log").write_text("why\n")
     listed = subprocess.run(logs, shell=True, capture_output=True, text=True)
