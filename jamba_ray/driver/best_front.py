@@ -37,18 +37,19 @@ def picked(
     """Returns the trial of the front that ``pick`` names; ``leader`` is the best by the first
     objective, and the winner where there is no other objective or no trial keeps the limits.
 
-    Costs are measured again here, one model after the other and while none is trained: runners
-    measure them while others train.
+    Costs are measured again here, of all models that are kept, one after the other and while none is
+    trained: runners measure them while others train.
     """
     if not config.further:
         return Picked(leader, None)
     directions = [direction_of(name) for name in config.objectives]
     kept = [t for t in trials if t.values and not t.violation] or [leader]
-    on = ranks(as_losses([t.values for t in kept], directions)) == 0
-    front = [t for t, is_on in zip(kept, on, strict=True) if is_on]
-    again = {t.number: _costs(t, store, data) if config.measures_costs else {} for t in front}
-    values = {t.number: _values(t, again[t.number], config.objectives) for t in front}
-    keeping = [t for t in front if _keeps(t, again[t.number], config)] or front
+    again: dict[int, dict[str, float]] = {}
+    if config.measures_costs:
+        again = {t.number: found for t in kept if (found := _costs(t, store, data))}
+        kept = [t for t in kept if t.number in again] or kept
+    values = {t.number: _values(t, again.get(t.number, {}), config.objectives) for t in kept}
+    keeping = [t for t in kept if _keeps(t, again.get(t.number, {}), config)] or kept
     points = as_losses([values[t.number] for t in keeping], directions)
     still = [i for i, rank in enumerate(ranks(points)) if rank == 0]
     winner = keeping[still[pick(points[still], config.pick)]]
@@ -76,7 +77,7 @@ def picked(
 def _costs(trial: TrialRecord, store: CheckpointStore, data: PreparedData) -> dict[str, float]:
     with contextlib.suppress(CheckpointError):
         return costs(store.load(trial.checkpoint or ""), data.val)
-    return {}  # what the runner measured counts
+    return {}  # its checkpoint was deleted: others were better
 
 
 def _values(
