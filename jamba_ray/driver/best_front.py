@@ -37,8 +37,8 @@ def picked(
     """Returns the trial of the front that ``pick`` names; ``leader`` is the best by the first
     objective, and the winner where there is no other objective or no trial keeps the limits.
 
-    Costs are measured again here, of all models that are kept, one after the other and while none is
-    trained: runners measure them while others train.
+    Costs are measured again here, of all models that are kept, one after the other and while none
+    is trained: runners measure them while others train.
     """
     if not config.further:
         return Picked(leader, None)
