@@ -47,6 +47,7 @@ def run(
         out.print(line, highlight=False, markup=False, soft_wrap=True)
     upload.refuse_secrets(package, own.allow)
     upload.refuse_too_large(package, own.max_upload_mb)
+    upload.refuse_without_plugins(package)
     key = own.key or sweep_key(config, package)
     name = config.run or key
     command = [own.python, "-m", "jamba_ray.cli.job", *words, f"run={name}", "resume=true"]

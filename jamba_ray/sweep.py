@@ -34,6 +34,7 @@ from jamba_ray.cli.time_left import TimeLeft
 from jamba_ray.cluster.prices import priced
 from jamba_ray.cluster.surroundings import require_surroundings
 from jamba_ray.config.budget import limit_of
+from jamba_ray.config.plugin_needs import require_named
 from jamba_ray.config.plugins import TROUBLES
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
@@ -69,7 +70,7 @@ from jamba_ray.study.first_trials import first_trials
 from jamba_ray.study.lease import LeaseLostError
 from jamba_ray.study.proposal import distribution
 from jamba_ray.study.reading import begun_with, read_study
-from jamba_ray.study.records import SweepProgress, SweepResult
+from jamba_ray.study.records import SweepResult
 from jamba_ray.study.trials_table import write_trials
 from jamba_ray.tracking import follower_process
 from jamba_ray.tracking.follower_process import Following
@@ -127,7 +128,9 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
         config = without_families(config, missing)
     space = checked_space(config)
     first_trials(config, space)  # a wrong `enqueue` is refused before the data are read
-    check_installed([*families_of(config.model.name, space), *config.held_against])
+    families = [*families_of(config.model.name, space), *config.held_against]
+    check_installed(families)
+    require_named(families, config.objective, config.training.loss)
     sampling.check_installed(config.sampler)
     name = config.run or unused_name(config.store, config.sweep_name)
     config = config.model_copy(update={"run": name})
@@ -188,11 +191,6 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
     time_left = TimeLeft(config, space, data, lambda: budget_forecast.made() or early())
     display = Display(console, phases, config, space, budget_rows, log, time_left)
     callbacks = Callbacks()
-
-    def watch(progress: SweepProgress) -> None:
-        callbacks.look(progress)
-        display(progress)
-
     phases.note = display.about
     with contextlib.ExitStack() as leaving:
         leaving.enter_context(bucket_store.stored(folder, log))
@@ -221,7 +219,7 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
                     space,
                     data,
                     folder,
-                    budget_forecast.around(watch),
+                    budget_forecast.around(callbacks.around(display)),
                     accepted=accepted,
                     changed=partial(changed_files, files),
                     abandoned=abandoned,
@@ -246,9 +244,8 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
         report["budget"] = budget_forecast.summary() or report.get("budget")
         report["tracking"] = follower.shown_at()
         write_json(folder.summary, report)
-        if callback_notes := callbacks.end(report):
-            report["notes"] += callback_notes
-            write_json(folder.summary, report)
+        report["notes"] += callbacks.end(report)
+        write_json(folder.summary, report)
         log.write(f"ended: {result.ended}; status {report['status']}")
         phases.begin("writing the report")
         notes = follower_process.report(folder, log)

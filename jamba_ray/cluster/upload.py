@@ -15,6 +15,7 @@ from pathlib import Path
 from jamba_ray.cluster import secret_files
 from jamba_ray.cluster.ray_private import UPLOAD_EXCLUDES, WALK_UPLOAD
 from jamba_ray.cluster.secret_files import looks_secret
+from jamba_ray.config.plugin_modules import shipment
 from jamba_ray.errors import ConfigError
 
 EXCLUDES = (
@@ -124,6 +125,22 @@ def refuse_too_large(upload: Upload, max_mb: float) -> None:
             f"{', '.join(names)}), or raise it."
         ]
     )
+
+
+def refuse_without_plugins(upload: Upload) -> None:
+    """Raises ``ConfigError`` where the source of a plug-in of this folder is not uploaded."""
+    uploaded = {name for name, _ in upload.files}
+    mistakes = []
+    for plugin in shipment():
+        left = [name for name in plugin.files if name not in uploaded]
+        if left and Path(plugin.root) == upload.folder.absolute():
+            mistakes.append(
+                f"`submit` must upload the plug-in `{plugin.module}`, but leaves out "
+                f"{', '.join(sorted(left)[:3])}. Take it out of `.gitignore` and `.rayignore`, or "
+                "install it on the nodes."
+            )
+    if mistakes:
+        raise ConfigError(mistakes)
 
 
 def _walk(folder: Path, excludes: Sequence[str]) -> list[tuple[str, int]]:

@@ -6,7 +6,7 @@ A checkpoint may come from a stranger: what it names is said, and never imported
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jamba_ray.config.family import FAMILIES
@@ -14,6 +14,8 @@ from jamba_ray.config.plugin_modules import LOADED, load_installed, name_of
 from jamba_ray.config.plugins import LOSSES, METRICS
 from jamba_ray.config.search import OBJECTIVES
 from jamba_ray.errors import ConfigError
+
+_OURS = "jamba_ray"
 
 
 class PluginChangedWarning(UserWarning):
@@ -48,6 +50,33 @@ def require_plugins(written: Mapping[str, Any]) -> None:
                 PluginChangedWarning,
                 stacklevel=3,
             )
+
+
+def require_named(families: Iterable[str], objective: str, loss: str) -> None:
+    """Refuses what was registered in this process by a module that no other process imports.
+
+    Raises:
+        ConfigError: It says which ``plugins`` to give.
+    """
+    sections = {name: FAMILIES[name].__module__ for name in families if name in FAMILIES}
+    code = {
+        objective: METRICS[objective].compute.__module__ if objective in METRICS else _OURS,
+        loss: LOSSES[loss].__module__ if loss in LOSSES else _OURS,
+    }
+    sent = {
+        name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for plugin in LOADED.values()
+        for name in plugin.files
+    }
+    tops = {plugin.module.partition(".")[0] for plugin in LOADED.values() if not plugin.files}
+    mistakes = [
+        f"{name!r} is registered by the module {module!r}, which the workers do not import. Put it "
+        f"into a file of its own, if it is not, and give `plugins=[{module}]`."
+        for name, module in {**sections, **code}.items()
+        if module.partition(".")[0] not in {_OURS, *tops} and module not in sent
+    ]
+    if mistakes:
+        raise ConfigError(mistakes)
 
 
 def _unknown(written: Mapping[str, Any]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jamba_ray.config.plugins import CALLBACKS
+from jamba_ray.driver.monitor import Watch
 from jamba_ray.errors import one_line
 from jamba_ray.study.records import SweepProgress
 
@@ -39,10 +40,17 @@ class Callbacks:
         if self._objects:
             self._thread.start()
 
+    def around(self, watch: Watch) -> Watch:
+        """Returns ``watch`` extended by ``look``."""
+
+        def both(progress: SweepProgress) -> None:
+            self.look(progress)
+            watch(progress)
+
+        return both if self._objects else watch
+
     def look(self, progress: SweepProgress) -> None:
         """Tells which trials have ended since the last progress, and of a new best one."""
-        if not self._objects:
-            return
         for trial in progress.finished:
             self._events.put(("on_trial_end", trial))
         if (best := progress.best) is not None and self._best != (best.number, best.value):

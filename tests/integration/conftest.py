@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.commands import run_here
 
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     "data.n_samples=1500",
     "data.n_features=6",
@@ -66,3 +68,22 @@ def summary_of(folder):
         raise AssertionError(f"{name} is no JSON")
 
     return json.loads((folder / "summary.json").read_text(), parse_constant=refuse)
+
+
+@pytest.fixture
+def wheel_bin(tmp_path):
+    """Makes an environment that has the wheel; the packages it needs are those of this one."""
+    pip = [sys.executable, "-m", "pip", "--quiet"]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, timeout=120)
+    (wheel,) = tmp_path.glob("jamba_ray-*.whl")
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    python = str(venv / "bin" / "python")
+    # Before this environment's packages are there: pip would find the package installed.
+    into = ["install", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run([*pip, "--python", python, *into], check=True, timeout=120)
+    (site,) = (venv / "lib").glob("python*/site-packages")
+    others = [path for path in sys.path if Path(path).name in {"site-packages", "dist-packages"}]
+    (site / "others.pth").write_text("\n".join(others) + "\n")
+    return venv / "bin"

@@ -24,6 +24,7 @@ from tests.commands import run_here
 from tests.docs.pages import PAGES, ROOT, blocks, name_of
 from tests.docs.run_contract import FILES, SUMMARY, TRIALS
 from tests.integration.conftest import SMALL, summary_of
+from tests.plugged import forgotten
 
 README = ROOT / "README.md"
 RUN = [page for page in PAGES if page != ROOT / "cluster" / "README.md"]
@@ -96,6 +97,15 @@ def write_sweep(folder, text):
     (folder / name.group(1)).write_text(text)
 
 
+def write_module(folder, text):
+    """Writes a block of Python that is a module, with its name in the first line; returns whether
+    it is one."""
+    name = re.match(r"# (\w+\.py)\n", text)
+    if name:
+        (folder / name.group(1)).write_text(text)
+    return name is not None
+
+
 def smaller(line):
     """The same command on fewer rows and trials; the README's first one keeps its promise of time
     in the slow test."""
@@ -105,7 +115,7 @@ def smaller(line):
         small = [s for s in small if not s.startswith("data.")]
     if name == "evaluate":
         small = [s for s in small if s.startswith("data.")]
-    if "model=mlp" in words:
+    if any(word.startswith("model=") for word in words):
         small = [s for s in small if s != "model.hidden_dim=8"]
     if name == "sweep" and small:
         small.append("n_trials=2")
@@ -127,6 +137,14 @@ def test_a_command_is_made_smaller_and_stays_itself():
 @pytest.mark.parametrize("page", RUN, ids=name_of)
 def test_each_command_composes(page, tmp_path, monkeypatch):
     """Settings and options that a page names exist and take the values that it gives."""
+    monkeypatch.chdir(user_files(tmp_path))
+    own = [m.split(".")[0] for m in re.findall(r"^# (\w+\.py)$", page.read_text(), re.MULTILINE)]
+    with forgotten(*own):
+        compose_page(page, tmp_path)
+
+
+def compose_page(page, folder):
+    """Composes each command of a page."""
     from jamba_ray.cli.composition import compose_section
     from jamba_ray.cli.flags import split_flags
     from jamba_ray.cli.positional import as_settings
@@ -135,11 +153,12 @@ def test_each_command_composes(page, tmp_path, monkeypatch):
     from jamba_ray.config.submit import DoctorSection, SubmitSection
     from jamba_ray.config.sweep_space import parse_space
 
-    monkeypatch.chdir(user_files(tmp_path))
     of_sweep = {"submit": SubmitSection, "doctor": DoctorSection}
     for block in blocks(page):
         if block.language == "yaml":
-            write_sweep(tmp_path, block.text)
+            write_sweep(folder, block.text)
+        elif block.language == "python":
+            write_module(folder, block.text)
         for line in filter(is_ours, block.commands if block.language == "bash" else []):
             name, words = split(line)
             if name == "chaos":
@@ -166,7 +185,7 @@ def run_page(page, folder, run):
         lines = []
         if block.language == "yaml":
             write_sweep(folder, block.text)
-        elif block.language == "python":
+        elif block.language == "python" and not write_module(folder, block.text):
             lines = [[sys.executable, "-c", block.text]]
         elif block.language == "bash":
             lines = [smaller(line) for line in block.commands if runs_here(line)]
