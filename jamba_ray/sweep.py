@@ -330,7 +330,7 @@ def _summary(
         "goodput": result.goodput if result.runners else None,
         "folder": str(folder.path),
         "report": str(folder.report),
-        "next": summary.next_commands(folder, result),
+        "next": summary.next_commands(folder, result, config.plugins),
     }
     if result.best is not None:
         # After a kill at the end no search is left to time: what trials trained is the least.
@@ -351,8 +351,7 @@ def _summary(
             told = certified_in_words(certified, config.objective, is_team=is_team)
             report["certification"] = {**certified, "sentences": told}
         report["notes"] += verdict.group_notes(report["drawn_groups"], config.data)
-        report["notes"] += verdict.left_interval(report["best"])
-    report["notes"] += TROUBLES.values()
+        report["notes"] += [*verdict.left_interval(report["best"]), *TROUBLES.values()]
     report["wall_s"] = time.monotonic() - begun
     plain: dict[str, Any] = summary.finite(report)
     return plain

@@ -34,6 +34,7 @@ from jamba_ray.cli.phases import Phases
 from jamba_ray.cli.summary_text import first_that_fits
 from jamba_ray.config.command_line import command, override
 from jamba_ray.config.data import CALIBRATION
+from jamba_ray.config.plugin_modules import as_words
 from jamba_ray.config.predict import DEFAULT, ThresholdConfig
 from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.errors import ConfigError, DataError, ExitCode
@@ -261,6 +262,7 @@ def _print(console: Console, config: ThresholdConfig, chosen: Chosen) -> None:
     words = [config.run, "new.csv", "-o", "scored.csv"]
     if config.name != DEFAULT:
         words.append(override("threshold", config.name))
+    words += as_words(config.plugins)
     say(console, f"next, with your rows for new.csv: {command('predict', *words)}")
 
 

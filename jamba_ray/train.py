@@ -34,6 +34,8 @@ from jamba_ray.cluster.resources import count_gpus
 from jamba_ray.config.command_line import command
 from jamba_ray.config.family import trains_alone
 from jamba_ray.config.params import flatten
+from jamba_ray.config.plugin_modules import as_words
+from jamba_ray.config.plugins import TROUBLES
 from jamba_ray.config.run import TrainConfig
 from jamba_ray.config.tracking import TITLES
 from jamba_ray.config.training_length import as_begun, settled
@@ -280,12 +282,12 @@ def _summary(
         "goodput": record.goodput_s / max(1e-9, record.seconds),
         "folder": str(folder.path),
         "report": str(folder.report),
-        "next": [command("threshold", str(folder.path), "max_fpr=0.01")],
+        "next": [command("threshold", str(folder.path), "max_fpr=0.01", *as_words(config.plugins))],
     }
     if not failed:
         report |= verdict.of_winner(config, data, folder, record)
         report["notes"] += verdict.group_notes(report["drawn_groups"], config.data)
-        report["notes"] += verdict.left_interval(report["best"])
+        report["notes"] += [*verdict.left_interval(report["best"]), *TROUBLES.values()]
     report["wall_s"] = time.monotonic() - begun
     plain: dict[str, Any] = summary.finite(report)
     return plain

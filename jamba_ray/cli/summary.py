@@ -16,6 +16,7 @@ from typing import Any
 from jamba_ray import __version__
 from jamba_ray.config.command_line import command
 from jamba_ray.config.fingerprint import fingerprint
+from jamba_ray.config.plugin_modules import as_words
 from jamba_ray.config.run import ExperimentConfig, SweepConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import ExitCode, StorageError
@@ -68,11 +69,11 @@ def search(config: SweepConfig) -> dict[str, Any]:
     }
 
 
-def next_commands(folder: RunFolder, result: SweepResult) -> list[str]:
+def next_commands(folder: RunFolder, result: SweepResult, plugins: Sequence[str] = ()) -> list[str]:
     """Returns what may follow: commands that run here as they are."""
     if result.best is None:
         return [f"tail -n 50 {shlex.quote(str(folder.logs))}/*"]
-    chosen = command("threshold", str(folder.path), "max_fpr=0.01")
+    chosen = command("threshold", str(folder.path), "max_fpr=0.01", *as_words(plugins))
     # It comes with an extra of its own.
     return [chosen, *([dashboard_command(folder)] if shutil.which("optuna-dashboard") else [])]
 

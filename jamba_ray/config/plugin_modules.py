@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
+from jamba_ray.config.command_line import override
 from jamba_ray.config.plugin_source import digest_of, sources
 from jamba_ray.config.plugins import PluginError
 from jamba_ray.errors import ConfigError, one_line
@@ -60,6 +61,12 @@ def name_of(text: str) -> str:
     """Returns the module of ``threats``, ``threats@1.0`` or ``threats@1.0#9f86d081884c``."""
     found = _WRITTEN.fullmatch(text)
     return text if found is None else found["name"]
+
+
+def as_words(texts: Iterable[str]) -> list[str]:
+    """Writes plug-ins as a word of a command line, without their digests; none: no word."""
+    names = [name_of(text) for text in texts]
+    return [override("plugins", names)] if names else []
 
 
 def load(texts: Iterable[str]) -> tuple[str, ...]:
