@@ -28,6 +28,8 @@ from tests.benchmarks.field.peers import PEERS, TUNED
 from tests.benchmarks.field.sets import AT_MOST, FieldSet, sets_of
 
 MAX_FPR = 0.01
+_ADDED = {name: f"{name}_" for name in ("score", "alert", "threshold")}
+"""Columns that ``predict`` adds, which no feature may be called by."""
 _TRAINED = (
     "logistic",
     "lightgbm",
@@ -120,9 +122,10 @@ def _ours(
 ) -> tuple[Floats, npt.NDArray[np.bool_], dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        one.train.to_parquet(folder / "train.parquet", index=False)
-        hidden = one.test.drop(columns=one.target)
-        one.test.to_parquet(folder / "test.parquet", index=False)
+        one.train.rename(columns=_ADDED).to_parquet(folder / "train.parquet", index=False)
+        test = one.test.rename(columns=_ADDED)
+        hidden = test.drop(columns=one.target)
+        test.to_parquet(folder / "test.parquet", index=False)
         hidden.to_parquet(folder / "new.parquet", index=False)
         data = ["data=table", "data.path=train.parquet", "data.test=test.parquet"]
         data += [f"data.target={one.target}", "run=field", f"seed={seed}"]

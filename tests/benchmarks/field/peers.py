@@ -32,7 +32,8 @@ MOST_CATEGORIES = 250
 
 
 def _categories(frame: pd.DataFrame) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """Returns a function that makes text columns categorical, by the categories of ``frame``."""
+    """Returns a function that makes text columns categorical, by the categories of ``frame``, and
+    leaves out columns without any value."""
     kinds = {
         c: pd.CategoricalDtype(
             sorted(frame[c].dropna().astype(str).value_counts().index[:MOST_CATEGORIES])
@@ -41,11 +42,13 @@ def _categories(frame: pd.DataFrame) -> Callable[[pd.DataFrame], pd.DataFrame]:
         if _is_text(frame[c])
     }
 
+    known = [c for c in frame if frame[c].notna().any()]
+
     def convert(rows: pd.DataFrame) -> pd.DataFrame:
         made = {
             c: rows[c].astype(str).where(rows[c].notna()).astype(kind) for c, kind in kinds.items()
         }
-        return rows.assign(**made)
+        return rows.assign(**made)[known]
 
     return convert
 
@@ -144,7 +147,11 @@ def _catboost(frame: pd.DataFrame, y: Labels, seed: int) -> Scorer:
     )
 
     def plain(rows: pd.DataFrame) -> pd.DataFrame:
-        return rows.assign(**{c: rows[c].astype(str) for c in text})
+        # Missing cells of text are a category of their own; CatBoost takes no NaN there.
+        made = {
+            c: rows[c].astype(object).where(rows[c].notna(), "missing").astype(str) for c in text
+        }
+        return rows.assign(**made)
 
     model.fit(plain(frame), y, cat_features=text)
     return lambda rows: np.asarray(model.predict_proba(plain(rows))[:, 1], dtype=np.float64)
