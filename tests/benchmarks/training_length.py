@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from sklearn.datasets import load_breast_cancer
+from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.metrics import average_precision_score
 
 from jamba_ray.config.data import SyntheticSection, TableSection
@@ -33,17 +33,23 @@ _NSL_ROWS = 20_000
 
 
 def rows_of(name: str, folder: Path) -> PreparedData:
-    """Returns a data set: ``breast_cancer``, ``nsl_kdd``, or so many synthetic rows."""
+    """Returns a data set: ``breast_cancer``, ``digits``, ``nsl_kdd`` (``nsl_kdd=500`` of its rows),
+    or so many synthetic rows."""
     path = folder / "rows.parquet"
-    if name == "breast_cancer":
-        frame = load_breast_cancer(as_frame=True).frame
+    if name in ("breast_cancer", "digits"):
+        frame = (load_breast_cancer if name == "breast_cancer" else load_digits)(
+            as_frame=True
+        ).frame
+        if name == "digits":
+            frame["target"] = (frame["target"] == 8).astype(int)
         frame.to_parquet(path, index=False)
         split = {"val": _VAL, "test": 0.3}
         return prepare(TableSection(name="table", path=str(path), target="target", split=split))
-    if name == "nsl_kdd":
+    if name.startswith("nsl_kdd"):
+        n_rows = int(name.partition("=")[2] or _NSL_ROWS)
         source = Path(os.environ["NSL_KDD"])
         frame = pd.read_parquet(source / "train.parquet")
-        frame.sample(_NSL_ROWS, random_state=0).to_parquet(path, index=False)
+        frame.sample(n_rows, random_state=0).to_parquet(path, index=False)
         return prepare(
             TableSection(
                 name="table",

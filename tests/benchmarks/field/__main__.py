@@ -155,6 +155,7 @@ def _said(summary: Mapping[str, Any]) -> dict[str, Any]:
         "val_average_precision": promised.get("value"),
         "val_interval": [promised.get("low"), promised.get("high")],
         "winner": config.get("model", {}).get("name"),
+        "expected": best.get("expected"),
         "single": ((summary.get("team") or {}).get("single") or {}),
         "shift": (summary.get("data", {}).get("shift") or {}).get("to_come"),
     }
@@ -192,7 +193,23 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         models = dict.fromkeys(row["model"] for row in of_set)
         of_model = {m: [row for row in of_set if row["model"] == m] for m in models}
         text += [*sorted((_line(m, r) for m, r in of_model.items()), key=_by_precision), ""]
-    return "\n".join(text)
+    return "\n".join([*text, _held(rows)])
+
+
+def _held(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Says how often intervals of our runs held the test's value, before and after widening."""
+    said = [row["expected"] for row in rows if row.get("expected")]
+    known = [one["holds"] for one in said if one["holds"] is not None]
+    plain = [
+        row["val_interval"][0] <= row["average_precision"] <= row["val_interval"][1]
+        for row in rows
+        if (row.get("val_interval") or [None])[0] is not None
+    ]
+    return (
+        f"Validation's interval held the test's value in {sum(plain)} of {len(plain)} of our runs; "
+        f"what was to be expected did in {sum(known)} of {len(known)}, and of "
+        f"{len(said) - len(known)} it was said that it cannot be known."
+    )
 
 
 _COLUMNS = (
