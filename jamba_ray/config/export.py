@@ -12,7 +12,7 @@ from jamba_ray.config.predict import ExplainedSection
 from jamba_ray.config.run import RunName
 from jamba_ray.config.section import Section
 
-Format: TypeAlias = Literal["onnx", "pt", "gguf"]
+Format: TypeAlias = Literal["onnx", "pt", "gguf", "pt2"]
 FORMATS: tuple[str, ...] = get_args(Format)
 MAX_BYTES = 1 << 34
 """The largest file that is read."""
@@ -26,7 +26,8 @@ class ExportConfig(Section):
     format: Format = "onnx"
     """What to write. ``onnx``: one file with preprocessing, model, calibration and thresholds, for
     any runtime of ONNX. ``pt``: weights, optimizer and settings of a network, for PyTorch.
-    ``gguf``: the quantised weights of a network: smaller, not faster."""
+    ``gguf``: the quantised weights of a network: smaller, not faster. ``pt2``: a network
+    with its scaling as a program of ``torch.export``, for the same version of torch."""
     quantization: Literal["q4_k_m", "q5_k_m", "q8_0"] = "q8_0"
     """How ``format=gguf`` stores weights; ``show_info=true`` says what each costs."""
     show_info: bool = False

@@ -114,7 +114,7 @@ def made(subject: Subject, quantization: str) -> tuple[bytes, Cost]:
         raise ConfigError(
             [
                 f"`format=gguf` holds the weights of one network, but the model is {family}. "
-                "Choose `format=onnx`, or a trial of attention or mlp."
+                "Choose `format=onnx`, or a trial of a network."
             ]
         )
     kinds: dict[str, Kind] = {

@@ -25,6 +25,7 @@ from jamba_ray.models.attention import Attention, Block, SelfAttention
 from jamba_ray.models.dropout import Dropout
 from jamba_ray.models.feature_layers import FeatureLayer
 from jamba_ray.models.mlp import Mlp
+from jamba_ray.models.tabm import EnsembleLayer, Tabm
 from jamba_ray.models.tokens import FeatureTokens, NumericTokens, Periodic, PiecewiseLinear
 
 
@@ -41,6 +42,8 @@ def logits(
         for block in module.blocks:
             tokens = _of(g, block, tokens)
         pooled = _flat(g, tokens) if module.is_flat else _mean(g, tokens)
+    elif type(module) is Tabm:
+        return _tabm(g, module, _flat(g, _tokens(g, module.tokens, x_num, x_cat)))
     elif type(module) is Mlp:
         pooled = _flat(g, _tokens(g, module.tokens, x_num, x_cat))
     else:
@@ -116,6 +119,31 @@ _LAYERS: dict[type[nn.Module], Callable[[Graph, Any, str], str]] = {
     SelfAttention: _self_attention,
     Dropout: lambda g, layer, x: x,
 }
+
+
+def _tabm(g: Graph, module: Tabm, x: str) -> str:
+    """Returns the log-odds of the mean probability of all heads."""
+    first, heads = module.first, module.first.n_heads
+    scaled = g("Mul", _weight(g, first.weight), _weight(g, first.scale_in.view(heads, 1, -1)))
+    joined = g("Reshape", scaled, g.constant([-1, first.weight.shape[1]], np.int64))
+    y = g("MatMul", x, g("Transpose", joined, perm=[1, 0]))
+    y = g("Add", g("Mul", y, _weight(g, first.scale_out)), _weight(g, first.bias))
+    x = g("Reshape", y, g.constant([0, heads, first.weight.shape[0]], np.int64))
+    x = g("Mul", x, g("Sigmoid", x))
+    for layer in module.layers:
+        assert isinstance(layer, EnsembleLayer)
+        scale_in, scale_out, bias = (
+            _weight(g, one.view(heads, -1)) for one in (layer.scale_in, layer.scale_out, layer.bias)
+        )
+        y = g("MatMul", g("Mul", x, scale_in), _weight(g, layer.weight.T))
+        y = g("Add", g("Mul", y, scale_out), bias)
+        x = g("Mul", y, g("Sigmoid", y))
+    weighted = g("Mul", x, _weight(g, module.head))
+    z = g("Add", g("ReduceSum", weighted, _axes(g, -1), keepdims=0), _weight(g, module.head_bias))
+    threat = g("Neg", g("Softplus", g("Neg", z)))
+    benign = g("Neg", g("Softplus", z))
+    both = (g("ReduceLogSumExp", one, _axes(g, -1), keepdims=0) for one in (threat, benign))
+    return g("Sub", *both)
 
 
 # --- tokens -----------------------------------------------------------------------------------

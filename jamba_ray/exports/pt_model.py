@@ -48,7 +48,7 @@ def dictionary(saved: SavedModel) -> dict[str, Any]:
         raise ConfigError(
             [
                 f"`format=pt` holds the weights of one network, but the model is {what}. Choose "
-                "`format=onnx`, or a trial of attention or mlp."
+                "`format=onnx`, or a trial of a network."
             ]
         )
     state = snapshot.documents["state"]

@@ -18,7 +18,7 @@ from jamba_ray.training import Member, fit
 from tests.inference.conftest import make_frame
 
 TREES = ("lightgbm", "random_forest", "extra_trees", "xgboost", "catboost")
-MODELS = ("mlp", "attention", "logistic", *TREES)
+MODELS = ("mlp", "attention", "tabm", "logistic", *TREES)
 SMALL = {"n_estimators": 12, "max_depth": 5, "hidden_dim": 16, "n_heads": 2}
 PLATT = {"method": "platt", "parameters": {"slope": [1.2], "offset": [-0.3]}, "threat_share": 0.3}
 
