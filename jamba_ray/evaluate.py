@@ -31,13 +31,17 @@ from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.config.data import SyntheticSection, TableSection
 from jamba_ray.config.run import EvaluateConfig
 from jamba_ray.data import Rows, prepare, prepare_for
+from jamba_ray.data.prepare import attacker_for
 from jamba_ray.driver.rivals import kept_rivals, strongest
 from jamba_ray.driver.verdict import few_rows, group_notes, units_of
 from jamba_ray.errors import ExitCode
 from jamba_ray.evaluation import by_group, compare, intervals
 from jamba_ray.evaluation.clusters import clusters_of
+from jamba_ray.evaluation.delay import detection_delay
 from jamba_ray.evaluation.promise import disproof
 from jamba_ray.inference import Predictor, score_rows
+from jamba_ray.inference.robustness import robustness
+from jamba_ray.reports.words import delay_notes, robustness_notes
 from jamba_ray.runs.file_writes import write_bytes, write_json
 from jamba_ray.runs.probe import probe
 from jamba_ray.runs.run_folder import RunFolder, unused_name
@@ -75,6 +79,7 @@ def _judged(
     write_bytes(folder.path / "scores.parquet", _table(y, p, predictor.threshold, group))
     phases.begin("judging")
     report = _summary(config, folder, predictor, rows, p, drawn, what)
+    report |= _attacked(config, predictor, rows, drawn, report)
     report |= summary.finite(_rivals(kept_rivals(config.checkpoint), predictor, rows, p, drawn))
     report["wall_s"] = time.monotonic() - begun
     write_json(folder.summary, report)
@@ -128,6 +133,8 @@ def _summary(
     y, group = rows.y, rows.group
     clusters = None if drawn is None else clusters_of(y == 1, drawn)
     drawn_groups = {} if clusters is None else {"test": clusters.groups}
+    delay = detection_delay(y, p, group, rows.time, predictor.threshold)
+    delay = None if delay is None else {"part": "test", **delay}
     groups = None if group is None else by_group(y, p, group, predictor.threshold)
     promise = predictor.promise_of(config.threshold)
     report = {
@@ -151,15 +158,38 @@ def _summary(
         "bayes": None,
         "groups": groups,
         "drawn_groups": drawn_groups,
+        "detection_delay": delay,
         "notes": [
             *few_rows({"test": (y, drawn)}),
             *group_notes(drawn_groups, config.data),
+            *delay_notes(delay),
             *_kept(promise, y, p, predictor.threshold, group),
         ],
         "versions": summary.versions(),
         "folder": str(folder.path),
     }
     plain: dict[str, Any] = summary.finite(report)
+    return plain
+
+
+def _attacked(
+    config: EvaluateConfig,
+    predictor: Predictor,
+    rows: Rows,
+    drawn: Groups,
+    report: dict[str, Any],
+) -> dict[str, Any]:
+    """Returns ``robustness``, and with it the metric and its sentence, where ``data.mutable`` names
+    columns."""
+    attacker = attacker_for(config.data, predictor.preprocessing, rows.raw)
+    found = robustness(predictor, rows, attacker, drawn)
+    if found is None:
+        return {}
+    metric = {key: found[key] for key in ("value", "low", "high")}
+    best = {**report["best"], "test": {**report["best"]["test"], "robustness": metric}}
+    attacked = {"test": found}
+    notes = [*report["notes"], *robustness_notes(attacked)]
+    plain: dict[str, Any] = summary.finite({"best": best, "robustness": attacked, "notes": notes})
     return plain
 
 

@@ -24,7 +24,8 @@ from jamba_ray.config.data import TableSection
 from jamba_ray.config.export import ImportConfig
 from jamba_ray.config.names import run_name
 from jamba_ray.data import prepare
-from jamba_ray.driver.verdict import judge, score_table
+from jamba_ray.driver.score_table import score_table
+from jamba_ray.driver.verdict import judge
 from jamba_ray.errors import CheckpointError, ConfigError, ExitCode, RunExistsError, StorageError
 from jamba_ray.exports import pt_file, pt_model
 from jamba_ray.exports.files import read_file
@@ -101,7 +102,7 @@ def _model(
     snapshot = Snapshot(
         bare.tensors, {**bare.documents, "metrics": {**metrics, "threshold": threshold}}
     )
-    return SavedModel(snapshot, {}, None), score_table(judged, None, data)
+    return SavedModel(snapshot, {}, None), score_table(judged.probabilities, None, data)
 
 
 def _write(folder: RunFolder, best: Path, saved: SavedModel, scores: bytes | None) -> None:

@@ -61,7 +61,7 @@ from jamba_ray.estimators.estimator import check_installed, left_out, not_instal
 from jamba_ray.reports.certificate import certified_in_words
 from jamba_ray.reports.importance import importance
 from jamba_ray.reports.run import Run
-from jamba_ray.reports.words import team_in_words
+from jamba_ray.reports.words import team_in_words, winner_notes
 from jamba_ray.runs.file_writes import RunLog, write_bytes, write_json
 from jamba_ray.runs.probe import probe
 from jamba_ray.runs.run_folder import RunFolder, unused_name
@@ -351,6 +351,7 @@ def _summary(
             told = certified_in_words(certified, config.objective, is_team=is_team)
             report["certification"] = {**certified, "sentences": told}
         report["notes"] += verdict.group_notes(report["drawn_groups"], config.data)
+        report["notes"] += winner_notes(report)
         report["notes"] += [*verdict.left_interval(report["best"]), *TROUBLES.values()]
     report["wall_s"] = time.monotonic() - begun
     plain: dict[str, Any] = summary.finite(report)

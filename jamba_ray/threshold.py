@@ -40,12 +40,14 @@ from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.errors import ConfigError, DataError, ExitCode
 from jamba_ray.evaluation.calibration import calibrated, judged
 from jamba_ray.evaluation.goal import Goal, operating_point, threshold_for
-from jamba_ray.evaluation.promise import Promise, disproof, promised, shift_reason
+from jamba_ray.evaluation.promise import Promise
+from jamba_ray.evaluation.promise_of_run import drawn_groups_of, promised_of
 from jamba_ray.inference import find_checkpoint
 from jamba_ray.runs.file_writes import write_bytes
 
 _SCORES = "scores.parquet"
 _COLUMNS = ("part", "label", "probability")
+_FURTHER = ("group", "time", "drawn", "newest")
 _MAX_SCORES_BYTES = 1 << 34
 _SUMMARY = "summary.json"
 _MAX_SUMMARY_BYTES = 1 << 28
@@ -95,12 +97,12 @@ def _chosen(config: ThresholdConfig, place: StoreUri | str) -> Chosen:
         remote = RemoteFolder(place)
         raw, digest, prefix = beside_remote(remote)
         where, scores = f"{place}/{prefix}".rstrip("/"), remote.read(_SCORES, _MAX_SCORES_BYTES)
-        summary = remote.read(_SUMMARY, _MAX_SUMMARY_BYTES)
+        summary = _read(remote.read(_SUMMARY, _MAX_SUMMARY_BYTES))
     else:
         folder = find_checkpoint(Path(place))
         raw, digest = beside(folder)
         where, scores = str(folder), _beside(folder, _SCORES)
-        summary = _beside(folder, _SUMMARY)
+        summary = _read(_beside(folder, _SUMMARY))
     saved = read_thresholds(raw, digest, where)
     parts = _parts(scores, config.run)
     # Rows that chose no model where there are any: the validation rows flatter it.
@@ -110,8 +112,8 @@ def _chosen(config: ThresholdConfig, place: StoreUri | str) -> Chosen:
         threshold = threshold_for(rows["label"], rows["probability"], goal_of(config))
         promise = None
     else:
-        threshold, promise = _promised(config, config.confidence, parts, part, _shift(summary))
-    drawn = _drawn(summary)
+        threshold, promise = _promised(config, config.confidence, parts, part, summary)
+    drawn = drawn_groups_of(summary)
     points = {
         name: operating_point(
             rows["label"],
@@ -158,7 +160,7 @@ def _promised(
     confidence: float,
     parts: Mapping[str, pd.DataFrame],
     part: str,
-    shift: tuple[float, float] | None,
+    summary: Mapping[str, Any],
 ) -> tuple[float, Promise]:
     """Returns a threshold with its promise, taken back where the rows to come are not like those it
     rests on: a classifier tells them apart, or the test rows refuse it."""
@@ -172,48 +174,16 @@ def _promised(
             f"guarantee_by={by} needs the {by} of every {part} row, but {config.run} does not have "
             f"it; {way_out} in the next run, or drop guarantee_by."
         )
-    threshold, promise = promised(
-        rows["label"],
-        rows["probability"],
-        goal_of(config),
-        confidence,
-        part=part,
-        by=by,
-        group=rows["group"] if by == "group" else None,
-        time=rows["time"].to_numpy() if "time" in rows and rows["time"].notna().all() else None,
-    )
-    if promise.reason is not None:
-        return threshold, promise
-    shift = shift if config.shift is None else (config.shift, config.shift)
-    reason = None if shift is None else shift_reason(*shift)
-    if reason is None and (test := parts.get("test")) is not None:
-        reason = disproof(
-            promise.to_json(),
-            test["label"],
-            test["probability"],
-            threshold,
-            where="the test rows",
-            group=test["group"] if by == "group" else None,
-        )
-    return threshold, promise if reason is None else promise.withdrawn(reason)
+    return promised_of(parts, part, summary, goal_of(config), confidence, by, config.shift)
 
 
-def _shift(summary: bytes | None) -> tuple[float, float] | None:
-    """Returns (AUC, its lower end) of the check that told newer rows from older ones, where the
-    run's summary has it."""
+def _read(summary: bytes | None) -> dict[str, Any]:
+    """Returns the run's summary; empty where it has none that can be read."""
     try:
-        found = json.loads(summary or b"{}")["data"]["shift"]["to_come"]["roc_auc"]
-        return float(found["value"]), float(found["low"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def _drawn(summary: bytes | None) -> set[str]:
-    """Returns the parts whose intervals are over groups, where the run's summary has them."""
-    try:
-        return set(json.loads(summary or b"{}").get("drawn_groups") or {})
-    except (ValueError, AttributeError, TypeError, RecursionError):
-        return set()
+        found = json.loads(summary or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _place(run: str) -> StoreUri | str:
@@ -236,7 +206,7 @@ def _parts(raw: bytes | None, run: str) -> dict[str, pd.DataFrame]:
     if raw is not None:
         try:
             whole = pd.read_parquet(io.BytesIO(raw))
-            frame = whole[[*_COLUMNS, *(name for name in ("group", "time") if name in whole)]]
+            frame = whole[[*_COLUMNS, *(name for name in _FURTHER if name in whole)]]
         except Exception as error:  # whatever pyarrow makes of a damaged file
             raise DataError(
                 f"the {_SCORES} of {run} must hold part, label and probability, but does not "

@@ -49,6 +49,7 @@ from jamba_ray.driver.signals import Signalled, Signals, interruptible
 from jamba_ray.errors import ExitCode, JambaError, StorageError, UnavailableError
 from jamba_ray.estimators.estimator import check_installed
 from jamba_ray.reports.run import Run
+from jamba_ray.reports.words import winner_notes
 from jamba_ray.runners.runner import DetachedError
 from jamba_ray.runs.file_writes import RunLog, write_bytes, write_json
 from jamba_ray.runs.probe import probe
@@ -287,6 +288,7 @@ def _summary(
     if not failed:
         report |= verdict.of_winner(config, data, folder, record)
         report["notes"] += verdict.group_notes(report["drawn_groups"], config.data)
+        report["notes"] += winner_notes(report)
         report["notes"] += [*verdict.left_interval(report["best"]), *TROUBLES.values()]
     report["wall_s"] = time.monotonic() - begun
     plain: dict[str, Any] = summary.finite(report)

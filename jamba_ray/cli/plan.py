@@ -185,7 +185,7 @@ def first_forecast(
     """
     stages = course(config, data, runners)
     every = report_rows(config.trial(), len(data.train))
-    n_judged = judged_rows(config.training.val_rows, every, data.val.y)
+    n_judged = judged_rows(config.training.val_rows, every, data.val.y, config.objectives)
     judged = stages.rows / every * min(n_judged, len(data.val))
     judging = 1 + _FORWARD_SHARE * judged / max(1, stages.rows)
     found = first_rates(config.trial(), space, data, stages.rows, stop)

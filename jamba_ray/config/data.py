@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from jamba_ray.config.mutable import Mutable
 from jamba_ray.config.names import run_name
 from jamba_ray.config.section import NOT_IN_FINGERPRINT, Section, as_if_absent
 
@@ -132,6 +133,9 @@ class DataSection(Section):
     """Folder for rows that lie on disk; runners on other machines must find it by the same name.
     None: ``jamba_ray`` in ``XDG_CACHE_HOME``, else in ~/.cache."""
 
+    mutable: Mutable = Field(default_factory=dict, json_schema_extra=as_if_absent({}))
+    """Numeric columns that an attacker controls, such as [bytes_out, duration], for ``robustness``.
+    With limits: {bytes_out: {direction: up, integer: true, budget: 2, low: 0, high: 65535}}."""
     check_shift: bool = Field(default=True, json_schema_extra=NOT_IN_FINGERPRINT)
     """Look, on at most 12,000 rows, whether test or newest rows differ from those that train, and
     for columns that give the label, the time or the row away; takes some seconds."""

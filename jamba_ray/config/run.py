@@ -151,6 +151,15 @@ class ExperimentConfig(TrialConfig):
     verbose: bool = Field(default=False, json_schema_extra=NOT_IN_FINGERPRINT)
     """Let Ray and the libraries print what they like."""
 
+    @model_validator(mode="after")
+    def _robustness_has_columns(self) -> ExperimentConfig:
+        if "robustness" in self.objectives and not self.data.mutable:
+            raise ValueError(
+                "`objective` 'robustness' needs the columns that an attacker controls. Name them, "
+                "such as `data.mutable=[bytes_out,duration]`"
+            )
+        return self
+
     @field_validator("store")
     @classmethod
     def _store_is_known(cls, value: str) -> str:

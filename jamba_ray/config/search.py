@@ -19,6 +19,7 @@ _Known = Literal[
     "partial_auc_1e-2",
     "precision_at_alerts_1e-3",
     "log_loss",
+    "robustness",
 ]
 
 OBJECTIVES = frozenset(get_args(_Known))

@@ -35,7 +35,7 @@ class MappedRows(Rows):
                 *(_mapped(folder / f"{name}.npy") for name in ("x_num", "x_cat", "y")),
                 *(
                     _mapped(file) if (file := folder / f"{name}.npy").exists() else None
-                    for name in ("group", "bayes", "time", "place")
+                    for name in ("group", "bayes", "time", "place", "raw")
                 ),
             )
         except (OSError, ValueError) as error:
@@ -125,7 +125,7 @@ def files_of(
 
 def write_rest(folder: Path, rows: Rows) -> None:
     """Writes what ``rows`` hold besides the matrices."""
-    for name in ("y", "group", "bayes", "time", "place"):
+    for name in ("y", "group", "bayes", "time", "place", "raw"):
         values = getattr(rows, name)
         if values is not None:
             np.save(folder / f"{name}.npy", values, allow_pickle=False)

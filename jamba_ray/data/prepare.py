@@ -24,7 +24,9 @@ from jamba_ray import __version__
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.fingerprint import fingerprint, fingerprint_json
 from jamba_ray.data import duplicates, raw_sources
+from jamba_ray.data.cells import to_numbers
 from jamba_ray.data.columns import detect
+from jamba_ray.data.evasion import Attacker, attacker_of
 from jamba_ray.data.labels import IN_DOCUMENT, LabelRule, asked_rule, check_both_labels, rule_note
 from jamba_ray.data.leaks import leak_notes
 from jamba_ray.data.mapped_rows import MappedRows, files_of, write_rest
@@ -36,6 +38,7 @@ from jamba_ray.data.matrices import (
     unreadable_notes,
     unseen_shares,
 )
+from jamba_ray.data.number_format import PLAIN
 from jamba_ray.data.overview import overview
 from jamba_ray.data.parts import Parts, Source, divide
 from jamba_ray.data.prepared import FeatureSchema, PreparedData, Rows
@@ -97,9 +100,10 @@ def prepare_for(
             section, path, place, extents, is_test=True, rule=asked or rule, keep=keep
         )
         made = matrices({_JUDGED: source}, preprocessor, make)
+        raw = raw_values(source, preprocessor, section)
         labelled = rule_note(source.rule, section.target)
         notes = dict.fromkeys((*source.notes, labelled, *unreadable_notes(made)))
-        return _rows(source, made[_JUDGED]), tuple(note for note in notes if note)
+        return _rows(source, made[_JUDGED], raw), tuple(note for note in notes if note)
 
     def write(folder: Path) -> Mapping[str, Any]:
         rows, notes = transformed(files_of(folder))
@@ -164,7 +168,15 @@ def _of_parts(
     rule = parts.train.rule
     labelling = {} if rule is None else {IN_DOCUMENT: rule.to_json()}
     preprocessing = {**preprocessor.to_json(), **labelling}
-    rows = {name: _rows(part, made[name]) for name, part in parts.named().items()}
+    raw = {
+        name: raw_values(part, preprocessor, section)
+        if name != "train" or section.mutable
+        else None
+        for name, part in parts.named().items()
+    }
+    attacker = attacker_for(section, preprocessor, raw["train"])
+    raw["train"] = None  # nothing attacks the rows that train
+    rows = {name: _rows(part, made[name], raw[name]) for name, part in parts.named().items()}
     hashes = {name: part.hashes for name, part in made.items()}
     targets = {name: part.y for name, part in rows.items()}
     repeated = duplicates.count(hashes, targets)
@@ -193,7 +205,41 @@ def _of_parts(
         },
         tests={name: rows[name] for name in parts.tests},
         rows_in=section.rows_in,
+        attacker=attacker,
     )
+
+
+def raw_values(
+    part: Source, preprocessor: Preprocessor, section: DataSection
+) -> npt.NDArray[np.float64] | None:
+    """Returns the values [N, M] of the mutable columns as the table has them; None: there are
+    none."""
+    names = [name for name in section.mutable if name in preprocessor.columns]
+    if not names:
+        return None
+    columns = part.columns
+    columns.columns = tuple(names)
+    forms = preprocessor.formats
+    return np.stack([to_numbers(columns[name], forms.get(name, PLAIN)) for name in names], axis=1)
+
+
+def attacker_for(
+    section: DataSection, preprocessor: Preprocessor, raw: npt.NDArray[np.float64] | None
+) -> Attacker | None:
+    """Returns what may be done to ``data.mutable``; None where it names no column.
+
+    ``raw`` [N, M] says which columns hold whole numbers alone. Raises DataError where one is no
+    numeric feature.
+    """
+    if not section.mutable:
+        return None
+    names = list(section.mutable)
+
+    def is_whole(name: str) -> bool:
+        cells = np.zeros(0) if raw is None else raw[:, names.index(name)]
+        return bool((cells[np.isfinite(cells)] % 1 == 0).all())
+
+    return attacker_of(preprocessor, section.mutable, is_whole)
 
 
 def _parts(section: DataSection, place: Place, extents: Extents) -> tuple[Parts, set[str]]:
@@ -241,10 +287,10 @@ def _spans(section: DataSection, parts: Parts) -> tuple[str, ...]:
     return (span_note(str(section.timestamp), times.how, named),)
 
 
-def _rows(part: Source, made: Matrices) -> Rows:
+def _rows(part: Source, made: Matrices, raw: npt.NDArray[np.float64] | None = None) -> Rows:
     last = max(int(part.rows[-1]), 1) if len(part) else 1
     place = (part.rows / last).astype(np.float32)
-    return Rows(made.x_num, made.x_cat, part.y, part.group, part.bayes, part.time, place)
+    return Rows(made.x_num, made.x_cat, part.y, part.group, part.bayes, part.time, place, raw)
 
 
 def _tell(tell: Callable[[str], object], section: DataSection, place: Place) -> None:
@@ -269,10 +315,14 @@ def _on_disk(section: DataSection, place: Place, extents: Extents) -> PreparedDa
             "notes": list(data.notes),
             "overview": data.overview,
             "parts": list(parts),
+            "whole": [] if data.attacker is None else data.attacker.whole,
         }
 
     folder, index = cached(section.cache_folder, key, write)
     rows = {name: MappedRows(folder / name) for name in index["parts"]}
+    preprocessor = Preprocessor.from_json(index["preprocessing"])
+    whole = index.get("whole", ())
+    attacker = attacker_of(preprocessor, section.mutable, lambda name: name in whole)
     return PreparedData(
         schema=FeatureSchema.from_json(index["schema"]),
         preprocessing=index["preprocessing"],
@@ -283,6 +333,7 @@ def _on_disk(section: DataSection, place: Place, extents: Extents) -> PreparedDa
         overview=index.get("overview", {}),
         tests=rows,
         rows_in=section.rows_in,
+        attacker=attacker if section.mutable else None,
     )
 
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from jamba_ray.config.data import RowsIn
 from jamba_ray.data.labels import IN_DOCUMENT, LabelRule
+
+if TYPE_CHECKING:
+    from jamba_ray.data.evasion import Attacker
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,16 @@ class Rows:
     place: npt.NDArray[np.float32] | None = None
     """[N], where in its table each row stands, from 0 to 1."""
 
+    raw: npt.NDArray[np.float64] | None = None
+    """[N, M], the values of the columns of ``data.mutable`` before scaling, where there are any."""
+
     def __len__(self) -> int:
         return len(self.y)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Rows:
         """Returns the rows at these positions, without what no model needs."""
-        return Rows(x_num=self.x_num[rows], x_cat=self.x_cat[rows], y=self.y[rows])
+        raw = None if self.raw is None else self.raw[rows]
+        return Rows(x_num=self.x_num[rows], x_cat=self.x_cat[rows], y=self.y[rows], raw=raw)
 
 
 def of_both_classes(threat: npt.NDArray[np.bool_], most: int) -> npt.NDArray[np.int64]:
@@ -113,6 +120,9 @@ class PreparedData:
     """Strict JSON: rows, columns and gaps of each part; see ``data.overview``."""
     rows_in: RowsIn = "auto"
     """Where the user wants the rows to lie."""
+
+    attacker: Attacker | None = None
+    """What an attacker may do to ``Rows.raw``; None where ``data.mutable`` names no column."""
 
     @property
     def label_rule(self) -> LabelRule | None:

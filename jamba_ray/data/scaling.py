@@ -36,6 +36,10 @@ class LinearScale:
         with np.errstate(over="ignore"):  # an infinite quotient is clipped like any large one
             return np.clip((x / self.unit - self.center) / self.spread, -LIMIT, LIMIT)
 
+    def inverse(self, scaled: Floats) -> Floats:
+        """Returns values that have these scaled ones, to rounding."""
+        return (scaled * self.spread + self.center) * self.unit
+
     def to_json(self) -> dict[str, Any]:
         """Returns strict JSON, exact to the bit (Python writes floats that read back the same)."""
         return {"unit": self.unit, "center": self.center, "spread": self.spread}
@@ -65,6 +69,11 @@ class QuantileScale:
         share = (at - values[left]) / (values[right] - values[left])
         scaled: Floats = scores[left] + share * (scores[right] - scores[left])
         return scaled
+
+    def inverse(self, scaled: Floats) -> Floats:
+        """Returns values that have these scaled ones, to rounding; beyond the ends, the ends."""
+        found: Floats = np.interp(scaled, self.scores, self.values) * self.unit
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """Returns strict JSON, exact to the bit."""

@@ -101,7 +101,7 @@ class _Sample:
         )
         self.y: Side = rows.y[at] == 1
         self.group = None if rows.group is None else rows.group[at]
-        order = _order(rows)
+        order = order_of(rows)
         self.order = None if order is None else order[at]
 
     def __len__(self) -> int:
@@ -120,7 +120,7 @@ class _Sample:
         return cls(rows, np.sort(drawn))
 
 
-def _order(rows: Rows) -> npt.NDArray[Any] | None:
+def order_of(rows: Rows) -> npt.NDArray[Any] | None:
     """Returns the times of rows [N], or where they stand in their table."""
     if rows.time is None:
         return rows.place
@@ -152,7 +152,7 @@ def _all_apart(data: PreparedData, kind: str, names: tuple[str, ...]) -> tuple[A
         for name, rows in others.items()
         if min(len(rows), len(data.train)) >= FEWEST_ROWS
     ]
-    if kind == "random" and (sides := _newest_and_older(data.train)) is not None:
+    if kind == "random" and (sides := newest_and_older(data.train)) is not None:
         found.append(_apart("newest", *sides, names))
     return tuple(found)
 
@@ -184,12 +184,12 @@ def _without(told: Told, x: Features, side: Side, names: tuple[str, ...]) -> tup
     return ()
 
 
-def _newest_and_older(rows: Rows) -> tuple[Features, Features] | None:
+def newest_and_older(rows: Rows) -> tuple[Features, Features] | None:
     """Returns the newest fifth of the rows and as many older ones with the same share of threats.
 
     So that files which follow their labels are not told apart by these.
     """
-    if _order(rows) is None or len(rows) < 5 * FEWEST_ROWS:
+    if order_of(rows) is None or len(rows) < 5 * FEWEST_ROWS:
         return None
     some = _Sample.of(rows, 10 * MOST_ROWS, 3)  # of 100 M rows not each place is looked at
     order, threat = np.asarray(some.order), some.y

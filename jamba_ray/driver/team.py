@@ -37,7 +37,7 @@ from jamba_ray.inference import Predictor
 from jamba_ray.inference.team import Part, joined
 from jamba_ray.study.candidates import candidates
 from jamba_ray.study.records import TrialRecord
-from jamba_ray.training.validation import final_metrics, objective_value
+from jamba_ray.training.validation import ROBUSTNESS, final_metrics, objective_value
 
 Floats = npt.NDArray[np.float64]
 MOST_ROWS = 50_000
@@ -101,7 +101,7 @@ def seek_team(
         CheckpointError: The winner's checkpoint is gone or damaged.
     """
     begun = time.monotonic()
-    if not settings.enabled:
+    if not settings.enabled or objective == ROBUSTNESS:
         return Sought(None, None)
     rows = some_rows(data.val)
     labels = rows.y == 1.0

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from jamba_ray.checkpoints import Snapshot, write_checkpoint
 from jamba_ray.config.data import DataSection, TableSection
@@ -18,9 +16,11 @@ from jamba_ray.config.params import with_params
 from jamba_ray.config.run import ExperimentConfig, SweepConfig, TrialConfig
 from jamba_ray.config.training_length import length_of
 from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.data.to_come import drawn_for
 from jamba_ray.driver.certify import Certification
 from jamba_ray.driver.expectation import expectation
 from jamba_ray.driver.rivals import rivals_of, strongest, train_rivals
+from jamba_ray.driver.score_table import score_table
 from jamba_ray.driver.team import Sought, seek_team
 from jamba_ray.evaluation import (
     bayes_limit,
@@ -31,12 +31,15 @@ from jamba_ray.evaluation import (
     too_few,
 )
 from jamba_ray.evaluation.clusters import clusters_of
+from jamba_ray.evaluation.delay import detection_delay
 from jamba_ray.evaluation.groups import drawn_groups
 from jamba_ray.inference import Predictor, score_rows
 from jamba_ray.inference.importance import feature_importance
+from jamba_ray.inference.robustness import robustness as robustness_of
 from jamba_ray.runs.file_writes import write_bytes
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import TrialRecord
+from jamba_ray.training.validation import ROBUSTNESS
 
 Probabilities = npt.NDArray[np.float64]
 _PART_NAMES = {"val": "the validation part", "test": "the test"}
@@ -54,6 +57,8 @@ class Judged:
     """Part ('val', then the tests) -> [N] probability of a threat."""
     metrics: Mapping[str, dict[str, Any]]
     """Part -> metric -> {"value", "low", "high"}."""
+    robustness: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """Part that was attacked -> what was found; see ``inference.robustness``."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns the part ``best`` or ``baseline`` of ``summary.json``.
@@ -95,7 +100,10 @@ def of_winner(
     """
     store = folder.checkpoint_store()
     team, certification, models = Sought(None, None), None, dict[str, Snapshot]()
-    is_free = isinstance(config, SweepConfig) and not config.binds_winner
+    # Neither seeds nor teams are attacked.
+    is_free = isinstance(config, SweepConfig) and not (
+        config.binds_winner or config.objective == ROBUSTNESS
+    )
     if isinstance(config, SweepConfig) and is_free and config.certify.enabled:
         certification = Certification(
             config.certify, config.objective, data, folder, trials, search_s, phase
@@ -110,7 +118,9 @@ def of_winner(
             missing.append({"model": family, "reason": model})
         else:
             models[family] = model
-    held = {family: judge(model, data) for family, model in models.items()}
+    parts = attacked_parts(config.objectives, data)
+    rival_parts = parts if ROBUSTNESS in config.objectives else ()
+    held = {family: judge(model, data, rival_parts) for family, model in models.items()}
     strong = None
     if held:
         strong = strongest({k: one.metrics["val"] for k, one in held.items()}, config.objective)
@@ -122,7 +132,7 @@ def of_winner(
         team = seek_team(config.ensemble, data, store, winner, trials, config.objective, *scored)
     phase("judging the winner")
     predictor = Predictor(team.snapshot or store.load(winner.checkpoint or ""))
-    judged = judge(predictor, data)
+    judged = judge(predictor, data, parts)
     if team.snapshot is None:
         store.publish(winner.checkpoint or "", folder.best)
     else:
@@ -146,6 +156,10 @@ def of_winner(
         "certification": None if certification is None else certification.summary(),
         "groups": recall_by_group(judged, data),
         "drawn_groups": drawn_whole(data),
+        "robustness": judged.robustness or None,
+        "detection_delay": delay_of(judged, data)
+        if isinstance(config.data, TableSection)
+        else None,
         "feature_importance": of_features(predictor, judged.threshold, data),
     }
     found["best"]["expected"] = expectation(
@@ -158,7 +172,11 @@ def of_winner(
     if baseline_judged is not None:
         found["baseline"] = {"model": strong, **baseline_judged.to_json()}
         found["comparison"] = difference(judged, baseline_judged, data)
-    write_bytes(folder.scores, score_table(judged, baseline_judged, data))
+    theirs = None if baseline_judged is None else baseline_judged.probabilities
+    to_come, drawn = drawn_for(data)
+    parts_drawn = {name: one.to_json() for name, one in drawn.items()}
+    found["to_come"] = {"rows": to_come, "parts": parts_drawn} if drawn else None
+    write_bytes(folder.scores, score_table(judged.probabilities, theirs, data, drawn))
     return found
 
 
@@ -174,46 +192,34 @@ def most_epochs(config: TrialConfig, n_train: int) -> float | None:
     return None if trains_alone(config.model.name) and length.is_open else length.epochs
 
 
-def score_table(judged: Judged, baseline: Judged | None, data: PreparedData) -> bytes:
-    """Returns a Parquet file with one row per judged row.
-
-    Columns: part, label, probability, baseline (null without one), group, and the time of rows that
-    were split by it. With it, figures need not
-    score the tests again.
-    """
-    frames = []
-    for part, rows in {"val": data.val, **data.tests}.items():
-        columns: dict[str, Any] = {
-            "label": rows.y.astype(np.int8),
-            "probability": judged.probabilities[part],
-            "baseline": np.nan if baseline is None else baseline.probabilities[part],
-        }
-        frame = pd.DataFrame({**columns, "part": part})
-        frame["group"] = None if rows.group is None else rows.group.astype(str)
-        frame = frame.astype({"part": "category", "group": object})
-        if rows.time is not None and rows.time.dtype == getattr(data.val.time, "dtype", None):
-            frame["time"] = rows.time
-        frames.append(frame)
-    buffer = io.BytesIO()
-    pd.concat(frames, ignore_index=True).to_parquet(buffer, index=False)
-    return buffer.getvalue()
+def attacked_parts(objectives: Sequence[str], data: PreparedData) -> tuple[str, ...]:
+    """Returns the parts on which the winner is attacked: where ``data.mutable`` names columns the
+    decisive one, and the validation rows where ``robustness`` is an objective."""
+    if data.attacker is None:
+        return ()
+    decisive = decisive_part(data)
+    return tuple(dict.fromkeys(("val", decisive) if ROBUSTNESS in objectives else (decisive,)))
 
 
-def judge(model: Predictor | Snapshot, data: PreparedData) -> Judged:
-    """Scores ``model`` once on the validation rows and on each test."""
+def judge(model: Predictor | Snapshot, data: PreparedData, attacked: Sequence[str] = ()) -> Judged:
+    """Scores ``model`` once on the validation rows and on each test, and attacks it on the parts
+    ``attacked``."""
     parts: dict[str, Rows] = {"val": data.val, **data.tests}
     probabilities = {name: score_rows(model, rows) for name, rows in parts.items()}
     threshold = choose_threshold(data.val.y, probabilities["val"])
-    return Judged(
-        threshold=threshold,
-        probabilities=probabilities,
-        metrics={
-            name: intervals(
-                rows.y, probabilities[name], threshold, group=units_of(rows, data.train)
-            )
-            for name, rows in parts.items()
-        },
-    )
+    units = {name: units_of(rows, data.train) for name, rows in parts.items()}
+    metrics: dict[str, dict[str, Any]] = {
+        name: dict(intervals(rows.y, probabilities[name], threshold, group=units[name]))
+        for name, rows in parts.items()
+    }
+    found: dict[str, dict[str, Any]] = {}
+    predictor = model if isinstance(model, Predictor) else Predictor(model)
+    for name in attacked:
+        one = robustness_of(predictor, parts[name], data.attacker, units[name])
+        if one is not None:
+            found[name] = one
+            metrics[name][ROBUSTNESS] = {key: one[key] for key in ("value", "low", "high")}
+    return Judged(threshold, probabilities, metrics, found)
 
 
 def decisive_part(data: PreparedData) -> str:
@@ -315,6 +321,15 @@ def bayes(data: PreparedData) -> dict[str, dict[str, float]] | None:
         for name, rows in known.items()
         if rows.bayes is not None
     }
+
+
+def delay_of(judged: Judged, data: PreparedData) -> dict[str, Any] | None:
+    """Returns how long threats stay undetected on the decisive part; see ``evaluation.delay``."""
+    part = decisive_part(data)
+    rows = data.tests[part] if part != "val" else data.val
+    p = judged.probabilities[part]
+    found = detection_delay(rows.y, p, rows.group, rows.time, judged.threshold)
+    return None if found is None else {"part": part, **found}
 
 
 def recall_by_group(judged: Judged, data: PreparedData) -> list[Any] | None:

@@ -198,6 +198,32 @@ def shift_reason(auc: float, low: float) -> str | None:
     )
 
 
+def of_drawn(
+    y: npt.ArrayLike,
+    p: npt.ArrayLike,
+    goal: Goal,
+    confidence: float,
+    *,
+    part: str,
+    found: Mapping[str, Any],
+    to_come: str,
+) -> tuple[float, Promise]:
+    """Chooses a threshold on the rows that importance weights drew to be like those to come.
+
+    ``y`` and ``p`` are of these rows alone; ``found`` is ``data.to_come.Drawn.to_json`` with the
+    ``auc`` of the shift, ``to_come`` 'test' or 'newest'. Raises as ``promised`` does.
+    """
+    threshold, promise = promised(y, p, goal, confidence, part=part)
+    newer = "the test rows" if to_come == "test" else "the newest rows"
+    rows = (
+        f"{newer}. A classifier tells these from the others (AUC {found['auc']:.2f}), so the "
+        f"promise rests on {found['drawn']:,} of the {found['rows']:,} {_PARTS.get(part, part)} "
+        f"rows, drawn by importance weights to be like them ({found['effective']:,.0f} effective "
+        "rows; Park et al. 2022), and supposes that the same features mean the same there"
+    )
+    return threshold, replace(promise, rows=rows)
+
+
 def disproof(
     promise: Mapping[str, Any],
     y: npt.ArrayLike,

@@ -37,12 +37,14 @@ from jamba_ray.inference.predict_file import Scored, predict_file
 from jamba_ray.inference.reasons import reasons_of
 from jamba_ray.inference.scorer import (
     Probabilities,
+    Slope,
     checked,
     config_of,
     document,
     label_rule_of,
     preprocessing_of,
     scorer_of,
+    slope_of,
 )
 from jamba_ray.inference.team import parts_of, weights_of
 
@@ -256,6 +258,18 @@ class Predictor:
             prior=prior,
             overwrite=overwrite,
         )
+
+    def log_odds_of(
+        self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Returns the log-odds [N] for the matrices that ``preprocessing.transform`` returned."""
+        return self._score.log_odds(x_num, x_cat)
+
+    @property
+    def slope(self) -> Slope | None:
+        """Returns how the log-odds change with each numeric feature; None: the family has no
+        slope."""
+        return slope_of(self._score)
 
     def log_odds(self, rows: Rows) -> npt.NDArray[np.float64]:
         """Returns the log-odds [N] of prepared rows; not finite where the model has diverged."""

@@ -82,6 +82,21 @@ class Network:
                 logits[i : i + size] = self.module(numbers, codes).float().cpu().numpy()
         return logits
 
+    def slope(
+        self, x_num: npt.NDArray[np.float32], x_cat: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Returns how the output of each row changes with each numeric feature, [N, F_n]."""
+        size = _BATCH_ROWS.get(self._device.type, 4096)
+        found = np.empty(x_num.shape, dtype=np.float64)
+        for i in range(0, len(x_num), size):
+            numbers = torch.tensor(x_num[i : i + size], device=self._device, requires_grad=True)
+            codes = torch.tensor(x_cat[i : i + size], device=self._device)
+            with torch.enable_grad():
+                total = self.module(numbers, codes).float().sum()
+                (slopes,) = torch.autograd.grad(total, numbers)
+            found[i : i + size] = slopes.cpu().numpy()
+        return found
+
 
 class Trees:
     """Scores with LightGBM's trees, read from their text form (no pickle)."""
@@ -191,6 +206,26 @@ class Team:
         for weight, member in zip(self.weights, self.members, strict=True):
             total += weight * member.log_odds(x_num, x_cat)
         return total
+
+
+Slope = Callable[[npt.NDArray[np.float32], npt.NDArray[np.int64]], npt.NDArray[np.float64]]
+"""(x_num [N, F_n], x_cat [N, F_c]) -> how the log-odds change with each number, [N, F_n]."""
+
+
+def slope_of(score: Scorer) -> Slope | None:
+    """Returns the slope of a network, or of those in a team; None: no model has one."""
+    if isinstance(score, Network):
+        return score.slope
+    if not isinstance(score, Team):
+        return None
+    found = [
+        (weight, slope)
+        for weight, member in zip(score.weights, score.members, strict=True)
+        if (slope := slope_of(member)) is not None
+    ]
+    if not found:
+        return None
+    return lambda x_num, x_cat: np.sum([w * slope(x_num, x_cat) for w, slope in found], axis=0)
 
 
 def _side_by_side(

@@ -29,6 +29,7 @@ LABELS |= {
     "log_loss": "log loss",
     "latency_ms": "ms for a row",
     "model_size_mb": "megabytes",
+    "robustness": "robustness",
     "fpr": "false positives",
     "recall": "recall",
 }
@@ -66,6 +67,50 @@ def difference_in_words(difference: Mapping[str, Any], other: str) -> str:
     if high < 0:
         return f"WORSE than {other} by {interval}"
     return f"not distinguishable from {other}: {interval}"
+
+
+def winner_notes(summary: Mapping[str, Any]) -> list[str]:
+    """Returns what attacks cost the winner, and how long threats stay undetected."""
+    return robustness_notes(summary["robustness"]) + delay_notes(summary["detection_delay"])
+
+
+def robustness_notes(found: Mapping[str, Mapping[str, Any]] | None) -> list[str]:
+    """Says of each part that was attacked what the attack costs, and by which columns."""
+    notes = []
+    for part, one in (found or {}).items():
+        used = [c for c in one["columns"] if c["share"] > 0.0]
+        by = ", ".join(
+            f"{c['column']!r} in {c['share']:.0%} of {one['threats']:,} malicious rows (median "
+            f"{c['median_change']:+.3g})"
+            for c in used
+        )
+        where = {"val": "validation", "test": "test"}.get(part, part)
+        notes.append(
+            f"Under attack the average precision on {where} rows falls from "
+            f"{one['without_attack']:.4f} to {one['value']:.4f} [{one['low']:.4f}, "
+            f"{one['high']:.4f}]: the attacker changed {by or 'no column'}. It is what "
+            f"{one['attack']} found with {one['scored']:,} scores; a better attacker may find more."
+        )
+    return notes
+
+
+def delay_notes(found: Mapping[str, Any] | None) -> list[str]:
+    """Says how long threats stay undetected; ``found`` is ``detection_delay`` of ``summary.json``
+    (None: not known)."""
+    if found is None:
+        return []
+    where = {"val": "validation", "test": "test"}.get(found["part"], found["part"])
+    share, rows, time = found["found"], found["rows"], found["time"]
+    said = f"an alert in {round(share['value'] * found['groups'])} of {found['groups']:,} groups"
+    if rows["median"] is None:
+        half = "no alert in half of them"
+    else:
+        long = duration(time["median"]) if found["unit"] == "s" else f"{time['median']:.3g}"
+        half = f"half of them after at most {rows['median']:,.0f} rows and {long}"
+    return [
+        f"Detection delay on {where} rows, from a group's first malicious row to the first that is "
+        f"an alert: {said}, {half}; at once in {found['at_once']:,}."
+    ]
 
 
 def team_in_words(team: Mapping[str, Any], best: Mapping[str, Any], objective: str) -> str:

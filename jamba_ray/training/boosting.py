@@ -112,11 +112,11 @@ class Boosting(RoundTrial):
             blobs["current.txt"] = booster.model_to_string(num_iteration=-1).encode()
         return Model({}, {}, blobs)
 
-    def _final_scores(self, snapshot: Snapshot) -> Floats:
+    def _final_scores(self, snapshot: Snapshot, rows: Rows) -> Floats:
         p = cast(lgb.Booster, self._booster).predict(
-            side_by_side(self._data.val),
+            side_by_side(rows),
             num_iteration=self._best_rounds,
-            num_threads=threads_of(self._data.val),
+            num_threads=threads_of(rows),
         )
         return np.asarray(p, dtype=np.float64)
 

@@ -46,7 +46,7 @@ from jamba_ray.training.schedule import Timetable
 from jamba_ray.training.snapshot_io import check_belongs, documents, put, take
 from jamba_ray.training.step_schedule import Interval, interval
 from jamba_ray.training.stopwatch import Stopwatch
-from jamba_ray.training.validation import Validation, judged_rows
+from jamba_ray.training.validation import Validation
 
 _CHUNK = 64
 """Batches whose row indices are made at once."""
@@ -81,10 +81,7 @@ class Engine:
         place = place_of(data, device)
         self._train = rows_on(data.train, device, place)
         self._timetable = table = Timetable.of(training[0], len(data.train))
-        n_judged = judged_rows(training[0].val_rows, table.report_rows, data.val.y)
-        self._validation = Validation(
-            data.val, configs[0].objectives, n_judged, device, place, ranks
-        )
+        self._validation = Validation(data, configs[0], table.report_rows, device, place, ranks)
         self._format = format_on(device, configs[0].precision)
         self._own = own = self._tensors(members)
         self._stack, self._optimizer, self._scaler = own.stack, own.optimizer, own.scaler

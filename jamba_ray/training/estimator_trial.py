@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from jamba_ray.checkpoints.snapshot import Snapshot
 from jamba_ray.data.mapped_rows import side_by_side
-from jamba_ray.data.prepared import PreparedData
+from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.errors import TrialError
 from jamba_ray.estimators.estimator import (
     ARRAYS,
@@ -96,9 +96,9 @@ class EstimatorTrial(RoundTrial):
         arrays = {f"{ARRAYS}{name}": array for name, array in saved.arrays.items()}
         return Model(arrays, {DOCUMENT: dict(saved.document)}, {})
 
-    def _final_scores(self, snapshot: Snapshot) -> Floats:
+    def _final_scores(self, snapshot: Snapshot, rows: Rows) -> Floats:
         """Scores with what the checkpoint holds, so that ``predict`` gives the same."""
         model = type(self._estimator)(self._member.config.model, self._columns)
-        model.n_threads = threads_of(self._data.val)
+        model.n_threads = threads_of(rows)
         model.load(saved_in(snapshot.tensors, snapshot.documents))
-        return model.predict_proba(side_by_side(self._data.val))
+        return model.predict_proba(side_by_side(rows))

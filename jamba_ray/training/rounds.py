@@ -39,9 +39,11 @@ from jamba_ray.training.progress import Progress
 from jamba_ray.training.schedule import REPORTS, Timetable
 from jamba_ray.training.snapshot_io import documents
 from jamba_ray.training.validation import (
-    MOST_JUDGED,
+    ROBUSTNESS,
     final_metrics,
     judge,
+    judged_rows_of,
+    most_judged,
     objective_value,
     sample,
 )
@@ -113,7 +115,10 @@ class RoundTrial(ABC):
         self._table = RoundTable.of(training, len(data.train), n_rounds)
         reports = self._table.reports_in(patience_rounds) if patience_rounds else 0
         self._patience = self._table.patience or reports
-        self._judged = sample(data.val, training.val_rows or MOST_JUDGED)
+        objectives = member.config.objectives
+        judged = sample(data.val, training.val_rows or most_judged(objectives))
+        self._judged_y = judged.y
+        self._judged = judged_rows_of(judged, objectives, data.attacker)
         self._progress = Progress()
         self._state: State = "complete"
         self._reason: str | None = None
@@ -129,8 +134,8 @@ class RoundTrial(ABC):
         """Returns the model of the best rounds, and what is needed to go on."""
 
     @abstractmethod
-    def _final_scores(self, snapshot: Snapshot) -> Floats:
-        """Returns the probabilities of all validation rows by the best rounds."""
+    def _final_scores(self, snapshot: Snapshot, rows: Rows) -> Floats:
+        """Returns the probabilities of ``rows`` by the best rounds."""
 
     def run(self) -> Outcome:
         """Runs all rounds and returns the outcome."""
@@ -169,7 +174,7 @@ class RoundTrial(ABC):
                 f"`model.learning_rate` ({rate:g}).",
             )
             return None
-        metrics = {"train/loss": train_loss, **judge(config.objectives, self._judged.y, p_val)}
+        metrics = {"train/loss": train_loss, **judge(config.objectives, self._judged_y, p_val)}
         progress.judge(config.objective, metrics)
         return progress.report(self._member.trial, len(self._data.train), metrics)
 
@@ -193,9 +198,17 @@ class RoundTrial(ABC):
         metrics: dict[str, float] = {}
         if self._state in KEPT and progress.step:
             y, snapshot = self._data.val.y, self._snapshot()
-            scores = self._final_scores(snapshot)
+            config = self._member.config
+            scores = self._final_scores(snapshot, self._data.val)
             threshold, metrics = final_metrics(y, scores)
-            value = objective_value(self._member.config.objective, y, scores)
+            if ROBUSTNESS in config.objectives:
+                attacked = self._final_scores(snapshot, self._judged)
+                found = objective_value(ROBUSTNESS, self._judged_y, attacked)
+                metrics = {**metrics, f"val/{ROBUSTNESS}": found}
+            if config.objective == ROBUSTNESS:
+                value = metrics[f"val/{ROBUSTNESS}"]
+            else:
+                value = objective_value(config.objective, y, scores)
             self._clock()
             checkpoint = self._described(snapshot, metrics, threshold)
         return Outcome(

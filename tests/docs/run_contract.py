@@ -71,6 +71,16 @@ SUMMARY = {
     "without one",
     "drawn_groups": "part -> the groups over which its intervals are; a part whose intervals are "
     "over rows is left out",
+    "robustness": "part -> average precision under attack on the columns of `data.mutable`: "
+    "`value`, `low`, `high`, `without_attack`, `rows`, `threats`, `columns` (`column`, `share` of "
+    "the malicious rows in which it was changed, `median_change`), `attack`, `scored`, "
+    "`seconds`; null without such columns",
+    "detection_delay": "from a group's first malicious row to its first that is an alert: `part`, "
+    "`groups`, `found` (share of groups), `at_once`, `rows` and `time` (`median`, `p90`; null: "
+    "never), `unit`, `slowest` (`group`, `rows`, `time`); null without groups and times",
+    "to_come": "under a shift: what the `rows` to come are (`test` or `newest`), and by part the "
+    "rows that importance weights drew to be like them (`rows`, `drawn`, `effective`, `roc_auc`, "
+    "`reason`); else null",
     "importance": "parameter -> its share of what decides the objective",
     "feature_importance": "how much worse the winner is without a column: `metric`, `value`, "
     "`part`, `rows`, and `groups` (`columns` that were exchanged together, `drop`, `low`, `high`); "

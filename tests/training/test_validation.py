@@ -50,7 +50,15 @@ def _labels(n: int, n_threats: int):
 )
 def test_a_report_judges_no_more_than_pays(limit, report_rows, n_threats, expected):
     y = _labels(10_000, n_threats)
-    assert judged_rows(limit, report_rows, y) == pytest.approx(expected, abs=1)
+    found = judged_rows(limit, report_rows, y, ("average_precision",))
+    assert found == pytest.approx(expected, abs=1)
+
+
+def test_an_objective_of_few_rows_judges_enough_of_them():
+    y = _labels(100_000, 5000)
+    assert judged_rows(None, 300, y, ("precision_at_alerts_1e-3",)) == 50_000
+    assert judged_rows(None, 300, y, ("recall_at_fpr_1e-3",)) == 20_000
+    assert judged_rows(3000, 300, y, ("precision_at_alerts_1e-3",)) == 3000
 
 
 def test_all_rows_are_taken_where_they_fit():
