@@ -1,4 +1,4 @@
-"""Quantises weights to the blocks of GGUF: Q4_K, Q5_K and Q8_0.
+"""Packs weights into the blocks of GGUF: Q4_K, Q5_K and Q8_0.
 
 A K-quant stores 256 values as eight parts of 32. Each part has a scale and a least value, of six
 bits each, which two float16 numbers of the block multiply; a value is then a number of 4 or 5 bits.

@@ -32,7 +32,7 @@ from jamba_ray.exports.subject import Subject
 from jamba_ray.inference.scorer import Network, config_of, scorer_of
 
 FORMAT = 1
-_EXTRA = "jamba_ray.json"
+_EXTRA = "model.json"
 Inputs: TypeAlias = tuple[Tensor, Tensor]
 _NO_RANKS = QuantileScale(1.0, (0.0, 1.0), (0.0, 1.0))
 
