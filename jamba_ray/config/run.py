@@ -247,6 +247,11 @@ class SweepConfig(ExperimentConfig):
         default=16, json_schema_extra=NOT_IN_FINGERPRINT
     )
     """Trials to run, counted over all sessions of the run."""
+    terminate: Annotated[float, Field(gt=0.0)] | None = Field(
+        default=None, json_schema_extra=NOT_IN_FINGERPRINT
+    )
+    """Begin no trial any more when 20 are complete and further ones would surely gain less than
+    this of the objective (0.001), by the regret bound of Optuna's terminator. None: go on."""
     default_first: bool = Field(default=True, json_schema_extra=as_if_absent(False))
     """Trial 0 is the configuration as composed, trained to its end whatever the rungs say, so that
     the winner is at least as good as what ``train`` gives; where families are searched, each
@@ -327,7 +332,13 @@ class SweepConfig(ExperimentConfig):
 
     @model_validator(mode="after")
     def _several_objectives_have_their_samplers(self) -> SweepConfig:
-        check_several(self.objective, self.further, self.sampler.name, self.pruner.name)
+        check_several(
+            self.objective,
+            self.further,
+            self.sampler.name,
+            self.pruner.name,
+            terminates=self.terminate is not None,
+        )
         return self
 
     @property

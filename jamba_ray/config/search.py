@@ -123,8 +123,10 @@ def split_objectives(tree: Any) -> Any:
     return {**tree, "objective": given[0], "further": list(given[1:])}
 
 
-def check_several(objective: str, further: Sequence[str], sampler: str, pruner: str) -> None:
-    """Refuses a sampler and a pruner that cannot have several objectives.
+def check_several(
+    objective: str, further: Sequence[str], sampler: str, pruner: str, *, terminates: bool
+) -> None:
+    """Refuses a sampler, a pruner and an early end that cannot have several objectives.
 
     Raises:
         ValueError: With a sentence for the first that cannot.
@@ -138,6 +140,11 @@ def check_several(objective: str, further: Sequence[str], sampler: str, pruner: 
         raise ValueError(
             "`sampler.name` must be one for several objectives (tpe, nsga2, gp, random, grid, qmc),"
             " but is 'cmaes'. Choose one, or give one `objective`"
+        )
+    if terminates:
+        raise ValueError(
+            f"`terminate` needs one objective, but `objective` is {', '.join(names)}. Drop one of "
+            "the two"
         )
     if pruner not in ("asha", "none"):
         raise ValueError(

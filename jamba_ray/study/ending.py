@@ -11,6 +11,7 @@ from jamba_ray.config.budget import Limit
 from jamba_ray.study.records import State
 from jamba_ray.study.settings import StudySettings
 from jamba_ray.study.suggestions import Suggestions
+from jamba_ray.study.termination import Termination
 from jamba_ray.study.trial_index import TrialIndex
 
 FIRST = 20
@@ -31,9 +32,11 @@ class Ending:
         clock: Callable[[], float],
         begun: float,
         earlier_s: float,
+        termination: Termination | None = None,
     ) -> None:
         self._settings, self._trial_index, self._suggestions = settings, trial_index, suggestions
         self._clock, self._begun, self.earlier_s = clock, begun, earlier_s
+        self._termination = termination
         self._spoilt: str | None = None
         self.said: str | None = None
         """Why no more trials are started; None: no caller was given a reason yet."""
@@ -66,6 +69,8 @@ class Ending:
             return late
         if not self._trial_index.waiting and self._trial_index.n_begun >= s.n_trials:
             return f"all {s.n_trials} trials are done"
+        if self._termination is not None and not index.waiting:
+            return self._termination.why(index.counts()["complete"])
         return None
 
     def nothing_left(self) -> str | None:

@@ -46,6 +46,8 @@ class StudySettings:
     pruner: PrunerSection = field(default_factory=PrunerSection)
     seed: int = 0
     n_trials: int = 16
+    terminate: float | None = None
+    """The least gain of the objective for which the sweep goes on; None: whatever the gain."""
     report_rows: int = 1
     """Rows between two reports: what turns ``pruner.min_rows`` into report steps."""
     n_reports: int = N_REPORTS
@@ -123,6 +125,7 @@ def study_settings(
         pruner=config.pruner,
         seed=config.seed,
         n_trials=config.n_trials,
+        terminate=config.terminate,
         report_rows=every,
         n_reports=max(1, math.ceil(usual_rows(config.training, len(data.train)) / every)),
         limit=limit_of(config.budget),

@@ -36,6 +36,7 @@ from jamba_ray.study.records import (
 from jamba_ray.study.reporting import Decision, Reporting
 from jamba_ray.study.settings import StudySettings
 from jamba_ray.study.suggestions import Suggestions
+from jamba_ray.study.termination import Termination
 from jamba_ray.study.trial_index import Live, TrialIndex, record
 
 _MAX_LOSSES = 1
@@ -95,6 +96,7 @@ class SweepStudy:
                 self._suggestions,
                 clock,
                 *begin_session(self._study, session, clock()),
+                Termination(self._study, settings),
             )
             self._reporting = Reporting(
                 self._storage,
