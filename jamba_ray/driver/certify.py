@@ -309,7 +309,7 @@ def _configuration(trial: TrialRecord) -> dict[str, Any]:
 
 
 def _wanted(one: _Contender, n: int) -> list[Wanted]:
-    return [Wanted(one.name, one.config, seed) for seed in range(1, n + 1)]
+    return [Wanted(one.name, one.config, seed, one.seconds) for seed in range(1, n + 1)]
 
 
 def _interval(found: Compared) -> dict[str, float]:

@@ -18,12 +18,17 @@ from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import CheckpointError, ConfigError, TrialError
 from jamba_ray.runs.file_writes import write_json
 from jamba_ray.runs.run_folder import RunFolder
-from jamba_ray.training import Member, Outcome, fit, structure_of
+from jamba_ray.training import Decision, Member, Outcome, Report, fit, structure_of
 from jamba_ray.training.snapshot_io import differences
 
 _STATE = "state.json"
 _FIRST_SEED = 2**30
 """Added to the sweep's seed: no trial has these."""
+_SLOWER, _LEAST_S = 3.0, 60.0
+"""Training ends after so many times what the search took, and so many seconds: the search had
+other machines (GPUs)."""
+
+_TOO_SLOW = f"on this machine it takes more than {_SLOWER:g} times as long as in the search."
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Wanted:
     """With the seed of the sweep."""
     seed: int
     """Counts the further seeds from 1."""
+    seconds: float
+    """What the search took for one model of it."""
 
     @property
     def folder(self) -> str:
@@ -74,8 +81,9 @@ class Retraining:
             "search_s": kept["search_s"] if same else max(search_s, kept.get("search_s", 0.0)),
             "spent_s": kept.get("spent_s", 0.0),
             "plans": kept.get("plans", {}) if same else {},
+            "slow": kept.get("slow", []) if same else [],
         }
-        self.failures: dict[str, str] = {}
+        self.failures: dict[str, str] = dict.fromkeys(self._state["slow"], _TOO_SLOW)
         """Name of a configuration -> why it could not be trained with another seed."""
 
     @property
@@ -96,8 +104,8 @@ class Retraining:
         return int(self._state["plans"][key])
 
     def missing(self, wanted: Sequence[Wanted]) -> list[Wanted]:
-        """Returns those that are not trained yet."""
-        return [one for one in wanted if self.read(one) is None]
+        """Returns those that are not trained yet, and can be."""
+        return [one for one in wanted if one.name not in self.failures and self.read(one) is None]
 
     def read(self, one: Wanted) -> Snapshot | None:
         """Returns a finished model; None: there is none, or it is of other settings or rows."""
@@ -129,16 +137,24 @@ class Retraining:
     def _train(self, wanted: Sequence[Wanted]) -> None:
         for stack in _stacks(wanted):
             begun, names = time.monotonic(), dict(enumerate(stack))
+            limit_s = max(_SLOWER * sum(one.seconds for one in stack), _LEAST_S)
 
             def finish(outcome: Outcome, names: dict[int, Wanted] = names) -> None:
                 self._finish(names[outcome.trial], outcome)
+
+            def report(
+                reports: Sequence[Report], ends: float = begun + limit_s
+            ) -> Sequence[Decision]:
+                late = time.monotonic() > ends
+                return ["stop" if late else "continue"] * len(reports)
 
             try:
                 fit(
                     [one.member(i) for i, one in names.items()],
                     self._data,
-                    lambda reports: ["continue"] * len(reports),
+                    report,
                     finish=finish,
+                    device="cuda" if torch.cuda.is_available() else "cpu",
                 )
             except (ConfigError, TrialError) as error:
                 for one in stack:
@@ -147,6 +163,10 @@ class Retraining:
             self._keep()
 
     def _finish(self, one: Wanted, outcome: Outcome) -> None:
+        if outcome.state == "stopped":
+            self.failures.setdefault(one.name, _TOO_SLOW)
+            self._state["slow"] = sorted({*self._state["slow"], one.name})
+            return
         if outcome.checkpoint is None:
             self.failures.setdefault(one.name, outcome.reason or "it gave no model")
             return
@@ -184,6 +204,7 @@ def _read(path: Path) -> dict[str, Any]:
             "search_s": float(found["search_s"]),
             "spent_s": float(found["spent_s"]),
             "plans": {str(key): int(n) for key, n in found["plans"].items()},
+            "slow": [str(name) for name in found["slow"]],
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -17,6 +17,7 @@ import torch
 from jamba_ray.checkpoints import read_checkpoint
 from jamba_ray.config.certify import CertifySection
 from jamba_ray.config.run import TrialConfig
+from jamba_ray.driver import retraining
 from jamba_ray.driver.certify import Certification, distinct, is_seeded, replaces
 from jamba_ray.evaluation.certainty import Compared
 from jamba_ray.reports.certificate import certified_in_words
@@ -82,6 +83,18 @@ def test_no_time_is_said_with_the_setting_that_gives_it(run):
     assert number == best_of(run[3]).number
     assert found["comparisons"][0]["why"] == "budget"
     assert "`certify.max_share=0.1` of the search allows; `certify.max_share=1.5` does." in words[0]
+
+
+def test_a_machine_that_is_too_slow_is_said_and_not_tried_again(run, monkeypatch):
+    shutil.rmtree(run[2].certify, ignore_errors=True)
+    monkeypatch.setattr(retraining, "_LEAST_S", 0.0)
+    fast = [dataclasses.replace(t, goodput_s=1e-9) for t in run[3]]
+    number, found, words = told(run, fast)
+    assert number == best_of(run[3]).number
+    assert found["comparisons"][0]["why"] == "failed"
+    assert words[0].endswith("on this machine it takes more than 3 times as long as in the search.")
+    again = told(run, fast)[1]
+    assert again["seconds"] == found["seconds"]  # nothing was trained
 
 
 def test_one_trial_and_few_threats_are_said(run):
