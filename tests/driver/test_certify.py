@@ -149,6 +149,7 @@ def test_another_is_taken_only_for_a_reason():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_kill_9_while_it_trains_ends_with_the_same_answer_and_repeats_nothing(tmp_path):
     _, _, folder, trials = trained(tmp_path, frame_of())
     rows = [
@@ -188,10 +189,17 @@ def test_kill_9_while_it_trains_ends_with_the_same_answer_and_repeats_nothing(tm
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_sweep_killed_while_it_certifies_is_resumed(tmp_path):
     frame_of(1500).to_csv(tmp_path / "rows.csv", index=False)
     settings = ["data=table", "data.path=rows.csv", "model=mlp", "training.epochs=8", "run=run"]
-    settings += ["n_trials=4", "certify.max_share=100", "max_concurrent=1", "pruner.name=none"]
+    settings += [
+        "n_trials=4",
+        "certify.max_share=100",
+        "certify.margin=0.1",
+        "max_concurrent=1",
+        "pruner.name=none",
+    ]
     settings += ["search_space.model.hidden_dim={type:categorical,choices:[16,128]}"]
     command = [sys.executable, "-m", "jamba_ray.sweep", *settings]
     place = tmp_path / "runs" / "run"
