@@ -46,13 +46,15 @@ def two_nodes(python: str, folder: Path, env: dict[str, str]) -> Iterator[str]:
         env=env,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=(folder / "errors.txt").open("w"),
         text=True,
     )
     try:
         assert cluster.stdout is not None
         lines = iter(cluster.stdout.readline, "")
-        yield next(line.split()[1] for line in lines if line.startswith("at "))
+        address = next((line.split()[1] for line in lines if line.startswith("at ")), None)
+        assert address is not None, (folder / "errors.txt").read_text()
+        yield address
     finally:
         assert cluster.stdin is not None
         cluster.stdin.close()
