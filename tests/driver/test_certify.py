@@ -204,7 +204,7 @@ def test_a_sweep_killed_while_it_certifies_is_resumed(tmp_path):
     command = [sys.executable, "-m", "jamba_ray.sweep", *settings]
     place = tmp_path / "runs" / "run"
     sweep = subprocess.Popen(command, cwd=tmp_path, start_new_session=True)
-    while not (kept := sorted(place.glob("certify/*/manifest.json"))):
+    while not (kept := sorted(place.glob("certify/trial-*/manifest.json"))):
         assert sweep.poll() is None, "it ended before it could be killed"
         time.sleep(0.05)
     os.killpg(sweep.pid, signal.SIGKILL)
