@@ -75,8 +75,9 @@ def run(config: ExportConfig, console: Console) -> ExitCode:
         _write(output, raw, overwrite=config.overwrite)
     say(console, f"Proven on {words}.")
     say(console, f"Written to {output} ({len(raw) / 1e6:.2f} MB).")
-    again = command("export", config.run, override("verify", str(output)))
-    say(console, f"next, to prove it again, with rows of yours: {again} data.path=new.csv")
+    if config.format != "pt2":  # a program is proven when it is written alone
+        again = command("export", config.run, override("verify", str(output)))
+        say(console, f"next, to prove it again, with rows of yours: {again} data.path=new.csv")
     return ExitCode.OK
 
 
