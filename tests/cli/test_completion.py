@@ -115,7 +115,7 @@ def test_the_words_come_without_anything_heavy(place):
     done = subprocess.run(
         [sys.executable, "-c", script, *words], capture_output=True, text=True, cwd=place
     )
-    families = "attention catboost extra_trees lightgbm logistic mlp random_forest xgboost"
+    families = "attention catboost extra_trees lightgbm logistic mlp random_forest tabm xgboost"
     assert (done.returncode, done.stdout.split()) == (0, families.split())
 
 
