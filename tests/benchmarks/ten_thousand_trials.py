@@ -219,7 +219,7 @@ def suggest() -> None:
             took = []
             for k in range(5):
                 begun = time.perf_counter()
-                sampler = make_sampler(section, space, seed=1, number=n + k, draw=0)
+                sampler = make_sampler(section, space, "maximize", seed=1, number=n + k, draw=0)
                 shown = view(study, study._storage, window.of(trials_))
                 propose(shown, sampler, space, n + k)
                 took.append(time.perf_counter() - begun)
