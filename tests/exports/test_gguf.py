@@ -92,6 +92,7 @@ def test_what_costs_too_much_is_refused(subjects):
         exported(subjects("attention"), "q4_k_m", Limits(0.0, 0.0))
 
 
+@pytest.mark.slow
 def test_the_loss_is_measured_on_labelled_rows(subjects, data):
     subject = replace(subjects("mlp"), labelled=data.val)
     cost = made(subject, "q8_0")[1]

@@ -214,7 +214,7 @@ def test_numbers_alone_and_categories_alone(tmp_path):
     for kept in (["rate"], ["service"]):
         frame[[*kept, "is_threat"]].to_csv(tmp_path / "t.csv", index=False)
         prepared = prepare(TableSection(path=str(tmp_path / "t.csv")))
-        for family in ("mlp", "lightgbm", "logistic", "xgboost"):
+        for family in ("mlp", "logistic", "xgboost"):
             saved = SavedModel(train(model_of(family), prepared), {}, None)
             assert exported(subject_of(saved, frame[kept]))
 

@@ -147,6 +147,7 @@ def test_an_exported_file_is_imported_as_a_run(subjects, tmp_path):
     assert "the run must not exist yet" in again.stderr
 
 
+@pytest.mark.slow
 def test_a_file_made_elsewhere_gets_its_preprocessing_from_data(subjects, tmp_path):
     found = dictionary(subjects("attention").saved)
     config = {name: found["config"][name] for name in CONFIG}
