@@ -103,7 +103,7 @@ class TabmSection(ModelSection):
     """Width of every layer of a head."""
     output_dim: Literal[1] = 1
     """One logit a head: the log-odds of a threat."""
-    n_heads: Annotated[int, Field(ge=2, le=256)] = 16
+    n_networks: Annotated[int, Field(ge=2, le=256)] = 16
     """Networks that share their weights; the score is the mean of their probabilities."""
     feature_layers: Annotated[int, Field(ge=1, le=16)] = 2
     """Layers."""

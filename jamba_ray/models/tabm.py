@@ -89,7 +89,7 @@ class Tabm(nn.Module):
 
     def __init__(self, section: TabmSection, schema: FeatureSchema) -> None:
         super().__init__()
-        heads, width = section.n_heads, section.hidden_dim
+        heads, width = section.n_networks, section.hidden_dim
         self.tokens = FeatureTokens(
             schema, section.token_dim, section.embedding, section.feature_masking
         )

@@ -80,6 +80,7 @@ def test_all_names_every_setting_and_topics_share_them(tmp_path):
         "pruner.name",
         "pruner.min_rows",
         "pruner.reduction_factor",
+        "pruner.patience",
     }
     assert "search" not in topics(COMMANDS["train"])
 

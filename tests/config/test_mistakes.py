@@ -50,7 +50,7 @@ def test_heads_must_divide_the_width():
         (
             {"model": {"name": "atention"}},
             "`model.name` must be one of attention, catboost, extra_trees, lightgbm, logistic, "
-            "mlp, random_forest, xgboost, but is 'atention'. "
+            "mlp, random_forest, tabm, xgboost, but is 'atention'. "
             "Did you mean `attention`?",
         ),
         (

@@ -32,7 +32,7 @@ from tests.training.trials import Recorder, make_data, member
 ROOT = Path(__file__).parents[2]
 ATTENTION = {"name": "attention", "hidden_dim": 8, "n_heads": 2, "feature_layers": 2}
 MLP = {"name": "mlp", "hidden_dim": 16, "token_dim": 4, "norm": "layer"}
-TABM = {"name": "tabm", "hidden_dim": 16, "token_dim": 4, "n_heads": 3, "dropout_rate": 0.2}
+TABM = {"name": "tabm", "hidden_dim": 16, "token_dim": 4, "n_networks": 3, "dropout_rate": 0.2}
 CASES: dict[str, dict] = {
     # 601 rows in batches of 51: shares are unequal, epochs end inside batches.
     "mlp": {"model": {**MLP, "dropout_rate": 0.2, "feature_masking": 0.1}},

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 TOLERANCE = 1e-5
 ATTENTION = {"name": "attention", "hidden_dim": 8, "n_heads": 2, "norm": "layer"}
 MLP = {"name": "mlp", "hidden_dim": 16, "token_dim": 4, "norm": "layer"}
-TABM = {"name": "tabm", "hidden_dim": 16, "token_dim": 4, "n_heads": 3}
+TABM = {"name": "tabm", "hidden_dim": 16, "token_dim": 4, "n_networks": 3}
 RATES = (0.1, 0.4, 0.0, 0.2)
 
 

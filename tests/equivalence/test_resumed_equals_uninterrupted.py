@@ -84,7 +84,7 @@ def test_from_a_snapshot(data, size, precision, step):
 
 
 def test_a_family_with_heads_from_a_snapshot(data):
-    model = {"name": "tabm", "hidden_dim": 8, "token_dim": 2, "n_heads": 2, "dropout_rate": 0.2}
+    model = {"name": "tabm", "hidden_dim": 8, "token_dim": 2, "n_networks": 2, "dropout_rate": 0.2}
     assert is_bit_equal([member(t, model, **FIELDS) for t in range(2)], data, 2)
 
 

@@ -18,7 +18,7 @@ from tests.training.trials import Recorder, make_data, member
 TOLERANCE = 1e-5
 ATTENTION = {"name": "attention", "hidden_dim": 8, "n_heads": 2, "n_blocks": 1}
 MLP = {"name": "mlp", "hidden_dim": 16, "token_dim": 4}
-TABM = {"name": "tabm", "hidden_dim": 16, "token_dim": 4, "n_heads": 3}
+TABM = {"name": "tabm", "hidden_dim": 16, "token_dim": 4, "n_networks": 3}
 OWN = [
     {"learning_rate": 1e-3, "weight_decay": 0.0, "grad_clip": 10.0, "warmup": 0.0},
     {"learning_rate": 1e-2, "weight_decay": 0.1, "threat_weight": 3.0, "warmup": 0.3},

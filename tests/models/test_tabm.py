@@ -13,7 +13,7 @@ HEADS = 3
 
 @pytest.fixture
 def model():
-    section = TabmSection(n_heads=HEADS, hidden_dim=8, token_dim=2, feature_layers=3)
+    section = TabmSection(n_networks=HEADS, hidden_dim=8, token_dim=2, feature_layers=3)
     made = models.build(section, schema_of(), seed=0)
     with torch.no_grad():
         for parameter in made.parameters():
@@ -47,9 +47,9 @@ def test_a_mean_of_nearly_certain_heads_stays_apart_and_finite():
 def test_heads_begin_apart_by_one_number_for_each_feature():
     section = TabmSection(token_dim=4)
     model = models.build(section, schema_of(), seed=0)
-    scale = model.first.scale_in.view(section.n_heads, -1, section.token_dim)
+    scale = model.first.scale_in.view(section.n_networks, -1, section.token_dim)
     assert bool((scale == scale[..., :1]).all())
-    assert len(scale[..., 0].unique()) == section.n_heads * schema_of().input_dim
+    assert len(scale[..., 0].unique()) == section.n_networks * schema_of().input_dim
     assert all(bool((layer.scale_in == 1).all()) for layer in model.layers)
 
 
