@@ -40,25 +40,24 @@ cluster.shutdown()
 def two_nodes(python: str, folder: Path, env: dict[str, str]) -> Iterator[str]:
     """A cluster of two workers whose processes run elsewhere than the user does."""
     folder.mkdir()
-    cluster = subprocess.Popen(
-        [python, "-c", _CLUSTER],
-        cwd=folder,
-        env=env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=(folder / "errors.txt").open("w"),
-        text=True,
-    )
-    try:
+    with (
+        (folder / "errors.txt").open("w") as errors,
+        subprocess.Popen(
+            [python, "-c", _CLUSTER],
+            cwd=folder,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as cluster,
+    ):
         assert cluster.stdout is not None
         lines = iter(cluster.stdout.readline, "")
         address = next((line.split()[1] for line in lines if line.startswith("at ")), None)
         assert address is not None, (folder / "errors.txt").read_text()
         yield address
-    finally:
-        assert cluster.stdin is not None
-        cluster.stdin.close()
-        cluster.wait(60)
+        # Leaving closes its standard input, at which it ends, and waits for it.
 
 
 @pytest.mark.slow
