@@ -99,7 +99,7 @@ def compose_tree(
     plain = _without_missing({str(key): value for key, value in tree.items()})
     load_families()
     plain = with_plugins(section, plain)
-    if family is not None and family.value() not in FAMILIES:
+    if family is not None and family.value() not in [*FAMILIES]:
         raise ConfigError(_option_mistakes("model", family, known))
     return plain
 
@@ -174,7 +174,7 @@ def _without_new_family(
     choices: Sequence[Override], known: Options
 ) -> tuple[list[Override], Override | None]:
     """Returns the choices that have a file, and that of a model which only a plug-in may know."""
-    new = [c for c in choices if c.key_or_group == "model" and c.value() not in known["model"]]
+    new = [c for c in choices if c.key_or_group == "model" and c.value() not in [*known["model"]]]
     return [c for c in choices if c not in new], new[-1] if new else None
 
 
@@ -188,7 +188,7 @@ def _option_mistakes(group: str, override: Override, known: Options) -> list[str
             for one in option
             if one not in names
         ]
-    if option in known[group]:
+    if option in [*known[group]]:
         return []
     return [
         f"`{group}={option}` must be one of {', '.join(names)}{nearest(str(option), names) or '.'}"

@@ -67,11 +67,10 @@ def build(section: ModelSection, schema: FeatureSchema, *, seed: int | None = No
 def _exact_dropout(module: nn.Module) -> None:
     """Replaces torch's dropout, which draws from a generator that all share, by our own, so that
     any module stacks and resumes exactly."""
-    for name, child in module._modules.items():
-        if type(child) is nn.Dropout and child.p < 1.0:
-            module._modules[name] = Dropout(child.p)
-        elif child is not None:
-            _exact_dropout(child)
+    for path, child in list(module.named_modules(remove_duplicate=False)):
+        if path and type(child) is nn.Dropout and child.p < 1.0:
+            parent, _, name = path.rpartition(".")
+            setattr(module.get_submodule(parent), name, Dropout(child.p))
 
 
 discover()

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from jamba_ray.config.direction import Direction
+from jamba_ray.study.optuna_private import Transform, note_on_trial, transform_of
 from jamba_ray.study.proposal import distribution
 from jamba_ray.study.rungs import ORIGIN
 from jamba_ray.study.sampler_history import quality
@@ -39,8 +38,7 @@ class Cma(BaseSampler):
     Args:
         space: The sweep's.
         direction: Of the objective.
-        sweep_seed: The same for all trials.
-        own_seed: Of this trial and draw.
+        seed: Of this trial and draw; what the evolution learns draws nothing.
         popsize: Trials of a generation; None: 4 + 3 ln(parameters).
     """
 
@@ -49,8 +47,7 @@ class Cma(BaseSampler):
         space: SearchSpace,
         direction: Direction,
         *,
-        sweep_seed: int,
-        own_seed: int,
+        seed: int,
         popsize: int | None,
     ) -> None:
         drawn = {p.path: distribution(p.leaf) for p in space.parameters if not p.leaf.when}
@@ -61,8 +58,8 @@ class Cma(BaseSampler):
         }
         self._direction = direction
         self._popsize = None if popsize is None else max(popsize, _FEWEST)
-        self._sweep_seed, self._own_seed = sweep_seed, own_seed
-        self._random = RandomSampler(seed=own_seed)
+        self._seed = seed
+        self._random = RandomSampler(seed=seed)
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -76,10 +73,9 @@ class Cma(BaseSampler):
         """Returns a draw of the newest generation, and notes on the trial which one that is."""
         if not search_space:
             return {}
-        transform = _SearchSpaceTransform(search_space, transform_0_1=True)
+        transform = transform_of(search_space)
         evolution = self._evolution(transform, study.get_trials(deepcopy=False))
-        storage = study._storage
-        storage.set_trial_system_attr(trial._trial_id, GENERATION, evolution.generation)
+        note_on_trial(study, trial, GENERATION, evolution.generation)
         return dict(transform.untransform(evolution.ask()))
 
     def sample_independent(
@@ -92,7 +88,7 @@ class Cma(BaseSampler):
         """Returns a random value for what the evolution does not model."""
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
-    def _evolution(self, transform: _SearchSpaceTransform, trials: list[FrozenTrial]) -> cmaes.CMA:
+    def _evolution(self, transform: Transform, trials: list[FrozenTrial]) -> cmaes.CMA:
         """Returns the evolution after each whole generation among ``trials``."""
         import cmaes
 
@@ -108,7 +104,7 @@ class Cma(BaseSampler):
             cov=cov,
             bounds=bounds,
             n_max_resampling=10 * len(bounds),
-            seed=self._sweep_seed,
+            seed=self._seed,
             population_size=self._popsize,
         )
         ended: dict[int, list[FrozenTrial]] = {}
@@ -126,13 +122,12 @@ class Cma(BaseSampler):
             evolution.tell(
                 [(self._point(transform, t), float(rank)) for rank, t in enumerate(told)]
             )
-        evolution._rng = np.random.RandomState(self._own_seed)
         return evolution
 
-    def _point(self, transform: _SearchSpaceTransform, trial: FrozenTrial) -> Any:
+    def _point(self, transform: Transform, trial: FrozenTrial) -> Any:
         return transform.transform({path: trial.params[path] for path in self._numbers})
 
-    def _start(self, transform: _SearchSpaceTransform, trials: list[FrozenTrial]) -> Any:
+    def _start(self, transform: Transform, trials: list[FrozenTrial]) -> Any:
         """Returns where the evolution begins: the configuration as composed, if it was tried."""
         for trial in trials:
             if trial.user_attrs.get(ORIGIN) == "defaults" and self._numbers.keys() <= set(

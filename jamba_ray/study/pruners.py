@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from jamba_ray.config.direction import Direction, badness
 from jamba_ray.errors import one_line
+from jamba_ray.study.optuna_private import storage_of
 from jamba_ray.study.recovery import STUDY_NAME
 from jamba_ray.study.rungs import ORIGIN, Rungs
 from jamba_ray.study.study_view import view
@@ -170,7 +171,7 @@ class Foreign:
         """Returns the decision of the plug-in's pruner, and its notes."""
         if ORIGIN in trial.user_attrs or trial.last_step is None:
             return False, {}
-        shown = view(self._study, self._study._storage)
+        shown = view(self._study, storage_of(self._study))
         try:
             prunes = bool(self._make().prune(shown, trial))
         except Exception as error:
@@ -178,7 +179,7 @@ class Foreign:
                 f"The plug-in's pruner failed ({one_line(error)}) and stopped no trial then."
             )
             return False, {}
-        return prunes, dict(getattr(shown._storage, "notes", {}))
+        return prunes, dict(getattr(storage_of(shown), "notes", {}))
 
     def reached(self, number: int, scores: Mapping[str, float]) -> None:
         """Does nothing: the study has stored them, and that is what the pruner reads."""

@@ -33,6 +33,7 @@ from jamba_ray.config.search import PrunerSection, SamplerSection
 from jamba_ray.config.space import Params, Scalar, SearchSpace
 from jamba_ray.errors import ConfigError
 from jamba_ray.study.front_rungs import FrontRungs
+from jamba_ray.study.optuna_private import survivors
 from jamba_ray.study.pruners import Brackets, Foreign, Median, Patience, Pruner
 from jamba_ray.study.rungs import Rungs
 
@@ -93,9 +94,7 @@ def make_sampler(
         if section.name == "cmaes":
             from jamba_ray.study.cma import Cma
 
-            return Cma(
-                space, direction, sweep_seed=seed, own_seed=own, popsize=section.population_size
-            )
+            return Cma(space, direction, seed=own, popsize=section.population_size)
         if section.name == "nsga2":
             return Nsga2(population_size=section.population_size or POPULATION, seed=own)
         if section.name == "qmc":
@@ -122,7 +121,7 @@ class Nsga2(NSGAIISampler):
         parents: list[FrozenTrial] = []
         for one in range(generation):
             both = self.get_population(study, one) + parents
-            parents = self._elite_population_selection_strategy(study, both)
+            parents = survivors(self, study, both)
         return parents
 
 

@@ -24,6 +24,7 @@ from jamba_ray.config.direction import Direction, badness, direction_of
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import Params, SearchSpace
 from jamba_ray.errors import ConfigError, StorageError
+from jamba_ray.study.optuna_private import note_on_study, noted_on_study
 from jamba_ray.study.proposal import contains, distribution, distributions
 from jamba_ray.study.reading import StudyReading, has_study, read_study
 from jamba_ray.study.records import TrialRecord
@@ -129,16 +130,13 @@ def in_words(stored: Sequence[Mapping[str, Any]]) -> str:
 
 def keep(study: optuna.Study, stored: Sequence[Mapping[str, Any]]) -> None:
     """Stores the trials of earlier sweeps in a new study."""
-    # As a system attribute: user attributes are copied each time that one is looked at.
-    study._storage.set_study_system_attr(study._study_id, _KEY, list(stored))
+    note_on_study(study, _KEY, list(stored))
 
 
 def kept(study: optuna.Study) -> list[Mapping[str, Any]]:
     """Returns the trials of earlier sweeps that a study holds."""
-    found: list[Mapping[str, Any]] = study._storage.get_study_system_attrs(study._study_id).get(
-        _KEY, []
-    )
-    return found
+    found: list[Mapping[str, Any]] | None = noted_on_study(study, _KEY)
+    return found or []
 
 
 def _source(name: str, config: SweepConfig, space: SearchSpace) -> Source | str:
