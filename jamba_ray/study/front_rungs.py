@@ -17,13 +17,13 @@ from optuna.trial import FrozenTrial
 
 from jamba_ray.config.direction import Directions
 from jamba_ray.study.front import as_losses, n_ahead
-from jamba_ray.study.rungs import FURTHER, KEY, ORIGIN
+from jamba_ray.study.rungs import FURTHER, KEY, RungWalk
 
 _MOST = 1000
 """The newest trials of a rung that one is compared with: fronts cost the square of their number."""
 
 
-class FrontRungs:
+class FrontRungs(RungWalk):
     """Holds the objectives of trials at each rung and decides which trials continue.
 
     Args:
@@ -40,40 +40,26 @@ class FrontRungs:
         directions: Directions,
         trials: Iterable[FrozenTrial] = (),
     ) -> None:
-        self._first, self._factor, self._directions = first, factor, directions
+        super().__init__(first, factor)
+        self._directions = directions
         self._held: defaultdict[str, dict[int, Sequence[float | None]]] = defaultdict(dict)
         """By rung's key and trial, the objectives there."""
         for trial in trials:
             self.reached(trial.number, trial.system_attrs)
 
-    def judge(self, trial: FrozenTrial) -> tuple[bool, dict[str, Any]]:
-        """Returns whether a trial's newest report prunes it, and the rungs that it reached; changes
-        nothing."""
-        reached: dict[str, Any] = {}
-        step = trial.last_step
-        if self._first is None or step is None or ORIGIN in trial.user_attrs:
-            return False, reached
+    def _score(self, trial: FrozenTrial, step: int) -> Sequence[float | None]:
         further = trial.system_attrs.get(f"{FURTHER}{step}", [])
-        values, rung = [trial.intermediate_values[step], *further], 0
-        while f"{KEY}{rung}" in trial.system_attrs:
-            rung += 1
-        while step >= self._first * self._factor**rung:
-            key = f"{KEY}{rung}"
-            reached[key] = values
-            others = [one for n, one in self._held[key].items() if n != trial.number]
-            if not self._goes_on(values, others):
-                return True, reached
-            rung += 1
-        return False, reached
+        return [trial.intermediate_values[step], *further]
+
+    def _continues(self, trial: FrozenTrial, key: str, score: Sequence[float | None]) -> bool:
+        others = [one for n, one in self._held[key].items() if n != trial.number]
+        return self._goes_on(score, others)
 
     def reached(self, number: int, scores: Mapping[str, Any]) -> None:
         """Adds the rungs that trial ``number`` reached, once the study has stored them."""
         for key, values in scores.items():
             if key.startswith(KEY):
                 self._held[key][number] = values
-
-    def ended(self, trial: FrozenTrial) -> None:
-        """Takes note of a trial that ended: rungs hold what it scored already."""
 
     def _goes_on(
         self, values: Sequence[float | None], others: Sequence[Sequence[float | None]]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from optuna.trial import FrozenTrial
 
@@ -26,7 +27,50 @@ ORIGIN = "origin"
 its end and the others are not held against it."""
 
 
-class Rungs:
+class RungWalk:
+    """Walks a trial up the rungs that its newest report reached; subclasses compare it at each.
+
+    Args:
+        first: Report step of the first rung; None: there are no rungs.
+        factor: One trial in ``factor`` continues; the next rung comes at ``factor`` times the step.
+    """
+
+    def __init__(self, first: int | None, factor: int) -> None:
+        self._first, self._factor = first, factor
+
+    def judge(self, trial: FrozenTrial) -> tuple[bool, dict[str, Any]]:
+        """Returns whether a trial's newest report prunes it, and the rungs that it reached.
+
+        It changes nothing: a rung counts once the study has stored it.
+        """
+        reached: dict[str, Any] = {}
+        step = trial.last_step
+        if self._first is None or step is None or ORIGIN in trial.user_attrs:
+            return False, reached
+        score, rung = self._score(trial, step), 0
+        while f"{KEY}{rung}" in trial.system_attrs:
+            rung += 1
+        while step >= self._first * self._factor**rung:
+            key = f"{KEY}{rung}"
+            reached[key] = score
+            if not self._continues(trial, key, score):
+                return True, reached
+            rung += 1
+        return False, reached
+
+    def ended(self, trial: FrozenTrial) -> None:
+        """Takes note of a trial that ended: rungs hold what it scored already."""
+
+    def _score(self, trial: FrozenTrial, step: int) -> Any:
+        """Returns what a rung holds of the report at ``step``."""
+        raise NotImplementedError
+
+    def _continues(self, trial: FrozenTrial, key: str, score: Any) -> bool:
+        """Says whether a trial with this score goes on beyond the rung of ``key``."""
+        raise NotImplementedError
+
+
+class Rungs(RungWalk):
     """Holds the scores of trials at each rung and decides which trials continue.
 
     Args:
@@ -43,32 +87,19 @@ class Rungs:
         direction: Direction,
         trials: Iterable[FrozenTrial] = (),
     ) -> None:
-        self._first, self._factor, self._direction = first, factor, direction
+        super().__init__(first, factor)
+        self._direction = direction
         self._badness: defaultdict[str, list[float]] = defaultdict(list)
         """By rung's key, the best value first."""
         for trial in trials:
             for key, value in trial.system_attrs.items():
                 self.note(key, value)
 
-    def judge(self, trial: FrozenTrial) -> tuple[bool, dict[str, float]]:
-        """Returns whether a trial's newest report prunes it, and the rungs that it reached.
+    def _score(self, trial: FrozenTrial, step: int) -> float:
+        return trial.intermediate_values[step]
 
-        It changes nothing: a rung counts once ``note`` is called, after the study has stored it.
-        """
-        reached: dict[str, float] = {}
-        step = trial.last_step
-        if self._first is None or step is None or ORIGIN in trial.user_attrs:
-            return False, reached
-        value, rung = trial.intermediate_values[step], 0
-        while f"{KEY}{rung}" in trial.system_attrs:
-            rung += 1
-        while step >= self._first * self._factor**rung:
-            key = f"{KEY}{rung}"
-            reached[key] = value
-            if not self._goes_on(value, self._badness[key]):
-                return True, reached
-            rung += 1
-        return False, reached
+    def _continues(self, trial: FrozenTrial, key: str, score: float) -> bool:
+        return self._goes_on(score, self._badness[key])
 
     def note(self, key: str, value: float) -> None:
         """Adds a trial's attribute to the scores if it is a rung's; ignores any other."""
@@ -79,9 +110,6 @@ class Rungs:
         """Adds the rungs that trial ``number`` reached, once the study has stored them."""
         for key, value in scores.items():
             self.note(key, value)
-
-    def ended(self, trial: FrozenTrial) -> None:
-        """Takes note of a trial that ended: rungs hold what it scored already."""
 
     def _goes_on(self, value: float, others: list[float]) -> bool:
         """Says whether ``value`` is in the best 1/``factor`` of itself and the ``others``.
