@@ -96,9 +96,7 @@ class _Sample:
     """Holds some rows: features x [N, F] side by side, labels, groups and order."""
 
     def __init__(self, rows: Rows, at: npt.NDArray[np.int64]) -> None:
-        self.x: Features = np.concatenate(
-            [rows.x_num[at], rows.x_cat[at].astype(np.float32)], axis=1
-        )
+        self.x = features_of(rows, at)
         self.y: Side = rows.y[at] == 1
         self.group = None if rows.group is None else rows.group[at]
         order = order_of(rows)
@@ -114,10 +112,18 @@ class _Sample:
     @classmethod
     def of(cls, rows: Rows, most: int, seed: int) -> _Sample:
         """Draws ``most`` of the rows, in their order, or takes all of fewer."""
-        if len(rows) <= most:
-            return cls(rows, np.arange(len(rows)))
-        drawn = np.random.default_rng(seed).choice(len(rows), most, replace=False)
-        return cls(rows, np.sort(drawn))
+        return cls(rows, _drawn(np.arange(len(rows)), most, seed))
+
+
+def features_of(rows: Rows, at: npt.NDArray[np.int64] | None = None) -> Features:
+    """Returns the features x [n, F] of the rows ``at``, or of all, side by side."""
+    x_num, x_cat = (rows.x_num, rows.x_cat) if at is None else (rows.x_num[at], rows.x_cat[at])
+    return np.concatenate([x_num, x_cat.astype(np.float32)], axis=1)
+
+
+def some_features(rows: Rows, most: int, seed: int) -> Features:
+    """Returns the features of ``most`` rows, drawn and in their order, or of all of fewer."""
+    return features_of(rows, _drawn(np.arange(len(rows)), most, seed))
 
 
 def order_of(rows: Rows) -> npt.NDArray[Any] | None:

@@ -23,7 +23,14 @@ from jamba_ray.config.data import CALIBRATION
 from jamba_ray.data.adversary import Features, odds, tell_apart
 from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.data.shift import APART, SURELY_APART
-from jamba_ray.data.shift_check import FEWEST_ROWS, MOST_ROWS, newest_and_older, order_of
+from jamba_ray.data.shift_check import (
+    FEWEST_ROWS,
+    MOST_ROWS,
+    features_of,
+    newest_and_older,
+    order_of,
+    some_features,
+)
 
 _NEWEST = 0.2
 _LEAST_EFFECTIVE = 0.05
@@ -92,11 +99,14 @@ def drawn_for(data: PreparedData) -> tuple[str, dict[str, Drawn]]:
             return part, {}
         (here, there), newer = sides, _NEWEST
     else:
-        here, there = _some(data.tests[part], 1), _some(data.train, 2)
+        here, there = (
+            some_features(rows, MOST_ROWS // 2, seed)
+            for seed, rows in ((1, data.tests[part]), (2, data.train))
+        )
     names = [name for name in ("val", CALIBRATION) if name in {"val", *data.tests} - {part}]
     parts = {name: data.val if name == "val" else data.tests[name] for name in names}
     return part, {
-        name: drawn_by(here, there, features_of(rows, np.arange(len(rows))), newer=newer)
+        name: drawn_by(here, there, features_of(rows), newer=newer)
         for name, rows in parts.items()
         if len(rows) >= FEWEST_ROWS
     }
@@ -109,15 +119,3 @@ def newest_of(rows: Rows, train: Rows) -> npt.NDArray[np.bool_] | None:
         return None
     newest: npt.NDArray[np.bool_] = order > np.quantile(all_rows, 1 - _NEWEST)
     return newest
-
-
-def features_of(rows: Rows, at: npt.NDArray[np.int64]) -> Features:
-    """Returns the features side by side, [n, F]."""
-    return np.concatenate([rows.x_num[at], rows.x_cat[at].astype(np.float32)], axis=1)
-
-
-def _some(rows: Rows, seed: int) -> Features:
-    at = np.arange(len(rows))
-    if len(at) > MOST_ROWS // 2:
-        at = np.sort(np.random.default_rng(seed).choice(at, MOST_ROWS // 2, replace=False))
-    return features_of(rows, at)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jamba_ray.data.adversary import Features, odds, tell_apart
+from jamba_ray.data.adversary import odds, tell_apart
 from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.data.shift import APART, SURELY_APART
+from jamba_ray.data.shift_check import features_of, some_features
 from jamba_ray.evaluation import Interval
 from jamba_ray.evaluation.expected import (
     KNOWN_FOR,
@@ -112,7 +113,9 @@ def _apart(data: PreparedData, test: Rows | None) -> tuple[float, float] | None:
     if not _by_chance(data):
         if test is None or min(len(test), len(data.val)) < FEWEST_ROWS:
             return None
-        x = np.concatenate([_features(test, 1), _features(data.val, 2)])
+        x = np.concatenate(
+            [some_features(test, MOST_ROWS, 1), some_features(data.val, MOST_ROWS, 2)]
+        )
         told = tell_apart(x, np.arange(len(x)) < min(len(test), MOST_ROWS))
         return told.auc, told.low
     part = "newest" if test is None else "test"
@@ -123,16 +126,8 @@ def _apart(data: PreparedData, test: Rows | None) -> tuple[float, float] | None:
 
 
 def _weights(data: PreparedData, test: Rows) -> npt.NDArray[np.float64]:
-    val = np.concatenate([data.val.x_num, data.val.x_cat.astype(np.float32)], axis=1)
-    return odds(_features(test, 1), _features(data.train, 2), val)
-
-
-def _features(rows: Rows, seed: int) -> Features:
-    """Returns the features of at most ``MOST_ROWS`` rows, in their order."""
-    at = np.arange(len(rows))
-    if len(at) > MOST_ROWS:
-        at = np.sort(np.random.default_rng(seed).choice(len(at), MOST_ROWS, replace=False))
-    return np.concatenate([rows.x_num[at], rows.x_cat[at].astype(np.float32)], axis=1)
+    here, there = some_features(test, MOST_ROWS, 1), some_features(data.train, MOST_ROWS, 2)
+    return odds(here, there, features_of(data.val))
 
 
 def _sentence(
