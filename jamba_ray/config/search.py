@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from jamba_ray.config.plugins import METRICS, PRUNERS, SAMPLERS, open_to
 from jamba_ray.config.section import Section, as_if_absent
 
-_Known = Literal[
+_Detects = Literal[
     "average_precision",
     "roc_auc",
     "f1",
@@ -18,9 +18,8 @@ _Known = Literal[
     "recall_at_fpr_1e-3",
     "partial_auc_1e-2",
     "precision_at_alerts_1e-3",
-    "log_loss",
-    "robustness",
 ]
+_Known = Literal[_Detects, "log_loss", "robustness"]
 
 OBJECTIVES = frozenset(get_args(_Known))
 Objective = Annotated[_Known, open_to(METRICS, get_args(_Known))]
@@ -30,21 +29,7 @@ Objective = Annotated[_Known, open_to(METRICS, get_args(_Known))]
 COSTS = ("latency_ms", "model_size_mb")
 """What a model costs beside its mistakes: milliseconds for one row alone, and the megabytes of its
 weights."""
-_Further = Literal[
-    "average_precision",
-    "roc_auc",
-    "f1",
-    "recall_at_fpr_1e-2",
-    "recall_at_fpr_1e-3",
-    "partial_auc_1e-2",
-    "precision_at_alerts_1e-3",
-    "accuracy",
-    "brier",
-    "ece",
-    "log_loss",
-    "latency_ms",
-    "model_size_mb",
-]
+_Further = Literal[_Detects, "accuracy", "brier", "ece", "log_loss", "latency_ms", "model_size_mb"]
 Further = Annotated[_Further, open_to(METRICS, get_args(_Further))]
 """An objective beside the one that decides, or what a limit is of."""
 MEASURES = get_args(_Further)

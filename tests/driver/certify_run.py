@@ -13,14 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.data import prepare
 from jamba_ray.driver import retraining, verdict
 from jamba_ray.runs.run_folder import RunFolder
-from tests.driver.team_run import configured, record
+from tests.driver.team_run import configured, kept
 
 
 def certified(folder: Path, **settings: Any) -> SweepConfig:
@@ -34,8 +33,7 @@ def main(folder: Path, kill_after: int | None) -> None:
     torch.set_num_threads(1)
     config = certified(folder)
     data = prepare(config.data, lambda words: None)
-    rows = pd.read_json(folder / "trials.json").to_dict("records")
-    trials = [record(**{str(k): v for k, v in row.items()}) for row in rows]
+    trials = kept(folder)
     finish, finished = retraining.Retraining._finish, [0]
 
     def killed(self: Any, one: Any, outcome: Any) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -84,14 +85,34 @@ def record(number: int, family: str, value: Any, step: int, path: str) -> TrialR
     )
 
 
+def keep(trials: Any, folder: Path) -> None:
+    """Writes the trials for the process that ``main`` runs in."""
+    rows = [
+        {
+            "number": t.number,
+            "family": t.params["model.name"],
+            "value": t.value,
+            "step": t.best_step,
+            "path": t.checkpoint,
+        }
+        for t in trials
+    ]
+    (folder / "trials.json").write_text(json.dumps(rows))
+
+
+def kept(folder: Path) -> list[TrialRecord]:
+    """Returns the trials that ``keep`` wrote."""
+    rows = pd.read_json(folder / "trials.json").to_dict("records")
+    return [record(**{str(k): v for k, v in row.items()}) for row in rows]
+
+
 def main(folder: Path, kill_at: int | None) -> None:
     """Judges the winner of the trials that ``folder`` holds."""
     torch.set_num_threads(1)
     config = configured(folder)
     data = prepare(config.data, lambda words: None)
     run = RunFolder.of(config.store, "run")
-    rows = pd.read_json(folder / "trials.json").to_dict("records")
-    trials = [record(**{str(k): v for k, v in row.items()}) for row in rows]
+    trials = kept(folder)
     written, write = [0], folder_module._write_durably
 
     def killed(path: Path, content: bytes) -> None:

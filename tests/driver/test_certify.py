@@ -21,7 +21,7 @@ from jamba_ray.driver import retraining
 from jamba_ray.driver.certify import Certification, distinct, is_seeded, replaces
 from jamba_ray.evaluation.certainty import Compared
 from jamba_ray.reports.certificate import certified_in_words
-from tests.driver.team_run import record, trained
+from tests.driver.team_run import keep, record, trained
 from tests.driver.test_team import best_of, frame_of
 
 AP = "average_precision"
@@ -152,17 +152,7 @@ def test_another_is_taken_only_for_a_reason():
 @pytest.mark.timeout(900)
 def test_kill_9_while_it_trains_ends_with_the_same_answer_and_repeats_nothing(tmp_path):
     _, _, folder, trials = trained(tmp_path, frame_of())
-    rows = [
-        {
-            "number": t.number,
-            "family": t.params["model.name"],
-            "value": t.value,
-            "step": t.best_step,
-            "path": t.checkpoint,
-        }
-        for t in trials
-    ]
-    (tmp_path / "trials.json").write_text(json.dumps(rows))
+    keep(trials, tmp_path)
     command = [sys.executable, "-m", "tests.driver.certify_run", str(tmp_path)]
 
     def outcome(*more):

@@ -19,7 +19,7 @@ from jamba_ray.driver import verdict
 from jamba_ray.driver.team import halves_of, seek_team
 from jamba_ray.inference import Predictor, load
 from jamba_ray.reports.words import team_in_words
-from tests.driver.team_run import trained
+from tests.driver.team_run import keep, trained
 
 
 def frame_of(n=2400, seed=0):
@@ -187,17 +187,7 @@ def test_a_truth_value_is_a_section():
 def test_kill_9_while_it_is_built_ends_with_the_same_team(tmp_path):
     """Kills at the first, a middle and the last file of ``best/``; then runs to the end."""
     _, _, folder, trials = trained(tmp_path, frame_of())
-    rows = [
-        {
-            "number": t.number,
-            "family": t.params["model.name"],
-            "value": t.value,
-            "step": t.best_step,
-            "path": t.checkpoint,
-        }
-        for t in trials
-    ]
-    (tmp_path / "trials.json").write_text(json.dumps(rows))
+    keep(trials, tmp_path)
     command = [sys.executable, "-m", "tests.driver.team_run", str(tmp_path)]
 
     def files():
