@@ -29,7 +29,7 @@ from jamba_ray.cli.entry import say
 from jamba_ray.cli.phases import Phases
 from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.config.data import SyntheticSection, TableSection
-from jamba_ray.config.run import EvaluateConfig
+from jamba_ray.config.predict import EvaluateConfig
 from jamba_ray.data import Rows, prepare, prepare_for
 from jamba_ray.data.prepare import attacker_for
 from jamba_ray.driver.rivals import kept_rivals, strongest

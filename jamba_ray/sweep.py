@@ -11,7 +11,6 @@ if __name__ == "__main__":
     sys.exit(COMMAND.main())
 
 import contextlib
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
-from jamba_ray.cli import python_call, summary
+from jamba_ray.cli import python_call, summary, sweep_summary
 from jamba_ray.cli.budget_forecast import BudgetForecast
 from jamba_ray.cli.composition import to_yaml
 from jamba_ray.cli.display import Display
@@ -35,7 +34,6 @@ from jamba_ray.cluster.prices import priced
 from jamba_ray.cluster.surroundings import require_surroundings
 from jamba_ray.config.budget import limit_of
 from jamba_ray.config.plugin_needs import require_named
-from jamba_ray.config.plugins import TROUBLES
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
 from jamba_ray.config.sweep_space import checked_space, families_of, without_families
@@ -44,7 +42,7 @@ from jamba_ray.config.training_length import settled_sweep, usual_rows
 from jamba_ray.data import changed_files, prepare, source_files
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.data.shift_check import checked
-from jamba_ray.driver import best_front, bucket_store, verdict
+from jamba_ray.driver import bucket_store
 from jamba_ray.driver.callbacks import Callbacks
 from jamba_ray.driver.preload import preload
 from jamba_ray.driver.signals import interruptible
@@ -58,19 +56,14 @@ from jamba_ray.errors import (
     StorageError,
 )
 from jamba_ray.estimators.estimator import check_installed, left_out, not_installed
-from jamba_ray.reports.certificate import certified_in_words
-from jamba_ray.reports.importance import importance
 from jamba_ray.reports.run import Run
-from jamba_ray.reports.words import team_in_words, winner_notes
 from jamba_ray.runs.file_writes import RunLog, write_bytes, write_json
 from jamba_ray.runs.probe import probe
-from jamba_ray.runs.run_folder import RunFolder, unused_name
+from jamba_ray.runs.run_folder import unused_name
 from jamba_ray.study import identity, sampling, warm_start
 from jamba_ray.study.first_trials import first_trials
 from jamba_ray.study.lease import LeaseLostError
-from jamba_ray.study.proposal import distribution
 from jamba_ray.study.reading import begun_with, read_study
-from jamba_ray.study.records import SweepResult
 from jamba_ray.study.trials_table import write_trials
 from jamba_ray.tracking import follower_process
 from jamba_ray.tracking.follower_process import Following
@@ -147,7 +140,6 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
         data = _read(config, missing, console, phases)
         config, space = _settled(config, space, data)
         print_plan(console, config, space, data, folder)
-        print_plan(console, config, space, data, folder)
         return ExitCode.OK
     follower_process.check_tracking(config.tracking)
     bucket_store.refuse_if_used(folder, config)
@@ -200,7 +192,7 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
             log.write(error.message)
             wall_s = time.monotonic() - begun
             with contextlib.suppress(StorageError):
-                write_json(folder.summary, _ended_early(frame, folder, error, wall_s))
+                write_json(folder.summary, sweep_summary.ended_early(frame, folder, error, wall_s))
                 write_trials(folder, read_study(folder.study).trials)
 
         def abandoned(error: JambaError) -> None:
@@ -233,7 +225,9 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
                 f"run={name}`.",
                 abandoned,
             ):
-                report = _judged(config, space, data, folder, result, begun, frame, earlier, phases)
+                report = sweep_summary.judged(
+                    config, space, data, folder, result, begun, frame, earlier, phases
+                )
         except (RunExistsError, ConfigError, LeaseLostError):
             # This driver may not write the run, or no longer.
             raise
@@ -277,99 +271,3 @@ def _settled(
     training = settled_sweep(config.training, len(data.train), searched)
     config = config.model_copy(update={"training": training})
     return config, checked_space(config)
-
-
-def _judged(
-    config: SweepConfig,
-    space: SearchSpace,
-    data: PreparedData,
-    folder: RunFolder,
-    result: SweepResult,
-    begun: float,
-    frame: dict[str, Any],
-    earlier: dict[str, Any],
-    phases: Phases,
-) -> dict[str, Any]:
-    """Returns the summary of a sweep that ended, with its winner judged once on the test rows."""
-    is_same = all(
-        (earlier.get(key) or {}).get("settings")
-        == (section.model_dump(mode="json") if section.enabled else None)
-        for key, section in (("team", config.ensemble), ("certification", config.certify))
-    )
-    is_valid = is_same and folder.best.exists() and summary.is_of(earlier, frame, result)
-    if not result.runners and is_valid:
-        # Nothing has changed since the earlier summary.
-        return {**earlier, "notes": list(dict.fromkeys([*earlier["notes"], *result.notes]))}
-    return _summary(config, space, data, folder, result, begun, phases)
-
-
-def _summary(
-    config: SweepConfig,
-    space: SearchSpace,
-    data: PreparedData,
-    folder: RunFolder,
-    result: SweepResult,
-    begun: float,
-    phases: Phases,
-) -> dict[str, Any]:
-    report: dict[str, Any] = {
-        **summary.frame("sweep", config, data),
-        "status": result.status,
-        "exit_code": int(summary.exit_code(result)),
-        "ended": result.ended,
-        "trials": summary.count_states(result.counts),
-        "failures": summary.failures(result.trials),
-        "search": summary.search(config),
-        "bayes": verdict.bayes(data),
-        "importance": importance(
-            result.trials,
-            {p.path: distribution(p.leaf) for p in space.parameters},
-            config.objective,
-        ),
-        "notes": [*data.notes, *result.notes, *verdict.few_rows(verdict.labels_of(data))],
-        "goodput": result.goodput if result.runners else None,
-        "folder": str(folder.path),
-        "report": str(folder.report),
-        "next": summary.next_commands(folder, result, config.plugins),
-    }
-    if result.best is not None:
-        # After a kill at the end no search is left to time: what trials trained is the least.
-        trained_s = sum(t.goodput_s for t in result.trials) / (os.cpu_count() or 1)
-        search_s = max(result.wall_s, trained_s)
-        store = folder.checkpoint_store()
-        found = best_front.picked(config, data, store, result.best, result.trials)
-        report |= verdict.of_winner(
-            config, data, folder, found.winner, result.trials, search_s, phases.begin
-        )
-        report["front"] = found.front
-        report["notes"] += summary.limit_notes(config, found.winner)
-        if team := report["team"]:
-            words = team_in_words(team, report["best"], config.objective)
-            report["team"] = {**team, "sentence": words}
-        if certified := report["certification"]:
-            is_team = bool(team and team["used"])
-            told = certified_in_words(certified, config.objective, is_team=is_team)
-            report["certification"] = {**certified, "sentences": told}
-        report["notes"] += verdict.group_notes(report["drawn_groups"], config.data)
-        report["notes"] += winner_notes(report)
-        report["notes"] += [*verdict.left_interval(report["best"]), *TROUBLES.values()]
-    report["wall_s"] = time.monotonic() - begun
-    plain: dict[str, Any] = summary.finite(report)
-    return plain
-
-
-def _ended_early(
-    frame: dict[str, Any], folder: RunFolder, error: JambaError, wall_s: float
-) -> dict[str, Any]:
-    """Returns the summary of a sweep that a signal, the store or the machine ended."""
-    words = {ExitCode.INTERRUPTED: "interrupted", ExitCode.STORAGE: "storage_lost"}
-    report: dict[str, Any] = {
-        **frame,
-        **summary.so_far(folder),
-        "status": words.get(error.exit_code, "failed"),
-        "exit_code": int(error.exit_code),
-        "ended": error.message,
-        "wall_s": wall_s,
-    }
-    plain: dict[str, Any] = summary.finite(report)
-    return plain

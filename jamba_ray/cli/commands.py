@@ -9,9 +9,9 @@ from typing import Any
 
 from jamba_ray.cli.entry import ClusterCommand, Command
 from jamba_ray.config.export import ExportConfig, ImportConfig
-from jamba_ray.config.predict import ExplainConfig, PredictConfig, ThresholdConfig
+from jamba_ray.config.predict import EvaluateConfig, ExplainConfig, PredictConfig, ThresholdConfig
 from jamba_ray.config.report import ReportConfig
-from jamba_ray.config.run import EvaluateConfig, SweepConfig, TrainConfig
+from jamba_ray.config.run import SweepConfig, TrainConfig
 from jamba_ray.config.submit import DoctorSection, SubmitSection
 from jamba_ray.config.sweep_space import checked_space
 from jamba_ray.config.tracking import DashboardConfig, SyncConfig

@@ -1,4 +1,4 @@
-"""Defines the settings of ``predict``, ``explain`` and ``threshold``."""
+"""Defines the settings of ``predict``, ``explain``, ``threshold`` and ``evaluate``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from jamba_ray.config.data import Column
 from jamba_ray.config.names import LocalPath, Plugins, number_as_text
-from jamba_ray.config.run import RunName
+from jamba_ray.config.run import AnyData, RunName
 from jamba_ray.config.section import Section
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -178,3 +178,26 @@ class ThresholdConfig(Section):
                 "Add the one that is missing"
             )
         return self
+
+
+class EvaluateConfig(Section):
+    """Configures ``evaluate``."""
+
+    checkpoint: LocalPath
+    """A run folder, its ``best/``, or any checkpoint folder."""
+    data: AnyData
+    """Labelled rows: of a table, its ``test`` if there is one, else ``path``; of ``synthetic``, the
+    test share."""
+    threshold: Annotated[str | None, BeforeValidator(number_as_text)] = None
+    """The name of a threshold that ``threshold`` saved, or a number from 0 to 1; None: the saved
+    one named ``default``, else that with the best F1 on validation rows."""
+    store: LocalPath = "runs"
+    """Folder that holds the run folders."""
+    run: RunName | None = None
+    """Name of the folder for the result; None: made from the time."""
+    overwrite: bool = False
+    """Replace the run of this name."""
+    plugins: Plugins = ()
+    """Modules that the model needs: [mypkg.threats]."""
+    verbose: bool = False
+    """Let Ray and the libraries print what they like."""

@@ -29,7 +29,6 @@ from jamba_ray.config.names import (
     Plugins,
     as_list,
     nearest,
-    number_as_text,
     run_name,
 )
 from jamba_ray.config.report import ReportSection
@@ -367,26 +366,3 @@ class SweepConfig(ExperimentConfig):
                 warnings.warn(text, RenamedSettingWarning, stacklevel=2)
                 settings = {new if key == old else key: value for key, value in settings.items()}
         return settings
-
-
-class EvaluateConfig(Section):
-    """Configures ``evaluate``."""
-
-    checkpoint: LocalPath
-    """A run folder, its ``best/``, or any checkpoint folder."""
-    data: AnyData
-    """Labelled rows: of a table, its ``test`` if there is one, else ``path``; of ``synthetic``, the
-    test share."""
-    threshold: Annotated[str | None, BeforeValidator(number_as_text)] = None
-    """The name of a threshold that ``threshold`` saved, or a number from 0 to 1; None: the saved
-    one named ``default``, else that with the best F1 on validation rows."""
-    store: LocalPath = "runs"
-    """Folder that holds the run folders."""
-    run: RunName | None = None
-    """Name of the folder for the result; None: made from the time."""
-    overwrite: bool = False
-    """Replace the run of this name."""
-    plugins: Plugins = ()
-    """Modules that the model needs: [mypkg.threats]."""
-    verbose: bool = False
-    """Let Ray and the libraries print what they like."""

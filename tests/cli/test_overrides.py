@@ -15,8 +15,9 @@ from jamba_ray.cli.options import groups
 from jamba_ray.cli.overrides import parsed, read_text
 from jamba_ray.cli.split_settings import split_settings
 from jamba_ray.config.command_line import command, override
+from jamba_ray.config.predict import EvaluateConfig
 from jamba_ray.config.report import ReportConfig
-from jamba_ray.config.run import EvaluateConfig, SweepConfig, TrainConfig
+from jamba_ray.config.run import SweepConfig, TrainConfig
 from jamba_ray.config.settings import GROUPS, settings_of, text_setting
 from jamba_ray.config.submit import SubmitSection
 from jamba_ray.errors import ConfigError

@@ -182,6 +182,7 @@ def test_a_dry_run_starts_nothing(here, workplace):
         "runs/dry",
     ):
         assert words in done.stdout
+    assert done.stdout.count("Nothing was started.") == 1  # the plan is printed once
     after = set((workplace / "runs").iterdir()) if (workplace / "runs").exists() else set()
     assert after == before
 

@@ -16,8 +16,9 @@ import jamba_ray
 from jamba_ray import report
 from jamba_ray.cli.composition import compose_section
 from jamba_ray.config.params import with_params
+from jamba_ray.config.predict import EvaluateConfig
 from jamba_ray.config.report import ReportConfig
-from jamba_ray.config.run import EvaluateConfig, SweepConfig, TrainConfig
+from jamba_ray.config.run import SweepConfig, TrainConfig
 from jamba_ray.errors import NoRunError
 from jamba_ray.reports import answer, markdown, page
 from jamba_ray.reports.compare import analyze_parameter_impact, get_best_runs
