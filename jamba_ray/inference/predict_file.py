@@ -27,6 +27,8 @@ from jamba_ray.inference.model_rows import (
 )
 from jamba_ray.inference.reasons import reason_columns, reasons_of
 from jamba_ray.inference.scored_file import (
+    ADDED,
+    PREFIX,
     Kind,
     added_columns,
     kind_of,
@@ -74,6 +76,8 @@ def predict_file(
     progress: Callable[[int], object] = lambda rows: None,
 ) -> Scored:
     """Writes the rows of ``path`` with ``score``, ``alert`` and ``threshold`` to ``output``.
+
+    Where the rows have a column of one of these names, ``threat_score`` and so on are added.
 
     ``path`` is a file, folder or glob of CSV, JSON lines or Parquet, of which a few megabytes are
     in memory at a time. ``output`` is Parquet if it ends in ``.parquet`` or ``.pq``, JSON lines if
@@ -133,7 +137,7 @@ def predict_file(
         notes.append(text)
         tell(text)
 
-    added = added_columns(explain, probability=probability)
+    added = added_columns(explain, probability=probability, names=sources[0].names)
     for text in _about_columns(predictor, sources, added):
         note(text)
     formats = predictor.preprocessing.formats.values()
@@ -187,6 +191,18 @@ def _about_columns(
         raise DataError(
             f"{first.path} must not have a column {taken[0]!r}, which is the name of one that is "
             "added; rename it, or score the file that this one was made from."
+        )
+    usual = [name.removeprefix(PREFIX) for name in added]
+    is_scored = set(ADDED) <= set(first.names) and not set(ADDED) & set(wanted)
+    if is_scored:
+        raise DataError(
+            f"{first.path} must not have been scored before, but has the columns "
+            f"{', '.join(ADDED)}; score the file that this one was made from."
+        )
+    if taken := [name for name in usual if name in first.names]:
+        yield (
+            f"The rows have a column {taken[0]!r}, so the added columns are called "
+            f"{', '.join(added)}."
         )
     for source in sources:
         yield from source.notes

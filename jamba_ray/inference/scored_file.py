@@ -27,6 +27,8 @@ _OTHER = "cp1252"
 """The encoding of rows that are not UTF-8, as they are read; what is added to them has it too."""
 ADDED = ("score", "alert", "threshold")
 PROBABILITY = "probability"
+PREFIX = "threat_"
+"""What the names of all added columns begin with where the rows have one of those names already."""
 Kind: TypeAlias = Literal["csv", "json", "parquet"]
 _KINDS: dict[str, Kind] = {
     ".parquet": "parquet",
@@ -58,10 +60,14 @@ def kind_of(path: Path) -> Kind:
     return _KINDS.get(suffix, "csv")
 
 
-def added_columns(explain: int, *, probability: bool = False) -> tuple[str, ...]:
-    """Returns the names of the columns that follow those of the rows."""
+def added_columns(
+    explain: int, *, probability: bool = False, names: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Returns the names of the columns that follow those of the rows, which are called ``names``;
+    where one of them is taken, all begin with ``PREFIX``."""
     reasons = (f"reason_{rank}" for rank in range(1, explain + 1))
-    return (*ADDED, *([PROBABILITY] if probability else []), *reasons)
+    added = (*ADDED, *([PROBABILITY] if probability else []), *reasons)
+    return tuple(f"{PREFIX}{name}" for name in added) if {*added} & {*names} else added
 
 
 class Writer(Protocol):
@@ -174,10 +180,10 @@ def writer_to(
     ``stream``."""
     named = added[len(ADDED) :]
     if kind == "parquet":
-        yield from _parquet(stream, source, threshold, named)
+        yield from _parquet(stream, source, threshold, added)
         return
     if kind == "json":
-        yield _json(stream, threshold, named)
+        yield _json(stream, threshold, added)
         return
     delimiter = source.delimiter
     header = source.header or _names_line(source.names)
@@ -195,7 +201,7 @@ def writer_to(
         elif reasons and encoding == "utf-8" and not _is_utf8(_bytes_of(lines)):
             encoding = _OTHER
         if lines is None:  # a cell holds a line end, so that a row is not a line
-            table = _with_scores(batch.table(), p, threshold)
+            table = _with_scores(batch.table(), p, threshold, added)
             for name, cells in zip(named, reasons, strict=True):
                 table = table.append_column(name, as_text(cells))
             sink = pa.BufferOutputStream()
@@ -220,7 +226,9 @@ def writer_to(
     yield write
 
 
-def _json(stream: IO[bytes], threshold: float, named: Sequence[str]) -> Writer:
+def _json(stream: IO[bytes], threshold: float, added: Sequence[str]) -> Writer:
+    named = added[len(ADDED) :]
+
     def write(batch: RowBatch, p: Probabilities, reasons: Sequence[pa.Array] = ()) -> None:
         objects = batch.objects
         if objects is None:
@@ -228,9 +236,9 @@ def _json(stream: IO[bytes], threshold: float, named: Sequence[str]) -> Writer:
             objects = [{name: _json_cell(cell) for name, cell in row.items()} for row in rows]
         found = [dict(zip(named, cells, strict=True)) for cells in zip(*reasons, strict=True)]
         for i, (row, score) in enumerate(zip(objects, p.tolist(), strict=True)):
-            added = {"score": score, "alert": int(score >= threshold), "threshold": threshold}
+            ours = dict(zip(added, (score, int(score >= threshold), threshold), strict=False))
             why = {k: cell.as_py() for k, cell in found[i].items()} if found else {}
-            line = json.dumps({**row, **added, **why}, ensure_ascii=False, default=str)
+            line = json.dumps({**row, **ours, **why}, ensure_ascii=False, default=str)
             stream.write(line.encode("utf-8", "surrogatepass") + b"\n")
 
     return write
@@ -285,27 +293,31 @@ def _names_line(names: tuple[str, ...]) -> bytes:
     return bytes(sink.getvalue()).rstrip(b"\n")
 
 
-def _with_scores(table: pa.Table, p: Probabilities, threshold: float) -> pa.Table:
+def _with_scores(
+    table: pa.Table, p: Probabilities, threshold: float, added: Sequence[str]
+) -> pa.Table:
     n = len(p)
     cells = (pa.array(p), pa.array(p >= threshold).cast(pa.int8()), pa.repeat(threshold, n))
-    for name, column in zip(ADDED, cells, strict=True):
+    for name, column in zip(added, cells, strict=False):
         table = table.append_column(name, column)
     return table
 
 
 def _parquet(
-    stream: IO[bytes], source: RowFile, threshold: float, named: Sequence[str]
+    stream: IO[bytes], source: RowFile, threshold: float, added: Sequence[str]
 ) -> Iterator[Writer]:
+    named = added[len(ADDED) :]
     schema = source.schema or pa.schema([(name, pa.string()) for name in source.names])
-    for name, kind in zip(ADDED, (pa.float64(), pa.int8(), pa.float64()), strict=True):
+    for name, kind in zip(added, (pa.float64(), pa.int8(), pa.float64()), strict=False):
         schema = schema.append(pa.field(name, kind))
     for name in named:
-        schema = schema.append(pa.field(name, pa.float64() if name == PROBABILITY else KIND))
+        is_probability = name.removeprefix(PREFIX) == PROBABILITY
+        schema = schema.append(pa.field(name, pa.float64() if is_probability else KIND))
     with ExitStack() as stack:
         opened: list[pq.ParquetWriter] = []
 
         def write(batch: RowBatch, p: Probabilities, reasons: Sequence[pa.Array] = ()) -> None:
-            table = _with_scores(batch.table(), p, threshold)
+            table = _with_scores(batch.table(), p, threshold, added)
             for name, cells in zip(named, reasons, strict=True):
                 table = table.append_column(name, cells)
             table = table.cast(schema)

@@ -147,13 +147,35 @@ def test_columns_in_another_order_are_matched_by_name_and_extra_ones_are_said(
     assert said.notes == ("2 columns are kept that the model does not use: 'host', 'port'.",)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_rows_with_a_column_that_is_called_as_an_added_one_get_others(
+    predictor, rows, tmp_path, suffix
+):
+    """A feature called `score` is common in telemetry; what the user gave stays as it was."""
+    named = rows.assign(score=7)
+    named.to_csv(tmp_path / "new.csv", index=False)
+    said = predictor.predict_file(tmp_path / "new.csv", tmp_path / f"out.{suffix}", explain=1)
+    read = {
+        "csv": pd.read_csv,
+        "parquet": pd.read_parquet,
+        "jsonl": lambda path: pd.read_json(path, lines=True),
+    }
+    scored = read[suffix](tmp_path / f"out.{suffix}")
+    added = ["threat_score", "threat_alert", "threat_threshold", "threat_reason_1"]
+    assert list(scored.columns) == [*named.columns, *added]
+    assert (scored["score"].astype(float) == 7).all()
+    np.testing.assert_allclose(scored["threat_score"], predictor.predict_proba(rows), rtol=1e-6)
+    assert any("the added columns are called threat_score" in note for note in said.notes)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         (lambda f: f.drop(columns="rate"), "lacks 'rate'"),
         (lambda f: f.assign(rate="fast"), "'rate' of .* must hold numbers"),
         (lambda f: f.assign(service=range(len(f))), "'service' of .* must hold names"),
-        (lambda f: f.assign(score=1), "must not have a column 'score'"),
+        (lambda f: f.assign(score=1, alert=0, threshold=0.5), "must not have been scored before"),
+        (lambda f: f.assign(score=1, threat_alert=0), "must not have a column 'threat_alert'"),
     ],
 )
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

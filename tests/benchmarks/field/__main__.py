@@ -28,8 +28,6 @@ from tests.benchmarks.field.peers import PEERS, TUNED
 from tests.benchmarks.field.sets import AT_MOST, FieldSet, sets_of
 
 MAX_FPR = 0.01
-_ADDED = {name: f"{name}_" for name in ("score", "alert", "threshold")}
-"""Columns that ``predict`` adds, which no feature may be called by."""
 _TRAINED = (
     "logistic",
     "lightgbm",
@@ -122,10 +120,9 @@ def _ours(
 ) -> tuple[Floats, npt.NDArray[np.bool_], dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        one.train.rename(columns=_ADDED).to_parquet(folder / "train.parquet", index=False)
-        test = one.test.rename(columns=_ADDED)
-        hidden = test.drop(columns=one.target)
-        test.to_parquet(folder / "test.parquet", index=False)
+        one.train.to_parquet(folder / "train.parquet", index=False)
+        hidden = one.test.drop(columns=one.target)
+        one.test.to_parquet(folder / "test.parquet", index=False)
         hidden.to_parquet(folder / "new.parquet", index=False)
         data = ["data=table", "data.path=train.parquet", "data.test=test.parquet"]
         data += [f"data.target={one.target}", "run=field", f"seed={seed}"]
@@ -139,9 +136,10 @@ def _ours(
         call(folder, "predict", "runs/field", "new.parquet", "-o", "scored.parquet")
         scored = pd.read_parquet(folder / "scored.parquet")
         summary = json.loads((folder / "runs/field/summary.json").read_text())
+    prefix = "threat_" if "threat_score" in scored else ""
     return (
-        scored["score"].to_numpy(dtype=np.float64),
-        scored["alert"].to_numpy().astype(bool),
+        scored[f"{prefix}score"].to_numpy(dtype=np.float64),
+        scored[f"{prefix}alert"].to_numpy().astype(bool),
         _said(summary),
     )
 
