@@ -19,7 +19,7 @@ class TrainingSection(Section):
     """Trains with AdamW, warm-up, decay, clipping and early stopping.
 
     Where ``epochs`` is not given, the training rows decide how long a trial trains and how often it
-    reports (``config.training_length``). ``learning_rate`` .. ``logit_adjustment`` are stackable:
+    reports (``config.training_length``). ``learning_rate`` .. ``threat_share`` are stackable:
     members of a stack may differ in them.
     """
 
@@ -54,6 +54,12 @@ class TrainingSection(Section):
     )
     """Networks learn what the score adds to so many times the log-odds of a threat in training, so
     that scores are about those of balanced classes (Menon et al. 2021); 1 is usual."""
+    threat_share: Annotated[float, Field(ge=0.001, le=0.9)] | None = Field(
+        default=None, json_schema_extra={**FUSIBLE, **as_if_absent(None)}
+    )
+    """Share of threats in each batch of networks, drawn again and again where they are rare; 0.5:
+    balanced batches. Probabilities stay those of the training rows: the loss accounts for it. None:
+    each row once an epoch."""
     loss: Loss = Field(default="cross_entropy", json_schema_extra=as_if_absent("cross_entropy"))
     """Loss of networks: binary cross-entropy, or that of a plug-in by its name; weights, smoothing,
     focus and adjustment are those above."""

@@ -15,7 +15,10 @@ from jamba_ray.errors import ConfigError
 from jamba_ray.models.dropout import Dropout, number_layers
 from jamba_ray.models.registry import BUILDERS
 
-__all__ = ["build", "discover"]
+__all__ = ["begin_at", "build", "discover"]
+
+_BIASES = ("head.bias", "head_bias")
+"""Names of the parameter that is added to the logit of a family's module."""
 
 
 def discover() -> tuple[str, ...]:
@@ -62,6 +65,14 @@ def build(section: ModelSection, schema: FeatureSchema, *, seed: int | None = No
     _exact_dropout(module)
     number_layers(module)
     return module
+
+
+def begin_at(module: nn.Module, log_odds: float) -> None:
+    """Sets the last bias of a network that is not trained yet, so that its scores begin near
+    ``log_odds``; a module of a plug-in that has no ``head`` stays as it is."""
+    for name, parameter in module.named_parameters():
+        if name in _BIASES:
+            nn.init.constant_(parameter, log_odds)
 
 
 def _exact_dropout(module: nn.Module) -> None:

@@ -26,20 +26,30 @@ def threat_weight(setting: float | Literal["balanced"], threat_share: float) -> 
     return setting
 
 
+def log_odds_of(share: float) -> float:
+    """Returns the log-odds of a share, finite also for 0 and 1."""
+    share = min(max(share, 1e-9), 1.0 - 1e-9)
+    return math.log(share / (1.0 - share))
+
+
 class Criterion:
     """Computes the mean loss per member: logits [K, B], labels [K, B] -> [K], always in float32.
 
     Logits may be [K, B, H]: each head has its own loss, and their mean is the member's.
 
     Weights are divided by their mean over the training rows, so that the size of the gradient,
-    and with it what ``grad_clip`` means, does not depend on ``threat_weight``.
+    and with it what ``grad_clip`` means, does not depend on ``threat_weight``. Where batches have
+    another share of threats than the rows (``training.threat_share``), the loss is that of the
+    logits moved by the difference of the log-odds, so that logits are those of the rows.
     """
 
     def __init__(
         self, sections: Sequence[TrainingSection], threat_share: float, device: str
     ) -> None:
-        weights = [threat_weight(s.threat_weight, threat_share) for s in sections]
-        means = [1.0 - threat_share + threat_share * weight for weight in weights]
+        shares = [s.threat_share or threat_share for s in sections]
+        pairs = list(zip(sections, shares, strict=True))
+        weights = [threat_weight(s.threat_weight, share) for s, share in pairs]
+        means = [1.0 + share * (w - 1.0) for share, w in zip(shares, weights, strict=True)]
         smoothing = [s.label_smoothing for s in sections]
 
         def column(values: list[float]) -> Tensor:
@@ -49,12 +59,12 @@ class Criterion:
         self._extra = column([(w - 1.0) / mean for w, mean in zip(weights, means, strict=True)])
         self._low = column([s / 2.0 for s in smoothing])
         self._span = column([1.0 - s for s in smoothing])
-        share = min(max(threat_share, 1e-9), 1.0 - 1e-9)
-        prior = math.log(share / (1.0 - share))
+        prior = log_odds_of(threat_share)
+        offsets = [s.logit_adjustment * prior + log_odds_of(share) - prior for s, share in pairs]
         self._gamma = column([s.focal_gamma for s in sections])
-        self._offset = column([s.logit_adjustment * prior for s in sections])
+        self._offset = column(offsets)
         self._focal = any(s.focal_gamma != 0.0 for s in sections)
-        self._adjusted = any(s.logit_adjustment != 0.0 for s in sections)
+        self._adjusted = any(offset != 0.0 for offset in offsets)
         self._weighted = any(weight != 1.0 for weight in weights)
         self._smoothed = any(s != 0.0 for s in smoothing)
         # Structural: members of a stack have the same.

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.models import build
+from jamba_ray.models import begin_at, build
 from jamba_ray.training.global_norm import with_global_batch_norm
-from jamba_ray.training.loss import Criterion
+from jamba_ray.training.loss import Criterion, log_odds_of
 from jamba_ray.training.member import Member
 from jamba_ray.training.optimizer import StackedAdamW
 from jamba_ray.training.precision import Format, LossScaler
@@ -47,15 +47,19 @@ class MemberTensors:
         """
         configs = [member.config for member in members]
         modules = [build(c.model, data.schema, seed=c.seed) for c in configs]
+        threat_share = float(data.train.y.mean(dtype=np.float64))
+        for config, module in zip(configs, modules, strict=True):
+            if config.training.threat_share is not None:
+                begin_at(module, log_odds_of(threat_share))
         if ranks.size > 1:
             modules = [with_global_batch_norm(module, ranks) for module in modules]
         stack = Stack(modules, device)
         layout, size = stack.layout, len(members)
-        threat_share = float(data.train.y.mean(dtype=np.float64))
+        seeds, shares = zip(*((c.seed, c.training.threat_share) for c in configs), strict=True)
         return cls(
             stack,
             StackedAdamW(size, layout.n_parameters, layout.n_decayed, device),
-            Order([config.seed for config in configs], len(data.train), device, index_device),
+            Order(seeds, len(data.train), device, index_device, shares, data.train.y),
             Criterion([config.training for config in configs], threat_share, device),
             LossScaler(size, device) if number_format.name == "fp16" else None,
         )

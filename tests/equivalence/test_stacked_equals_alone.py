@@ -22,7 +22,13 @@ TABM = {"name": "tabm", "hidden_dim": 16, "token_dim": 4, "n_networks": 3}
 OWN = [
     {"learning_rate": 1e-3, "weight_decay": 0.0, "grad_clip": 10.0, "warmup": 0.0},
     {"learning_rate": 1e-2, "weight_decay": 0.1, "threat_weight": 3.0, "warmup": 0.3},
-    {"learning_rate": 3e-3, "label_smoothing": 0.1, "grad_clip": 0.05, "focal_gamma": 2.0},
+    {
+        "learning_rate": 3e-3,
+        "label_smoothing": 0.1,
+        "grad_clip": 0.05,
+        "focal_gamma": 2.0,
+        "threat_share": 0.6,
+    },
     {"learning_rate": 5e-3, "threat_weight": "balanced", "weight_decay": 0.01},
 ]
 

@@ -64,3 +64,33 @@ def test_order_is_uniform():
     z = (counts - 1000) / np.sqrt(2000 * 0.25)
     assert np.abs(z).max() < 6
     assert z.std() == pytest.approx(1.0, abs=0.25)
+
+
+RARE = np.isin(np.arange(400), [3, 50, 77]).astype(np.float32)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.37])
+def test_batches_with_a_share_of_threats_have_it_and_show_all_rows_alike(share):
+    order = Order([5], 400, "cpu", None, [share], RARE)
+    stream = torch.cat([order.rows([a], 37)[0] for a in range(0, 37 * 60, 37)])
+    threats = torch.from_numpy(RARE)[stream.long()]
+    assert abs(threats.mean() - share) < 1e-3
+    for batch in threats.split(100):
+        assert abs(batch.sum() - share * len(batch)) <= 1
+    counts = np.bincount(stream.numpy(), minlength=400)
+    for label in (0, 1):  # whole epochs of each label: no row more than once oftener than another
+        assert np.ptp(counts[label == RARE]) <= 1
+
+
+def test_a_share_of_threats_depends_on_the_position_and_the_own_seed_alone():
+    straight = Order([3, 4], 400, "cpu", None, [0.5, 0.2], RARE).rows([0, 0], 900)
+    late = Order([3, 4, 9], 400, "cpu", None, [0.5, 0.2, None], RARE)
+    apart = late.rows([700, 130, 30], 50)
+    assert torch.equal(apart[0], straight[0, 700:750])
+    assert torch.equal(apart[1], straight[1, 130:180])
+    assert torch.equal(apart[2], Order([9], 400, "cpu").rows([30], 50)[0])
+    late.keep([1, 2])
+    late.append(Order([3], 400, "cpu", None, [0.5], RARE))
+    rows = late.rows([200, 80, 0], 50)
+    assert torch.equal(rows[0], straight[1, 200:250])
+    assert torch.equal(rows[2], straight[0, :50])
