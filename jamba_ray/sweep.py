@@ -158,7 +158,7 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
         say(console, fetched)
     begun = time.monotonic()
     config, space = _settled(config, space, data)
-    budget_rows = usual_rows(config.training, len(data.train))
+    budget_rows = usual_rows(config.training, len(data.searched.train))
     frame = summary.frame("sweep", config, data) | {"folder": str(folder.path)}
     earlier = folder.read_summary()
 
@@ -256,7 +256,7 @@ def _read(
     config: SweepConfig, missing: Sequence[str], console: Console, phases: Phases
 ) -> PreparedData:
     """Returns the rows, looked through for shift and leaks before anything is trained on them."""
-    data = prepare(config.data, partial(say, console))
+    data = prepare(config.data, partial(say, console), config.cv)
     phases.begin("comparing validation and test with training rows")
     data = checked(data, config.data)
     return replace(data, notes=(*left_out(missing), *data.notes))
@@ -268,6 +268,6 @@ def _settled(
     """Returns the sweep with the length of its trials in numbers, and its space: conditions may
     name them."""
     searched = frozenset(p.path for p in space.parameters)
-    training = settled_sweep(config.training, len(data.train), searched)
+    training = settled_sweep(config.training, len(data.searched.train), searched)
     config = config.model_copy(update={"training": training})
     return config, checked_space(config)

@@ -15,8 +15,9 @@ from typing import Any, Literal, get_args
 
 from jamba_ray.errors import CheckpointError
 
-Kind = Literal["step", "best"]
-"""``step``: all that training needs to continue. ``best``: the result of a finished trial."""
+Kind = Literal["step", "best", "fold"]
+"""``step``: all that training needs to continue. ``best``: the result of a finished trial.
+``fold``: the result of one of its folds; the step is the fold's number."""
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -35,7 +35,7 @@ from jamba_ray.checkpoints.store import (
 )
 from jamba_ray.errors import CheckpointError, NoRunError
 
-_PATH = re.compile(r"trial-([0-9]{4,})/(step|best)-([0-9]{6,})")
+_PATH = re.compile(r"trial-([0-9]{4,})/(step|best|fold)-([0-9]{6,})")
 
 
 class RemoteCheckpointStore(CheckpointStore):

@@ -33,6 +33,7 @@ def deletable(
       that began since the caller looked is safe, because it is in neither list.
     * A trial in ``best`` that is finished keeps its newest ``best`` checkpoint; if it has none
       (killed before it was written), its ``newest`` step checkpoints.
+    * Models of folds stay with a trial that is running or in ``best``.
     * Of other finished trials nothing stays.
     """
     if newest < 1:
@@ -44,10 +45,11 @@ def deletable(
     for trial, own in by_trial.items():
         results = [e for e in own if e.kind == "best"][-1:]
         steps = [e for e in own if e.kind == "step"][-newest:]
+        folds = [e for e in own if e.kind == "fold"]
         if trial not in finished:
-            kept = results + steps
+            kept = results + steps + folds
         elif trial in best:
-            kept = results or steps
+            kept = (results or steps) + folds
         else:
             kept = []
         doomed += [e for e in own if e not in kept]

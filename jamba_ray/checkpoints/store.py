@@ -39,7 +39,7 @@ from jamba_ray.checkpoints.snapshot import Snapshot, step_of
 from jamba_ray.errors import CheckpointError, StorageError
 
 _TRIAL = re.compile(r"trial-([0-9]{4,})")
-_CHECKPOINT = re.compile(r"(step|best)-([0-9]{6,})")
+_CHECKPOINT = re.compile(r"(step|best|fold)-([0-9]{6,})")
 _MAX_READS = 5
 """Most times that a checkpoint replaced while it is read (``best/``) is read again."""
 

@@ -68,12 +68,14 @@ def print_plan(
     torch.set_num_threads(runners.threads)  # as a runner does
     stacks, faster = stacks_in_words(config, space, data, runners.runners)
     expected = first_forecast(config, space, data, runners.runners, faster)
-    every = report_rows(config.trial(), len(data.train))
-    rows, length = most_rows(config.training, len(data.train)), _length(config, len(data.train))
+    n_train = _n_train(data)
+    every = report_rows(config.trial(), n_train)
+    rows, length = most_rows(config.training, n_train), _length(config, n_train)
     lines = {
         "trials": f"{n} by {config.sampler.name}, {structures_in_words(space)}",
         "first": first_in_words(config, space),
         "budget": f"{length}, a report every {every:,} rows, {_rungs(config, every, rows)}",
+        **({"folds": folds_in_plan(config, data)} if data.folds else {}),
         "runners": runners.sentence,
         "stacks": stacks,
         "forecast": f"{forecast_in_words(expected, config)}, timed on {PROBE_ROWS:,} rows here",
@@ -86,6 +88,18 @@ def print_plan(
     console.print(grid)
     print_data(console, data)
     console.print("Nothing was started. Drop `dry_run=true` to run it.", highlight=False)
+
+
+def folds_in_plan(config: SweepConfig, data: PreparedData) -> str:
+    """Returns the folds of each trial in words."""
+    cv, held = config.cv, [len(one.val) for one in data.folds]
+    times = f" x {cv.repeats}" if cv.repeats > 1 else ""
+    least, most = min(held), max(held)
+    each = f"{most:,}" if least == most else f"{least:,} to {most:,}"
+    return (
+        f"{cv.folds}{times} of {len(data.train):,} training rows, {each} held out in each; a trial "
+        "that no rung stops in the first trains the others"
+    )
 
 
 def print_data(console: Console, data: PreparedData) -> None:
@@ -183,12 +197,12 @@ def first_forecast(
     A few steps are timed in this process at a few corners of the space, because a trial of twice
     the width takes four times as long. ``faster`` is the speed-up of stacks.
     """
-    stages = course(config, data, runners)
-    every = report_rows(config.trial(), len(data.train))
+    stages, every = course(config, data, runners), report_rows(config.trial(), _n_train(data))
     n_judged = judged_rows(config.training.val_rows, every, data.val.y, config.objectives)
     judged = stages.rows / every * min(n_judged, len(data.val))
     judging = 1 + _FORWARD_SHARE * judged / max(1, stages.rows)
-    found = first_rates(config.trial(), space, data, stages.rows, stop)
+    of_one = usual_rows(config.training, _n_train(data))
+    found = first_rates(config.trial(), space, data.searched, of_one, stop)
     rates = [judging * rate / faster for rate in found]
     n, whole = n_trials(config, space), len(first_trials(config, space))
     return forecast(rates, stages, n, whole=min(n, whole)).plus(START_UP_S)
@@ -203,10 +217,17 @@ def rows_of_running(progress: SweepProgress) -> tuple[list[int], int]:
 
 def course(config: SweepConfig, data: PreparedData, runners: int) -> Course:
     """Returns the stages of each trial: its rows and its rungs."""
-    rows = usual_rows(config.training, len(data.train))
-    every = report_rows(config.trial(), len(data.train))
-    factor = config.pruner.reduction_factor
-    return Course(rows, rungs(config, every, rows), factor, runners)
+    rows = usual_rows(config.training, _n_train(data))
+    every = report_rows(config.trial(), _n_train(data))
+    factor, models = config.pruner.reduction_factor, 1.0
+    if data.folds:  # rungs are in the first
+        models = sum(len(one.train) for one in data.folds) / _n_train(data)
+    return Course(round(rows * models), rungs(config, every, rows), factor, runners)
+
+
+def _n_train(data: PreparedData) -> int:
+    """Returns the training rows of a trial's first model."""
+    return len(data.searched.train)
 
 
 def forecast_in_words(expected: Forecast, config: SweepConfig) -> str:

@@ -52,6 +52,8 @@ def _print_winner(console: Console, summary: Mapping[str, Any], best: Mapping[st
         f"[bold green]{title}:[/] [bold]{escape(what)}[/]  {escape(_params(best['params']))}"
     )
     _say(console, _chosen_on(summary, best))
+    for sentence in (summary.get("cv") or {}).get("sentences", []):
+        _say(console, sentence)
     if team:
         _say(console, team["sentence"])
     for sentence in (summary.get("certification") or {}).get("sentences", []):
@@ -92,6 +94,9 @@ def _chosen_on(summary: Mapping[str, Any], best: Mapping[str, Any]) -> str:
         return f"{best['rows']:,} labelled rows, threshold {best['threshold']:.3f} ({what})."
     epoch = _length(best)
     tested = "; the test rows were scored once, for this model" if best.get("test") else ""
+    if summary.get("cv"):
+        tested = "; the validation rows chose nothing but when its training ended" + tested
+        return f"Chosen by its mean {label} over folds ({epoch}){tested}."
     return f"Chosen by {label} on validation rows ({epoch}){tested}."
 
 

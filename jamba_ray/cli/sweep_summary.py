@@ -13,10 +13,11 @@ from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.driver import best_front, verdict
+from jamba_ray.driver.refit import refit
 from jamba_ray.errors import ExitCode, JambaError
 from jamba_ray.reports.certificate import certified_in_words
 from jamba_ray.reports.importance import importance
-from jamba_ray.reports.words import team_in_words, winner_notes
+from jamba_ray.reports.words import folds_in_words, team_in_words, winner_notes
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.proposal import distribution
 from jamba_ray.study.records import SweepResult
@@ -34,9 +35,10 @@ def judged(
     phases: Phases,
 ) -> dict[str, Any]:
     """Returns the summary of a sweep that ended, with its winner judged once on the test rows."""
+    is_free = not config.binds_winner
     is_same = all(
         (earlier.get(key) or {}).get("settings")
-        == (section.model_dump(mode="json") if section.enabled else None)
+        == (section.model_dump(mode="json") if section.enabled and is_free else None)
         for key, section in (("team", config.ensemble), ("certification", config.certify))
     )
     is_valid = is_same and folder.best.exists() and summary.is_of(earlier, frame, result)
@@ -80,10 +82,17 @@ def _summary(
         trained_s = sum(t.goodput_s for t in result.trials) / (os.cpu_count() or 1)
         search_s = max(result.wall_s, trained_s)
         store = folder.checkpoint_store()
-        found = best_front.picked(config, data, store, result.best, result.trials)
+        found = best_front.picked(config, data.searched, store, result.best, result.trials)
+        again = None
+        if config.cv.folds:
+            again = refit(config, data, folder, found.winner, phases.begin)
         report |= verdict.of_winner(
-            config, data, folder, found.winner, result.trials, search_s, phases.begin
+            config, data, folder, found.winner, result.trials, search_s, phases.begin, again
         )
+        report["cv"] = None
+        if again is not None:
+            told = folds_in_words(again.summary, config.objective)
+            report["cv"] = {**again.summary, "sentences": told}
         report["front"] = found.front
         report["notes"] += summary.limit_notes(config, found.winner)
         if team := report["team"]:

@@ -20,6 +20,7 @@ import jamba_ray.config.model  # noqa: F401  (registers the families that ship w
 from jamba_ray.config import limit
 from jamba_ray.config.budget import BudgetSection
 from jamba_ray.config.certify import CertifySection
+from jamba_ray.config.cv import CvSection, check_folds
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.ensemble import EnsembleSection
 from jamba_ray.config.family import FAMILIES, ModelSection, discover, trains_alone
@@ -283,6 +284,11 @@ class SweepConfig(ExperimentConfig):
     )
     """Processes that share each batch of a trial, one GPU or CPU each; see ``train``'s ``workers``.
     """
+    cv: CvSection = Field(
+        default=CvSection(), json_schema_extra=as_if_absent(CvSection().model_dump(mode="json"))
+    )
+    """Whether trials are judged by cross-validation; the winner is then trained once more, on all
+    training rows."""
     ensemble: EnsembleSection = Field(
         default=EnsembleSection(), json_schema_extra=NOT_IN_FINGERPRINT
     )
@@ -340,6 +346,12 @@ class SweepConfig(ExperimentConfig):
         )
         return self
 
+    @model_validator(mode="after")
+    def _folds_can_be_trained(self) -> SweepConfig:
+        data, workers = self.data, self.workers_per_trial
+        check_folds(self.cv, workers=workers, split=data.split.kind, rows_in=data.rows_in)
+        return self
+
     @property
     def limits(self) -> tuple[limit.Limit, ...]:
         """Returns what ``constraint`` says."""
@@ -347,8 +359,9 @@ class SweepConfig(ExperimentConfig):
 
     @property
     def binds_winner(self) -> bool:
-        """Says whether the winner must be one trial: a team, or another one, may break a limit."""
-        return bool(self.further or self.constraint)
+        """Says whether the winner must be one trial: a team, or another one, may break a limit;
+        with folds each trial is several models already."""
+        return bool(self.further or self.constraint or self.cv.folds)
 
     @property
     def measures_costs(self) -> bool:

@@ -111,8 +111,8 @@ def divide(
     parts = Parts(kept.take(rest), kept.take(held), _in_order(cut, tests), kind, cut=frozenset(cut))
     notes = [why, *_repeats(source, parts, split)]
     if split.repeats == "leave_out":
-        new = {name: _new(parts.train, part) for name, part in cut.items()}
-        val = _new(parts.train, parts.val)
+        new = {name: new_rows(parts.train, part) for name, part in cut.items()}
+        val = new_rows(parts.train, parts.val)
         parts = replace(parts, val=val, tests=_in_order(new, tests))
     return replace(parts, notes=tuple(note for note in notes if note))
 
@@ -165,7 +165,7 @@ def _repeats(source: Source, parts: Parts, split: SplitSection) -> list[str]:
     return [f"{said}; the {cut} that repeat a training row are left out."]
 
 
-def _new(train: Source, held: Source) -> Source:
+def new_rows(train: Source, held: Source) -> Source:
     """Returns the held rows that repeat no training row.
 
     Raises:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from jamba_ray import __version__
+from jamba_ray.config.cv import CvSection
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.fingerprint import fingerprint, fingerprint_json
 from jamba_ray.data import duplicates, raw_sources
 from jamba_ray.data.cells import to_numbers
 from jamba_ray.data.columns import detect
 from jamba_ray.data.evasion import Attacker, attacker_of
+from jamba_ray.data.folds import divide_folds
 from jamba_ray.data.labels import IN_DOCUMENT, LabelRule, asked_rule, check_both_labels, rule_note
 from jamba_ray.data.leaks import leak_notes
 from jamba_ray.data.mapped_rows import MappedRows, files_of, write_rest
@@ -58,19 +61,29 @@ _LOG = logging.getLogger(__name__)
 """Takes what nobody else is told."""
 
 
-def prepare(section: DataSection, tell: Callable[[str], object] = _LOG.info) -> PreparedData:
-    """Prepares rows to train on.
+def prepare(
+    section: DataSection,
+    tell: Callable[[str], object] = _LOG.info,
+    cv: CvSection = CvSection(),  # noqa: B008  (it is frozen)
+) -> PreparedData:
+    """Prepares rows to train on, and the folds of ``cv``.
 
     Raises:
         DataError: The data cannot be used; one sentence.
 
     Everything that is fitted (which columns are features, scales, categories) is fitted on the
-    training rows alone. The test set, if any, is ``tests["test"]``; further ones follow under their
-    own names. ``tell`` is given a sentence where rows are kept on disk, before that begins.
+    training rows alone, of a fold on those that train in it. The test set, if any, is
+    ``tests["test"]``; further ones follow under their own names. ``tell`` is given a sentence where
+    rows are kept on disk, before that begins.
     """
     place, extents = raw_sources.place_of(section)
     if place.kind == "host":
-        return _prepared(section, place, extents, in_memory)
+        return _prepared(section, place, extents, in_memory, cv)
+    if cv.folds:
+        raise DataError(
+            f"cv.folds needs the rows in memory, but they would lie on disk: {place.reason}. "
+            "Set data.rows_in=host on a larger machine, train on fewer rows, or set cv.folds=0."
+        )
     _tell(tell, section, place)
     return _on_disk(section, place, extents)
 
@@ -142,8 +155,18 @@ def prepare_frame(
     return _of_parts(section, _divided(section, source, {}, set()), set(), in_memory)
 
 
-def _prepared(section: DataSection, place: Place, extents: Extents, make: Make) -> PreparedData:
-    return _of_parts(section, *_parts(section, place, extents), make)
+def _prepared(
+    section: DataSection,
+    place: Place,
+    extents: Extents,
+    make: Make,
+    cv: CvSection = CvSection(),  # noqa: B008  (it is frozen)
+) -> PreparedData:
+    parts, exclude = _parts(section, place, extents)
+    folds = divide_folds(parts, cv, section.split)
+    data = _of_parts(section, parts, exclude, make)
+    made = tuple(_of_parts(section, fold, exclude, make) for fold in folds)
+    return replace(data, folds=made) if made else data
 
 
 def _of_parts(

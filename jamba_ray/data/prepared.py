@@ -124,6 +124,16 @@ class PreparedData:
     attacker: Attacker | None = None
     """What an attacker may do to ``Rows.raw``; None where ``data.mutable`` names no column."""
 
+    folds: tuple[PreparedData, ...] = ()
+    """With cross-validation: the training rows divided anew, ``val`` being those held out, and
+    each with what was fitted on its own training rows."""
+
+    @property
+    def searched(self) -> PreparedData:
+        """Returns the rows that a trial trains on first: those of the first fold, if there are
+        folds."""
+        return self.folds[0] if self.folds else self
+
     @property
     def label_rule(self) -> LabelRule | None:
         """Returns how labels were read; None where they were 0 and 1."""

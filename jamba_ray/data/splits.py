@@ -35,7 +35,7 @@ def by_chance(
     one without ``same``.
     """
     rng = np.random.default_rng(seed)
-    unit, first, sizes, threat = _units(y, same)
+    unit, first, sizes, threat = units_of(y, same)
     chosen = np.zeros(len(first), dtype=bool)
     divided = np.zeros(len(y), dtype=bool)
     for label in (False, True):
@@ -48,7 +48,7 @@ def by_chance(
     return _both(chosen[unit] | divided)
 
 
-def _units(
+def units_of(
     y: Labels, same: Hashes | None
 ) -> tuple[Indices, Indices, Indices, npt.NDArray[np.bool_]]:
     """Returns the unit of each row [N], and by unit [U], in the order of the rows: its first row,
@@ -178,7 +178,7 @@ def by_group(
     held = chosen[member]
     for i in np.flatnonzero(background):
         rows = np.flatnonzero(member == i)
-        unit, _, sizes, _ = _units(y[rows], None if same is None else same[rows])
+        unit, _, sizes, _ = units_of(y[rows], None if same is None else same[rows])
         if len(sizes) < 2:
             unit, sizes = np.arange(len(rows)), np.ones(len(rows), dtype=np.int64)
         drawn = np.random.default_rng([seed, 1]).permutation(len(sizes))

@@ -134,6 +134,14 @@ class StudyServer:
         """Calls ``SweepStudy.saved``."""
         self._on(lambda study: study.saved(number, step))
 
+    def fold(self, number: int, fold: int, result: TrialOutcome) -> Decision:
+        """Calls ``SweepStudy.fold``."""
+        return self._on(lambda study: study.fold(number, fold, result))
+
+    def between_folds(self, number: int) -> Decision:
+        """Calls ``SweepStudy.between_folds``."""
+        return self._on(lambda study: study.between_folds(number))
+
     def finish(self, finishes: Sequence[TrialOutcome]) -> None:
         """Calls ``SweepStudy.finish`` for each outcome."""
         for finish in finishes:

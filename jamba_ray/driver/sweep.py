@@ -269,7 +269,9 @@ class _Running:
             self._folder,
             (
                 self._config.keep_checkpoints,
-                self._config.ensemble.candidates if self._config.ensemble.enabled else 0,
+                self._config.ensemble.candidates
+                if self._config.ensemble.enabled and not self._config.cv.folds
+                else 0,
             ),
             self._watch,
             seen,
@@ -288,7 +290,7 @@ class _Running:
                         self._plan,
                         server=self._name,
                         node_id=self._session.node_id,
-                        n_train=len(self._data.train),
+                        n_train=len(self._data.searched.train),
                         stack=self._stack,
                         fit=self._fit,
                     ),

@@ -19,6 +19,7 @@ from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.data.to_come import drawn_for
 from jamba_ray.driver.certify import Certification
 from jamba_ray.driver.expectation import expectation
+from jamba_ray.driver.refit import Refit
 from jamba_ray.driver.rivals import rivals_of, strongest, train_rivals
 from jamba_ray.driver.score_table import score_table
 from jamba_ray.driver.team import Sought, seek_team
@@ -52,7 +53,8 @@ class Judged:
     """Holds a model's scores on every part of the data that it was not trained on."""
 
     threshold: float
-    """The threshold with the best F1 on validation rows; used unchanged on the tests."""
+    """The threshold with the best F1 on validation rows, or out of fold; used unchanged on the
+    tests."""
     probabilities: Mapping[str, Probabilities]
     """Part ('val', then the tests) -> [N] probability of a threat."""
     metrics: Mapping[str, dict[str, Any]]
@@ -84,6 +86,7 @@ def of_winner(
     trials: Sequence[TrialRecord] = (),
     search_s: float = 0.0,
     phase: Callable[[str], object] = lambda words: None,
+    refit: Refit | None = None,
 ) -> dict[str, Any]:
     """Returns ``best``, ``team``, ``certification``, ``rivals``, ``baseline`` ... of
     ``summary.json``.
@@ -92,13 +95,15 @@ def of_winner(
     another of ``trials`` takes its place if it is surely as good and cheaper, and a team if it is
     surely better. This is the only place that scores the tests, and it does so once
     for the winner, once for each rival and, beside a team, once for the best single trial. The
-    baseline is the rival that is best on validation rows.
+    baseline is the rival that is best on validation rows. ``refit``: the winner of a
+    cross-validated sweep as it was trained on all training rows.
 
     Raises:
         CheckpointError: The winner's checkpoint is gone or damaged.
         StorageError: The disk does not take ``best/``.
     """
     store = folder.checkpoint_store()
+    winner = winner if refit is None else refit.winner
     team, certification, models = Sought(None, None), None, dict[str, Snapshot]()
     # Neither seeds nor teams are attacked.
     is_free = isinstance(config, SweepConfig) and not (
@@ -131,12 +136,13 @@ def of_winner(
         scored = () if own is None else (own.seeds_of_winner(), own.log_odds_of_trials())
         team = seek_team(config.ensemble, data, store, winner, trials, config.objective, *scored)
     phase("judging the winner")
-    predictor = Predictor(team.snapshot or store.load(winner.checkpoint or ""))
-    judged = judge(predictor, data, parts)
-    if team.snapshot is None:
+    made = team.snapshot if refit is None else refit.snapshot
+    predictor = Predictor(made or store.load(winner.checkpoint or ""))
+    judged = judge(predictor, data, parts, None if refit is None else refit.threshold)
+    if made is None:
         store.publish(winner.checkpoint or "", folder.best)
     else:
-        write_checkpoint(team.snapshot, folder.best, winner.number, winner.best_step)
+        write_checkpoint(made, folder.best, winner.number, winner.best_step)
     baseline_judged = None if strong is None else held[strong]
     found: dict[str, Any] = {
         "best": {
@@ -201,12 +207,18 @@ def attacked_parts(objectives: Sequence[str], data: PreparedData) -> tuple[str, 
     return tuple(dict.fromkeys(("val", decisive) if ROBUSTNESS in objectives else (decisive,)))
 
 
-def judge(model: Predictor | Snapshot, data: PreparedData, attacked: Sequence[str] = ()) -> Judged:
+def judge(
+    model: Predictor | Snapshot,
+    data: PreparedData,
+    attacked: Sequence[str] = (),
+    threshold: float | None = None,
+) -> Judged:
     """Scores ``model`` once on the validation rows and on each test, and attacks it on the parts
-    ``attacked``."""
+    ``attacked``; ``threshold`` None: that with the best F1 on validation rows."""
     parts: dict[str, Rows] = {"val": data.val, **data.tests}
     probabilities = {name: score_rows(model, rows) for name, rows in parts.items()}
-    threshold = choose_threshold(data.val.y, probabilities["val"])
+    if threshold is None:
+        threshold = choose_threshold(data.val.y, probabilities["val"])
     units = {name: units_of(rows, data.train) for name, rows in parts.items()}
     metrics: dict[str, dict[str, Any]] = {
         name: dict(intervals(rows.y, probabilities[name], threshold, group=units[name]))

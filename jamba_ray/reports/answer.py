@@ -105,6 +105,8 @@ def sentences(run: Run) -> list[str]:
         if compared and (difference := summary_difference(run)) is not None:
             compared[0] = f"{compared[0]} {_matters(difference[1])}".rstrip()
         found += compared
+    if judged and (cv := summary.get("cv")):
+        found += cv["sentences"]
     if judged and (team := summary.get("team")):
         found.append(team["sentence"])
     if judged and (expected := judged.get("expected")):
@@ -121,7 +123,8 @@ def sentences(run: Run) -> list[str]:
         )
     if judged and judged.get("test") and summary.get("command") != "log_run":
         found.append(
-            "It was chosen on validation rows; the test rows were scored once, for this model"
+            f"It was chosen {'over folds' if summary.get('cv') else 'on validation rows'}; the "
+            "test rows were scored once, for this model"
             + (" and its rivals" if summary.get("baseline") else "")
             + (
                 " and, for comparison, the best single trial."

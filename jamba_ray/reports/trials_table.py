@@ -27,11 +27,14 @@ def trials_table(run: Run, most: int = MOST) -> Table:
     paths = list(dict.fromkeys(path for t in trials for path in t.params))[:_MOST_PARAMETERS]
     rungs = rungs_of(run, 1 + max((t.curve[-1][0] for t in trials if t.curve), default=0))
     label = LABELS.get(run.objective, run.objective)
-    head = ["trial", label, "ended", *names_of(paths).values(), "epochs", "time"]
+    is_folded = any(t.folds for t in trials)
+    of_folds = ["± (folds)"] if is_folded else []
+    head = ["trial", label, *of_folds, "ended", *names_of(paths).values(), "epochs", "time"]
     rows = [
         [
             str(t.number),
             "–" if (value := last_value(t)) is None else f"{value:.5f}",
+            *([_spread(t)] if is_folded else []),
             _ended(t, rungs) + origin_in_words(t.origin),
             *(short(t.params[p]) if p in t.params else "" for p in paths),
             f"{t.epochs:.3g}",
@@ -40,6 +43,15 @@ def trials_table(run: Run, most: int = MOST) -> Table:
         for t in trials[:most]
     ]
     return [head, *rows] if rows else []
+
+
+def _spread(trial: TrialRecord) -> str:
+    """Returns the standard error over folds and their number; of a trial that was stopped in its
+    first fold nothing."""
+    if not trial.folds:
+        return ""
+    error = "–" if trial.std_error is None else f"{trial.std_error:.5f}"
+    return f"{error} ({len(trial.folds)})"
 
 
 def last_value(trial: TrialRecord) -> float | None:

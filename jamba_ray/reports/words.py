@@ -113,6 +113,24 @@ def delay_notes(found: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
+_DIVIDED = {"random": "by chance", "time": "by time", "group": "by group"}
+
+
+def folds_in_words(cv: Mapping[str, Any], objective: str) -> list[str]:
+    """Says what the winner reached over its folds, and what ``best/`` is trained on; ``cv`` is that
+    of ``summary.json``."""
+    label, values = LABELS.get(objective, objective), cv["values"]
+    times = f" x {cv['repeats']}" if cv["repeats"] > 1 else ""
+    error = "" if cv["std_error"] is None else f" ± {cv['std_error']:.4f} (standard error)"
+    return [
+        f"Mean {label} over {cv['folds']}{times} folds of the training rows, divided "
+        f"{_DIVIDED.get(str(cv['kind']), 'by chance')}: {cv['mean']:.4f}{error}, "
+        f"{min(values):.4f} to {max(values):.4f} by fold.",
+        f"The model that is kept was trained once more, on all {cv['refit_rows']:,} training rows; "
+        f"its threshold has the best F1 of {cv['threshold_rows']:,} out-of-fold predictions.",
+    ]
+
+
 def team_in_words(team: Mapping[str, Any], best: Mapping[str, Any], objective: str) -> str:
     """Says whether a team of trials is the winner, and why; ``team`` and ``best`` are those of
     ``summary.json``."""

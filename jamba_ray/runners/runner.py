@@ -20,6 +20,7 @@ from jamba_ray.config.params import with_params
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import CheckpointError, ConfigError, JambaError, StorageError, one_line
+from jamba_ray.runners.fold_trainer import FoldCalls, FoldTrainer
 from jamba_ray.runners.latest_checkpoint import LatestCheckpoints, Told
 from jamba_ray.runners.report_check import by_trial, checked, is_number
 from jamba_ray.runners.trial_costs import TrialCosts
@@ -73,12 +74,14 @@ class Runner:
         tell_log: Callable[[str, str], object] | None = None,
         saved: Told = lambda trial, step: None,
         measures_costs: bool = False,
+        fold_calls: FoldCalls | None = None,
     ) -> None:
         """Sets up a runner.
 
         Args:
             folder: The run.
-            data: Rows of every trial.
+            data: Rows of every trial; with folds, trials train on the first fold and then on the
+                others.
             threads: Intra-op threads of torch.
             device: Where to train.
             fit: Replaces ``jamba_ray.training.fit``.
@@ -91,10 +94,13 @@ class Runner:
                 another machine.
             saved: Called for each resumable checkpoint.
             measures_costs: Whether latency and size of each trained model are measured.
+            fold_calls: Answers what follows a finished fold, where ``data`` has folds.
         """
+        whole, data = data, data.searched
         self.costs = TrialCosts(data, wanted=measures_costs)
         torch.set_num_threads(threads)
         self._rows = RowLog(folder.path) if rows else None
+        self._members: dict[int, Member] = {}
         self._data, self._device = data, device
         self._fit = fit
         self._store = folder.checkpoint_store(patience_s)
@@ -103,6 +109,10 @@ class Runner:
         self._tell_log = tell_log
         self._log = folder.logs / f"runner-{os.uname().nodename}-{os.getpid()}.log"
         self._watchdog = Watchdog(hang_timeout_s, self._log)
+        self._folds: FoldTrainer | None = None
+        if fold_calls is not None:
+            save = lambda trial, fold, model: self._save(trial, fold, model, "fold")  # noqa: E731
+            self._folds = FoldTrainer(whole, fold_calls, fit, device, save, self._watchdog.around)
 
     def train(
         self, specs: Sequence[TrialSpec], base: TrialConfig, report: Reporter
@@ -123,10 +133,14 @@ class Runner:
                 members.append(self._member(spec, base))
             except Exception as error:
                 ended[spec.number] = self._failed(spec, error)
+        begun = {spec.number: spec for spec in specs if spec.folds}
+        others = [member for member in members if member.trial in begun]
+        members = [member for member in members if member.trial not in begun]
         resume = {j.number for j in specs if j.resumed and j.number not in ended}
         for spec in specs:
             self._newest.expect(spec.number, spec.saved)
         with self._watchdog:
+            ended |= {m.trial: self._continued(begun[m.trial], m) for m in others}
             report = self._watchdog.around(report)
             try:
                 outcomes = self._fit_all(members, resume, report)
@@ -142,6 +156,7 @@ class Runner:
     def _member(self, spec: TrialSpec, base: TrialConfig) -> Member:
         member = member_of(spec, base)
         self.costs.expect(member.trial, member.config)
+        self._members[member.trial] = member
         return member
 
     def _fit_all(
@@ -236,7 +251,7 @@ class Runner:
                 path = self._save(spec.number, outcome.best_step, outcome.checkpoint, "best")
             except Exception as error:
                 return self._failed(spec, error)
-        return TrialOutcome(
+        told = TrialOutcome(
             number=outcome.trial,
             state=outcome.state,
             reason=outcome.reason,
@@ -249,6 +264,23 @@ class Runner:
             goodput_s=outcome.goodput_s,
             checkpoint=path,
         )
+        if self._folds is None or path is None:
+            return told
+        try:
+            return self._folds.finish(self._members[outcome.trial], {}, outcome, told)
+        except (Exception, SystemExit) as error:
+            return self._failed(spec, error)
+
+    def _continued(self, spec: TrialSpec, member: Member) -> TrialOutcome:
+        """Returns the outcome of a trial whose first fold was finished before: it trains those
+        that are missing."""
+        known = {int(i): TrialOutcome(spec.number, **one) for i, one in spec.folds.items()}
+        if self._folds is None:
+            return known[1]
+        try:
+            return self._folds.finish(member, known)
+        except (Exception, SystemExit) as error:
+            return self._failed(spec, error)
 
     def _failed(self, spec: TrialSpec, error: BaseException) -> TrialOutcome:
         reason = root_cause(error)

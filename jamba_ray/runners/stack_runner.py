@@ -107,6 +107,9 @@ class StackRunner(Runner):
             except Exception as error:
                 self._end(spec.number, error)
                 continue
+            if spec.folds:
+                self._tell_end(spec.number, self._continued(spec, member))
+                continue
             self._open[spec.number] = member
             members.append(member)
         found = {m.trial: self._read(m) for m in members if self._specs[m.trial].step}
@@ -171,8 +174,10 @@ class StackRunner(Runner):
     def _end(self, trial: int, how: Outcome | BaseException) -> None:
         """Reports a trial's end, once."""
         spec = self._specs.get(trial)
-        if spec is None or spec.number in self._told:
-            return
+        if spec is not None and trial not in self._told:
+            self._tell_end(trial, self._settled(spec, how))
+
+    def _tell_end(self, trial: int, outcome: TrialOutcome) -> None:
         self._told.add(trial)
         self._open.pop(trial, None)
-        self._ended(self._settled(spec, how))
+        self._ended(outcome)

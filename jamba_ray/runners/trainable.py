@@ -19,6 +19,7 @@ from jamba_ray.config.plugin_modules import Plugin, receive, shipment
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import JambaError, StorageError
+from jamba_ray.runners.fold_trainer import FoldCalls
 from jamba_ray.runners.preemption import PreemptedError, PreemptionNotice
 from jamba_ray.runners.runner import DetachedError, Fit, counts, root_cause
 from jamba_ray.runners.stack_probe import n_batches, what_pays
@@ -112,7 +113,7 @@ class RunnerTrainable(tune.Trainable):
         self._group = _group_of(settings, self._server)
         self._notice = PreemptionNotice()
         alone = self._notice.around(fit) if self._group is None else self._group.fit
-        self._data = data
+        self._data = data.searched
         here = ray.get_runtime_context().get_node_id()
         # Without a remote store the folder is shared by all machines, or this runner does not
         # begin.
@@ -132,12 +133,21 @@ class RunnerTrainable(tune.Trainable):
             # Needs no answer: calls arrive in order, so it comes before the next report.
             saved=self._server.saved.remote,
             measures_costs=settings.measures_costs,
+            fold_calls=self._fold_calls() if data.folds else None,
             fit=settings.fit or alone,
         )
         # The ranks of a group see their GPUs themselves, this process does not.
-        if self._group is None and (sentence := streaming(data, settings.device)) is not None:
+        if self._group is None and (sentence := streaming(self._data, settings.device)) is not None:
             self._server.note.remote(sentence)
         self.reset_config(config)
+
+    def _fold_calls(self) -> FoldCalls:
+        return FoldCalls(partial(self._tell, self._server.fold), self._between_folds)
+
+    def _between_folds(self, trial: int) -> Decision:
+        self._notice.leave()
+        decision: Decision = self._tell(self._server.between_folds, trial)
+        return decision
 
     def cleanup(self) -> None:
         """Ends the group, because nothing may outlive its runner."""

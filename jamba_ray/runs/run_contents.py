@@ -8,7 +8,7 @@ from collections.abc import Collection
 BEING_DELETED = ".being-deleted"
 """An object that a run in a bucket has while it is deleted: what is left of it is no run."""
 _ANY = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
-_CHECKPOINT = r"checkpoints/trial-\d{4,}/(step|best)-\d{6,}"
+_CHECKPOINT = r"checkpoints/trial-\d{4,}/(step|best|fold)-\d{6,}"
 _SCRATCH = r"(checkpoints/(trial-\d{4,}/)?|rivals/|certify/)?\.scratch\.[^/]+"
 """A checkpoint that is being written, or was when its process was killed."""
 _PART = r"study/\d{12}\.jsonl"

@@ -13,6 +13,7 @@ from optuna.storages import JournalStorage
 from jamba_ray.config.space import Params
 from jamba_ray.study import stacks, warm_start
 from jamba_ray.study.ending import Ending
+from jamba_ray.study.folds import stored
 from jamba_ray.study.proposal import whole_trial
 from jamba_ray.study.records import Answer, TrialSpec
 from jamba_ray.study.settings import StudySettings
@@ -84,7 +85,10 @@ class Assignment:
     def _spec(self, number: int) -> TrialSpec:
         live = self._trial_index.live[number]
         structure = self._settings.space.structure(live.params)
-        return TrialSpec(number, dict(live.params), live.step > 0, live.step, live.saved, structure)
+        kept = {str(i): stored(one) for i, one in live.folds.items()}
+        resumed = live.step > 0
+        params = dict(live.params)
+        return TrialSpec(number, params, resumed, live.step, live.saved, structure, kept)
 
     def _take_waiting(self, ticket: str, structure: Params, n: int) -> list[int]:
         """Takes at most ``n`` waiting trials of this structure that never lost a runner."""

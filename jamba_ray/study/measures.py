@@ -34,8 +34,10 @@ def optuna_end(
         return TrialState.COMPLETE, [finish.value or 0.0, *further]
     if finish.state == "pruned":
         # As ``Study.tell`` does: the last report is a pruned trial's value.
-        known = live.value is not None and not settings.further
-        return TrialState.PRUNED, [live.value or 0.0] if known else None
+        # Of several folds it is their mean.
+        value = finish.value if finish.folds else live.value
+        known = value is not None and not settings.further
+        return TrialState.PRUNED, [value or 0.0] if known else None
     return TrialState.FAIL, None
 
 

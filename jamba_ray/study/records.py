@@ -29,6 +29,8 @@ class TrialSpec:
     """Step of its newest checkpoint that the study knows of; 0: none."""
     structure: Params = field(default_factory=dict)
     """The structural part of ``params``; trials of one structure can share a stack."""
+    folds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Number of each finished fold -> its result, as ``study.folds`` stores it."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,10 @@ class TrialOutcome:
     goodput_s: float = 0.0
     checkpoint: str | None = None
     """Path of the best weights relative to the run folder's ``checkpoints/``."""
+    folds: tuple[float, ...] = ()
+    """With cross-validation: the objective of each fold, of which ``value`` is the mean."""
+    std_error: float | None = None
+    """The standard error of that mean."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +153,10 @@ class TrialRecord:
     """All objectives, where there are several and it is complete."""
     violation: float = 0.0
     """By how much it breaks the limits of ``constraint``; 0: it keeps them."""
+    folds: tuple[float, ...] = ()
+    """With cross-validation: the objective of each finished fold."""
+    std_error: float | None = None
+    """The standard error of the mean over them; see ``study.folds``."""
 
 
 @dataclass(frozen=True)
@@ -243,6 +253,7 @@ def attributes(finish: TrialOutcome) -> dict[str, Any]:
         "goodput_s": finish.goodput_s,
         "checkpoint": finish.checkpoint,
         "reason": finish.reason,
+        **({"std_error": finish.std_error} if finish.folds else {}),
     }
 
 

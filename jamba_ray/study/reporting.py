@@ -9,9 +9,10 @@ from typing import Literal
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial
 
+from jamba_ray.study import folds
 from jamba_ray.study.ending import Ending
 from jamba_ray.study.pruners import Pruner
-from jamba_ray.study.records import ReportLine
+from jamba_ray.study.records import ReportLine, TrialOutcome
 from jamba_ray.study.rungs import FURTHER
 from jamba_ray.study.settings import StudySettings
 from jamba_ray.study.trial_index import Live, TrialIndex
@@ -55,6 +56,38 @@ class Reporting:
             self._ending.say(late)
             return "stop"
         return decision
+
+    def fold(self, number: int, fold: int, result: TrialOutcome) -> Decision:
+        """Notes a finished fold and returns whether its trial trains the next one."""
+        live = self._trial_index.live.get(number)
+        if live is None:
+            return "stop"
+        if fold not in live.folds:
+            key = f"{folds.KEY}{fold}"
+            self._storage.set_trial_user_attr(live.trial_id, key, folds.stored(result))
+            live.folds[fold] = result
+            if self._falls_behind(live):
+                self._storage.set_trial_user_attr(live.trial_id, "pruned_at", live.step)
+                live.pruned_at = live.step
+        return "prune" if live.pruned_at is not None else self.between_folds(number)
+
+    def between_folds(self, number: int) -> Decision:
+        """Returns whether a trial that trains its further folds may go on."""
+        live = self._trial_index.live.get(number)
+        if live is None or live.spoilt is not None:
+            return "stop"
+        live.heard = self._clock()
+        if late := self._ending.out_of_time():
+            self._ending.say(late)
+            return "stop"
+        return "continue"
+
+    def _falls_behind(self, live: Live) -> bool:
+        s, best = self._settings, self._trial_index.best
+        is_free = s.pruner.name != "none" and live.origin is None and not (s.further or s.limits)
+        if not is_free or best is None or len(live.folds) >= s.folds:
+            return False
+        return folds.is_beaten(folds.values_of(live.folds), best.folds, s.direction)
 
     def ended(self, trial: FrozenTrial) -> None:
         """Takes note of a trial that ended and is in its final state."""

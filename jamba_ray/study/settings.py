@@ -50,6 +50,8 @@ class StudySettings:
     """The least gain of the objective for which the sweep goes on; None: whatever the gain."""
     report_rows: int = 1
     """Rows between two reports: what turns ``pruner.min_rows`` into report steps."""
+    folds: int = 0
+    """Models that a trial trains with cross-validation; 0: there is none."""
     n_reports: int = N_REPORTS
     """Reports of a trial that is never stopped."""
     limit: Limit | None = None
@@ -114,7 +116,8 @@ def study_settings(
     Raises:
         ConfigError: See ``first_trials``.
     """
-    every = report_rows(config.trial(), len(data.train))
+    n_train = len(data.searched.train)
+    every = report_rows(config.trial(), n_train)
     return StudySettings(
         space=space,
         objective=config.objective,
@@ -126,8 +129,9 @@ def study_settings(
         seed=config.seed,
         n_trials=config.n_trials,
         terminate=config.terminate,
+        folds=config.cv.models,
         report_rows=every,
-        n_reports=max(1, math.ceil(usual_rows(config.training, len(data.train)) / every)),
+        n_reports=max(1, math.ceil(usual_rows(config.training, n_train) / every)),
         limit=limit_of(config.budget),
         max_failed_trials=config.max_failed_trials,
         runners=runners,
@@ -151,6 +155,7 @@ def _data_in_words(data: PreparedData) -> dict[str, Any]:
         "data: validation rows": len(data.val),
         "data: features": ", ".join([*schema.numeric, *schema.categorical]),
         "data: content": data.fingerprint,
+        **({"data: folds": [f.fingerprint for f in data.folds]} if data.folds else {}),
     }
 
 

@@ -220,6 +220,16 @@ class SweepStudy:
             live.saved = step
             self._journal.commit()
 
+    def fold(self, number: int, fold: int, result: TrialOutcome) -> Decision:
+        """Notes a finished fold of a trial and returns whether the next one is trained."""
+        decision = self._reporting.fold(number, fold, result)
+        self._journal.commit()
+        return decision
+
+    def between_folds(self, number: int) -> Decision:
+        """Returns whether a trial that trains its further folds may go on."""
+        return self._reporting.between_folds(number)
+
     def finish(self, finish: TrialOutcome) -> None:
         """Notes how a trial ended; a complete trial fails if its value is not a finite number."""
         self._finish(finish)
@@ -342,11 +352,11 @@ class SweepStudy:
         if live.spoilt is not None:
             state, reason = "failed", reason if finish.state == "failed" else live.spoilt
         elif state == "stopped":
-            # A model that was stopped early still has the value that was measured.
-            state, reason = (
-                "complete",
-                reason or self._ending.out_of_time() or "it was told to stop",
-            )
+            reason = reason or self._ending.out_of_time() or "it was told to stop"
+            # A model that was stopped early still has the value that was measured. One of fewer
+            # folds is not ranked beside whole ones.
+            is_whole = len(finish.folds) >= self._settings.folds or self._trial_index.best is None
+            state = "complete" if is_whole else "pruned"
         if state == "complete" and (lack := measures.lacking(finish, self._settings)):
             state, reason = "failed", lack
         sound = {k: float(v) for k, v in finish.metrics.items() if math.isfinite(v)}

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from jamba_ray.config.direction import Direction, Directions, badness, is_score
 from jamba_ray.config.space import Params
+from jamba_ray.study import folds
 from jamba_ray.study.front import as_losses, ranks
 from jamba_ray.study.records import (
     Origin,
@@ -21,6 +22,7 @@ from jamba_ray.study.records import (
     RunningTrial,
     State,
     Stay,
+    TrialOutcome,
     TrialRecord,
 )
 from jamba_ray.study.rungs import ORIGIN
@@ -65,6 +67,8 @@ class Live:
     """The fields of a ``Stay`` for each runner that reported of it, in their order."""
     goodput_before: float = 0.0
     """Goodput seconds of earlier sessions."""
+    folds: dict[int, TrialOutcome] = field(default_factory=dict)
+    """With cross-validation: the finished folds."""
 
 
 @dataclass
@@ -222,6 +226,8 @@ def record(trial: FrozenTrial) -> TrialRecord:
         origin=trial.user_attrs.get(ORIGIN),
         values=values if len(values) > 1 and trial.state == TrialState.COMPLETE else (),
         violation=sum(v for v in trial.constraints.values() if v > 0.0),
+        folds=folds.values_of(folds.kept(trial.user_attrs, trial.number)),
+        std_error=outcome.get("std_error"),
     )
 
 
@@ -240,6 +246,7 @@ def live_of(trial: FrozenTrial, trial_id: int) -> Live:
         losses=int(trial.user_attrs.get("losses", 0)),
         stays=[list(stay) for stay in trial.user_attrs.get("stays", [])],
         origin=trial.user_attrs.get(ORIGIN),
+        folds=folds.kept(trial.user_attrs, trial.number),
     )
 
 

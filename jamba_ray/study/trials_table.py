@@ -19,7 +19,7 @@ _LAST = ("epochs", "rows_seen", "seconds", "goodput_s", "reason", "checkpoint")
 
 def write_trials(folder: RunFolder, trials: Sequence[TrialRecord]) -> None:
     """Writes the run's ``trials.parquet``: number, state, value, origin, params.*, val/*, epochs,
-    rows_seen, seconds, goodput_s, reason, checkpoint.
+    rows_seen, seconds, goodput_s, reason, checkpoint; std_error, folds.
 
     Raises:
         StorageError: The file cannot be written.
@@ -47,6 +47,9 @@ def table(trials: Sequence[TrialRecord]) -> pa.Table:
     for name in _LAST:
         values = [getattr(t, name) for t in trials]
         columns[name] = pa.array(values, types.get(name, pa.float64()))
+    columns["std_error"] = pa.array([t.std_error for t in trials], pa.float64())
+    folds = [list(t.folds) or None for t in trials]
+    columns["folds"] = pa.array(folds, pa.list_(pa.float64()))
     return pa.table(columns)
 
 

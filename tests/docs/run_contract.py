@@ -61,6 +61,10 @@ SUMMARY = {
     "`high` of the difference on validation rows, above 0 where `a` is better; `seeds` of each, "
     "`why` it is open, `taken`), `leader` (the best trial of the search), `taken` (the winner), "
     "`too_few`, `settings`, `search_s`, `seconds`, `sentences`; null with `certify=false`",
+    "cv": "with `cv.folds`: the winner's `values` by fold, their `mean` and `std_error` (corrected "
+    "for folds that share training rows), `folds`, `repeats`, `kind` of division, `rows` of each "
+    "fold (`train`, `held_out`), the out-of-fold `threshold` and the `threshold_rows` that it "
+    "rests on, the `refit_rows` that `best` was trained on, `sentences`; null without folds",
     "baseline": "the rival that is best on validation rows: `model`, `threshold`, `val`, `test`; "
     "null where there is none",
     "rivals": "the default models that the winner is held against (`rivals=`): each like "
@@ -123,5 +127,7 @@ TRIALS = {
     "goodput_s": "seconds of it in training steps",
     "reason": "why it failed or was pruned",
     "checkpoint": "name of its best checkpoint, where it is kept",
+    "std_error": "with `cv.folds`: the standard error of `value`, which is a mean over folds",
+    "folds": "with `cv.folds`: the objective of each finished fold, a list; else null",
 }
 """Column of ``trials.parquet`` -> what it holds."""
