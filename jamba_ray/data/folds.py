@@ -116,8 +116,10 @@ def by_group(
 
 
 def by_time(time: npt.NDArray[np.generic], n: int) -> list[Fold]:
-    """Divides rows into ``n`` + 1 spans of time with nearly the same number of rows: fold i trains
-    on all spans before span i + 1, which is held out. Rows of one instant stay together.
+    """Divides rows into ``n`` + 1 spans of time with nearly the same number of rows.
+
+    Fold i trains on all spans before span i + 1, which is held out. Rows of one instant stay
+    together.
 
     Raises DataError where there are too few instants.
     """
@@ -139,7 +141,7 @@ def by_time(time: npt.NDArray[np.generic], n: int) -> list[Fold]:
 
 
 def _dealt(sizes: Indices, n: int, start: int = 0) -> Indices:
-    """Deals units in their order, each to the fold with the fewest rows; the first is ``start``.
+    """Assigns each unit to the fold with the fewest rows; the first one gets fold ``start``.
 
     Of one row each they go round.
     """

@@ -69,7 +69,7 @@ class Reporting:
             if self._falls_behind(live):
                 self._storage.set_trial_user_attr(live.trial_id, "pruned_at", live.step)
                 live.pruned_at = live.step
-        return "prune" if live.pruned_at is not None else self.between_folds(number)
+        return self.between_folds(number)
 
     def between_folds(self, number: int) -> Decision:
         """Returns whether a trial that trains its further folds may go on."""
@@ -77,6 +77,8 @@ class Reporting:
         if live is None or live.spoilt is not None:
             return "stop"
         live.heard = self._clock()
+        if live.pruned_at is not None:
+            return "prune"
         if late := self._ending.out_of_time():
             self._ending.say(late)
             return "stop"

@@ -100,7 +100,10 @@ def _settings_page() -> Iterator[str]:
     for title, section in _named_sections():
         prefix = title.split("=")[0].strip("`")
         yield from _table(title, section, f"{prefix}.", without=both if prefix == "data" else set())
-    for name in ("budget", "pruner", "report", "sampler", "tracking", "training"):
+    for name in (
+        *("budget", "certify", "cv", "ensemble", "pruner", "report", "sampler", "tracking"),
+        "training",
+    ):
         kind = SweepConfig.model_fields[name].annotation
         assert isinstance(kind, type)
         free = not is_fingerprinted(SweepConfig.model_fields[name])
