@@ -131,7 +131,8 @@ def test_a_killed_sweep_trains_no_finished_fold_again(tmp_path):
         if any(0 < len(own) < 4 and 2 in own for own in finished.values()):
             break
         time.sleep(0.02)
-    kill_all(process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     finished = models(folder)
     assert any(0 < len(own) < 4 for own in finished.values()), finished
     known = {
@@ -163,16 +164,3 @@ def models(folder):
         trial, fold = (int(p.name.partition("-")[2]) for p in (path.parents[1], path.parent))
         found.setdefault(trial, {})[fold] = path.read_bytes()
     return found
-
-
-def kill_all(process):
-    import psutil
-
-    with_children = [*psutil.Process(process.pid).children(recursive=True)]
-    os.kill(process.pid, signal.SIGKILL)
-    for one in with_children:
-        try:
-            one.kill()
-        except psutil.NoSuchProcess:
-            continue
-    process.wait()
