@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from jamba_ray.classifier import JambaClassifier
     from jamba_ray.errors import ConfigError, DataError, JambaError
-    from jamba_ray.inference import Predictor, load
+    from jamba_ray.inference import Predictor
     from jamba_ray.reports.compare import (
         analyze_parameter_impact,
         get_best_runs,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from jamba_ray.reports.run import Run, open_run
     from jamba_ray.sweep import search
     from jamba_ray.train import train
+    from jamba_ray.versions.loading import load
 
 __version__ = "0.1.0"
 __all__ = [
@@ -57,7 +58,7 @@ _PLACES = {
     "Run": "jamba_ray.reports.run",
     "analyze_parameter_impact": "jamba_ray.reports.compare",
     "get_best_runs": "jamba_ray.reports.compare",
-    "load": "jamba_ray.inference",
+    "load": "jamba_ray.versions.loading",
     "log_run": "jamba_ray.reports.logged_run",
     "open_run": "jamba_ray.reports.run",
     "plot_learning_curves": "jamba_ray.reports.compare",

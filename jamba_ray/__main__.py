@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": "judge a checkpoint on labelled rows",
     "export": "write a model as a file for other runtimes, proven equal",
     "import": "read a network from a .pt file, as a run",
+    "registry": "keep models as versions, and decide which one is used",
     "report": "write the report of a run, or compare runs",
     "sync": "send a run to W&B, or what of it is not there yet",
     "dashboard": "make a W&B workspace and report about a sweep's best trials",

@@ -21,7 +21,8 @@ class ExitCode(IntEnum):
     """No trial succeeded, so there is no winner."""
     WORSE = 5
     """``submit``: there is a winner, but it is worse than the champion by more than the margin.
-    ``export``: the file would not give the model's answers, and was not written."""
+    ``export``: the file would not give the model's answers, and was not written.
+    ``registry promote``: a gate refused the version, or another promotion was first."""
     CONFIG = 64
     """The configuration is wrong (all mistakes are named at once); nothing was started."""
     DATA = 65
@@ -109,6 +110,17 @@ class NoRunError(CheckpointError):
     works."""
 
     exit_code = ExitCode.NO_RUN
+
+
+class RegistryError(StorageError):
+    """Reports that a registry's version, log or signature is not as it was written, or not by
+    somebody who may."""
+
+
+class GateError(JambaError):
+    """Reports that a version may not be promoted: a gate, or somebody else's promotion."""
+
+    exit_code = ExitCode.WORSE
 
 
 class InterruptedRunError(JambaError):

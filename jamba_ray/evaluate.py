@@ -68,7 +68,7 @@ def _judged(
     probe(folder)
     begun = time.monotonic()
     phases.begin("reading the model", is_brief=True)
-    predictor = jamba_ray.load(config.checkpoint)
+    predictor = jamba_ray.load(config.checkpoint, registry=config.registry)
     predictor.threshold, what = predictor.threshold_of(config.threshold)
     phases.begin("reading the data")
     rows, drawn = _rows(config, predictor, console)

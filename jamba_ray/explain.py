@@ -71,7 +71,7 @@ def _explain_model(config: ExplainConfig, console: Console) -> None:
 def _explain_row(config: ExplainConfig, path: str, console: Console) -> None:
     with Phases(console) as phases:
         phases.begin("reading the model", is_brief=True)
-        predictor = jamba_ray.load(config.run)
+        predictor = jamba_ray.load(config.run, registry=config.registry)
         cut, what = predictor.threshold_of(config.threshold)
         shown = STANDARD_INPUT if path == STANDARD else path
         phases.begin(f"reading {shown}", is_brief=True)

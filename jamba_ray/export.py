@@ -16,23 +16,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from rich.console import Console
 
 from jamba_ray.cli.entry import say
 from jamba_ray.cli.phases import Phases
 from jamba_ray.config.command_line import command, override
-from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.export import FORMATS, MAX_BYTES, ExportConfig
-from jamba_ray.config.run import DATA_SECTIONS
-from jamba_ray.data import Preprocessor, Rows, generate, prepare
-from jamba_ray.errors import ConfigError, ExitCode, JambaError, StorageError
+from jamba_ray.errors import ConfigError, ExitCode, StorageError
 from jamba_ray.exports.files import read_file
 from jamba_ray.exports.subject import Limits, Subject, check_installed, rows_at, subject_of
-from jamba_ray.inference import find_checkpoint
-from jamba_ray.inference.predictor import SavedModel, read_model
+from jamba_ray.inference.predictor import read_model
 from jamba_ray.inference.scored_file import refuse_used, whole_file
-from jamba_ray.runs.run_folder import RunFolder
+from jamba_ray.runs.rows_of_run import labelled_rows, real_rows
+from jamba_ray.versions.loading import local_path
 
 _PACKAGES = {
     "onnx": {"onnx": "export", "onnxruntime": "export"},
@@ -130,61 +126,15 @@ def _name(run: str) -> str:
 def _subject(config: ExportConfig, console: Console, phases: Phases, *, is_judged: bool) -> Subject:
     """Returns the model with its rows; ``is_judged``: with labelled ones, which weights that are
     not equal to the bit need."""
-    saved = read_model(config.run)
+    run = local_path(config.run, config.registry)
+    saved = read_model(run)
     preprocessing = saved.predictor().preprocessing
     phases.begin("reading rows to compare on")
-    real = _real_rows(config, preprocessing, partial(say, console))
-    labelled = _labelled(config.run, saved) if is_judged else None
+    real = None
+    if config.rows and config.data.path is not None:
+        real = rows_at(config.data.path, config.data.columns, preprocessing, config.rows)
+    elif config.rows:
+        real = real_rows(run, preprocessing, config.rows, partial(say, console))
+    labelled = labelled_rows(run, saved) if is_judged else None
     phases.begin("scoring the rows")
     return replace(subject_of(saved, real), labelled=labelled)
-
-
-def _labelled(run: str, saved: SavedModel) -> Rows | None:
-    """Returns the validation rows of a run; None where they are gone or have changed."""
-    try:
-        section = _section(run)
-        if section is None:
-            return None
-        data = prepare(section)
-    except JambaError:
-        return None
-    written = saved.snapshot.documents.get("fingerprints", {}).get("data")
-    return data.val if data.fingerprint == written else None
-
-
-def _real_rows(
-    config: ExportConfig, preprocessing: Preprocessor, tell: partial[None]
-) -> pd.DataFrame | None:
-    """Returns rows to compare on; None where there are none, which is told."""
-    if config.rows == 0:
-        return None
-    if config.data.path is not None:
-        return rows_at(config.data.path, config.data.columns, preprocessing, config.rows)
-    try:
-        section = _section(config.run)
-        if isinstance(section, TableSection):
-            return rows_at(section.path, section.columns, preprocessing, config.rows)
-        if isinstance(section, SyntheticSection):
-            return generate(section).iloc[: config.rows]
-        why = f"{config.run} does not name its data"
-    except JambaError as error:
-        why = error.message.rstrip(".")
-    tell(
-        f"Compared on made-up rows alone, since the data of the run cannot be read ({why}); "
-        "data.path=new.csv gives it rows."
-    )
-    return None
-
-
-def _section(run: str) -> DataSection | None:
-    """Returns the data that a run was trained on; None where it is not known."""
-    if "://" in run:
-        return None
-    folder = find_checkpoint(Path(run))
-    config = RunFolder(folder.resolve().parent)
-    if not config.config.exists():
-        return None
-    tree = config.read_config()["data"]
-    return DATA_SECTIONS[tree["name"]].model_validate(
-        {**tree, "split": {"repeats": "anywhere", **tree.get("split", {})}}
-    )

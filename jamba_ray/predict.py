@@ -33,7 +33,7 @@ def run(config: PredictConfig, console: Console) -> ExitCode:
         console = Console(stderr=True)  # rows alone go down the pipe
     with Phases(console) as phases:
         phases.begin("reading the model", is_brief=True)
-        predictor = jamba_ray.load(config.run)
+        predictor = jamba_ray.load(config.run, registry=config.registry)
         path = config.data.path
         phases.begin(f"reading {STANDARD_INPUT if path == STANDARD else path}", is_brief=True)
 

@@ -132,19 +132,27 @@ def read_published(folder: RemoteFolder) -> Snapshot:
         CheckpointError: There is none, or it is damaged.
         StorageError: The store refuses.
     """
+    files, prefix = published_files(folder)
+    del files[MANIFEST]
+    return decode(files, f"{folder.uri}/{prefix}".rstrip("/"))
+
+
+def published_files(folder: RemoteFolder) -> tuple[dict[str, bytes], str]:
+    """Returns the verified files of a run's ``best/`` in a bucket with its manifest, and the
+    prefix; raises the errors of ``read_published``."""
     for path in ("", "best/"):
         raw = folder.read(f"{path}{MANIFEST}", MAX_MANIFEST_BYTES)
         if raw is None:
             continue
         where = f"{folder.uri}/{path}".rstrip("/")
-        files = {}
+        files = {MANIFEST: raw}
         for name, expected in parse(raw, where).files.items():
             data = folder.read(f"{path}{name}", expected.size + 1)
             if data is None:
                 raise CheckpointError(f"{where}: `{name}` is missing. Use another run.")
             verify(name, data, expected, where)
             files[name] = data
-        return decode(files, where)
+        return files, path
     raise NoRunError(
         f"{folder.uri} must be a run with a `best/`, or that folder, but holds no `{MANIFEST}`. "
         "Give the run of a finished sweep, such as 's3://bucket/sweeps/<run>'."

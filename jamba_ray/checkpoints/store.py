@@ -282,6 +282,13 @@ def read_checkpoint(folder: Path) -> tuple[Manifest, Snapshot]:
     return manifest, decode(files, str(folder))
 
 
+def checkpoint_files(folder: Path) -> dict[str, bytes]:
+    """Returns the files of any checkpoint folder, all verified, with its manifest; raises the
+    errors of ``read_checkpoint``."""
+    _, raw, files = _read(folder)
+    return {**files, MANIFEST: raw}
+
+
 def _read(folder: Path) -> tuple[Manifest, bytes, dict[str, bytes]]:
     for _ in range(_MAX_READS - 1):
         with OpenFolder(folder) as opened:

@@ -10,6 +10,7 @@ from typing import Any
 from jamba_ray.cli.entry import ClusterCommand, Command
 from jamba_ray.config.export import ExportConfig, ImportConfig
 from jamba_ray.config.predict import EvaluateConfig, ExplainConfig, PredictConfig, ThresholdConfig
+from jamba_ray.config.registry import RegistryConfig
 from jamba_ray.config.report import ReportConfig
 from jamba_ray.config.run import SweepConfig, TrainConfig
 from jamba_ray.config.submit import DoctorSection, SubmitSection
@@ -152,6 +153,33 @@ IMPORT = Command(
     primary="import",
     positional=("pt",),
 )
+REGISTRY = Command(
+    name="registry",
+    about="Keep models as versions that never change, and decide which one is used.",
+    examples="""\
+  jamba-ray registry register run=runs/night-1 name=threats
+  jamba-ray registry promote name=threats version=3 why="finds the new campaign"
+  jamba-ray registry rollback name=threats why="too many alerts"
+  jamba-ray registry history name=threats at=2026-03-01
+  jamba-ray registry verify
+  jamba-ray predict threats@champion new.csv -o scored.csv
+""",
+    section=RegistryConfig,
+    primary="registry",
+    positional=("action",),
+    most=(
+        "action",
+        "name",
+        "run",
+        "version",
+        "alias",
+        "registry",
+        "data.path",
+        "gate.champion",
+        "force",
+        "key",
+    ),
+)
 REPORT = Command(
     name="report",
     about="Write the report of a run, or compare runs: one HTML file each, readable anywhere.",
@@ -233,6 +261,7 @@ COMMANDS: dict[str, Command[Any]] = {
         EVALUATE,
         EXPORT,
         IMPORT,
+        REGISTRY,
         REPORT,
         SYNC,
         DASHBOARD,

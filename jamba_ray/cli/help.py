@@ -21,6 +21,7 @@ from jamba_ray.config.export import LabelledSection
 from jamba_ray.config.family import FAMILIES
 from jamba_ray.config.names import nearest
 from jamba_ray.config.predict import INPUT_SECTIONS
+from jamba_ray.config.registry import JudgedSection
 from jamba_ray.config.run import DATA_SECTIONS
 from jamba_ray.config.section import Section
 from jamba_ray.config.settings import GROUPS
@@ -29,7 +30,7 @@ from jamba_ray.errors import ConfigError, ExitCode
 if typing.TYPE_CHECKING:
     from jamba_ray.cli.entry import Command
 
-_INPUTS = (*INPUT_SECTIONS, LabelledSection)
+_INPUTS = (*INPUT_SECTIONS, LabelledSection, JudgedSection)
 _OPEN_SECTIONS: dict[str, Mapping[str, type[Section]]] = {
     "model": FAMILIES,
     "data": DATA_SECTIONS,

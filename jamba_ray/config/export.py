@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 from pydantic import Field
 
 from jamba_ray.config.data import Column
-from jamba_ray.config.names import LocalPath
+from jamba_ray.config.names import DEFAULT_REGISTRY, LocalPath
 from jamba_ray.config.predict import ExplainedSection
 from jamba_ray.config.run import RunName
 from jamba_ray.config.section import Section
@@ -22,7 +22,8 @@ class ExportConfig(Section):
     """Configures ``export``."""
 
     run: LocalPath
-    """A run folder, its ``best/`` or any checkpoint folder, or one of these in a bucket."""
+    """A run folder, its ``best/``, any checkpoint folder, one of these in a bucket, or a version of
+    a registry (``threats@champion``)."""
     format: Format = "onnx"
     """What to write. ``onnx``: one file with preprocessing, model, calibration and thresholds, for
     any runtime of ONNX. ``pt``: weights, optimizer and settings of a network, for PyTorch.
@@ -47,6 +48,8 @@ class ExportConfig(Section):
     """Rows of data to compare on at most; rows that are made to be hard come on top."""
     overwrite: bool = False
     """Replace the output file."""
+    registry: LocalPath = DEFAULT_REGISTRY
+    """Folder or bucket of the registry that a version is in."""
     verbose: bool = False
     """Let the libraries print what they like."""
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator
 
 LocalPath = Annotated[str, AfterValidator(expanduser)]
 """A path of this machine, or something else that does not begin with ``~``: a name, a bucket."""
+DEFAULT_REGISTRY = "models/registry"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 

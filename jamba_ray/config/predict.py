@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from jamba_ray.config.data import Column
-from jamba_ray.config.names import LocalPath, Plugins, number_as_text
+from jamba_ray.config.names import DEFAULT_REGISTRY, LocalPath, Plugins, number_as_text
 from jamba_ray.config.run import AnyData, RunName
 from jamba_ray.config.section import Section
 
@@ -30,7 +30,8 @@ class PredictConfig(Section):
     """Configures ``predict``."""
 
     run: LocalPath
-    """A run folder, its ``best/``, any checkpoint folder, or one of these in a bucket."""
+    """A run folder, its ``best/``, any checkpoint folder, one of these in a bucket, or a version of
+    a registry (``threats@champion``, ``threats@3``)."""
     data: InputSection
     output: LocalPath
     """The file to write: the columns as they were, and ``score``, ``alert`` and ``threshold``;
@@ -51,6 +52,8 @@ class PredictConfig(Section):
     moves ``probability``, and adds it."""
     overwrite: bool = False
     """Replace the output file."""
+    registry: LocalPath = DEFAULT_REGISTRY
+    """Folder or bucket of the registry that a version is in."""
     plugins: Plugins = ()
     """Modules that the model needs: [mypkg.threats]."""
     verbose: bool = False
@@ -75,7 +78,8 @@ class ExplainConfig(Section):
     """Configures ``explain``."""
 
     run: LocalPath
-    """A run folder, its ``best/`` or any checkpoint folder, or one of these in a bucket."""
+    """A run folder, its ``best/``, any checkpoint folder, one of these in a bucket, or with a row a
+    version of a registry (``threats@champion``)."""
     data: ExplainedSection = ExplainedSection()
     row: Annotated[int, Field(ge=1)] | None = None
     """The row to explain, counted from 1 without the header; null: the one with the highest
@@ -83,6 +87,8 @@ class ExplainConfig(Section):
     threshold: Annotated[str | None, BeforeValidator(number_as_text)] = None
     """The name of a threshold that ``threshold`` saved, or a number from 0 to 1; null: as in
     ``predict``."""
+    registry: LocalPath = DEFAULT_REGISTRY
+    """Folder or bucket of the registry that a version is in."""
     plugins: Plugins = ()
     """Modules that the model needs: [mypkg.threats]."""
     verbose: bool = False
@@ -184,7 +190,8 @@ class EvaluateConfig(Section):
     """Configures ``evaluate``."""
 
     checkpoint: LocalPath
-    """A run folder, its ``best/``, or any checkpoint folder."""
+    """A run folder, its ``best/``, any checkpoint folder, or a version of a registry
+    (``threats@champion``)."""
     data: AnyData
     """Labelled rows: of a table, its ``test`` if there is one, else ``path``; of ``synthetic``, the
     test share."""
@@ -197,6 +204,8 @@ class EvaluateConfig(Section):
     """Name of the folder for the result; None: made from the time."""
     overwrite: bool = False
     """Replace the run of this name."""
+    registry: LocalPath = DEFAULT_REGISTRY
+    """Folder or bucket of the registry that a version is in."""
     plugins: Plugins = ()
     """Modules that the model needs: [mypkg.threats]."""
     verbose: bool = False

@@ -18,7 +18,7 @@ VERBS = frozenset(
         r"\w+",
         """
         Abandons Accepts Adds Answers Appends Applies Asks Assigns Averages Begins Binds Builds
-        Calls Carries Checks Chooses Closes Collects Compares Compiles Completes Composes Computes
+        Calls Carries Changes Checks Chooses Closes Collects Compares Compiles Completes Composes Computes
         Configures Connects Continues Converts Copies Counts Creates Cuts Decides Declares Decodes
         Defines Delays Deletes Describes Detects Distinguishes Distributes Divides Does Draws Drops
         Encodes Ends Ensures Escapes Estimates Exchanges Extends Fails Fetches Fills Finds Fits
@@ -28,8 +28,8 @@ VERBS = frozenset(
         Parses Passes Predicts Prepares Prints Probes Proposes Quotes Raises Reads Recognises
         Records Redirects Refuses Registers Removes Renames Renews Repeats Replaces Reports Restarts
         Restores Retries Returns Rounds Runs Saves Says Scales Scores Selects Sends Sets Shortens
-        Shows Splits Starts Stops Stores Submits Suggests Sums Swaps Takes Talks Tells Trains
-        Transforms Turns Updates Uses Validates Waits Walks Warns Watches Wraps Writes Yields
+        Shows Signs Splits Starts Stops Stores Submits Suggests Sums Swaps Takes Talks Tells Trains
+        Transforms Turns Updates Uses Validates Verifies Waits Walks Warns Watches Wraps Writes Yields
         """,
     )
 )

@@ -1,0 +1,1 @@
+"""Keeps models as numbered versions that never change, and names that point at them."""
