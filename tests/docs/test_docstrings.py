@@ -18,18 +18,19 @@ VERBS = frozenset(
         r"\w+",
         """
         Abandons Accepts Adds Answers Appends Applies Asks Assigns Averages Begins Binds Builds
-        Calls Carries Changes Checks Chooses Closes Collects Compares Compiles Completes Composes Computes
-        Configures Connects Continues Converts Copies Counts Creates Cuts Decides Declares Decodes
-        Defines Delays Deletes Describes Detects Distinguishes Distributes Divides Does Draws Drops
-        Encodes Ends Ensures Escapes Estimates Exchanges Extends Fails Fetches Fills Finds Fits
-        Flips Follows Forecasts Formats Frees Gathers Generates Gives Grows Handles Holds Ignores
-        Implements Imports Joins Judges Keeps Kills Lays Learns Leaves Lets Limits Lists Loads Locks
-        Logs Lowers Makes Maps Marks Measures Merges Moves Names Normalises Notes Offers Opens Packs
-        Parses Passes Predicts Prepares Prints Probes Proposes Quotes Raises Reads Recognises
-        Records Redirects Refuses Registers Removes Renames Renews Repeats Replaces Reports Restarts
-        Restores Retries Returns Rounds Runs Saves Says Scales Scores Selects Sends Sets Shortens
-        Shows Signs Splits Starts Stops Stores Submits Suggests Sums Swaps Takes Talks Tells Trains
-        Transforms Turns Updates Uses Validates Verifies Waits Walks Warns Watches Wraps Writes Yields
+        Calls Carries Changes Checks Chooses Closes Collects Compares Compiles Completes Composes
+        Computes Configures Connects Continues Converts Copies Counts Creates Cuts Decides Declares
+        Decodes Defines Delays Deletes Describes Detects Distinguishes Distributes Divides Does
+        Draws Drops Encodes Ends Ensures Escapes Estimates Exchanges Extends Fails Fetches Fills
+        Finds Fits Flips Follows Forecasts Formats Frees Gathers Generates Gives Grows Handles Holds
+        Ignores Implements Imports Joins Judges Keeps Kills Lays Learns Leaves Lets Limits Lists
+        Loads Locks Logs Lowers Makes Maps Marks Measures Merges Moves Names Normalises Notes Offers
+        Opens Packs Parses Passes Predicts Prepares Prints Probes Proposes Quotes Raises Reads
+        Recognises Records Redirects Refuses Registers Removes Renames Renews Repeats Replaces
+        Reports Restarts Restores Retries Returns Rounds Runs Saves Says Scales Scores Selects Sends
+        Sets Shortens Shows Signs Splits Starts Stops Stores Submits Suggests Sums Swaps Takes Talks
+        Tells Trains Transforms Turns Updates Uses Validates Verifies Waits Walks Warns Watches
+        Wraps Writes Yields
         """,
     )
 )
