@@ -7,8 +7,10 @@ written on counts serves for the point value and for its interval alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,7 @@ from jamba_ray.errors import TrialError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+A = TypeVar("A")
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,37 @@ class Counts:
     """[M], rows with label 1 at that score; whole numbers."""
     benign: Floats
     """[M], rows with label 0 at that score; whole numbers."""
+    _of_scores: dict[Callable[[Floats], Any], Any] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """What ``of_scores`` has computed; resamples of the same scores share it."""
 
-    @property
+    @cached_property
     def n_threats(self) -> float:
         """Returns the number of rows with label 1."""
         return float(self.threats.sum())
 
-    @property
+    @cached_property
     def n_benign(self) -> float:
         """Returns the number of rows with label 0."""
         return float(self.benign.sum())
+
+    @cached_property
+    def threats_down_to(self) -> Floats:
+        """Returns [M], rows with label 1 at each score or a higher one."""
+        return np.cumsum(self.threats)
+
+    @cached_property
+    def benign_down_to(self) -> Floats:
+        """Returns [M], rows with label 0 at each score or a higher one."""
+        return np.cumsum(self.benign)
+
+    def of_scores(self, compute: Callable[[Floats], A]) -> A:
+        """Returns ``compute(score)``, computed once for all resamples of the same scores."""
+        if compute not in self._of_scores:
+            self._of_scores[compute] = compute(self.score)
+        found: A = self._of_scores[compute]
+        return found
 
 
 def count(y: npt.ArrayLike, p: npt.ArrayLike) -> Counts:
