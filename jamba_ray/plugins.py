@@ -1,4 +1,5 @@
-"""Registers what users bring: model families, metrics, losses, samplers, pruners and callbacks.
+"""Registers what users bring: model families, metrics, losses, samplers, pruners, callbacks and
+trackers.
 
 A module that calls these is named by ``plugins=[mypkg.threats]``; it is then imported wherever the
 run needs it, and its version and a digest of its source are part of the experiment. See
@@ -8,6 +9,7 @@ run needs it, and its version and a digest of its source are part of the experim
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -15,7 +17,7 @@ from pydantic import create_model
 
 from jamba_ray.config import plugins as registry
 from jamba_ray.config.family import ModelSection
-from jamba_ray.config.plugins import PluginError
+from jamba_ray.config.plugins import OutageError, PluginError
 from jamba_ray.config.section import FUSIBLE
 from jamba_ray.estimators import estimator as estimators
 from jamba_ray.estimators.adapted import Plain, adapted
@@ -30,6 +32,7 @@ __all__ = [
     "Columns",
     "Estimator",
     "ModelSection",
+    "OutageError",
     "PluginError",
     "Saved",
     "Task",
@@ -41,8 +44,10 @@ __all__ = [
     "network",
     "pruner",
     "sampler",
+    "tracker",
 ]
 
+_OWN_TRACKING = ("local", "wandb", "mlflow", "none")
 _OPEN = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T", bound=type)
@@ -201,6 +206,34 @@ def callback(made: T) -> T:
         )
     registry.add(registry.CALLBACKS, "callback", f"{made.__module__}.{made.__name__}", made)
     return made
+
+
+def tracker(name: str, *, title: str | None = None) -> Callable[[F], F]:
+    """Registers a tracker, for ``tracking=``: a class or function ``make(folder, project)`` that
+    returns a service, in the process that sends to it.
+
+    A service has ``open(run)``, which begins or continues a run, and may have ``close()``. An open
+    run has ``next_step`` (the first step that the service does not have, which it must be asked
+    for), ``log(rows)`` and ``close(run)``; each raises ``OutageError`` where the service accepts
+    nothing. ``jamba_ray.testing.TrackerContract`` tests it.
+
+    Args:
+        name: The tracker's.
+        title: As sentences call it; None: ``name``.
+    """
+    if re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name) is None or name in _OWN_TRACKING:
+        raise PluginError(
+            "the name of a tracker must be 1-32 small letters, digits or '_', and none of "
+            f"{', '.join(_OWN_TRACKING)}, but is {name!r}"
+        )
+
+    def decorated(make: F) -> F:
+        _takes(make, f"the tracker {name!r}", ("folder", "project"))
+        added = registry.TrackerPlugin(make, title or name)
+        registry.add(registry.TRACKERS, "tracker", name, added)
+        return make
+
+    return decorated
 
 
 def _named(section: type[ModelSection], name: str) -> type[ModelSection]:

@@ -31,19 +31,20 @@ from jamba_ray.cli.python_call import Table
 from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.cli.time_left import TimeLeft
 from jamba_ray.cluster.prices import priced
-from jamba_ray.cluster.surroundings import require_surroundings
+from jamba_ray.cluster.surroundings import cluster_address, require_surroundings
 from jamba_ray.config.budget import limit_of
 from jamba_ray.config.plugin_needs import require_named
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
 from jamba_ray.config.sweep_space import checked_space, families_of, without_families
-from jamba_ray.config.tracking import TITLES
+from jamba_ray.config.tracking import title_of
 from jamba_ray.config.training_length import settled_sweep, usual_rows
 from jamba_ray.data import changed_files, prepare, source_files
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.data.shift_check import checked
 from jamba_ray.driver import bucket_store
 from jamba_ray.driver.callbacks import Callbacks
+from jamba_ray.driver.metrics import SweepMetrics
 from jamba_ray.driver.preload import preload
 from jamba_ray.driver.signals import interruptible
 from jamba_ray.driver.sweep import run_sweep
@@ -183,10 +184,16 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
     time_left = TimeLeft(config, space, data, lambda: budget_forecast.made() or early())
     display = Display(console, phases, config, space, budget_rows, log, time_left)
     callbacks = Callbacks()
+    watch = callbacks.around(display)
+    if cluster_address() is not None:
+        rate = config.budget.usd_per_hour
+        watch = SweepMetrics(name, config.objective, rate, time_left.seconds).around(watch)
     phases.note = display.about
     with contextlib.ExitStack() as leaving:
         leaving.enter_context(bucket_store.stored(folder, log))
-        follower = leaving.enter_context(Following(folder, config.tracking, structure))
+        follower = leaving.enter_context(
+            Following(folder, config.tracking, structure, config.plugins)
+        )
 
         def ended_early(error: JambaError) -> None:
             log.write(error.message)
@@ -211,7 +218,7 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
                     space,
                     data,
                     folder,
-                    budget_forecast.around(callbacks.around(display)),
+                    budget_forecast.around(watch),
                     accepted=accepted,
                     changed=partial(changed_files, files),
                     abandoned=abandoned,
@@ -243,7 +250,7 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
         log.write(f"ended: {result.ended}; status {report['status']}")
         phases.begin("writing the report")
         notes = follower_process.report(folder, log)
-        if titles := [TITLES[tracker] for tracker in config.tracking.trackers]:
+        if titles := [title_of(tracker) for tracker in config.tracking.trackers]:
             phases.begin(f"waiting for {' and '.join(titles)}")
     notes += follower.verdict()
     phases.end()

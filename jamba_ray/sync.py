@@ -18,12 +18,13 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from jamba_ray.cli.phases import Phases
 from jamba_ray.config.mistakes import validate
-from jamba_ray.config.tracking import TITLES, SyncConfig, Tracker, TrackingSection
+from jamba_ray.config.tracking import OWN, SyncConfig, TrackingSection, title_of
 from jamba_ray.errors import ExitCode, InterruptedRunError, UnavailableError
 from jamba_ray.reports.run import Run, find_run
 from jamba_ray.runs.file_writes import open_log
@@ -31,7 +32,7 @@ from jamba_ray.tracking.cursor import Cursor
 from jamba_ray.tracking.follower_process import check_tracking, command
 from jamba_ray.tracking.run_reader import tracked_runs
 
-_LOGIN: dict[Tracker, str] = {"wandb": "`wandb login`", "mlflow": "MLFLOW_TRACKING_TOKEN"}
+_LOGIN = {"wandb": "`wandb login`", "mlflow": "MLFLOW_TRACKING_TOKEN"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Delivery:
     """They have not ended, so the tracker cannot have all of them."""
 
     @classmethod
-    def of(cls, folder: Path, tracker: Tracker = "wandb") -> Delivery:
+    def of(cls, folder: Path, tracker: str = "wandb") -> Delivery:
         """Compares the folder with what the tracker acknowledged.
 
         Raises:
@@ -70,29 +71,33 @@ def run(config: SyncConfig, console: Console) -> ExitCode:
     """
     found = Run(find_run(config.run, config.store))
     section = validate(TrackingSection, {**found.config.get("tracking", {}), "tensorboard": False})
-    to: tuple[Tracker, ...] = (config.to,) if config.to else section.trackers or ("wandb",)
-    asked = {"name": "wandb" if "wandb" in to else "local", "mlflow": "mlflow" in to}
+    to: tuple[str, ...] = (config.to,) if config.to else section.trackers or ("wandb",)
+    asked: dict[str, Any] = {
+        "name": "wandb" if "wandb" in to else "local",
+        "mlflow": "mlflow" in to,
+    }
+    asked["also"] = [name for name in to if name not in OWN]
     names = ("project", "entity", "mlflow_uri")
     asked |= {k: v for k in names if (v := getattr(config, k)) is not None}
     section = validate(TrackingSection, {**section.model_dump(mode="json"), **asked})
     check_tracking(section)
     for tracker in to:
-        _deliver(found, section, tracker, config.timeout_s, console)
+        _deliver(found, section, tracker, config, console)
     return ExitCode.OK
 
 
 def _deliver(
-    found: Run, section: TrackingSection, tracker: Tracker, timeout_s: float, console: Console
+    found: Run, section: TrackingSection, tracker: str, config: SyncConfig, console: Console
 ) -> None:
     """Sends the run to one tracker and prints what it has; raises what ``run`` raises."""
-    folder, title = found.folder.path, TITLES[tracker]
+    folder, title = found.folder.path, title_of(tracker)
     Cursor(folder, tracker).stand(1, None)  # clear the problem of an earlier attempt
     before = Delivery.of(folder, tracker)
     log = found.folder.logs / "tracking.log"
-    line = [*command(folder, section, (), tracker=tracker, online=True), "--once"]
+    line = command(folder, section, (), tracker=tracker, online=True, plugins=config.plugins)
     with Phases(console) as phases:
         phases.begin(f"sending {found.name} to {title}")
-        stopped, code = _send(line, log, timeout_s)
+        stopped, code = _send([*line, "--once"], log, config.timeout_s)
     after = Delivery.of(folder, tracker)
     said = sentence(found.name, before, after, title)
     if stopped is not None and (after.unsent or after.open):
@@ -106,7 +111,8 @@ def _deliver(
         why = problem or f"the process that sends it ended with exit code {code} (see {log})"
         raise UnavailableError(
             f"{title} must take all of {found.name}, but did not: {why}. {said} "
-            f"What arrived stays; check the network and {_LOGIN[tracker]}, then ask again."
+            f"What arrived stays; check the network and {_LOGIN.get(tracker, title)}, then ask "
+            "again."
         )
     if (url := Cursor(folder, tracker).url) is not None:
         said += f" Look at it: {url}"

@@ -1,7 +1,11 @@
-"""Offers the tests that a model family must pass, ours and those of plug-ins.
+"""Offers the tests that model families and trackers must pass, ours and those of plug-ins.
 
 class TestWide(jamba_ray.testing.FamilyContract):
     family = "wide"
+    plugins = ("threats",)
+
+class TestLines(jamba_ray.testing.TrackerContract):
+    tracker = "lines"
     plugins = ("threats",)
 
 A test runner such as pytest finds its ``test_`` methods; each trains a few hundred rows.
@@ -27,7 +31,10 @@ from jamba_ray.config.run import TrialConfig
 from jamba_ray.config.section import is_stackable
 from jamba_ray.data import PreparedData, prepare_frame
 from jamba_ray.inference import Predictor
+from jamba_ray.tracking.contract import TrackerContract
 from jamba_ray.training import Decision, Member, Outcome, Report, fit
+
+__all__ = ["FamilyContract", "TrackerContract"]
 
 Floats = npt.NDArray[np.float64]
 _N_ROWS = 400

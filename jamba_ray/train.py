@@ -37,7 +37,7 @@ from jamba_ray.config.params import flatten
 from jamba_ray.config.plugin_modules import as_words
 from jamba_ray.config.plugins import TROUBLES
 from jamba_ray.config.run import TrainConfig
-from jamba_ray.config.tracking import TITLES
+from jamba_ray.config.tracking import title_of
 from jamba_ray.config.training_length import as_begun, settled
 from jamba_ray.data import prepare
 from jamba_ray.data.prepared import PreparedData
@@ -138,7 +138,7 @@ def _run(config: TrainConfig, console: Console, phases: Phases) -> ExitCode:
     curve = TrainingCurve(console, phases, config, len(data.train), log)
     with contextlib.ExitStack() as leaving:
         leaving.enter_context(bucket_store.stored(folder, log))
-        follower = leaving.enter_context(Following(folder, config.tracking))
+        follower = leaving.enter_context(Following(folder, config.tracking, (), config.plugins))
 
         def abandoned(error: JambaError) -> None:
             """Ends the run from another thread, because the main thread hangs."""
@@ -173,7 +173,7 @@ def _run(config: TrainConfig, console: Console, phases: Phases) -> ExitCode:
         write_json(folder.summary, report)
         phases.begin("writing the report")
         notes = follower_process.report(folder, log)
-        if titles := [TITLES[tracker] for tracker in config.tracking.trackers]:
+        if titles := [title_of(tracker) for tracker in config.tracking.trackers]:
             phases.begin(f"waiting for {' and '.join(titles)}")
     notes += follower.verdict()
     phases.end()

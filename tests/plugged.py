@@ -18,7 +18,7 @@ def forgotten(*modules: str) -> Iterator[None]:
     known = (
         *(family.FAMILIES, family.TRAINERS, registry.BUILDERS, estimator.ESTIMATORS),
         *(metrics.METRICS, plugins.METRICS, plugins.LOSSES, plugins.SAMPLERS, plugins.PRUNERS),
-        *(plugins.CALLBACKS, plugins.TROUBLES, plugin_modules.LOADED),
+        *(plugins.CALLBACKS, plugins.TROUBLES, plugins.TRACKERS, plugin_modules.LOADED),
     )
     before = [dict(one) for one in known]
     path, finders, alone = list(sys.path), list(sys.meta_path), set(family.ALONE)

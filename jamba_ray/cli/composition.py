@@ -29,6 +29,7 @@ from jamba_ray.cli.plugged import with_plugins
 from jamba_ray.config.family import FAMILIES
 from jamba_ray.config.mistakes import validate
 from jamba_ray.config.names import nearest
+from jamba_ray.config.plugins import TRACKERS
 from jamba_ray.config.section import Section
 from jamba_ray.config.settings import TextSetting
 from jamba_ray.config.yaml_text import YamlTextError, read_yaml_text
@@ -72,7 +73,7 @@ def compose_tree(
     """
     known = option_files(config_dir)
     choices, settings = _parse(section, overrides, known)
-    choices, family = _without_new_family(choices, known)
+    choices, family, trackers = _without_new(choices, known)
     _offer(known, choices)
     GlobalHydra.instance().clear()
     try:
@@ -81,6 +82,9 @@ def compose_tree(
         OmegaConf.set_struct(composed, False)
         if family is not None:
             composed.model = {"name": family.value()}
+        if trackers is not None:
+            new = [one for one in _listed(trackers.value()) if one not in known[_JOINED]]
+            composed.tracking = {**composed.tracking, "also": new}
         for found in settings:
             if isinstance(found, Override):
                 _apply(composed, found)
@@ -101,6 +105,8 @@ def compose_tree(
     plain = with_plugins(section, plain)
     if family is not None and family.value() not in [*FAMILIES]:
         raise ConfigError(_option_mistakes("model", family, known))
+    if trackers is not None and (wrong := _option_mistakes(_JOINED, trackers, known)):
+        raise ConfigError(wrong)
     return plain
 
 
@@ -160,7 +166,7 @@ def _parse(
                 f"Give it to a sweep as {concrete(override)}."
             )
         elif key in known and override.type is not OverrideType.DEL:
-            if key != "model" or not may_have_plugins:
+            if key not in ("model", _JOINED) or not may_have_plugins:
                 mistakes += _option_mistakes(key, override, known)
             choices[key] = override
         else:
@@ -170,17 +176,35 @@ def _parse(
     return list(choices.values()), settings
 
 
-def _without_new_family(
+def _without_new(
     choices: Sequence[Override], known: Options
-) -> tuple[list[Override], Override | None]:
-    """Returns the choices that have a file, and that of a model which only a plug-in may know."""
-    new = [c for c in choices if c.key_or_group == "model" and c.value() not in [*known["model"]]]
-    return [c for c in choices if c not in new], new[-1] if new else None
+) -> tuple[list[Override], Override | None, Override | None]:
+    """Returns the choices that have files, the model and the trackers that only a plug-in may
+    know."""
+    kept: list[Override] = []
+    family = trackers = None
+    for choice in choices:
+        group, option = choice.key_or_group, choice.value()
+        if group == "model" and option not in [*known[group]]:
+            family = choice
+        elif group == _JOINED and any(one not in [*known[group]] for one in _listed(option)):
+            trackers = choice
+            ours = [one for one in _listed(option) if one in [*known[group]]]
+            if ours and (some := parsed(f"{group}=[{','.join(ours)}]")) is not None:
+                kept.append(some)
+        else:
+            kept.append(choice)
+    return kept, family, trackers
+
+
+def _listed(option: Any) -> list[Any]:
+    return option if isinstance(option, list) else [option]
 
 
 def _option_mistakes(group: str, override: Override, known: Options) -> list[str]:
     option = override.value()
-    names = sorted({*known[group], *(FAMILIES if group == "model" else ())})
+    registered = {"model": [*FAMILIES], _JOINED: [*TRACKERS]}.get(group, [])
+    names = sorted({*known[group], *registered})
     if isinstance(option, list) and group == _JOINED:
         return [
             f"`{group}` must be options out of {', '.join(names)}, but one is {one!r}"
@@ -188,7 +212,7 @@ def _option_mistakes(group: str, override: Override, known: Options) -> list[str
             for one in option
             if one not in names
         ]
-    if option in [*known[group]]:
+    if option in (names if group == _JOINED else [*known[group]]):
         return []
     return [
         f"`{group}={option}` must be one of {', '.join(names)}{nearest(str(option), names) or '.'}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from jamba_ray.config import plugin_modules
 from jamba_ray.config.family import FAMILIES
+from jamba_ray.config.plugins import TRACKERS
 from jamba_ray.config.section import Section
 from jamba_ray.config.settings import choices_of
 
@@ -44,6 +45,8 @@ def _unknown(section: type[Section], tree: Mapping[str, Any]) -> Iterator[str]:
         *_listed(_at(space, "model.name.choices")),
     ]
     yield from (name for name in families if isinstance(name, str) and name not in FAMILIES)
+    also = _listed(_at(tree, "tracking.also"))
+    yield from (name for name in also if isinstance(name, str) and name not in TRACKERS)
     for path in _NAMED:
         for name in _listed(_at(tree, path)):
             if isinstance(name, str) and name not in choices_of(section, path):

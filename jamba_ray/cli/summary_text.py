@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from jamba_ray.config.tracking import TITLES
+from jamba_ray.config.tracking import title_of
 from jamba_ray.reports.rivals import baseline_of, rival_sentences
 from jamba_ray.reports.words import (
     LABELS,
@@ -207,7 +207,7 @@ def _print_whereabouts(console: Console, summary: Mapping[str, Any]) -> None:
     if report := summary.get("report"):
         console.print(f"  The report is [bold]{escape(report)}[/]", highlight=False, soft_wrap=True)
     for tracker, where in summary.get("tracking", {}).items():
-        said = f"  {TITLES[tracker]}: [cyan]{escape(where)}[/]"
+        said = f"  {escape(title_of(tracker))}: [cyan]{escape(where)}[/]"
         console.print(said, highlight=False, soft_wrap=True)
     for command in summary.get("next", []):
         console.print(

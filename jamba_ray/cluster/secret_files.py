@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 EXCLUDED = (
     *(".env", ".env.*", ".netrc", "_netrc", "*.pem", ".git-credentials", ".pgpass"),
     *(".ssh", ".aws", ".gnupg", ".kube", ".azure", "**/.config/gcloud", "**/.docker/config.json"),
-    *("**/.ray/auth_token", ".vault-token"),
+    *("**/.ray/auth_token", "**/.jamba_ray/trackers.env", ".vault-token"),
 )
 """Patterns (as in `.gitignore`) of what holds secrets and nothing else: never uploaded unless
 allowed by its exact path."""

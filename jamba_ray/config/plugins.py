@@ -1,5 +1,5 @@
-"""Holds what plug-ins add beside model families, by name: metrics, losses, samplers, pruners and
-callbacks. ``jamba_ray.plugins`` fills it."""
+"""Holds what plug-ins add beside model families, by name: metrics, losses, samplers, pruners,
+callbacks and trackers. ``jamba_ray.plugins`` fills it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,21 @@ from pydantic_core import PydanticKnownError
 
 class PluginError(ValueError):
     """Says what a plug-in that registers itself must do otherwise."""
+
+
+@dataclass(frozen=True)
+class TrackerPlugin:
+    """Describes a tracker of a plug-in."""
+
+    make: Callable[..., Any]
+    """``make(folder, project)`` returns a service (``jamba_ray.tracking.follower.Service``)."""
+    title: str
+    """As sentences call it."""
+
+
+class OutageError(Exception):
+    """Reports that a tracker's service accepts nothing now; the message is one sentence without a
+    full stop."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +48,7 @@ PRUNERS: dict[str, Callable[..., Any]] = {}
 """By name: ``make()`` returns an Optuna pruner."""
 CALLBACKS: dict[str, Callable[[], Any]] = {}
 """By name: a class whose object has some of ``EVENTS``."""
+TRACKERS: dict[str, TrackerPlugin] = {}
 EVENTS = ("on_trial_end", "on_best", "on_sweep_end")
 TROUBLES: dict[str, str] = {}
 """Metric -> a sentence that says why it has no value, where it is not what decides."""
@@ -67,6 +83,10 @@ def open_to(registry: Mapping[str, Any], own: tuple[str, ...]) -> WrapValidator:
 
 
 def _place(value: Any) -> str:
-    code = value.compute if isinstance(value, MetricPlugin) else value
+    code = value
+    if isinstance(value, MetricPlugin):
+        code = value.compute
+    elif isinstance(value, TrackerPlugin):
+        code = value.make
     owner = code if hasattr(code, "__qualname__") else type(code)
     return f"{owner.__module__}.{owner.__qualname__}"

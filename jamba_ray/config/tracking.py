@@ -4,16 +4,25 @@ rows are the truth."""
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from jamba_ray.config.names import LocalPath
+from jamba_ray.config.names import LocalPath, Plugins
+from jamba_ray.config.plugins import TRACKERS, open_to
 from jamba_ray.config.section import Section
 
-Tracker: TypeAlias = Literal["wandb", "mlflow"]
-TITLES: dict[Tracker, str] = {"wandb": "W&B", "mlflow": "MLflow"}
+OWN = ("wandb", "mlflow")
+"""Our trackers; plug-ins have others."""
+_TITLES = {"wandb": "W&B", "mlflow": "MLflow"}
 _PROJECT = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+def title_of(tracker: str) -> str:
+    """Returns how sentences call a tracker, ours or one of a plug-in."""
+    if tracker in TRACKERS:
+        return TRACKERS[tracker].title
+    return _TITLES.get(tracker, tracker)
 
 
 class TrackingSection(Section):
@@ -39,6 +48,8 @@ class TrackingSection(Section):
     mlflow_uri: str | None = None
     """MLflow's server (`https://...`) or database (`sqlite:///mlflow.db`); None: that of
     ``MLFLOW_TRACKING_URI``, else `mlflow.db` beside the run folders."""
+    also: tuple[str, ...] = ()
+    """Trackers of plug-ins to which the run is sent too: `tracking=[wandb,mine]`."""
     tensorboard: bool = False
     """Also write TensorBoard event files, a folder a trial, into ``<run folder>/tensorboard``."""
     close_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 60.0
@@ -69,19 +80,20 @@ class TrackingSection(Section):
 
     @model_validator(mode="after")
     def _followers_have_rows(self) -> TrackingSection:
-        for name in ("tensorboard", "mlflow"):
-            if getattr(self, name) and self.name == "none":
+        for name in ("tensorboard", "mlflow", "also"):
+            if (given := getattr(self, name)) and self.name == "none":
+                nothing, value = ("empty", list(given)) if name == "also" else ("false", "true")
                 raise ValueError(
-                    f"`tracking.{name}` must be false with `tracking=none`, which writes no rows, "
-                    "but is true. Drop `tracking=none`"
+                    f"`tracking.{name}` must be {nothing} with `tracking=none`, which writes no "
+                    f"rows, but is {value}. Drop `tracking=none`"
                 )
         return self
 
     @property
-    def trackers(self) -> tuple[Tracker, ...]:
+    def trackers(self) -> tuple[str, ...]:
         """Returns the services to which the run is sent."""
-        wandb: tuple[Tracker, ...] = ("wandb",) if self.name == "wandb" else ()
-        return (*wandb, "mlflow") if self.mlflow else wandb
+        ours = {"wandb": self.name == "wandb", "mlflow": self.mlflow}
+        return (*(name for name in OWN if ours[name]), *self.also)
 
 
 class SyncConfig(Section):
@@ -91,7 +103,7 @@ class SyncConfig(Section):
     """A run's name, or its folder."""
     store: LocalPath = "runs"
     """Folder that holds the run folders."""
-    to: Literal["wandb", "mlflow"] | None = None
+    to: Annotated[Literal["wandb", "mlflow"], open_to(TRACKERS, OWN)] | None = None
     """Where to; None: to each tracker that the run's ``tracking`` names, else to W&B."""
     project: str | None = None
     """W&B project or MLflow experiment; None: that of the run's ``tracking``."""
@@ -99,6 +111,8 @@ class SyncConfig(Section):
     """W&B user or team; None: that of the run's ``tracking``, else the default one of the key."""
     mlflow_uri: str | None = None
     """MLflow's server or database; None: that of the run's ``tracking``."""
+    plugins: Plugins = ()
+    """Modules with the trackers of the run that are plug-ins."""
     timeout_s: Annotated[float, Field(gt=0.0)] = 3600.0
     """Seconds after which to stop; what was sent by then stays sent."""
 

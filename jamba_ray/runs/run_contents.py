@@ -14,7 +14,7 @@ _SCRATCH = r"(checkpoints/(trial-\d{4,}/)?|rivals/|certify/)?\.scratch\.[^/]+"
 _PART = r"study/\d{12}\.jsonl"
 _TOP = (
     r"config\.yaml|trials\.parquet|summary\.json|scores\.parquet|report\.(html|md)|log\.txt|"
-    r"tracking(-mlflow)?\.json|dashboard\.json|rows\.jsonl\.gz"
+    r"tracking(-[a-z][a-z0-9_]*)?\.json|dashboard\.json|rows\.jsonl\.gz"
 )
 _FILES = re.compile(
     # Also temporary files that a killed process leaves.

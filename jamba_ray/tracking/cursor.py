@@ -9,8 +9,10 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-FILES = {"wandb": "tracking.json", "mlflow": "tracking-mlflow.json"}
-"""By tracker, so that no two processes write one file."""
+
+def cursor_file(tracker: str) -> str:
+    """Returns the name of a tracker's file: no two processes write one file."""
+    return "tracking.json" if tracker == "wandb" else f"tracking-{tracker}.json"
 
 
 class Cursor:
@@ -20,7 +22,7 @@ class Cursor:
     """
 
     def __init__(self, run_folder: Path, tracker: str = "wandb") -> None:
-        self._path = run_folder / FILES[tracker]
+        self._path = run_folder / cursor_file(tracker)
         found: dict[str, Any] = {}
         try:
             loaded = json.loads(self._path.read_text(encoding="utf-8"))

@@ -16,12 +16,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from jamba_ray.errors import ExitCode, JambaError, StorageError
+from jamba_ray.config import plugin_modules
+from jamba_ray.config.plugins import TRACKERS
+from jamba_ray.errors import ConfigError, ExitCode, JambaError, StorageError
 from jamba_ray.tracking.cursor import Cursor
 from jamba_ray.tracking.follower import Follower, OutageError, Service
+from jamba_ray.tracking.plugin_tracker import PluginTracker
 from jamba_ray.tracking.polling import POLL_S, mark, say, step_back, told_to_end
 from jamba_ray.tracking.run_reader import tracked_runs
 from jamba_ray.tracking.tracked_run import TrackedRun
+from jamba_ray.tracking.tracker_keys import add_keys
 from jamba_ray.tracking.wandb_client import PATIENCE_S, Wandb
 
 _FIRST_WAIT_S = 5.0
@@ -35,7 +39,8 @@ def main(argv: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser(prog="jamba_ray.tracking.follow")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--tracker", choices=["wandb", "mlflow"], required=True)
+    parser.add_argument("--tracker", required=True)
+    parser.add_argument("--plugin", action="append", default=[])
     parser.add_argument("--project", required=True)
     parser.add_argument("--entity")
     parser.add_argument("--uri", default="")
@@ -50,6 +55,7 @@ def main(argv: Sequence[str]) -> int:
     service: Service | None = None
     ending = options.once
     try:
+        add_keys(os.environ)
         service = _service(options)
         follower = Follower(service, cursor)
         seen = None
@@ -89,11 +95,23 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _service(options: argparse.Namespace) -> Service:
-    """Returns the tracker; raises OutageError where its client is not installed."""
+    """Returns the tracker.
+
+    Raises:
+        OutageError: Its client is not installed, or what a plug-in makes raises.
+        ConfigError: No plug-in that is named has it.
+    """
     if options.tracker == "mlflow":
         from jamba_ray.tracking.mlflow_client import Mlflow
 
         return Mlflow(uri=options.uri, experiment=options.project, patience_s=options.patience)
+    if options.tracker != "wandb":
+        plugin_modules.load(options.plugin)
+        if options.tracker not in TRACKERS:
+            raise ConfigError(
+                [f"No plug-in has registered the tracker {options.tracker!r}. Name its module."]
+            )
+        return PluginTracker(options.tracker, options.folder, options.project)
     return Wandb(
         options.folder,
         project=options.project,

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from jamba_ray.config.plugins import OutageError
 from jamba_ray.tracking.cursor import Cursor
 from jamba_ray.tracking.tracked_run import Row, TrackedRun
 
-
-class OutageError(Exception):
-    """Reports that the service accepts nothing now; the message is one sentence without a full
-    stop."""
+__all__ = ["Channel", "Follower", "OutageError", "Service"]
 
 
 class Channel(Protocol):

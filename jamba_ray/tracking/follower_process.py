@@ -13,20 +13,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jamba_ray.config import command_line
-from jamba_ray.config.tracking import TITLES, Tracker, TrackingSection
+from jamba_ray.config.plugin_modules import as_words
+from jamba_ray.config.plugins import TRACKERS
+from jamba_ray.config.tracking import OWN, TrackingSection, title_of
 from jamba_ray.errors import ConfigError
 from jamba_ray.reports.files import write_report
 from jamba_ray.reports.run import Run
 from jamba_ray.runs.file_writes import RunLog, open_log
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.tracking.cursor import Cursor
+from jamba_ray.tracking.tracker_keys import keys
 
 INTERRUPTED_S = 3.0
 """Seconds for which an interrupted run waits for its follower."""
 
 
 def check_tracking(section: TrackingSection) -> None:
-    """Raises ConfigError if ``tracking`` needs a package that is not installed."""
+    """Raises ConfigError if ``tracking`` needs a package that is not installed, a plug-in that is
+    not named, or a file of keys that is not private."""
+    for name in section.also:
+        if name not in TRACKERS:
+            known = f" (there are {', '.join(sorted(TRACKERS))})" if TRACKERS else ""
+            raise ConfigError(
+                [
+                    "`tracking.also` must name trackers that plug-ins have registered, but has "
+                    f"{name!r}{known}. Name its module too, as in `plugins=[mypkg.threats]`, or "
+                    "drop it."
+                ]
+            )
+    if section.trackers:
+        keys()
     if section.name == "wandb" and importlib.util.find_spec("wandb") is None:
         raise ConfigError(
             [
@@ -57,16 +73,22 @@ class Following:
     """
 
     def __init__(
-        self, folder: RunFolder, section: TrackingSection, structure: Sequence[str] = ()
+        self,
+        folder: RunFolder,
+        section: TrackingSection,
+        structure: Sequence[str] = (),
+        plugins: Sequence[str] = (),
     ) -> None:
         self._folder, self._section = folder, section
+        # A tracker of a plug-in needs its module to finish what an outage left.
+        self._plugins = as_words(plugins) if section.also else []
         self._processes: list[subprocess.Popen[bytes]] = []
         self._events: subprocess.Popen[bytes] | None = None
         self._events_code = 0
         for tracker in section.trackers:
             # The result of an earlier session does not count.
             Cursor(folder.path, tracker).stand(1, None)
-            line = command(folder.path, section, structure, tracker=tracker)
+            line = command(folder.path, section, structure, tracker=tracker, plugins=plugins)
             self._processes.append(self._started(line))
         if section.tensorboard:
             module = "jamba_ray.tracking.follow_tensorboard"
@@ -118,7 +140,7 @@ class Following:
         """Returns by tracker where it shows the run: an address, or what opens it or sends it."""
         return shown_at(self._folder.path, self._section)
 
-    def _unsent(self, tracker: Tracker) -> str | None:
+    def _unsent(self, tracker: str) -> str | None:
         cursor = Cursor(self._folder.path, tracker)
         if not cursor.pending and cursor.problem is None and cursor.complete:
             return None
@@ -127,7 +149,8 @@ class Following:
         is_file = tracker == "wandb" and self._section.mode == "offline"
         return (
             f"not everything was {'written for' if is_file else 'sent to'} "
-            f"{TITLES[tracker]}{why}. Finish it with `{command_line.command('sync', run)}`."
+            f"{title_of(tracker)}{why}. Finish it with "
+            f"`{command_line.command('sync', run, *self._plugins)}`."
         )
 
 
@@ -161,7 +184,8 @@ def _mlflow_uri(folder: Path, section: TrackingSection) -> str:
 
     What that says may hold a password, so it is on no command line and in no file.
     """
-    if section.mlflow_uri is None and not os.environ.get("MLFLOW_TRACKING_URI"):
+    known = {**keys(), **os.environ}
+    if section.mlflow_uri is None and not known.get("MLFLOW_TRACKING_URI"):
         return f"sqlite:///{folder.resolve().parent / 'mlflow.db'}"
     return section.mlflow_uri or ""
 
@@ -171,8 +195,9 @@ def command(
     section: TrackingSection,
     structure: Sequence[str],
     *,
-    tracker: Tracker = "wandb",
+    tracker: str = "wandb",
     online: bool | None = None,
+    plugins: Sequence[str] = (),
 ) -> list[str]:
     """Returns the command line that starts the follower of a tracker."""
     sends = section.mode == "online" if online is None else online
@@ -188,6 +213,7 @@ def command(
         *([f"--entity={section.entity}"] if section.entity else []),
         *(["--online"] if sends else []),
         *(f"--structure={path}" for path in structure),
+        *(f"--plugin={text}" for text in plugins if tracker not in OWN),
     ]
 
 

@@ -38,6 +38,8 @@ class Head:
     """Port of the agent that the head has as every node has one."""
     client: int
     """Port of Ray Client."""
+    temporary: Path
+    """Where Ray keeps its logs, and the list of its nodes for Prometheus."""
 
     @property
     def token(self) -> str:
@@ -77,7 +79,7 @@ def head(folder: Path, *, token: bool = True, file: str = "local") -> Iterator[H
     }
     try:
         _wait(address, process, log)
-        yield Head(address, environment, f"127.0.0.1:{gcs}", agent, client)
+        yield Head(address, environment, f"127.0.0.1:{gcs}", agent, client, short / "ray")
     finally:
         process.send_signal(signal.SIGTERM)
         try:

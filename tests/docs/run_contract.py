@@ -30,7 +30,8 @@ FILES = {
     "wandb": "with `tracking=wandb`: the runs that W&B's client wrote",
     "tensorboard": "with `tracking.tensorboard=true`: event files, a folder a trial",
     "tracking.json": "how far W&B's follower came",
-    "tracking-mlflow.json": "how far MLflow's follower came",
+    "tracking-mlflow.json": "how far MLflow's follower came; `tracking-<name>.json` that of a "
+    "tracker of a plug-in",
     "dashboard.json": "with `python -m jamba_ray.dashboard`: the W&B workspace and report as code",
 }
 """An attribute of ``RunFolder``, or a name -> what lies there. Other files there are our own."""

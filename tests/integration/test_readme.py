@@ -39,6 +39,7 @@ ELSEWHERE = {
     "export RAY_AUTH_MODE=token": "cluster/test_submit.py",
     "ray dashboard": "cluster/test_ray_up.py",
     "ray down": "cluster/test_ray_up.py",
+    "prometheus --config.file": "cluster/test_prometheus.py",
 }
 """Commands that need a cluster, a W&B server or minutes: where they are run instead."""
 SETUP = ("python3 -m venv", "pip install", "pytest", "ruff format")
