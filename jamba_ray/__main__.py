@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "score unlabelled rows",
     "explain": "say which columns decide, or why a row is an alert",
     "evaluate": "judge a checkpoint on labelled rows",
+    "watch": "say what has changed in new rows, and what that means for the model",
     "export": "write a model as a file for other runtimes, proven equal",
     "import": "read a network from a .pt file, as a run",
     "registry": "keep models as versions, and decide which one is used",

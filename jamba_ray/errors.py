@@ -23,6 +23,8 @@ class ExitCode(IntEnum):
     """``submit``: there is a winner, but it is worse than the champion by more than the margin.
     ``export``: the file would not give the model's answers, and was not written.
     ``registry promote``: a gate refused the version, or another promotion was first."""
+    FOUND = 6
+    """``watch``: something has changed; the findings say what."""
     CONFIG = 64
     """The configuration is wrong (all mistakes are named at once); nothing was started."""
     DATA = 65

@@ -10,6 +10,7 @@ from jamba_ray.cli.commands import IMPORT as COMMAND
 if __name__ == "__main__":
     sys.exit(COMMAND.main())
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from jamba_ray.config.data import TableSection
 from jamba_ray.config.export import ImportConfig
 from jamba_ray.config.names import run_name
 from jamba_ray.data import prepare
+from jamba_ray.data.reference import reference_of
 from jamba_ray.driver.score_table import score_table
 from jamba_ray.driver.verdict import judge
 from jamba_ray.errors import CheckpointError, ConfigError, ExitCode, RunExistsError, StorageError
@@ -49,17 +51,17 @@ def run(config: ImportConfig, console: Console) -> ExitCode:
         raw = read_file(config.pt, pt_file.MAX_BYTES, "pt")
         try:
             found = pt_file.read(raw)
-            saved, scores = _model(config, found, console, phases)
+            saved, files = _model(config, found, console, phases)
             predictor = saved.predictor()
         except (ValueError, CheckpointError) as error:
             raise ConfigError(
                 [f"`pt` must be the .pt file of a network, but {error}. Give another file."]
             ) from error
         phases.begin("writing the run", is_brief=True)
-        _write(folder, best, saved, scores)
+        _write(folder, best, saved, files)
     n = len(predictor.preprocessing.columns)
     say(console, f"{config.pt} is now {folder.path}: {predictor.config.model.name}, {n} columns.")
-    if scores is not None:
+    if files:
         objective = f"val/{predictor.config.objective}"
         say(
             console, f"On validation rows of {config.data.path}: {predictor.metrics[objective]:.4f}"
@@ -79,8 +81,8 @@ def _run_name(config: ImportConfig) -> str:
 
 def _model(
     config: ImportConfig, found: dict[str, object], console: Console, phases: Phases
-) -> tuple[SavedModel, bytes | None]:
-    """Returns the model, and its scores where it was judged on ``data.path``."""
+) -> tuple[SavedModel, dict[str, bytes]]:
+    """Returns the model, and by name the files of its rows where it was judged on ``data.path``."""
     if config.data.path is None:
         if pt_model.own_of(found) is None:
             raise ConfigError(
@@ -90,7 +92,7 @@ def _model(
                     "labels."
                 ]
             )
-        return pt_model.saved_model(found), None
+        return pt_model.saved_model(found), {}
     phases.begin("reading the data")
     section = TableSection.model_validate({"name": "table", **config.data.model_dump()})
     data = prepare(section, partial(say, console))
@@ -102,10 +104,14 @@ def _model(
     snapshot = Snapshot(
         bare.tensors, {**bare.documents, "metrics": {**metrics, "threshold": threshold}}
     )
-    return SavedModel(snapshot, {}, None), score_table(judged.probabilities, None, data)
+    files = {
+        "scores": score_table(judged.probabilities, None, data),
+        "reference": reference_of(data, judged.probabilities).to_bytes(),
+    }
+    return SavedModel(snapshot, {}, None), files
 
 
-def _write(folder: RunFolder, best: Path, saved: SavedModel, scores: bytes | None) -> None:
+def _write(folder: RunFolder, best: Path, saved: SavedModel, files: Mapping[str, bytes]) -> None:
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -121,5 +127,5 @@ def _write(folder: RunFolder, best: Path, saved: SavedModel, scores: bytes | Non
             saved.thresholds, names[0], saved.thresholds[names[0]], digest, calibration
         )
         write_bytes(best / FILE, content)
-    if scores is not None:
-        write_bytes(folder.scores, scores)
+    for name, content in files.items():
+        write_bytes(getattr(folder, name), content)

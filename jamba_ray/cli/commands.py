@@ -16,6 +16,7 @@ from jamba_ray.config.run import SweepConfig, TrainConfig
 from jamba_ray.config.submit import DoctorSection, SubmitSection
 from jamba_ray.config.sweep_space import checked_space
 from jamba_ray.config.tracking import DashboardConfig, SyncConfig
+from jamba_ray.config.watch import WatchConfig
 
 SWEEP = Command(
     name="sweep",
@@ -126,6 +127,32 @@ EVALUATE = Command(
         "run",
         "store",
         "overwrite",
+    ),
+    loading="loading PyTorch",
+)
+WATCH = Command(
+    name="watch",
+    about="Hold new rows against those that the model was judged on, and say what has changed.",
+    examples="""\
+  jamba-ray watch runs/night-1 new.csv
+  jamba-ray watch runs/night-1 new/ data.timestamp=time data.group=host
+  jamba-ray watch runs/night-1 watch/night-1/to_label.csv labels=label
+  jamba-ray watch runs/night-1 new/ every=1h rules=alerts.yaml
+""",
+    section=WatchConfig,
+    primary="watch",
+    positional=("model", "data.path"),
+    most=(
+        "model",
+        "data.path",
+        "data.timestamp",
+        "data.group",
+        "labels",
+        "threshold",
+        "ask",
+        "every",
+        "rules",
+        "output",
     ),
     loading="loading PyTorch",
 )
@@ -259,6 +286,7 @@ COMMANDS: dict[str, Command[Any]] = {
         PREDICT,
         EXPLAIN,
         EVALUATE,
+        WATCH,
         EXPORT,
         IMPORT,
         REGISTRY,

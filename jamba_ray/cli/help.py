@@ -25,12 +25,13 @@ from jamba_ray.config.registry import JudgedSection
 from jamba_ray.config.run import DATA_SECTIONS
 from jamba_ray.config.section import Section
 from jamba_ray.config.settings import GROUPS
+from jamba_ray.config.watch import WatchedSection
 from jamba_ray.errors import ConfigError, ExitCode
 
 if typing.TYPE_CHECKING:
     from jamba_ray.cli.entry import Command
 
-_INPUTS = (*INPUT_SECTIONS, LabelledSection, JudgedSection)
+_INPUTS = (*INPUT_SECTIONS, LabelledSection, JudgedSection, WatchedSection)
 _OPEN_SECTIONS: dict[str, Mapping[str, type[Section]]] = {
     "model": FAMILIES,
     "data": DATA_SECTIONS,
@@ -141,7 +142,7 @@ def settings(section: type[Section], prefix: str = "") -> Iterator[Row]:
     """
     for name, field in section.model_fields.items():
         path = f"{prefix}{name}"
-        if path in _OPEN_SECTIONS and field.annotation not in _INPUTS:
+        if path in _OPEN_SECTIONS and field.annotation not in (*_INPUTS, str):
             for option, chosen in _OPEN_SECTIONS[path].items():
                 yield "", "", ""
                 yield f"{path}={option}", "", _first_line(chosen.__doc__)

@@ -16,6 +16,7 @@ from jamba_ray.config.params import with_params
 from jamba_ray.config.run import ExperimentConfig, SweepConfig, TrialConfig
 from jamba_ray.config.training_length import length_of
 from jamba_ray.data.prepared import PreparedData, Rows
+from jamba_ray.data.reference import reference_of
 from jamba_ray.data.to_come import drawn_for
 from jamba_ray.driver.certify import Certification
 from jamba_ray.driver.expectation import expectation
@@ -183,6 +184,7 @@ def of_winner(
     parts_drawn = {name: one.to_json() for name, one in drawn.items()}
     found["to_come"] = {"rows": to_come, "parts": parts_drawn} if drawn else None
     write_bytes(folder.scores, score_table(judged.probabilities, theirs, data, drawn))
+    write_bytes(folder.reference, reference_of(data, judged.probabilities).to_bytes())
     return found
 
 

@@ -130,6 +130,13 @@ def calibrated(
     return Calibrated(chosen, judged(labels, scores), judged(labels, outside[method]))
 
 
+def fitted(y: npt.ArrayLike, p: npt.ArrayLike, method: Method) -> Calibration:
+    """Fits the map of one method to all rows, without judging it; raises as ``count`` does."""
+    labels, scores = _drawn(*checked(y, p))
+    share = float(np.count_nonzero(labels)) / len(labels)
+    return Calibration(method, _FITS[method](labels, scores), share)
+
+
 def judged(y: npt.ArrayLike, p: npt.ArrayLike) -> dict[str, float]:
     """Returns the metrics of ``JUDGED``."""
     return {name: value_of(name, y, p) for name in JUDGED}

@@ -110,35 +110,35 @@ def render(run: Run, *, interactive: bool = False) -> str:
     command = run.summary.get("command", "sweep" if run.study is not None else "train")
     parts = [
         f"<h1>{escape(str(command))} {escape(run.name)} · {escape(answer.status_of(run))}</h1>",
-        f'<p class="answer">{_prose(answer.headline(run))}</p>',
-        _bullets(answer.sentences(run)),
+        f'<p class="answer">{prose(answer.headline(run))}</p>',
+        bullets(answer.sentences(run)),
         _chips(answer.winner_parameters(run)),
-        _table(operating_table(run)),
-        _bullets(promises(run)),
-        _table(answer.metrics_table(run)),
-        _section(
+        html_table(operating_table(run)),
+        bullets(promises(run)),
+        html_table(answer.metrics_table(run)),
+        section(
             "What the winner does",
-            _grid(figures, ["precision_recall", "roc", "calibration", "confusion", "groups"]),
+            grid(figures, ["precision_recall", "roc", "calibration", "confusion", "groups"]),
         ),
-        _section("What the winner relies on", _features(run, figures)),
-        _section("The data", "".join(map(_table, data_tables(run.summary.get("data") or {})))),
-        _section(
+        section("What the winner relies on", _features(run, figures)),
+        section("The data", "".join(map(html_table, data_tables(run.summary.get("data") or {})))),
+        section(
             "The search",
-            _grid(figures, ["front", "history", "curves", "importance", "timeline", "parallel"]),
+            grid(figures, ["front", "history", "curves", "importance", "timeline", "parallel"]),
         ),
-        _section("The trials", _trials(run, interactive)),
-        _section(
+        section("The trials", _trials(run, interactive)),
+        section(
             "What each parameter does",
-            _grid(figures, ["contour", *(n for n in figures if n.startswith("slice "))]),
+            grid(figures, ["contour", *(n for n in figures if n.startswith("slice "))]),
         ),
-        _section("Failures", _table(answer.failures_table(run))),
-        _section("Cost", _table(answer.cost_table(run))),
+        section("Failures", html_table(answer.failures_table(run))),
+        section("Cost", html_table(answer.cost_table(run))),
         _notes(run),
-        _section("Reproduce and go on", _commands(run)),
-        _section("Environment", _table(answer.environment_table(run))),
-        _section("Configuration", _config(run), on_paper=False),
+        section("Reproduce and go on", _commands(run)),
+        section("Environment", html_table(answer.environment_table(run))),
+        section("Configuration", _config(run), on_paper=False),
     ]
-    return _page(f"{run.name}: {answer.headline(run)}", parts, _script() if interactive else "")
+    return html_page(f"{run.name}: {answer.headline(run)}", parts, _script() if interactive else "")
 
 
 def render_comparison(runs: Sequence[Run], metric: str | None = None) -> str:
@@ -157,14 +157,14 @@ def render_comparison(runs: Sequence[Run], metric: str | None = None) -> str:
     parts = [
         f"<h1>{len(chosen)} runs compared</h1>",
         f'<p class="answer">{escape(best)}</p>',
-        _table([columns, *rows]),
-        _section("Side by side", _grid(figures, list(figures))),
-        _section(
+        html_table([columns, *rows]),
+        section("Side by side", grid(figures, list(figures))),
+        section(
             "What differed, and what it did",
-            _table([list(impact.columns), *impact_rows]) if impact_rows else "",
+            html_table([list(impact.columns), *impact_rows]) if impact_rows else "",
         ),
     ]
-    return _page(best, parts)
+    return html_page(best, parts)
 
 
 def get_ranked(runs: Sequence[Run], metric: str | None = None) -> str:
@@ -180,7 +180,8 @@ def get_ranked(runs: Sequence[Run], metric: str | None = None) -> str:
     return f"{first['run']} is ahead with {metrics[0]} {first['value']:.4f} on its validation rows."
 
 
-def _page(title: str, parts: Sequence[str], script: str = "") -> str:
+def html_page(title: str, parts: Sequence[str], script: str = "") -> str:
+    """Returns a whole page of these parts: no outside request, and no script but this one."""
     made = time.strftime("%Y-%m-%d %H:%M")
     css = _CSS.replace("DARK", DARK) + (_INTERACTIVE_CSS if script else "")
     # The browser accepts exactly this style and this script.
@@ -217,20 +218,22 @@ def _script() -> str:
     return Path(__file__).with_name("interactive.js").read_text(encoding="utf-8")
 
 
-def _section(title: str, content: str, *, on_paper: bool = True) -> str:
+def section(title: str, content: str, *, on_paper: bool = True) -> str:
+    """Returns a section with its heading; nothing where it is empty."""
     if not content:
         return ""
     shown = "" if on_paper else ' class="screen"'
     return f"<section{shown}><h2>{escape(title)}</h2>{content}</section>"
 
 
-def _bullets(sentences: Sequence[str]) -> str:
+def bullets(sentences: Sequence[str]) -> str:
+    """Returns sentences as a list."""
     if not sentences:
         return ""
-    return '<ul class="says">' + "".join(f"<li>{_prose(s)}</li>" for s in sentences) + "</ul>"
+    return '<ul class="says">' + "".join(f"<li>{prose(s)}</li>" for s in sentences) + "</ul>"
 
 
-def _prose(sentence: str) -> str:
+def prose(sentence: str) -> str:
     """Returns a sentence as HTML: `code` in backquotes as code, and no line break before a percent
     sign."""
     pieces = escape(sentence.replace(" %", f"{_NBSP}%")).split("`")
@@ -248,7 +251,8 @@ def _chips(values: dict[str, str]) -> str:
     return f'<div class="chips">{inner}</div>'
 
 
-def _table(rows: answer.Table) -> str:
+def html_table(rows: answer.Table) -> str:
+    """Returns a table whose first row names the columns; nothing where it is alone."""
     if len(rows) < 2:
         return ""
     head = "".join(map(_th, rows[0]))
@@ -270,7 +274,8 @@ def _td(cell: str) -> str:
     return f"<td>{escape(_INTERVAL.sub(lambda found: found[0].replace(' ', _NBSP), cell))}</td>"
 
 
-def _grid(figures: dict[str, Figure], names: Sequence[str]) -> str:
+def grid(figures: dict[str, Figure], names: Sequence[str]) -> str:
+    """Returns the figures of these names side by side."""
     shown = [figures[name] for name in names if name in figures]
     if not shown:
         return ""
@@ -279,7 +284,7 @@ def _grid(figures: dict[str, Figure], names: Sequence[str]) -> str:
 
 def _figure(figure: Figure) -> str:
     wide = ' class="wide"' if figure.width > 500 else ""
-    note = f"<p>{_prose(figure.note)}</p>" if figure.note else ""
+    note = f"<p>{prose(figure.note)}</p>" if figure.note else ""
     caption = f"<figcaption>{escape(figure.title)}</figcaption>"
     return f"<figure{wide}>{caption}{figure.svg()}{note}</figure>"
 
@@ -289,25 +294,25 @@ def _trials(run: Run, interactive: bool) -> str:
     once."""
     rows = trials_table(run)
     if interactive:
-        whole = _table(rows).replace("<table>", '<table class="trials">')
+        whole = html_table(rows).replace("<table>", '<table class="trials">')
         return whole.replace('class="scroll"', 'class="scroll tall" tabindex="0"')
     if len(rows) - 1 <= _SHOWN:
-        return _table(rows)
+        return html_table(rows)
     n = len(run.records)
     every = f"All {n:,} trials" if n < len(rows) else f"The first {len(rows) - 1:,} of {n:,} trials"
-    best = _table(rows[: _SHOWN + 1])
-    return f"{best}<details><summary>{every}</summary>{_table(rows)}</details>"
+    best = html_table(rows[: _SHOWN + 1])
+    return f"{best}<details><summary>{every}</summary>{html_table(rows)}</details>"
 
 
 def _features(run: Run, figures: dict[str, Figure]) -> str:
     if "features" not in figures:
         return ""
-    table = _table(feature_table(run.summary.get("feature_importance")))
+    table = html_table(feature_table(run.summary.get("feature_importance")))
     return f'<div class="grid">{_figure(figures["features"])}{table}</div>'
 
 
 def _notes(run: Run) -> str:
-    return _section("Notes", _bullets([str(note) for note in run.summary.get("notes", [])]))
+    return section("Notes", bullets([str(note) for note in run.summary.get("notes", [])]))
 
 
 def _commands(run: Run) -> str:
@@ -337,7 +342,7 @@ def _commands(run: Run) -> str:
         )
     found.append(("Make this report again:", command("report", override("run", run.place))))
     return "".join(
-        f'<div class="step">{_prose(words)}<pre>{escape(line)}</pre></div>' for words, line in found
+        f'<div class="step">{prose(words)}<pre>{escape(line)}</pre></div>' for words, line in found
     )
 
 

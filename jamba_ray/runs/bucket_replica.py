@@ -26,7 +26,7 @@ from jamba_ray.runs.run_contents import BEING_DELETED
 from jamba_ray.runs.run_folder import CERTIFY, RIVALS, RunFolder
 
 _RESULTS = (
-    *("config.yaml", "trials.parquet", "summary.json", "scores.parquet"),
+    *("config.yaml", "trials.parquet", "summary.json", "scores.parquet", "reference.parquet"),
     *("report.html", "report.md"),
 )
 _OLD_STUDY = "study.db"

@@ -13,7 +13,7 @@ _SCRATCH = r"(checkpoints/(trial-\d{4,}/)?|rivals/|certify/)?\.scratch\.[^/]+"
 """A checkpoint that is being written, or was when its process was killed."""
 _PART = r"study/\d{12}\.jsonl"
 _TOP = (
-    r"config\.yaml|trials\.parquet|summary\.json|scores\.parquet|report\.(html|md)|log\.txt|"
+    r"config\.yaml|(trials|scores|reference)\.parquet|summary\.json|report\.(html|md)|log\.txt|"
     r"tracking(-[a-z][a-z0-9_]*)?\.json|dashboard\.json|rows\.jsonl\.gz"
 )
 _FILES = re.compile(

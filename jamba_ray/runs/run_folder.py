@@ -132,6 +132,11 @@ class RunFolder:
         return self.path / "scores.parquet"
 
     @property
+    def reference(self) -> Path:
+        """Returns the path of the rows that ``watch`` holds later rows against."""
+        return self.path / "reference.parquet"
+
+    @property
     def report(self) -> Path:
         """Returns the path of the report, one HTML file."""
         return self.path / "report.html"

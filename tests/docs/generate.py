@@ -30,6 +30,7 @@ from jamba_ray.config.section import Section, is_fingerprinted, is_stackable
 from jamba_ray.config.submit import DoctorSection, SubmitSection
 from jamba_ray.runs.run_folder import RunFolder
 from tests.docs.run_contract import FILES, SUMMARY, TRIALS
+from tests.docs.watch_contract import WATCH
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -64,12 +65,28 @@ below its prefix.
 | --- | --- |"""
 
 
+_WATCH = """\
+# `watch.json`
+
+What `jamba-ray watch` found in a window, as strict JSON: no NaN and no infinity. Within a
+`version` keys are added, and none is renamed or removed.
+
+| key | holds |
+| --- | --- |"""
+
+
+def _lines(contract: dict[str, str]) -> Iterator[str]:
+    for name, what in contract.items():
+        yield f"| `{name}` | {what} |"
+
+
 def pages() -> dict[str, str]:
     """Returns the text of each reference page by its file name."""
     return {
         "settings.md": NOTICE + "\n".join(_settings_page()),
         "exit-codes.md": NOTICE + "\n".join(_exit_codes_page()),
         "run-folder.md": NOTICE + "\n".join(_run_folder_page()),
+        "watch.md": NOTICE + "\n".join([_WATCH, *_lines(WATCH)]) + "\n",
     }
 
 

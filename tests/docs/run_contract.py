@@ -21,6 +21,8 @@ FILES = {
     "report.md": "the same as Markdown",
     "scores": "the winner's score (and the baseline's) of every row of validation, calibration and "
     "test",
+    "reference": "at most 10,000 of the rows that judged the winner, as the model sees them, with "
+    "labels and scores: `watch` holds later rows against them",
     "checkpoints": "the best trials' checkpoints and the newest one of each running trial",
     "config": "the resolved configuration",
     "log": "what the command did",

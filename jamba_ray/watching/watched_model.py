@@ -1,0 +1,74 @@
+"""Opens the model to watch, with the reference rows that its run kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jamba_ray.checkpoints import RemoteFolder
+from jamba_ray.config import plugin_modules
+from jamba_ray.config.store_uri import StoreUri, parse_store
+from jamba_ray.data.reference import MOST_BYTES, Reference
+from jamba_ray.errors import ConfigError, NoRunError
+from jamba_ray.inference import Predictor, find_checkpoint
+from jamba_ray.inference.predictor import read_model
+
+FILE = "reference.parquet"
+
+
+@dataclass(frozen=True)
+class WatchedModel:
+    """Holds a predictor, its reference rows and its name."""
+
+    predictor: Predictor
+    reference: Reference
+    name: str
+
+
+def opened_model(model: str, plugins: Sequence[str] = ()) -> WatchedModel:
+    """Opens a run, its ``best/`` or any checkpoint folder, here or in a bucket.
+
+    Raises:
+        NoRunError: It has no reference rows.
+        CheckpointError: It is damaged.
+    """
+    plugin_modules.load(plugins)
+    predictor = read_model(model).predictor()
+    raw, where = _reference(model)
+    if raw is None:
+        raise NoRunError(
+            f"{model} must have the reference rows that a run keeps ({FILE}), but has none: it was "
+            "made by an earlier version, or is a checkpoint alone. Train again, or copy the file "
+            "beside the checkpoint."
+        )
+    reference = Reference.from_bytes(raw, where)
+    if reference.schema.to_json() != predictor.preprocessing.schema.to_json():
+        raise NoRunError(
+            f"the reference rows of {model} must be those of its model, but have other columns or "
+            f"bins; restore {where} from a copy of the run."
+        )
+    return WatchedModel(predictor, reference, _name(model))
+
+
+def _reference(model: str) -> tuple[bytes | None, str]:
+    try:
+        place = parse_store(model)
+    except ValueError as error:
+        raise ConfigError([f"`model`: {error}."]) from error
+    if isinstance(place, StoreUri):
+        remote = RemoteFolder(place)
+        return remote.read(FILE, MOST_BYTES), f"{place}/{FILE}"
+    folder = find_checkpoint(Path(place))
+    for path in (folder / FILE, folder.parent / FILE):
+        if path.is_file() and path.stat().st_size <= MOST_BYTES:
+            return path.read_bytes(), str(path)
+    return None, str(folder / FILE)
+
+
+def _name(model: str) -> str:
+    name = os.path.basename(model.rstrip("/"))
+    if name == "best":
+        name = os.path.basename(os.path.dirname(os.path.abspath(model.rstrip("/"))))
+    return name or "model"
