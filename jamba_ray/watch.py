@@ -44,7 +44,7 @@ def run(config: WatchConfig, console: Console) -> ExitCode:
     """Watches once, or again and again; ``FOUND`` where the last window has findings."""
     with Phases(console) as phases:
         phases.begin("reading the model", is_brief=True)
-        model = opened_model(config.model, config.plugins)
+        model = opened_model(config.model, config.plugins, config.registry)
         output = Path(config.output or f"watch/{model.name}")
     if config.every is None:
         with locked(output):

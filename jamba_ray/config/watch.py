@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from jamba_ray.config.data import Column
-from jamba_ray.config.names import LocalPath, Plugins, number_as_text
+from jamba_ray.config.names import DEFAULT_REGISTRY, LocalPath, Plugins, number_as_text
 from jamba_ray.config.section import Section
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)")
@@ -56,8 +56,8 @@ class WatchConfig(Section):
     """Configures ``watch``."""
 
     model: LocalPath
-    """A run folder, its ``best/``, or any checkpoint folder with the run's ``reference.parquet``
-    beside it."""
+    """A run folder, its ``best/``, a checkpoint folder with the run's ``reference.parquet`` beside
+    it, or a version of the registry (``threats@champion``)."""
     data: WatchedSection
     labels: Column | None = None
     """Column of labels, empty where a row has none; null: there are none."""
@@ -80,7 +80,7 @@ class WatchConfig(Section):
     output: LocalPath | None = None
     """Folder of ``watch.json``, ``watch.html``, ``watch.prom``, the history and the rows to label;
     null: ``watch/<run>``."""
-    registry: LocalPath = "models/registry"
+    registry: LocalPath = DEFAULT_REGISTRY
     """The registry that a model such as ``threats@champion`` is in."""
     plugins: Plugins = ()
     """Modules that the model needs: [mypkg.threats]."""

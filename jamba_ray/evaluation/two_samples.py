@@ -1,4 +1,4 @@
-"""Decides whether two samples of one column are drawn alike, exactly, whatever their sizes and ties.
+"""Decides whether two samples of a column are drawn alike, exactly, whatever their sizes and ties.
 
 Both samples are counted in bins that depend on all their values together. If nothing has changed,
 which rows are of which sample is a matter of chance, so that the counts of one of them are a draw

@@ -18,7 +18,7 @@ from jamba_ray.versions.content import EVIDENCE, MODEL
 
 SUMMARY = "summary.json"
 SCORES = "scores.parquet"
-_KEPT = (SUMMARY, SCORES, "config.yaml")
+_KEPT = (SUMMARY, SCORES, "reference.parquet", "config.yaml")
 _MAX_BYTES = 1 << 32
 
 

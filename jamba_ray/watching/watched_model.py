@@ -9,11 +9,14 @@ from pathlib import Path
 
 from jamba_ray.checkpoints import RemoteFolder
 from jamba_ray.config import plugin_modules
+from jamba_ray.config.names import DEFAULT_REGISTRY
 from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.data.reference import MOST_BYTES, Reference
 from jamba_ray.errors import ConfigError, NoRunError
 from jamba_ray.inference import Predictor, find_checkpoint
 from jamba_ray.inference.predictor import read_model
+from jamba_ray.versions.content import EVIDENCE
+from jamba_ray.versions.loading import local_path
 
 FILE = "reference.parquet"
 
@@ -27,14 +30,19 @@ class WatchedModel:
     name: str
 
 
-def opened_model(model: str, plugins: Sequence[str] = ()) -> WatchedModel:
-    """Opens a run, its ``best/`` or any checkpoint folder, here or in a bucket.
+def opened_model(
+    model: str, plugins: Sequence[str] = (), registry: str = DEFAULT_REGISTRY
+) -> WatchedModel:
+    """Opens a run, its ``best/`` or any checkpoint folder, here or in a bucket, or a version of a
+    registry.
 
     Raises:
         NoRunError: It has no reference rows.
         CheckpointError: It is damaged.
     """
     plugin_modules.load(plugins)
+    name = _name(model)
+    model = local_path(model, registry)
     predictor = read_model(model).predictor()
     raw, where = _reference(model)
     if raw is None:
@@ -49,7 +57,7 @@ def opened_model(model: str, plugins: Sequence[str] = ()) -> WatchedModel:
             f"the reference rows of {model} must be those of its model, but have other columns or "
             f"bins; restore {where} from a copy of the run."
         )
-    return WatchedModel(predictor, reference, _name(model))
+    return WatchedModel(predictor, reference, name)
 
 
 def _reference(model: str) -> tuple[bytes | None, str]:
@@ -61,14 +69,14 @@ def _reference(model: str) -> tuple[bytes | None, str]:
         remote = RemoteFolder(place)
         return remote.read(FILE, MOST_BYTES), f"{place}/{FILE}"
     folder = find_checkpoint(Path(place))
-    for path in (folder / FILE, folder.parent / FILE):
+    for path in (folder / FILE, folder.parent / FILE, folder.parent / EVIDENCE / FILE):
         if path.is_file() and path.stat().st_size <= MOST_BYTES:
             return path.read_bytes(), str(path)
     return None, str(folder / FILE)
 
 
 def _name(model: str) -> str:
-    name = os.path.basename(model.rstrip("/"))
+    name = os.path.basename(model.rstrip("/")).partition("@")[0]
     if name == "best":
         name = os.path.basename(os.path.dirname(os.path.abspath(model.rstrip("/"))))
     return name or "model"
