@@ -22,7 +22,8 @@ class ExitCode(IntEnum):
     WORSE = 5
     """``submit``: there is a winner, but it is worse than the champion by more than the margin.
     ``export``: the file would not give the model's answers, and was not written.
-    ``registry promote``: a gate refused the version, or another promotion was first."""
+    ``registry promote``: a gate refused the version, or another promotion was first.
+    ``check``: the server gives other answers, is of another version or too slow."""
     FOUND = 6
     """``watch``: something has changed; the findings say what."""
     CONFIG = 64

@@ -13,6 +13,7 @@ from jamba_ray.config.predict import EvaluateConfig, ExplainConfig, PredictConfi
 from jamba_ray.config.registry import RegistryConfig
 from jamba_ray.config.report import ReportConfig
 from jamba_ray.config.run import SweepConfig, TrainConfig
+from jamba_ray.config.serve import CheckConfig, ScoreConfig, ServeConfig
 from jamba_ray.config.submit import DoctorSection, SubmitSection
 from jamba_ray.config.sweep_space import checked_space
 from jamba_ray.config.tracking import DashboardConfig, SyncConfig
@@ -207,6 +208,55 @@ REGISTRY = Command(
         "key",
     ),
 )
+SERVE = Command(
+    name="serve",
+    about="Serve a model over HTTP: rows in, scores and alerts out.",
+    examples="""\
+  jamba-ray serve runs/night-1
+  jamba-ray serve night-1.onnx port=9000
+  jamba-ray serve threats@champion canary=threats@challenger share=0.1 key=src_ip
+  jamba-ray serve threats@champion host=0.0.0.0 tls.cert=cert.pem tls.key=key.pem
+""",
+    section=ServeConfig,
+    primary="serve",
+    positional=("model",),
+    most=(
+        "model",
+        "port",
+        "host",
+        "token_file",
+        "auth",
+        "tls.cert",
+        "tls.key",
+        "canary",
+        "share",
+        "key",
+    ),
+)
+SCORE = Command(
+    name="score",
+    about="Score rows by a server of `serve`: write them with score, alert and threshold.",
+    examples="""\
+  jamba-ray score http://127.0.0.1:8080 new.csv -o scored.csv
+  zcat flows.csv.gz | jamba-ray score http://127.0.0.1:8080 - -o - > scored.csv
+""",
+    section=ScoreConfig,
+    primary="score",
+    positional=("url", "data.path"),
+    short={"-o": "output"},
+)
+CHECK = Command(
+    name="check",
+    about="Check a server of `serve`: whether it is ready, which version answers, whether it gives "
+    "the model's scores, and how fast.",
+    examples="""\
+  jamba-ray check http://127.0.0.1:8080
+  jamba-ray check http://127.0.0.1:8080 version=threats@3 latency_ms=20
+""",
+    section=CheckConfig,
+    primary="check",
+    positional=("url",),
+)
 REPORT = Command(
     name="report",
     about="Write the report of a run, or compare runs: one HTML file each, readable anywhere.",
@@ -290,6 +340,9 @@ COMMANDS: dict[str, Command[Any]] = {
         EXPORT,
         IMPORT,
         REGISTRY,
+        SERVE,
+        SCORE,
+        CHECK,
         REPORT,
         SYNC,
         DASHBOARD,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
+
+import numpy as np
 
 import jamba_ray
 from jamba_ray.errors import ConfigError, ParityError
@@ -12,10 +15,14 @@ from jamba_ray.exports.graph import ML_OPSET, OPSET, metadata_of, with_metadata
 from jamba_ray.exports.onnx_model import onnx_bytes
 from jamba_ray.exports.onnx_session import Session
 from jamba_ray.exports.parity import Parity, compared, cut_below
+from jamba_ray.exports.preprocessing_nodes import input_names
 from jamba_ray.exports.subject import Subject
 
 FORMAT = 1
 _SINGLE_ROWS = 20
+_REFERENCE_ROWS = 32
+"""Rows whose scores are written into the file, so that whoever runs it can tell that it still gives
+them. They are of those made to be hard: no row of the user's."""
 
 
 def exported(subject: Subject) -> tuple[bytes, str]:
@@ -115,4 +122,26 @@ def _metadata(subject: Subject, cuts: dict[str, float]) -> dict[str, Any]:
         "metrics": dict(predictor.metrics),
         "opset": {"ai.onnx": OPSET, "ai.onnx.ml": ML_OPSET},
         "preprocessing": predictor.preprocessing.to_json(),
+        "reference": _reference(subject),
     }
+
+
+def _reference(subject: Subject) -> dict[str, Any]:
+    """Returns rows by column, as the body of a request has them, with their scores."""
+    made = np.arange(subject.real, len(subject.scores))
+    at = made[np.unique(np.linspace(0, len(made) - 1, _REFERENCE_ROWS).astype(np.int64))]
+    preprocessing = subject.predictor.preprocessing
+    names = {name: column for column, name in input_names(preprocessing).items()}
+    cells = cells_of(subject.frame.iloc[at].reset_index(drop=True), preprocessing)
+    return {
+        "rows": {names[name]: [_as_json(cell) for cell in v] for name, v in cells.items()},
+        "score": subject.scores[at].tolist(),
+    }
+
+
+def _as_json(cell: Any) -> str | float | None:
+    """Returns a cell as strict JSON has it: no NaN, and infinities as text."""
+    if isinstance(cell, str):
+        return cell or None
+    number = float(cell)
+    return number if math.isfinite(number) else None if math.isnan(number) else str(number)

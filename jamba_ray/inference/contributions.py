@@ -13,15 +13,14 @@ Letters: N rows, C columns of the table, F features (a column may have two: valu
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from jamba_ray.data import Preprocessor
+from jamba_ray.data.column_orders import orders
 from jamba_ray.inference.scorer import Estimated, Scorer, Team, Trees
 
 Floats = npt.NDArray[np.float64]
@@ -115,7 +114,7 @@ def sampled(
     base = float(log_odds(t_num, t_cat)[0])
     whole = log_odds(x_num, x_cat)
     values = np.zeros((n, c))
-    orders = list(_orders(c, pairs))
+    orders = list(orders(c, pairs))
     size = max(1, _ROWS_AT_ONCE // max(c - 1, 1))
     for order in orders:
         # [C - 1, F]: whether a feature is already the row's after 1 .. C - 1 columns.
@@ -139,16 +138,3 @@ def sampled(
                 ).reshape(c - 1, m)
             values[some, list(order)] += np.diff(path, axis=0).T
     return values / len(orders), base
-
-
-def _orders(c: int, pairs: int) -> Iterator[Sequence[int]]:
-    """Yields the orders of ``c`` columns, the same for every row and call."""
-    if c <= 8 and math.factorial(c) <= 2 * pairs:
-        yield from itertools.permutations(range(c))
-        return
-    rng = np.random.default_rng(0)
-    for _ in range(pairs):
-        order = rng.permutation(c).tolist()
-        yield order
-        # An order and its reverse: what depends on the first half of columns cancels partly.
-        yield order[::-1]
