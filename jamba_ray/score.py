@@ -26,16 +26,8 @@ from jamba_ray.data.row_batches import RowBatch, RowFile, row_file, valid_text
 from jamba_ray.data.source import table_files
 from jamba_ray.errors import ConfigError, DataError, ExitCode
 from jamba_ray.inference.model_rows import STANDARD, STANDARD_INPUT, standard_input
-from jamba_ray.inference.scored_file import (
-    Kind,
-    added_columns,
-    kind_of,
-    refuse_input,
-    refuse_used,
-    standard_output,
-    whole_file,
-    writer_to,
-)
+from jamba_ray.inference.output_file import refuse_input, refuse_used, standard_output, whole_file
+from jamba_ray.inference.scored_file import Kind, Verdicts, added_columns, kind_of, writer_to
 from jamba_ray.serving.client import Client
 from jamba_ray.serving.remote_scores import RemoteScores
 
@@ -71,7 +63,7 @@ def _score(config: ScoreConfig, path: str, console: Console, stack: ExitStack) -
         )
     files = [row_file(file, config.data.columns) for file in table_files(path)]
     first, target = files[0], Path(config.output).expanduser()
-    added = added_columns(0, probability=config.probability)
+    added = added_columns(0, probability=config.probability, names=first.names)
     _check(files, model, added, STANDARD_INPUT if config.data.path == STANDARD else None)
     to_pipe = config.output == STANDARD
     kind: Kind = "json" if to_pipe and first.is_json else kind_of(target)
@@ -94,17 +86,18 @@ def _score(config: ScoreConfig, path: str, console: Console, stack: ExitStack) -
             if found.probability is None:
                 raise DataError("the server's model has no calibration any more. Start again.")
             more = [pa.array(found.probability)]
-        write(batch, found.score, more, verdicts=(found.alert, found.threshold))
+        write(batch, found.score, more, Verdicts(found.alert == 1, found.threshold))
         rows, alerts = rows + len(found.score), alerts + int(np.count_nonzero(found.alert))
         versions |= found.versions
         phases.note = lambda n=rows: f"{n:,} rows so far"  # type: ignore[misc]
     phases.end()
     share = alerts / rows if rows else 0.0
+    by = " and ".join(sorted(versions)) or "the server"
     again = f" {remote.sent_again} requests were sent again." if remote.sent_again else ""
     say(
         console,
-        f"{rows:,} rows scored in {time.monotonic() - begun:.1f} s by "
-        f"{' and '.join(sorted(versions)) or 'the server'}: {alerts:,} alerts ({share:.3%}).{again} "
+        f"{rows:,} rows scored in {time.monotonic() - begun:.1f} s by {by}: {alerts:,} alerts "
+        f"({share:.3%}).{again} "
         f"Written to {'standard output' if to_pipe else target}.",
     )
     return ExitCode.OK

@@ -31,7 +31,7 @@ from jamba_ray.errors import ConfigError, ExitCode
 if typing.TYPE_CHECKING:
     from jamba_ray.cli.entry import Command
 
-_INPUTS = (*INPUT_SECTIONS, LabelledSection, JudgedSection, WatchedSection)
+_INPUTS = (*INPUT_SECTIONS, LabelledSection, JudgedSection, WatchedSection, str)
 _OPEN_SECTIONS: dict[str, Mapping[str, type[Section]]] = {
     "model": FAMILIES,
     "data": DATA_SECTIONS,

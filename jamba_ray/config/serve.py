@@ -8,11 +8,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from jamba_ray.config.names import LocalPath, as_list
+from jamba_ray.config.names import DEFAULT_REGISTRY, LocalPath, as_list
 from jamba_ray.config.predict import InputSection
 from jamba_ray.config.section import Section
 
-REGISTRY = "models/registry"
 TOKEN_FILE = "~/.config/jamba_ray/serve.token"
 
 
@@ -78,7 +77,7 @@ class ServeConfig(Section):
 
     model: LocalPath
     """A file of ``export`` (.onnx), a run, or a version of the registry (threats@champion)."""
-    registry: LocalPath = REGISTRY
+    registry: LocalPath = DEFAULT_REGISTRY
     """Folder or bucket of the registry that versions are of."""
     canary: LocalPath | None = None
     """Another model that answers for the ``share`` of keys and is taken back by itself when it
@@ -193,10 +192,6 @@ class ScoreConfig(Section):
     """Replace the output file."""
     verbose: bool = False
     """Let the libraries print what they like."""
-
-
-
-
 
 
 class CheckConfig(Section):

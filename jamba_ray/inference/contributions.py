@@ -114,9 +114,9 @@ def sampled(
     base = float(log_odds(t_num, t_cat)[0])
     whole = log_odds(x_num, x_cat)
     values = np.zeros((n, c))
-    orders = list(orders(c, pairs))
+    drawn = list(orders(c, pairs))
     size = max(1, _ROWS_AT_ONCE // max(c - 1, 1))
-    for order in orders:
+    for order in drawn:
         # [C - 1, F]: whether a feature is already the row's after 1 .. C - 1 columns.
         numbers = np.zeros((c - 1, x_num.shape[1]), dtype=bool)
         codes = np.zeros((c - 1, x_cat.shape[1]), dtype=bool)
@@ -137,4 +137,4 @@ def sampled(
                     mixed_cat.reshape(every, x_cat.shape[1]),
                 ).reshape(c - 1, m)
             values[some, list(order)] += np.diff(path, axis=0).T
-    return values / len(orders), base
+    return values / len(drawn), base

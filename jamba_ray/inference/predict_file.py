@@ -25,19 +25,9 @@ from jamba_ray.inference.model_rows import (
     row_batches,
     standard_input,
 )
+from jamba_ray.inference.output_file import refuse_input, refuse_used, standard_output, whole_file
 from jamba_ray.inference.reasons import reason_columns, reasons_of
-from jamba_ray.inference.scored_file import (
-    ADDED,
-    PREFIX,
-    Kind,
-    added_columns,
-    kind_of,
-    refuse_input,
-    refuse_used,
-    standard_output,
-    whole_file,
-    writer_to,
-)
+from jamba_ray.inference.scored_file import ADDED, PREFIX, Kind, added_columns, kind_of, writer_to
 from jamba_ray.inference.scorer import Probabilities
 from jamba_ray.inference.stage import stage
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
-import os
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol, TypeAlias
+from typing import IO, Any, Literal, NamedTuple, Protocol, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from jamba_ray.data.row_batches import RowBatch, RowFile
-from jamba_ray.errors import ConfigError, RunExistsError, StorageError
+from jamba_ray.errors import ConfigError
 from jamba_ray.inference.reasons import KIND, as_cells, as_text
 from jamba_ray.inference.scorer import Probabilities
 
@@ -70,101 +68,33 @@ def added_columns(
     return tuple(f"{PREFIX}{name}" for name in added) if {*added} & {*names} else added
 
 
+class Verdicts(NamedTuple):
+    """Holds the alerts of N rows and the thresholds that they come from, where these may differ."""
+
+    alert: npt.NDArray[np.bool_]
+    threshold: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, p: Probabilities, threshold: float) -> Verdicts:
+        """Returns the verdicts of one threshold."""
+        return cls(p >= threshold, np.full(len(p), threshold))
+
+
 class Writer(Protocol):
     """Writes scored rows."""
 
-    def __call__(self, batch: RowBatch, p: Probabilities, reasons: Sequence[pa.Array] = ()) -> None:
-        """Writes N rows with their scores [N] and columns of reasons, each [N]."""
+    def __call__(
+        self,
+        batch: RowBatch,
+        p: Probabilities,
+        reasons: Sequence[pa.Array] = (),
+        verdicts: Verdicts | None = None,
+    ) -> None:
+        """Writes N rows with their scores [N] and columns of reasons, each [N].
+
+        ``verdicts``: None: they follow from the writer's threshold.
+        """
         ...
-
-
-@contextmanager
-def whole_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
-    """Yields a temporary file that is renamed to ``path`` when the block ends without an error.
-
-    Raises:
-        RunExistsError: ``path`` exists and ``overwrite`` is false, or it is no regular file.
-        StorageError: The disk refuses the write.
-    """
-    refuse_used(path, overwrite=overwrite)
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb", buffering=1 << 20) as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)
-            if overwrite:
-                os.replace(temporary, path)
-            else:
-                _rename_to_unused(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        if not path.parent.is_dir():
-            raise StorageError(
-                f"the folder of the output must exist, but {str(path.parent)!r} does not. Make it, "
-                "or choose another `output=`."
-            ) from error
-        way_out = "Free some space or choose" if error.errno == errno.ENOSPC else "Choose"
-        raise StorageError(
-            f"{str(path)!r} must be writable, but is not ({error.strerror or error}). {way_out} "
-            "another `output=`."
-        ) from error
-
-
-@contextmanager
-def standard_output() -> Iterator[IO[bytes]]:
-    """Yields standard output and flushes it when the block ends; written bytes cannot be taken
-    back."""
-    stream = sys.stdout.buffer
-    yield stream
-    stream.flush()
-
-
-def _rename_to_unused(temporary: str, path: Path) -> None:
-    try:
-        os.link(temporary, path)  # unlike a rename, never replaces a file that came meanwhile
-    except FileExistsError:
-        refuse_used(path, overwrite=False)
-    except OSError:  # a file system without hard links
-        refuse_used(path, overwrite=False)
-        os.replace(temporary, path)
-        return
-    os.unlink(temporary)
-
-
-def refuse_used(path: Path, *, overwrite: bool) -> None:
-    """Raises RunExistsError where the output would replace a file that it must not replace."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise RunExistsError(
-            f"the output must be a file of its own, but {str(path)!r} is something else. Choose "
-            "another `output=`."
-        )
-    if path.exists() and not overwrite:
-        raise RunExistsError(
-            f"the output must not exist yet, but {str(path)!r} does. Replace it with "
-            "`overwrite=true`, or choose another `output=`."
-        )
-
-
-def refuse_input(path: Path, files: Sequence[Path], given: str) -> None:
-    """Raises RunExistsError where the output is one of the ``files`` of rows, or would be the next
-    time that the folder ``given`` is scored."""
-    if path.exists() and any(file.samefile(path) for file in files):
-        raise RunExistsError(
-            f"the output must be another file than the rows, but {str(path)!r} holds rows. Choose "
-            "another `output=`."
-        )
-    if Path(given).is_dir() and path.resolve().is_relative_to(Path(given).resolve()):
-        raise RunExistsError(
-            f"the output must lie outside of the folder of the rows, but {str(path)!r} lies in "
-            f"{given!r} and would be scored with it the next time. Choose another `output=`."
-        )
 
 
 @contextmanager
@@ -190,7 +120,12 @@ def writer_to(
     stream.write(header + (delimiter + delimiter.join(added)).encode() + b"\n")
     encoding = "utf-8" if _is_utf8(header) else _OTHER
 
-    def write(batch: RowBatch, p: Probabilities, reasons: Sequence[pa.Array] = ()) -> None:
+    def write(
+        batch: RowBatch,
+        p: Probabilities,
+        reasons: Sequence[pa.Array] = (),
+        verdicts: Verdicts | None = None,
+    ) -> None:
         nonlocal encoding
         lines = batch.lines
         if lines is None:
@@ -201,7 +136,7 @@ def writer_to(
         elif reasons and encoding == "utf-8" and not _is_utf8(_bytes_of(lines)):
             encoding = _OTHER
         if lines is None:  # a cell holds a line end, so that a row is not a line
-            table = _with_scores(batch.table(), p, threshold, added)
+            table = _with_scores(batch.table(), p, verdicts or Verdicts.of(p, threshold), added)
             for name, cells in zip(named, reasons, strict=True):
                 table = table.append_column(name, as_text(cells))
             sink = pa.BufferOutputStream()
@@ -212,10 +147,15 @@ def writer_to(
             return
         texts = list(as_cells(reasons, delimiter, encoding))
         comma = delimiter.encode()
-        flags = [flag + comma + repr(threshold).encode() for flag in (b"1", b"0")]
-        if not texts:
-            flags = [flag + b"\n" for flag in flags]
-        alert = pc.if_else(pa.array(p >= threshold), *(pa.scalar(f, pa.binary()) for f in flags))
+        end = b"" if texts else b"\n"
+        if verdicts is None:
+            flags = [flag + comma + repr(threshold).encode() + end for flag in (b"1", b"0")]
+            alert = pc.if_else(
+                pa.array(p >= threshold), *(pa.scalar(f, pa.binary()) for f in flags)
+            )
+        else:
+            pairs = zip(verdicts.alert.tolist(), verdicts.threshold.tolist(), strict=True)
+            alert = pa.array([f"{a:d}{delimiter}{t!r}".encode() + end for a, t in pairs])
         scores = pa.array(p).cast(pa.string()).cast(pa.binary())
         joined = pc.binary_join_element_wise(lines, scores, alert, *texts, comma)
         if texts:
@@ -229,15 +169,22 @@ def writer_to(
 def _json(stream: IO[bytes], threshold: float, added: Sequence[str]) -> Writer:
     named = added[len(ADDED) :]
 
-    def write(batch: RowBatch, p: Probabilities, reasons: Sequence[pa.Array] = ()) -> None:
+    def write(
+        batch: RowBatch,
+        p: Probabilities,
+        reasons: Sequence[pa.Array] = (),
+        verdicts: Verdicts | None = None,
+    ) -> None:
+        alerts, cuts = verdicts or Verdicts.of(p, threshold)
         objects = batch.objects
         if objects is None:
             rows = batch.table().to_pylist()
             objects = [{name: _json_cell(cell) for name, cell in row.items()} for row in rows]
         found = [dict(zip(named, cells, strict=True)) for cells in zip(*reasons, strict=True)]
-        for i, (row, score) in enumerate(zip(objects, p.tolist(), strict=True)):
-            ours = dict(zip(added, (score, int(score >= threshold), threshold), strict=False))
-            why = {k: cell.as_py() for k, cell in found[i].items()} if found else {}
+        scored = zip(p.tolist(), alerts.astype(int).tolist(), cuts.tolist(), strict=True)
+        for i, (row, cells) in enumerate(zip(objects, scored, strict=True)):
+            ours = dict(zip(added, cells, strict=False))
+            why = {k: one.as_py() for k, one in found[i].items()} if found else {}
             line = json.dumps({**row, **ours, **why}, ensure_ascii=False, default=str)
             stream.write(line.encode("utf-8", "surrogatepass") + b"\n")
 
@@ -294,10 +241,9 @@ def _names_line(names: tuple[str, ...]) -> bytes:
 
 
 def _with_scores(
-    table: pa.Table, p: Probabilities, threshold: float, added: Sequence[str]
+    table: pa.Table, p: Probabilities, verdicts: Verdicts, added: Sequence[str]
 ) -> pa.Table:
-    n = len(p)
-    cells = (pa.array(p), pa.array(p >= threshold).cast(pa.int8()), pa.repeat(threshold, n))
+    cells = (pa.array(p), pa.array(verdicts.alert).cast(pa.int8()), pa.array(verdicts.threshold))
     for name, column in zip(added, cells, strict=False):
         table = table.append_column(name, column)
     return table
@@ -316,8 +262,13 @@ def _parquet(
     with ExitStack() as stack:
         opened: list[pq.ParquetWriter] = []
 
-        def write(batch: RowBatch, p: Probabilities, reasons: Sequence[pa.Array] = ()) -> None:
-            table = _with_scores(batch.table(), p, threshold, added)
+        def write(
+            batch: RowBatch,
+            p: Probabilities,
+            reasons: Sequence[pa.Array] = (),
+            verdicts: Verdicts | None = None,
+        ) -> None:
+            table = _with_scores(batch.table(), p, verdicts or Verdicts.of(p, threshold), added)
             for name, cells in zip(named, reasons, strict=True):
                 table = table.append_column(name, cells)
             table = table.cast(schema)

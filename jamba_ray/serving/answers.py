@@ -5,7 +5,6 @@ Letters: N rows.
 
 from __future__ import annotations
 
-import importlib
 import json
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jamba_ray.serving.deployment import Answer
-from jamba_ray.serving.rows_body import ARROW, CSV, JSON, LINES, Rows
+from jamba_ray.serving.rows_body import ARROW, CSV, JSON, LINES, Rows, arrow
 
 KINDS = (JSON, CSV, ARROW)
 
@@ -21,7 +20,7 @@ KINDS = (JSON, CSV, ARROW)
 def kind_for(accept: str, content: str) -> str:
     """Returns the media type of the answer: what is accepted, else what the body has."""
     for kind in KINDS:
-        if kind in accept:
+        if kind in accept and (kind != ARROW or arrow() is not None):
             return kind
     return JSON if content == LINES else content
 
@@ -83,7 +82,7 @@ def _csv(columns: dict[str, npt.NDArray[Any]]) -> bytes:
 
 
 def _arrow(columns: dict[str, npt.NDArray[Any]]) -> bytes:
-    pa: Any = importlib.import_module("pyarrow")
+    pa = arrow()
     table = pa.table(columns)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:

@@ -59,7 +59,7 @@ class Deployment:
     metrics: Metrics
     tell: Tell
     kind: Literal["canary", "ab"] = "canary"
-    split: Split = Split(0.0)
+    split: Split = field(default_factory=lambda: Split(0.0))
     key_column: str | None = None
     limits: Limits = field(default_factory=Limits)
     rolled_back: dict[str, Any] | None = None
@@ -123,9 +123,7 @@ class Deployment:
             return Answer(_merged(mine, scores, is_other), (model,))
         return Answer(_merged(mine, scores, is_other), (roles.champion, model), by)
 
-    def _of_other(
-        self, roles: Roles, other: ServedModel, rows: Rows
-    ) -> tuple[Scores, ServedModel]:
+    def _of_other(self, roles: Roles, other: ServedModel, rows: Rows) -> tuple[Scores, ServedModel]:
         """Scores with the other version; where it fails, the champion answers."""
         try:
             found = other.score(rows.columns)

@@ -23,6 +23,7 @@ from jamba_ray.serving.metrics import Metrics
 from jamba_ray.serving.model import ServedModel
 from jamba_ray.serving.request_log import RequestLog
 from jamba_ray.serving.rollback import Limits
+from jamba_ray.serving.rows_body import arrow
 from jamba_ray.serving.source import Source
 from jamba_ray.serving.split import Split
 from jamba_ray.serving.swap import Swapper
@@ -55,6 +56,7 @@ def run(config: ServeConfig) -> None:
     is_new = config.auth == "token" and make_token(token_file)
     tokens = tokens_of(token_file) if config.auth == "token" else None
     sources = sources_of(config)
+    arrow()  # now, and not when the first request needs it
     loaded = {role: source.read() for role, source in sources.items()}
     deployment = deployment_of(config, loaded, log)
     server = Server(

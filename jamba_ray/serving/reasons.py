@@ -79,9 +79,7 @@ def _contributions(
     return values / max(len(drawn), 1), base
 
 
-def _log_odds(
-    model: ServedModel, cells: Mapping[str, npt.NDArray[Any]]
-) -> npt.NDArray[np.float64]:
+def _log_odds(model: ServedModel, cells: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
     p = np.clip(model.score_cells(cells).score, _NEAREST, 1.0 - _NEAREST)
     return np.log(p) - np.log1p(-p)
 

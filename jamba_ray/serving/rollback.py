@@ -1,15 +1,15 @@
 """Decides whether a canary is to be taken back: two tests that may be looked at all the time.
 
-*Errors.* With error rate ``error_rate`` or less, the probability that the test ever fires is at most
-``alpha / 2``. At the k-th error it fires when so many among so few requests have a probability
+*Errors.* With error rate ``error_rate`` or less, the probability that the test ever fires is at
+most ``alpha / 2``. At the k-th error it fires when so many among so few requests have a probability
 below ``alpha / 2 / 2^k`` (binomial). The k-th error cannot come among the first n requests with a
 greater probability than the tail of n, so that the sum over k bounds the whole.
 
 *Scores.* The version beside the canary scores the canary's rows too, so that other users are no
 other scores. With rows drawn independently and score distributions that differ by ``distance`` at
-most (largest difference of the distribution functions), the probability that the test ever fires is
-at most ``alpha / 2``. It looks when there are 100, 200, 400 ... rows, at ``alpha / 2 / 2^k`` for the
-k-th look, and fires when the difference less what chance allows (Dvoretzky, Kiefer, Wolfowitz;
+most (largest difference of the distribution functions), the probability that the test ever fires
+is at most ``alpha / 2``. It looks when there are 100, 200, 400 ... rows, at ``alpha / 2 / 2^k`` for
+the k-th look, and fires when the difference less what chance allows (Dvoretzky, Kiefer, Wolfowitz;
 Massart 1990) is beyond ``distance``.
 
 Two models never have equal distributions, so equality is not tested: with rows enough every canary
@@ -63,9 +63,7 @@ class Watch:
             f"{self.limits.error_rate:g} gives with a probability of {p:.1g} (test at {level:.1g})"
         )
 
-    def scored(
-        self, mine: npt.NDArray[np.float64], other: npt.NDArray[np.float64]
-    ) -> str | None:
+    def scored(self, mine: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> str | None:
         """Counts a request with the scores of both [N]; returns why the canary must go, or None."""
         self.requests += 1
         self._mine += counted(mine)

@@ -104,6 +104,7 @@ def _of_objects(found: list[Any], max_rows: int) -> Rows:
         at, odd = next((i, r) for i, r in enumerate(found) if type(r) is not dict)
         _refuse_shape(f"list whose entry {at} is a {type(odd).__name__}")
     names = list(found[0]) if found else []
+    columns: dict[str, Cells]
     if all(row.keys() == found[0].keys() for row in found):
         columns = {name: [row[name] for row in found] for name in names}
     else:
@@ -136,7 +137,7 @@ def _of_columns(found: dict[str, Any], max_rows: int) -> Rows:
 def _refuse_shape(what: str) -> NoReturn:
     raise BodyError(
         f"the body must be a row (an object), a list of rows or an object of columns, but is a "
-        f"{what}. Send for example [{{\"column\": 1.5}}].",
+        f'{what}. Send for example [{{"column": 1.5}}].',
         422,
     )
 
@@ -209,15 +210,32 @@ def _csv(body: bytes, max_rows: int) -> Rows:
     except csv.Error as error:
         raise BodyError(f"the body must be CSV, but is not: {error}.") from error
     missing = MISSING | {"-", "(empty)"} if layout.is_zeek else MISSING
-    columns = {
-        name: [None if cell in missing else cell for cell in cells]
-        for name, cells in zip(layout.names, zip(*rows, strict=True), strict=True)
-    } if rows else {name: [] for name in layout.names}
+    columns = (
+        {
+            name: [None if cell in missing else cell for cell in cells]
+            for name, cells in zip(layout.names, zip(*rows, strict=True), strict=True)
+        }
+        if rows
+        else {name: [] for name in layout.names}
+    )
     return Rows(columns, len(rows))
 
 
+def arrow() -> Any:
+    """Returns ``pyarrow``, or None where it is not installed; takes a second the first time."""
+    try:
+        return importlib.import_module("pyarrow")
+    except ImportError:
+        return None
+
+
 def _arrow(body: bytes, max_rows: int) -> Rows:
-    pa: Any = importlib.import_module("pyarrow")
+    if (pa := arrow()) is None:
+        raise BodyError(
+            f"a body of {ARROW} needs the package pyarrow on the server, which is not installed. "
+            "Send JSON or CSV.",
+            415,
+        )
     try:
         with pa.ipc.open_stream(pa.py_buffer(body)) as stream:
             batches, n = [], 0
@@ -229,9 +247,7 @@ def _arrow(body: bytes, max_rows: int) -> Rows:
             table = pa.Table.from_batches(batches, schema=stream.schema)
             columns = {
                 name: _arrow_cells(pa, column)
-                for name, column in zip(
-                    tidy_names(table.column_names), table.columns, strict=True
-                )
+                for name, column in zip(tidy_names(table.column_names), table.columns, strict=True)
             }
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         why = " ".join(str(error).split())[:120]

@@ -13,6 +13,10 @@ from jamba_ray.config.command_line import override
 from jamba_ray.config.names import nearest
 from jamba_ray.errors import ConfigError, NoRunError
 from jamba_ray.serving.model import ServedModel
+from jamba_ray.versions.model_log import known_log
+from jamba_ray.versions.opening import number_of
+from jamba_ray.versions.place import place_of
+from jamba_ray.versions.reference import is_reference, opened, parse_reference
 
 _MAX_BYTES = 1 << 32
 _EXPORT_S = 900.0
@@ -28,8 +32,8 @@ class Source:
 
     @property
     def is_reference(self) -> bool:
-        """Says whether it is a version of the registry, which may move."""
-        return "@" in os.path.basename(self.text) and not os.path.exists(self.text)
+        """Says whether it is a version of the registry, to which an alias may point anew."""
+        return is_reference(self.text) and not os.path.exists(self.text)
 
     def read(self) -> ServedModel:
         """Reads the model and checks that it gives the answers that it was proven to.
@@ -51,8 +55,22 @@ class Source:
         name = path.resolve().parent.name if path.name == "best" else path.name
         return ServedModel(exported(self.text), name, None, self.threads)
 
+    def version(self) -> str:
+        """Returns the version that a reference means now, by the model's log alone.
+
+        Raises:
+            JambaError: There is none, or the registry refuses it.
+        """
+        reference = parse_reference(self.text)
+        log = known_log(place_of(self.registry), reference.name)
+        log.refuse_unsigned()
+        return f"{reference.name}@{number_of(log, reference)}"
+
     def _of_registry(self) -> ServedModel:
-        raise ConfigError([f"no registry yet: {self.text}"])
+        found = opened(self.text, self.registry)
+        path = found.exports.get("onnx")
+        raw = exported(str(found.folder)) if path is None else _content(path)
+        return ServedModel(raw, found.name, f"{found.name}@{found.number}", self.threads)
 
 
 def exported(run: str) -> bytes:

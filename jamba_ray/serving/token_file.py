@@ -84,5 +84,4 @@ def is_allowed(header: str | None, tokens: tuple[bytes, ...]) -> bool:
     if kind.lower() != "bearer":
         return False
     raw = given.strip().encode("utf-8", "surrogatepass")
-    # Each is compared, so that the time does not say which.
-    return any([compare_digest(raw, token) for token in tokens])
+    return any(compare_digest(raw, token) for token in tokens)
