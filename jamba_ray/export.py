@@ -25,8 +25,8 @@ from jamba_ray.config.export import FORMATS, MAX_BYTES, ExportConfig
 from jamba_ray.errors import ConfigError, ExitCode, StorageError
 from jamba_ray.exports.files import read_file
 from jamba_ray.exports.subject import Limits, Subject, check_installed, rows_at, subject_of
-from jamba_ray.inference.predictor import read_model
 from jamba_ray.inference.output_file import refuse_used, whole_file
+from jamba_ray.inference.predictor import read_model
 from jamba_ray.runs.rows_of_run import labelled_rows, real_rows
 from jamba_ray.versions.loading import local_path
 

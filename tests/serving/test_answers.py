@@ -89,7 +89,7 @@ def test_each_body_gives_the_scores_of_predict(kind, saved, exports, tmp_path):
     check(model.score(rows_of(csv.read_bytes(), CSV, 1000).columns), wanted)
 
     lines = tmp_path / "rows.jsonl"
-    # Of a column with a decimal comma, numbers of JSON are numbers: only text is read by its format.
+    # Numbers of JSON are numbers also where text would have a decimal comma.
     rows = as_json(frame.assign(cost=frame["cost"].astype(str)))
     lines.write_text("\n".join(map(json.dumps, rows)))
     wanted = predicted(saved(kind), lines, tmp_path)
