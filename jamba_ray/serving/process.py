@@ -7,6 +7,7 @@ line is in it. It loads neither torch, Ray nor pandas (``tests/serving/test_proc
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -49,7 +50,11 @@ def run(config: ServeConfig) -> None:
     Raises:
         JambaError: A setting, a model or the address cannot be used.
     """
-    sock = listening(config.host, config.port)
+    with listening(config.host, config.port) as sock:
+        _serve(config, sock)
+
+
+def _serve(config: ServeConfig, sock: socket.socket) -> None:
     host, port = sock.getsockname()[:2]
     log = RequestLog(config.log)
     token_file = Path(config.token_file)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
 from jamba_ray.data.csv_layout import layout_of
 from jamba_ray.data.header import tidy_names
@@ -26,6 +27,7 @@ MISSING = frozenset(
 """Cells of CSV that are missing, whatever the column (``tests/serving`` holds them against those
 of ``predict``)."""
 _BODY = Path("the body")
+_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
 class BodyError(Exception):
@@ -256,21 +258,15 @@ def _arrow(body: bytes, max_rows: int) -> Rows:
 
 
 def _arrow_cells(pa: Any, column: Any) -> Cells:
+    """Returns the cells of a column; by buffers, since conversions to NumPy import pandas."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
         kind = column.type
-    if pa.types.is_boolean(kind):
-        return list(column.to_pylist())
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        if pa.types.is_floating(kind) or column.null_count:
-            column = column.cast(pa.float64(), safe=False)
-        cells: Cells = column.to_numpy(zero_copy_only=False)
-        return cells
-    if pa.types.is_decimal(kind):
-        return list(column.cast(pa.float64(), safe=False).to_pylist())
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return _floats(pa, column)
     if pa.types.is_duration(kind):
-        return np.array([_seconds(cell) for cell in column.to_pylist()], dtype=np.float64)
+        return _floats(pa, column.cast(pa.int64())) / _PER_SECOND[kind.unit]
     if pa.types.is_temporal(kind):  # times are no numbers
         return [None] * len(column)
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
@@ -278,8 +274,20 @@ def _arrow_cells(pa: Any, column: Any) -> Cells:
     return list(column.to_pylist())
 
 
-def _seconds(cell: Any) -> float:
-    return float("nan") if cell is None else float(cell.total_seconds())
+def _floats(pa: Any, column: Any) -> npt.NDArray[np.float64]:
+    chunks = column.cast(pa.float64(), safe=False).chunks
+    found = [_of_chunk(chunk) for chunk in chunks if len(chunk)]
+    return np.concatenate(found) if found else np.empty(0)
+
+
+def _of_chunk(chunk: Any) -> npt.NDArray[np.float64]:
+    valid, content = chunk.buffers()
+    values = np.frombuffer(content, np.float64, len(chunk), 8 * chunk.offset)
+    if not chunk.null_count:
+        return values
+    bits = np.unpackbits(np.frombuffer(valid, np.uint8), bitorder="little")
+    is_set = bits[chunk.offset : chunk.offset + len(chunk)].astype(bool)
+    return np.where(is_set, values, np.nan)
 
 
 _READERS: dict[str, Callable[[bytes, int], Rows]] = {
