@@ -33,5 +33,7 @@ def readme() -> str:
 def texts() -> dict[str, str]:
     """What ``rules.py`` reads: every file of ``cluster/``, the CI workflow and the project file."""
     more = (ROOT / ".github" / "workflows" / "sweep.yml", ROOT / "pyproject.toml")
-    found = [*(p for p in sorted(CLUSTER.iterdir()) if p.is_file()), *more]
-    return {path.name: path.read_text(encoding="utf-8") for path in found}
+    within = [p for p in sorted(CLUSTER.rglob("*")) if p.is_file() and p.suffix != ".pyc"]
+    found = {str(path.relative_to(CLUSTER)): path for path in within}
+    found |= {path.name: path for path in more}
+    return {name: path.read_text(encoding="utf-8") for name, path in found.items()}

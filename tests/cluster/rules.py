@@ -6,6 +6,7 @@ disk, so a test can break a file and see that the rule notices (``test_rules.py`
 
 from __future__ import annotations
 
+import ast
 import functools
 import re
 import tomllib
@@ -118,9 +119,9 @@ def nothing_is_open_to_the_world(texts: Texts) -> Iterator[str]:
             if "0.0.0.0/0" in code or "::/0" in code:
                 yield f"{name}: {code.strip()} lets in everybody"
             # In Kubernetes the token guards the dashboard and the Service stays inside.
-            elif "0.0.0.0" in code and (name, code.split(":")[0].strip()) != (
-                "kuberay.yaml",
-                "dashboard-host",
+            elif "0.0.0.0" in code and not (
+                name in ("kuberay.yaml", "kubernetes/raycluster.yaml")
+                and code.split(":")[0].strip() == "dashboard-host"
             ):
                 yield f"{name}: {code.strip()} listens on all addresses"
     if ray_cluster(texts)["headGroupSpec"].get("serviceType") != "ClusterIP":
@@ -162,14 +163,21 @@ def one_python_ray_and_uv(texts: Texts) -> Iterator[str]:
 @rule
 def the_lock_file_is_what_the_project_asks_for(texts: Texts) -> Iterator[str]:
     project, locked = _project(texts), _locked(texts)
-    for line in project["dependencies"] + project["optional-dependencies"]["cluster"]:
-        asked = Requirement(line)
-        if (found := locked.get(asked.name)) is None or found not in asked.specifier:
-            yield f"requirements.lock: {asked.name} {found}, the project asks for {line}"
     extras = project["optional-dependencies"]
-    for line in [line for extra in extras.keys() - {"cluster", "dev"} for line in extras[extra]]:
-        if (name := Requirement(line).name) in locked:
-            yield f"requirements.lock: {name} is of an extra that no node needs"
+    on_nodes, instead = _constant(texts, "EXTRAS"), _constant(texts, "INSTEAD")
+    trackers_and_families = {"cluster", "wandb", "mlflow", "xgboost", "catboost", "sklearn"}
+    if missing := sorted(trackers_and_families - set(on_nodes)):
+        yield f"lock.py: nodes lack the extras {', '.join(missing)}"
+    for line in project["dependencies"] + [one for extra in on_nodes for one in extras[extra]]:
+        asked = Requirement(line)
+        name = instead.get(asked.name, asked.name)
+        if (found := locked.get(name)) is None or found not in asked.specifier:
+            yield f"requirements.lock: {name} {found}, the project asks for {line}"
+    # What a desk needs and a node does not; others may come with what a node has.
+    for extra in ("dashboard", "tensorboard", "export"):
+        for name in (Requirement(line).name for line in extras[extra]):
+            if name in locked:
+                yield f"requirements.lock: {name} is of an extra that no node needs"
     for line in texts["requirements.lock"].splitlines():
         if line and not line.startswith("#") and not re.fullmatch(r"[\w.-]+==[\w.]+", line):
             yield f"requirements.lock: `{line}` is no single version"
@@ -217,7 +225,9 @@ def trials_never_share_the_head(texts: Texts) -> Iterator[str]:
 @rule
 def every_file_has_its_commands_in_the_readme(texts: Texts) -> Iterator[str]:
     for name in texts:
-        if name.endswith(".yaml") and f"cluster/{name}" not in texts["README.md"]:
+        # Of a folder the README names the folder.
+        named = f"cluster/{name.partition('/')[0]}"
+        if name.endswith((".yaml", ".sh")) and named not in texts["README.md"]:
             yield f"README.md: no word about {name}"
 
 
@@ -256,6 +266,16 @@ def ray_cluster(texts: Texts) -> dict[str, Any]:
 
 def _project(texts: Texts) -> dict[str, Any]:
     return tomllib.loads(texts["pyproject.toml"])["project"]
+
+
+def _constant(texts: Texts, name: str) -> Any:
+    """A constant of ``cluster/lock.py``."""
+    (found,) = [
+        node.value
+        for node in ast.parse(texts["lock.py"]).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
+    ]
+    return ast.literal_eval(found)
 
 
 def _locked(texts: Texts) -> dict[str, str]:

@@ -67,9 +67,14 @@ SABOTAGE: list[tuple[str, tuple[str, ...], str, str]] = [
         *("the_lock_file_is_what_the_project_asks_for", ("requirements.lock",)),
         *("aiohttp==", "aiohttp>="),
     ),
+    *(
+        ("the_lock_file_is_what_the_project_asks_for", ("requirements.lock",), f"{name}==", "x==")
+        for name in ("wandb", "mlflow-skinny", "catboost", "scikit-learn", "xgboost-cpu")
+    ),
+    ("the_lock_file_is_what_the_project_asks_for", ("lock.py",), '"mlflow", ', ""),
     (
         *("the_lock_file_is_what_the_project_asks_for", ("requirements.lock",)),
-        *("scipy==", "scikit-learn==1.7.0\nscipy=="),
+        *("scipy==", "optuna-dashboard==0.21.0\nscipy=="),
     ),
     (
         *("environments_come_from_the_lock_file", RAY_UP),
