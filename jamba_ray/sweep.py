@@ -30,6 +30,7 @@ from jamba_ray.cli.plan import print_plan
 from jamba_ray.cli.python_call import Table
 from jamba_ray.cli.summary_text import print_summary
 from jamba_ray.cli.time_left import TimeLeft
+from jamba_ray.cluster import down
 from jamba_ray.cluster.prices import priced
 from jamba_ray.cluster.surroundings import cluster_address, require_surroundings
 from jamba_ray.config.budget import limit_of
@@ -134,6 +135,7 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
     if not begun_with(folder.study):
         warm_start.read(config, space)  # refused before the data are read
     config = config.model_copy(update={"budget": priced(config.budget)})
+    down.require(config.cluster.down_after, config.store, cluster_address())
     limit_of(config.budget)  # dollars without a price are refused before the data are read
     require_surroundings()
     phases.begin("reading the data")
@@ -171,6 +173,8 @@ def _run(config: SweepConfig, console: Console, phases: Phases) -> ExitCode:
             early.start()
         write_bytes(folder.config, to_yaml(config).encode())
         write_json(folder.summary, {**frame, "status": "running", "exit_code": None})
+        if config.cluster.down_after is not None:
+            down.arm(config.cluster.down_after)
 
     def tell(sentence: str) -> None:
         log.write(sentence)

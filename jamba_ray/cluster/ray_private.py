@@ -179,6 +179,14 @@ UPLOAD_EXCLUDES = PrivateName(
     f"Files could be uploaded unseen. {_PINNED}",
 )
 
+# --- The end of a cluster (cluster.down) -------------------------------------------------------
+
+NODE_PROVIDER = PrivateName(
+    "ray.autoscaler._private.providers:_get_node_provider",
+    "a head deletes its cluster's machines as the autoscaler does, with the rights that it has",
+    "`cluster.down_after` cannot delete them; `ray down` where you are does.",
+)
+
 # --- Train (runners.group_trainer, runners.group_rank) -------------------------------------------
 
 TRAIN_CONTEXT = PrivateName(

@@ -20,6 +20,7 @@ import jamba_ray.config.model  # noqa: F401  (registers the families that ship w
 from jamba_ray.config import limit
 from jamba_ray.config.budget import BudgetSection
 from jamba_ray.config.certify import CertifySection
+from jamba_ray.config.cluster import ClusterSection
 from jamba_ray.config.cv import CvSection, check_folds
 from jamba_ray.config.data import DataSection, SyntheticSection, TableSection
 from jamba_ray.config.ensemble import EnsembleSection
@@ -270,6 +271,7 @@ class SweepConfig(ExperimentConfig):
     this search space, which count as none of this sweep's."""
     budget: BudgetSection = Field(default=BudgetSection(), json_schema_extra=NOT_IN_FINGERPRINT)
     """What the sweep may use; it then ends as ever, with what it found."""
+    cluster: ClusterSection = Field(default=ClusterSection(), json_schema_extra=NOT_IN_FINGERPRINT)
     max_concurrent: Annotated[int, Field(ge=1)] | None = Field(
         default=None, json_schema_extra=NOT_IN_FINGERPRINT
     )
