@@ -1,5 +1,9 @@
 """A sweep file reads no secret of the person who runs it."""
 
+import datetime
+import re
+import warnings
+
 import pytest
 
 from jamba_ray.cli.composition import compose_section
@@ -30,8 +34,17 @@ def compose(folder, lines, *overrides):
         *("${oc.decode:${oc.env:SECRET}}", "${oc.env:'SECRET'}", "${oc.env:${seed}}"),
         *("${oc.env:HOME,${oc.env:SECRET}}", "${${sweep_name}:SECRET}", "${oc.create:{a: 1}}"),
         *(
-            "${now:%Y}",
             "${hydra:runtime.cwd}",
+            # A name or a text that is put together from harmless pieces.
+            "${oc.env:USER${seed}}",
+            "${oc.env:${sweep_name}HOME}",
+            "${oc.decode:${run}}",
+            "${oc.decode:'${run}${store}'}",
+            "${oc.decode:'\\\\${oc.env:SECRET}'}",
+            "${now:${oc.env:SECRET}}",
+            "${oc.select:${oc.env:SECRET}}",
+            "${oc.select:seed,${oc.env:SECRET}}",
+            "${unknown:x}",
             "\\\\${oc.env:SECRET}",
             "${oc.env:TMPDIR,'}${x:y}'}",
         ),
@@ -42,6 +55,45 @@ def test_another_variable_or_resolver_is_refused(folder, value, line):
     with pytest.raises(ConfigError, match=r"must hold no `\$\{\.\.\.\}`") as caught:
         compose(folder, line.replace("{{", "{").replace("}}", "}").replace("{}", value))
     assert SECRET not in str(caught.value)
+
+
+def test_text_put_together_from_settings_is_not_read_as_settings(folder):
+    """Its pieces are plain text, and no single value holds a `${...}` that is refused."""
+    lines = """search_space:
+  a: {choices: ["$"]}
+  b: {choices: ["{oc.env:SECRET}"]}
+sweep_name: "${oc.decode:${run}}"
+run: "${search_space.a.choices}${search_space.b.choices}" """
+    with pytest.raises(ConfigError, match="text that is read as settings may name a secret"):
+        compose(folder, lines)
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("${oc.env:SECRET}", "another variable may be a secret"),
+        ("${hydra:job.num}", "no job of Hydra's runs here"),
+        ("${oc.create:{a: 1}}", "may name a secret"),
+        ("${my.resolver:1}", "nothing else is known here"),
+    ],
+)
+def test_why_it_is_refused_is_said(folder, value, sentence):
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        compose(folder, f'sweep_name: "{value}"')
+
+
+def test_resolvers_that_read_no_secret_are_read(folder, monkeypatch):
+    monkeypatch.setenv("JAMBA_RAY_SEED", "12")
+    lines = """seed: ${oc.decode:${oc.env:JAMBA_RAY_SEED}}
+run: "r-${now:%Y}-${python_version:major}"
+sweep_name: ${oc.select:nothing,left}
+store: ${oc.env:JAMBA_RAY_NONE,${oc.env:JAMBA_RAY_STORE}}-${oc.deprecated:seed}"""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `oc.deprecated` is there to warn
+        found = compose(folder, lines)
+    year = datetime.datetime.now().year
+    assert (found.seed, found.run) == (12, f"r-{year}-3")
+    assert (found.sweep_name, found.store) == ("left", "mine-12")
 
 
 def test_the_list_of_defaults_is_checked_before_hydra_reads_it(folder):
