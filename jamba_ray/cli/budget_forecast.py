@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jamba_ray.cli.plan import course, first_forecast, forecast_in_words, n_trials, rows_of_running
-from jamba_ray.cluster.resources import count_gpus, plan_runners, this_machine
+from jamba_ray.cluster.resources import count_gpus, plan_for, this_machine
 from jamba_ray.cluster.surroundings import cluster_address
 from jamba_ray.config.budget import limit_of
 from jamba_ray.config.run import SweepConfig
@@ -46,12 +46,7 @@ class BudgetForecast:
         if cluster_address() is not None:
             self._say(f"Ends when {self._limit.words} is used up; forecast after the first rung.")
             return
-        plan = plan_runners(
-            this_machine(count_gpus()),
-            max_concurrent=self._config.max_concurrent,
-            workers_per_trial=self._config.workers_per_trial,
-            n_trials=self._config.n_trials,
-        )
+        plan = plan_for(self._config, this_machine(count_gpus()))
         expected = first_forecast(self._config, self._space, self._data, plan.runners)
         self._forecasts["start"] = expected
         self._say(f"forecast: {forecast_in_words(expected, self._config)}")

@@ -8,7 +8,7 @@ import threading
 import torch
 
 from jamba_ray.cli.plan import first_forecast
-from jamba_ray.cluster.resources import count_gpus, plan_runners, this_machine
+from jamba_ray.cluster.resources import count_gpus, plan_for, this_machine
 from jamba_ray.cluster.surroundings import cluster_address
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
@@ -49,12 +49,7 @@ class EarlyForecast:
     def _work(self) -> None:
         threads = torch.get_num_threads()
         with contextlib.suppress(Exception):
-            plan = plan_runners(
-                this_machine(0),
-                max_concurrent=self._config.max_concurrent,
-                workers_per_trial=self._config.workers_per_trial,
-                n_trials=self._config.n_trials,
-            )
+            plan = plan_for(self._config, this_machine(0))
             # As many threads as a runner has; one for each core would delay Ray's start.
             torch.set_num_threads(plan.threads)
             found = first_forecast(

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jamba_ray.cli.first_rates import PROBE_ROWS, corner, first_rates
-from jamba_ray.cluster.resources import count_gpus, plan_runners, this_machine
+from jamba_ray.cluster.resources import count_gpus, plan_for, this_machine
 from jamba_ray.config.budget import limit_of
 from jamba_ray.config.family import trains_alone
 from jamba_ray.config.run import SweepConfig
@@ -58,12 +58,7 @@ def print_plan(
             stackable,
         )
     console.print(table)
-    runners = plan_runners(
-        this_machine(count_gpus()),
-        max_concurrent=config.max_concurrent,
-        workers_per_trial=config.workers_per_trial,
-        n_trials=config.n_trials,
-    )
+    runners = plan_for(config, this_machine(count_gpus()))
     n = n_trials(config, space)
     torch.set_num_threads(runners.threads)  # as a runner does
     stacks, faster = stacks_in_words(config, space, data, runners.runners)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -59,6 +60,21 @@ def machine_from(now: Mapping[str, float], most: Mapping[str, float]) -> Machine
         return int(max(now.get(name, 0), most.get(name, 0)))
 
     return Machine(max(1, count("CPU")), count("GPU"))
+
+
+def places(
+    nodes: Iterable[Mapping[str, Any]],
+    need: Mapping[str, float],
+    labels: Mapping[str, str] | None = None,
+) -> int:
+    """Counts how many times ``need`` fits the living machines with ``labels``, if they were
+    empty."""
+    return sum(
+        min(math.floor(node["Resources"].get(name, 0.0) / n + 1e-9) for name, n in need.items())
+        for node in nodes
+        if node["Alive"]
+        and all(node.get("Labels", {}).get(k) == v for k, v in (labels or {}).items())
+    )
 
 
 def nodes_alive() -> set[str]:

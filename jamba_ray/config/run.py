@@ -33,6 +33,7 @@ from jamba_ray.config.names import (
     nearest,
     run_name,
 )
+from jamba_ray.config.placement import Elastic, Labels, Resources, range_of
 from jamba_ray.config.report import ReportSection
 from jamba_ray.config.search import (
     COSTS,
@@ -281,11 +282,26 @@ class SweepConfig(ExperimentConfig):
     )
     """Trials of one structure that a runner trains at a time, as one batched model; ``auto``: as
     many as were measured to pay, and at most an eighth of the trials begun over all runners."""
-    workers_per_trial: Annotated[int, Field(ge=1, le=4096)] = Field(
-        default=1, json_schema_extra=NOT_IN_FINGERPRINT
-    )
+    workers_per_trial: Annotated[
+        Annotated[int, Field(ge=1, le=4096)] | tuple[int, int], Elastic
+    ] = Field(default=1, json_schema_extra=NOT_IN_FINGERPRINT)
     """Processes that share each batch of a trial, one GPU or CPU each; see ``train``'s ``workers``.
-    """
+    [2, 8]: as many as the cluster has room for when a trial begins or a machine was lost."""
+    cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        default=None, json_schema_extra=NOT_IN_FINGERPRINT
+    )
+    """CPUs of each runner (of each of its workers), and threads that it trains with; None: one, or
+    more where CPUs are left over."""
+    gpus_per_trial: Annotated[float, Field(ge=0.0, le=1.0)] | None = Field(
+        default=None, json_schema_extra=NOT_IN_FINGERPRINT
+    )
+    """Share of a GPU of each runner: with 0.25 four share one, if a trial's memory was measured to
+    fit. 0: none, also where there are GPUs. None: one, or what ``max_concurrent`` leaves."""
+    resources: Resources = Field(default_factory=dict, json_schema_extra=NOT_IN_FINGERPRINT)
+    """Custom resources of Ray nodes that each runner takes: {accelerator_type:H100: 0.01} puts it
+    on nodes with such GPUs."""
+    labels: Labels = Field(default_factory=dict, json_schema_extra=NOT_IN_FINGERPRINT)
+    """Labels that the nodes of runners must have: {ray.io/market-type: spot}."""
     cv: CvSection = Field(
         default=CvSection(), json_schema_extra=as_if_absent(CvSection().model_dump(mode="json"))
     )
@@ -350,7 +366,7 @@ class SweepConfig(ExperimentConfig):
 
     @model_validator(mode="after")
     def _folds_can_be_trained(self) -> SweepConfig:
-        data, workers = self.data, self.workers_per_trial
+        data, workers = self.data, range_of(self.workers_per_trial).most
         check_folds(self.cv, workers=workers, split=data.split.kind, rows_in=data.rows_in)
         return self
 

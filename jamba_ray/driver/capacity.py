@@ -6,13 +6,14 @@ for hours.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from jamba_ray.cluster.resources import RunnerPlan
+from jamba_ray.cluster.nodes import places
+from jamba_ray.cluster.resources import RunnerPlan, check_custom
+from jamba_ray.errors import UnavailableError
 from jamba_ray.study.records import SweepProgress
 
 MACHINES = "no machine has a place"
@@ -24,13 +25,26 @@ _LOOK_S = 5.0
 Nodes = Iterable[Mapping[str, Any]]
 
 
-def places(nodes: Nodes, need: Mapping[str, float]) -> int:
-    """Counts how many times ``need`` fits the living machines, if they were empty."""
-    return sum(
-        min(math.floor(node["Resources"].get(name, 0.0) / n) for name, n in need.items())
-        for node in nodes
-        if node["Alive"]
-    )
+def check_places(plan: RunnerPlan, *, local: bool) -> None:
+    """Refuses resources and labels that this machine lacks, where this process started Ray.
+
+    A cluster may grow machines that have them, which ``MachineWatch`` waits for.
+
+    Raises:
+        UnavailableError: With what there is.
+    """
+    if not local:
+        return
+    if plan.resources:
+        import ray
+
+        check_custom(plan, ray.cluster_resources())  # type: ignore[no-untyped-call]
+    if plan.labels and not places(_nodes(), plan.need, plan.labels):
+        words = ", ".join(f"{name}: {value}" for name, value in plan.labels.items())
+        raise UnavailableError(
+            f"`labels` must be those of a node, but this machine lacks {{{words}}}. "
+            "Drop it, or run on a cluster that has such nodes."
+        )
 
 
 class MachineWatch:
@@ -52,7 +66,7 @@ class MachineWatch:
     ) -> None:
         self._watch, self._plan = watch, plan
         self._look, self._clock = look or _nodes, clock
-        self._need = {k: v for k, v in (("CPU", plan.threads), ("GPU", plan.gpus)) if v}
+        self._need = plan.need
         self._moved_at = self._looked_at = clock()
         self._stood: object = None
         self._is_none = False
@@ -71,7 +85,8 @@ class MachineWatch:
             self._stood, self._moved_at, self._is_none = stands, now, False
         elif now - self._moved_at >= _QUIET_S and now - self._looked_at >= _LOOK_S:
             self._looked_at = now
-            self._is_none = places(self._look(), self._need) < self._plan.workers
+            found = places(self._look(), self._need, self._plan.labels)
+            self._is_none = found < self._plan.workers
         return self._is_none
 
     def _sentence(self, waited_s: float) -> str:

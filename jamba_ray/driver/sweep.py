@@ -12,12 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jamba_ray.cluster.nodes import NodeWatch
-from jamba_ray.cluster.resources import Machine, RunnerPlan, gpu_mistake, plan_runners
+from jamba_ray.cluster.resources import Machine, RunnerPlan, gpu_mistake, plan_for
 from jamba_ray.cluster.surroundings import cluster_address
+from jamba_ray.config.placement import range_of
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.config.space import SearchSpace
 from jamba_ray.data.prepared import PreparedData
-from jamba_ray.driver.capacity import MachineWatch
+from jamba_ray.driver.capacity import MachineWatch, check_places
 from jamba_ray.driver.head_watch import HeadWatch
 from jamba_ray.driver.monitor import CALL_S, CLOSE_S, Monitor, Watch
 from jamba_ray.driver.preload import is_installed
@@ -112,12 +113,8 @@ def run_sweep(
         signals.install()
         phase("loading the workers")
         head = stack.enter_context(HeadWatch(session.processes, signals.stop))
-        plan = plan_runners(
-            session.machine,
-            max_concurrent=config.max_concurrent,
-            workers_per_trial=config.workers_per_trial,
-            n_trials=config.n_trials,
-        )
+        plan = plan_for(config, session.machine)
+        check_places(plan, local=session.local)
         running = _Running(
             config,
             data,
@@ -149,9 +146,11 @@ def _ahead(config: SweepConfig, machine: Machine) -> tuple[str, ...]:
 
     None on GPUs: a process should load torch only once it knows which GPUs are its own.
     """
-    if machine.gpus or config.workers_per_trial > 1 or not is_installed():
+    is_group = range_of(config.workers_per_trial).most > 1
+    is_placed = config.cpus_per_trial is not None or config.resources or config.labels
+    if machine.gpus or is_group or is_placed or not is_installed():
         return ()
-    plan = plan_runners(machine, max_concurrent=config.max_concurrent, n_trials=config.n_trials)
+    plan = plan_for(config, machine)
     return ("jamba_ray.driver.worker_preload",) if plan.runners == machine.cpus else ()
 
 

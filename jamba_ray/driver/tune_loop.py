@@ -50,7 +50,11 @@ def runner_settings(
         hang_timeout_s=config.hang_timeout_s,
         patience_s=config.store_patience_s,
         workers=plan.workers,
+        most_workers=plan.most_workers,
+        runners=plan.runners,
         gpus=plan.gpus,
+        resources=plan.resources,
+        labels=plan.labels,
         stack=stack,
         trials_per_runner=config.trials_per_runner,
         measures_costs=config.measures_costs,
@@ -81,17 +85,23 @@ def run_runners(
         verbose: Whether Tune prints.
         stopping: Asked after each result; True ends all.
     """
-    runner = {"CPU": plan.threads, "GPU": plan.gpus}
-    if plan.workers > 1:
+    runner, selector = plan.need, [dict(plan.labels)]
+    if plan.is_group:
         # The runner itself needs none: Ray Train places CPUs and GPUs for its workers. Tune takes
         # no empty bundle.
-        runner = {"memory": 1_000_000}
+        runner, selector = {"memory": 1_000_000}, [{}]
+    selected: Any = {"bundle_label_selector": selector} if any(selector) else {}
     trainable = tune.with_parameters(
         RunnerTrainable, settings=settings, data=dataclasses.replace(data, tests={})
     )
     tuner = tune.Tuner(
         tune.with_resources(
-            trainable, tune.PlacementGroupFactory([{k: v for k, v in runner.items() if v}])
+            trainable,
+            tune.PlacementGroupFactory(
+                # Ray passes what it does not know on to `placement_group`.
+                [runner],
+                **selected,
+            ),
         ),
         tune_config=tune.TuneConfig(
             search_alg=searcher,

@@ -18,13 +18,20 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jamba_ray.checkpoints import Snapshot, step_of
+from jamba_ray.cluster.nodes import places
+from jamba_ray.cluster.resources import elastic_workers
 from jamba_ray.config.family import trains_alone
 from jamba_ray.config.plugin_modules import shipment
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.errors import StorageError, TrialError
 from jamba_ray.runners.group_faults import Faults
 from jamba_ray.runners.group_queue import GroupQueue
-from jamba_ray.runners.group_trainer import PLACE_TIMEOUT_S, found_no_place, run_trainer
+from jamba_ray.runners.group_trainer import (
+    PLACE_TIMEOUT_S,
+    RankSize,
+    found_no_place,
+    run_trainer,
+)
 from jamba_ray.runners.latest_checkpoint import LatestCheckpoints, Told
 from jamba_ray.runners.runner import DetachedError
 from jamba_ray.runs.run_folder import RunFolder
@@ -46,18 +53,29 @@ class Group:
         folder: RunFolder,
         *,
         workers: int,
+        most: int = 0,
+        runners: int = 1,
         threads: int = 1,
         gpus: float = 0.0,
+        resources: Mapping[str, float] | None = None,
+        labels: Mapping[str, str] | None = None,
         patience_s: float = 60.0,
         note: Callable[[str], object] = lambda sentence: None,
         saved: Told = lambda trial, step: None,
     ) -> None:
         """Sets up a group.
 
+        ``workers`` ranks, or up to ``most`` where the cluster has room for so many in each of
+        ``runners`` groups, which is looked at when ranks are started and before each job. Each rank
+        takes ``threads`` CPUs, ``gpus`` and ``resources`` of a node with ``labels``.
         ``patience_s``, ``note`` and ``saved`` are those of ``Runner``; rank 0 uses them to save.
         """
         self._patience_s = patience_s
-        self._folder, self._workers, self._threads, self._gpus = folder, workers, threads, gpus
+        self._folder, self._least, self._most = folder, workers, max(workers, most)
+        self._runners = runners
+        self._rank = RankSize(threads, gpus, dict(resources or {}), dict(labels or {}))
+        self.size = workers
+        """Ranks that were started last."""
         self._store = folder.checkpoint_store()
         self._newest = LatestCheckpoints(self._store, note, saved)
         self._queue: Any = None
@@ -143,6 +161,7 @@ class Group:
         faults: Faults,
     ) -> list[Outcome] | None:
         """Returns the outcomes, or None where ranks died by no fault of the trial."""
+        self._grow()
         self._start()
         self._jobs += 1
         payload = {
@@ -181,7 +200,7 @@ class Group:
         self._forget()
         if found_no_place(self._error):
             raise TrialError(
-                f"its {self._workers} processes must find a place in the cluster, but found none "
+                f"its {self.size} processes must find a place in the cluster, but found none "
                 f"for {PLACE_TIMEOUT_S:.0f} s; look whether a machine is missing"
             )
         faults.died(relay.told)
@@ -223,6 +242,19 @@ class Group:
             self._data = (data, ray.put(data))
         return self._data[1]
 
+    def _room(self) -> int:
+        """Returns the ranks that the cluster has room for, as far as this group may use it."""
+        if self._most == self._least:
+            return self._least
+        nodes: Any = ray.nodes()  # type: ignore[no-untyped-call]
+        found = places(nodes, self._rank.need, self._rank.labels)
+        return elastic_workers(found, self._runners, self._least, self._most)
+
+    def _grow(self) -> None:
+        """Ends healthy ranks between two jobs where the cluster has room for more."""
+        if self._trainer is not None and self._room() > self.size:
+            self.close()
+
     def _start(self) -> None:
         if self._queue is None:
             here = NodeAffinitySchedulingStrategy(
@@ -233,6 +265,7 @@ class Group:
         if self._trainer is not None and self._trainer.is_alive():
             return
         self.starts += 1
+        self.size = self._room()
         self._error = None
         self._forget()
         scratch = self._scratch.enter_context(scratch_folder())
@@ -248,9 +281,10 @@ class Group:
                 self._queue,
                 self._folder,
                 scratch,
-                workers=self._workers,
-                threads=self._threads,
-                gpus=self._gpus,
+                workers=self.size,
+                rank=self._rank,
+                # What is left of an elastic group is started again with as many as there is room.
+                restarts=self._most == self._least,
                 patience_s=self._patience_s,
             )
         except BaseException as error:

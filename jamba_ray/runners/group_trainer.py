@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -44,40 +45,59 @@ _ENVIRONMENT = {
 _ANSWER_S = 30.0
 
 
+@dataclass(frozen=True)
+class RankSize:
+    """Holds what each rank of a group takes of its node."""
+
+    threads: int = 1
+    gpus: float = 0.0
+    resources: dict[str, float] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def need(self) -> dict[str, float]:
+        """Returns the resources that Ray reserves for it."""
+        own = {"CPU": float(self.threads), "GPU": self.gpus, **self.resources}
+        return {name: amount for name, amount in own.items() if amount}
+
+
 def run_trainer(
     queue: Any,
     folder: RunFolder,
     scratch: str,
     *,
     workers: int,
-    threads: int,
-    gpus: float,
+    rank: RankSize,
+    restarts: bool = True,
     patience_s: float,
 ) -> None:
-    """Starts ranks that work for ``queue``, again where they die; returns when the queue closes.
+    """Starts ranks that work for ``queue``, again where they die unless ``restarts`` is False;
+    returns when the queue closes.
 
     Raises:
         TrainingFailedError: The ranks cannot be started.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    scaling: Any = train.ScalingConfig  # Ray declares the one of Train V1
     trainer = TorchTrainer(
         run_rank,
         train_loop_config={
             "queue": queue,
             "folder": folder,
-            "threads": threads,
+            "threads": rank.threads,
             "patience_s": patience_s,
         },
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
-        scaling_config=train.ScalingConfig(
+        torch_config=TorchConfig(backend="nccl" if rank.gpus else "gloo"),
+        scaling_config=scaling(
             num_workers=workers,
-            use_gpu=gpus > 0,
-            resources_per_worker={"CPU": threads, **({"GPU": gpus} if gpus else {})},
+            use_gpu=rank.gpus > 0,
+            resources_per_worker=rank.need,
+            label_selector=rank.labels or None,
         ),
         run_config=train.RunConfig(name="group", storage_path=scratch),
     )
-    override(trainer, RUN_CONTROLLER, lambda run: partial(_run_controller, run, queue))
+    override(trainer, RUN_CONTROLLER, lambda run: partial(_run_controller, run, queue, restarts))
     trainer.fit()
 
 
@@ -91,7 +111,7 @@ def found_no_place(error: BaseException | None) -> bool:
     )
 
 
-def _run_controller(run: Callable[..., Any], queue: Any, **parts: Any) -> Any:
+def _run_controller(run: Callable[..., Any], queue: Any, restarts: bool, **parts: Any) -> Any:
     """Runs the controller of Ray Train with three of its parts changed.
 
     - It starts ranks in place of those that died: a new controller costs five seconds.
@@ -102,7 +122,9 @@ def _run_controller(run: Callable[..., Any], queue: Any, **parts: Any) -> Any:
       by themselves, and a controller that dies takes its placement group along.
     """
     if FAILURE_DECISION.find() is not None:
-        override(parts.get("failure_policy"), MAKE_DECISION, lambda _: partial(_decide, queue))
+        override(
+            parts.get("failure_policy"), MAKE_DECISION, lambda _: partial(_decide, queue, restarts)
+        )
     for name in (AFTER_START, REQUEST_RESOURCES):
         override(parts.get("scaling_policy"), name, lambda _: _nothing)
     if (cleaner := GROUP_CLEANER.find()) is not None:
@@ -110,8 +132,8 @@ def _run_controller(run: Callable[..., Any], queue: Any, **parts: Any) -> Any:
     return run(**parts)
 
 
-def _decide(queue: Any, training_failed_error: TrainingFailedError) -> Any:
-    """Decides whether ranks that died are started again.
+def _decide(queue: Any, restarts: bool, training_failed_error: TrainingFailedError) -> Any:
+    """Decides whether ranks that died are started again, as many as before.
 
     The runner decides what becomes of the trial: only it knows whether the trial or a machine is at
     fault.
@@ -123,7 +145,7 @@ def _decide(queue: Any, training_failed_error: TrainingFailedError) -> Any:
         start = ray.get(queue.died.remote(was_preempted(training_failed_error)), timeout=_ANSWER_S)
     except RayError:
         return decision.RAISE  # the runner is gone
-    return decision.RETRY if start else decision.RAISE
+    return decision.RETRY if start and restarts else decision.RAISE
 
 
 def was_preempted(error: TrainingFailedError) -> bool:

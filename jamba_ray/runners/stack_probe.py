@@ -12,14 +12,18 @@ from jamba_ray.training import stack_size
 from jamba_ray.training.schedule import Timetable
 
 
-def what_pays(config: TrialConfig, data: PreparedData, device: str, most: int) -> Paying:
-    """Probes stacks of up to ``most`` trials like ``config`` (see ``training.stack_size``)."""
-    probed = stack_size.probe(config, data, device, most)
+def what_pays(
+    config: TrialConfig, data: PreparedData, device: str, most: int, gpus: float = 1.0
+) -> Paying:
+    """Probes stacks of up to ``most`` trials like ``config`` on a share ``gpus`` of a GPU (see
+    ``training.stack_size``)."""
+    probed = stack_size.probe(config, data, device, most, gpus)
     size = stack_size.choose_k(probed) if probed else 1
     return Paying(
         size=size,
         n_batches=n_batches(config, data),
         rows_per_s={str(m.size): round(m.rows_per_s, 1) for m in probed},
+        memory_share=probed[0].memory_share if probed else 0.0,
         compiled=stack_size.if_compiled(config, size, device),
     )
 

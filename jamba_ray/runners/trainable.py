@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import ray
+import torch
 from ray import tune
 
 from jamba_ray.config.family import stacks
@@ -30,6 +31,7 @@ from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import Packing, Paying, ReportLine, TrialSpec, from_text
 from jamba_ray.training import Decision, Report, fit
 from jamba_ray.training.device_rows import streaming
+from jamba_ray.training.stack_size import share_mistake
 
 if TYPE_CHECKING:
     from jamba_ray.runners.group import Group
@@ -56,9 +58,17 @@ class RunnerSettings:
     patience_s: float = 60.0
     """Seconds for which a refused write to the store is retried."""
     workers: int = 1
-    """Processes per trial; several are a group that this runner starts."""
+    """Processes per trial, at least; several are a group that this runner starts."""
+    most_workers: int = 0
+    """Most processes per trial; 0: ``workers``."""
+    runners: int = 1
+    """Runners at a time, which share the cluster."""
     gpus: float = 0.0
-    """GPUs of each worker of a group."""
+    """GPUs of this runner, or of each worker of its group."""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """Custom resources of each worker of a group."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels of the node of each worker of a group."""
     stack: int = 1
     """Trials that a runner may train at a time."""
     trials_per_runner: int | Literal["auto"] = "auto"
@@ -169,6 +179,7 @@ class RunnerTrainable(tune.Trainable):
             if self._settings.stack > 1:
                 self._train_stack(base)
             else:
+                self._keep_to_share()
                 outcomes = self._runner.train([self._first], base, self._report)
                 self._tell(self._server.finish, outcomes)
         except PreemptedError as error:
@@ -187,6 +198,7 @@ class RunnerTrainable(tune.Trainable):
         first = self._first
         found = self._packing(first, base)
         size = min(found.size, self._settings.stack)
+        self._keep_to_share()
 
         def fill(new: bool) -> list[TrialSpec]:
             specs: list[TrialSpec] = self._tell(self._server.fill, self._ticket, size, new)
@@ -202,6 +214,12 @@ class RunnerTrainable(tune.Trainable):
             ended=lambda outcome: self._tell(self._server.finish, [outcome]),
             more=lambda: fill(new=True),
         )
+
+    def _keep_to_share(self) -> None:
+        """Limits the memory of this process to its share of a GPU: a trial that needs more then
+        fails by itself, and takes none from the others on it."""
+        if self._settings.device == "cuda" and 0.0 < self._settings.gpus < 1.0:
+            torch.cuda.set_per_process_memory_fraction(self._settings.gpus)
 
     def _packing(self, first: TrialSpec, base: TrialConfig) -> Packing:
         """Returns how many trials of this structure to train at a time, and for how many steps."""
@@ -221,7 +239,11 @@ class RunnerTrainable(tune.Trainable):
                 return Paying(1, n_batches(config, self._data))
             if asked is not None:
                 return Paying(asked, n_batches(config, self._data))
-            return what_pays(config, self._data, settings.device, settings.stack)
+            gpus = settings.gpus or 1.0
+            found = what_pays(config, self._data, settings.device, settings.stack, gpus)
+            if (mistake := share_mistake(found.memory_share, gpus)) is not None:
+                self._tell(self._server.spoil, mistake)
+            return found
         except Exception:
             # Training the trials will raise what is wrong with their structure.
             return Paying(asked or 1, 0)
@@ -261,7 +283,7 @@ class RunnerTrainable(tune.Trainable):
 
 
 def _group_of(settings: RunnerSettings, server: Any) -> Group | None:
-    if settings.workers == 1:
+    if max(settings.workers, settings.most_workers) == 1:
         return None
     # Ray Train takes a quarter of a second to import, which runners of one process need not pay.
     from jamba_ray.runners.group import Group
@@ -269,8 +291,12 @@ def _group_of(settings: RunnerSettings, server: Any) -> Group | None:
     return Group(
         settings.folder,
         workers=settings.workers,
+        most=settings.most_workers,
+        runners=settings.runners,
         threads=settings.threads,
         gpus=settings.gpus,
+        resources=settings.resources,
+        labels=settings.labels,
         patience_s=settings.patience_s,
         note=server.note.remote,
         saved=server.saved.remote,

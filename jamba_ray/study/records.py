@@ -75,6 +75,8 @@ class Paying:
     """Optimizer steps of a trial."""
     rows_per_s: Mapping[str, float] = field(default_factory=dict)
     """By trials at a time, as probed."""
+    memory_share: float = 0.0
+    """Share of a GPU's memory that one trial takes; 0: on a CPU, or not measured."""
     compiled: tuple[int, int] | None = None
     """(trials at a time, optimizer steps that repay it) if it is compiled; None: it is not."""
 

@@ -13,6 +13,7 @@ from jamba_ray.config.direction import Direction, Directions, direction_of
 from jamba_ray.config.family import stacks
 from jamba_ray.config.fingerprint import fingerprint, fingerprinted
 from jamba_ray.config.params import flatten
+from jamba_ray.config.placement import range_of
 from jamba_ray.config.plugin_modules import Plugin, shipment
 from jamba_ray.config.run import SweepConfig, TrialConfig
 from jamba_ray.config.search import PrunerSection, SamplerSection
@@ -93,7 +94,7 @@ def stack_size(config: SweepConfig, space: SearchSpace, runners: int) -> int:
     """
     names = next((values(p.leaf) for p in space.parameters if p.path == "model.name"), None)
     may_stack = any(stacks(str(name)) for name in names or [config.model.name])
-    stackable = config.workers_per_trial == 1 and may_stack
+    stackable = range_of(config.workers_per_trial).most == 1 and may_stack
     return most_at_a_time(config.trials_per_runner, config.n_trials, runners, stackable=stackable)
 
 

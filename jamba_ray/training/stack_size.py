@@ -7,6 +7,7 @@ Letters: K stacked trials.
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -49,16 +50,30 @@ class Measurement:
     """Share of the GPU's memory in use at the peak; 0 on a CPU."""
 
 
-def pays_to_look_on(measured: Sequence[Measurement], most: int) -> bool:
-    """Says whether twice the last size is to be probed."""
+def pays_to_look_on(measured: Sequence[Measurement], most: int, gpus: float = 1.0) -> bool:
+    """Says whether twice the last size is to be probed, on a share ``gpus`` of a GPU."""
     last = measured[-1]
-    if 2 * last.size > most or 2 * last.memory_share > FULL:
+    if 2 * last.size > most or 2 * last.memory_share > FULL * gpus:
         return False
     if len(measured) < 3:
         return True
     # Two sizes in a row that bring nothing end it: a stack of two alone often brings nothing.
     best = max(m.rows_per_s for m in measured[:-2])
     return max(m.rows_per_s for m in measured[-2:]) > PAYS * best
+
+
+def share_mistake(memory_share: float, gpus: float) -> str | None:
+    """Returns why trials cannot have the share ``gpus`` of a GPU, one of which was measured to need
+    ``memory_share`` of its memory; None: they can."""
+    if not 0.0 < gpus < memory_share:
+        return None
+    fitting = math.floor(FULL / memory_share)
+    least = 1.0 / fitting if fitting else 1.0
+    return (
+        f"`gpus_per_trial` must be at least {math.ceil(100 * least) / 100:g} here, but is {gpus:g}: "
+        f"one trial was measured to need {memory_share:.0%} of the GPU's memory. Raise it, lower "
+        "`max_concurrent`, or lower `training.batch_size`"
+    )
 
 
 def choose_k(measured: Sequence[Measurement]) -> int:
@@ -96,7 +111,7 @@ def if_compiled(config: TrialConfig, size: int, device: str) -> tuple[int, int] 
 
 
 def probe(
-    config: TrialConfig, data: PreparedData, device: str, most: int
+    config: TrialConfig, data: PreparedData, device: str, most: int, gpus: float = 1.0
 ) -> tuple[Measurement, ...]:
     """Measures stacks of 1, 2, 4 ... up to ``most`` trials of this structure, a few steps each.
 
@@ -124,7 +139,7 @@ def probe(
     few = replace(data, val=val, tests={})
     one = config.model_copy(update={"training": training})
     measured = [_measure(one, few, device, 1)]
-    while pays_to_look_on(measured, most):
+    while pays_to_look_on(measured, most, gpus):
         measured.append(_measure(one, few, device, 2 * measured[-1].size))
     if len(measured) > 1:
         # All are held against the first, which was timed while other runners started.

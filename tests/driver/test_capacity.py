@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from jamba_ray.cluster.nodes import places
 from jamba_ray.cluster.resources import Machine, plan_runners
-from jamba_ray.driver.capacity import MachineWatch, places
+from jamba_ray.driver.capacity import MachineWatch
 from jamba_ray.study.records import RunningTrial, SweepProgress
 from tests.cli.test_display import display_on
 

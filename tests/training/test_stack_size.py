@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jamba_ray.training import stack_size
-from jamba_ray.training.stack_size import Measurement, choose_k, pays_to_look_on
+from jamba_ray.training.stack_size import Measurement, choose_k, pays_to_look_on, share_mistake
 from tests.training.trials import make_config
 
 
@@ -57,6 +57,18 @@ def test_a_stack_must_gain_enough(rates, k):
 )
 def test_looking_ends_when_two_sizes_bring_nothing(rates, most, on):
     assert pays_to_look_on(measured(*rates), most) is on
+
+
+def test_a_share_of_a_gpu_that_a_trial_was_measured_to_exceed_is_refused():
+    assert share_mistake(0.2, 0.25) is None
+    assert share_mistake(0.0, 0.25) is None, "on a CPU nothing was measured"
+    said = share_mistake(0.3, 0.25)
+    assert said.startswith("`gpus_per_trial` must be at least 0.5 here, but is 0.25: one trial was")
+    assert "need 30% of the GPU's memory" in said
+    assert "at least 1 here" in share_mistake(0.9, 0.25)
+    # Stacks keep to the share too.
+    assert pays_to_look_on(measured(100, 200, memory=0.04), 64, gpus=0.25)
+    assert not pays_to_look_on(measured(100, 200, memory=0.06), 64, gpus=0.25)
 
 
 def test_what_would_fill_the_memory_is_not_tried():
