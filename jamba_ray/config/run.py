@@ -370,6 +370,17 @@ class SweepConfig(ExperimentConfig):
         check_folds(self.cv, workers=workers, split=data.split.kind, rows_in=data.rows_in)
         return self
 
+    @model_validator(mode="after")
+    def _workers_have_whole_gpus(self) -> SweepConfig:
+        gpus, workers = self.gpus_per_trial, range_of(self.workers_per_trial).most
+        if workers > 1 and gpus is not None and 0.0 < gpus < 1.0:
+            raise ValueError(
+                f"`gpus_per_trial` must be 1, 0 or unset with several workers, but is {gpus:g} "
+                f"with `workers_per_trial` {workers}: NCCL gives each rank a GPU of its own. "
+                "Drop one of the two"
+            )
+        return self
+
     @property
     def limits(self) -> tuple[limit.Limit, ...]:
         """Returns what ``constraint`` says."""

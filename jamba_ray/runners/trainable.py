@@ -147,7 +147,9 @@ class RunnerTrainable(tune.Trainable):
             fit=settings.fit or alone,
         )
         # The ranks of a group see their GPUs themselves, this process does not.
-        if self._group is None and (sentence := streaming(self._data, settings.device)) is not None:
+        # A replacement of ``fit`` places its rows itself.
+        own = self._group is None and settings.fit is None
+        if own and (sentence := streaming(self._data, settings.device)) is not None:
             self._server.note.remote(sentence)
         self.reset_config(config)
 
@@ -218,7 +220,7 @@ class RunnerTrainable(tune.Trainable):
     def _keep_to_share(self) -> None:
         """Limits the memory of this process to its share of a GPU: a trial that needs more then
         fails by itself, and takes none from the others on it."""
-        if self._settings.device == "cuda" and 0.0 < self._settings.gpus < 1.0:
+        if torch.cuda.is_available() and 0.0 < self._settings.gpus < 1.0:
             torch.cuda.set_per_process_memory_fraction(self._settings.gpus)
 
     def _packing(self, first: TrialSpec, base: TrialConfig) -> Packing:

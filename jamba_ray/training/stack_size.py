@@ -68,9 +68,9 @@ def share_mistake(memory_share: float, gpus: float) -> str | None:
     if not 0.0 < gpus < memory_share:
         return None
     fitting = math.floor(FULL / memory_share)
-    least = 1.0 / fitting if fitting else 1.0
+    least = math.ceil(100 / fitting) / 100 if fitting else 1.0
     return (
-        f"`gpus_per_trial` must be at least {math.ceil(100 * least) / 100:g} here, but is {gpus:g}: "
+        f"`gpus_per_trial` must be at least {least:g} here, but is {gpus:g}: "
         f"one trial was measured to need {memory_share:.0%} of the GPU's memory. Raise it, lower "
         "`max_concurrent`, or lower `training.batch_size`"
     )

@@ -29,6 +29,7 @@ TREE = {"model": {"name": "mlp"}, "data": {"name": "synthetic"}}
         ({"labels": {"zone": 1}}, "must map labels of Ray nodes to text, but 'zone' is 1"),
         ({"workers_per_trial": [8, 2]}, "[least, most] with 1 <= least < most, but is [8, 2]"),
         ({"workers_per_trial": [2, 4, 8]}, "but is [2, 4, 8]"),
+        ({"gpus_per_trial": 0.5, "workers_per_trial": 2}, "must be 1, 0 or unset with several"),
         ({"gpus_per_trial": 2}, "less than or equal to 1"),
         ({"cv": {"folds": 3}, "workers_per_trial": [1, 4]}, "to be 1, but it is 4"),
     ],
@@ -41,7 +42,7 @@ def test_what_no_node_can_give_is_refused(settings, sentence):
 def test_the_command_line_reads_them_as_people_write_them():
     words = [
         *("model=mlp", "resources={accelerator_type:H100: 0.01, fpga: 1}"),
-        *("labels={ray.io/market-type: spot}", "workers_per_trial=[2,8]", "gpus_per_trial=0.25"),
+        *("labels={ray.io/market-type: spot}", "workers_per_trial=[2,8]", "cpus_per_trial=3"),
     ]
     found = compose_section(SweepConfig, "config", words)
     assert found.resources == {"accelerator_type:H100": 0.01, "fpga": 1}
