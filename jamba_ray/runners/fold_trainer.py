@@ -31,6 +31,8 @@ class FoldCalls:
     """Called with (trial, fold, result) of each finished fold; ``prune`` ends the trial."""
     between: Callable[[int], Decision]
     """Called with the trial at each report of a further fold; ``stop`` ends it."""
+    together: bool = True
+    """Whether ``fit`` is that of ``training``, which trains folds of networks as one stack."""
 
 
 class FoldTrainer:
@@ -85,6 +87,8 @@ class FoldTrainer:
         def finished(fold: int, outcome: Outcome) -> Decision:
             if outcome.state == "stopped":
                 return "stop"
+            if outcome.state == "pruned":
+                return "prune"
             folds[fold] = _result(member.trial, fold, outcome)
             return self._keep(member.trial, fold, outcome, folds[fold])
 
@@ -96,6 +100,7 @@ class FoldTrainer:
                 self._reporter(member),
                 finished,
                 fit=self._fit,
+                together=self._calls.together,
                 device=self._device,
             )
         state = {"continue": "complete", "prune": "pruned", "stop": "stopped"}[decision]

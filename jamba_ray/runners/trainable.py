@@ -154,7 +154,8 @@ class RunnerTrainable(tune.Trainable):
         self.reset_config(config)
 
     def _fold_calls(self) -> FoldCalls:
-        return FoldCalls(partial(self._tell, self._server.fold), self._between_folds)
+        told = partial(self._tell, self._server.fold)
+        return FoldCalls(told, self._between_folds, together=self._settings.fit is None)
 
     def _between_folds(self, trial: int) -> Decision:
         self._notice.leave()

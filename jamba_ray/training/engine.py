@@ -80,7 +80,7 @@ class Engine:
         self._objective = configs[0].objective
         place = place_of(data, device)
         self._train = rows_on(data.train, device, place)
-        self._timetable = table = Timetable.of(training[0], len(data.train))
+        self._timetable = table = Timetable.of(training[0], len(self._data_of(members[0]).train))
         self._validation = Validation(data, configs[0], table.report_rows, device, place, ranks)
         self._format = format_on(device, configs[0].precision)
         self._own = own = self._tensors(members)
@@ -198,7 +198,7 @@ class Engine:
         if not due:
             return []
         self._stack.train(False)
-        logits = self._validation.logits(self._stack.forward_of(due), len(due))
+        logits = self._logits(due)
         self._clock()
         failed = self._diverged(due, logits)
         reports = [
@@ -211,12 +211,18 @@ class Engine:
         progress, member = self._progress[k], self._live[k]
         train_loss = progress.loss_sum / progress.loss_rows
         progress.loss_sum, progress.loss_rows = 0.0, 0
-        metrics = self._ranks.agree({"train/loss": train_loss, **self._validation.metrics(logits)})
+        metrics = self._ranks.agree(
+            {"train/loss": train_loss, **self._judge_of(member).metrics(logits)}
+        )
         if progress.judge(self._objective, metrics):
             progress.best = self._stack.state(k)
         if progress.begins_to_cool(self._timetable):
             self._stack.load(k, progress.best)
-        return progress.report(member.trial, len(self._train), metrics)
+        return progress.report(member.trial, len(self._data_of(member).train), metrics)
+
+    def _logits(self, due: Sequence[int]) -> npt.NDArray[np.float64]:
+        """Computes the logits [K, N] of some members on the validation sample."""
+        return self._validation.logits(self._stack.forward_of(due), len(due))
 
     def _diverged(self, due: Sequence[int], logits: npt.NDArray[np.float64]) -> dict[int, str]:
         """Returns the members that cannot continue, and why in one sentence."""
@@ -287,8 +293,8 @@ class Engine:
         if state in KEPT:
             self._stack.train(False)
             best = progress.best
-            value, threshold, metrics = self._validation.final(
-                lambda n, c: self._stack.forward_one(best, n, c)
+            value, threshold, metrics = self._judge_of(member).final(
+                lambda n, c: self._stack.forward_one(best, n, c, k)
             )
             self._clock()
             checkpoint = self._snapshot(k, metrics, threshold)
@@ -300,7 +306,7 @@ class Engine:
             metrics=metrics,
             best_step=progress.best_step,
             rows_seen=progress.rows_seen,
-            epochs=progress.rows_seen / len(self._train),
+            epochs=progress.rows_seen / len(self._data_of(member).train),
             seconds=progress.seconds,
             goodput_s=progress.goodput_s,
             checkpoint=checkpoint,
@@ -333,6 +339,13 @@ class Engine:
             self._train.index_device,
         )
 
+    def _data_of(self, member: Member) -> PreparedData:
+        """Returns the rows of a member: those of all, but for folds."""
+        return self._data
+
+    def _judge_of(self, member: Member) -> Validation:
+        return self._validation
+
     # --- state --------------------------------------------------------------------------------
 
     def _snapshot(
@@ -346,13 +359,15 @@ class Engine:
         shown = progress.metrics if metrics is None else metrics
         return Snapshot(
             tensors=tensors,
-            documents=documents(self._live[k], self._data, state, shown, threshold),
+            documents=documents(
+                self._live[k], self._data_of(self._live[k]), state, shown, threshold
+            ),
         )
 
     def _restored(self, k: int, snapshot: Snapshot | None) -> Progress:
         if snapshot is None:
             return Progress()
-        check_belongs(snapshot, self._live[k], self._data)
+        check_belongs(snapshot, self._live[k], self._data_of(self._live[k]))
         return put(snapshot, self._stack, self._optimizer, self._scaler, k)
 
     def _clock(self) -> None:

@@ -8,6 +8,7 @@ from jamba_ray.checkpoints.snapshot import Snapshot
 from jamba_ray.config.family import TRAINERS, stacks, trains_alone
 from jamba_ray.data.prepared import PreparedData
 from jamba_ray.training.engine import Engine
+from jamba_ray.training.fold_engine import FoldEngine
 from jamba_ray.training.member import (
     Finish,
     Join,
@@ -35,6 +36,7 @@ def fit(
     urgent: Urgent | None = None,
     steps_to_come: int | None = None,
     at_a_time: int = 0,
+    folds: Mapping[int, PreparedData] | None = None,
 ) -> list[Outcome]:
     """Trains members of one structure, together where they are networks.
 
@@ -59,6 +61,8 @@ def fit(
             trial.
         at_a_time: Members that will train at a time, those included that join: what is compiled is
             made for so many. Fewer than there are: those there are.
+        folds: The rows of each member by its number, in place of ``data``: folds of one trial, of
+            one shape (``fold_engine.stackable``). They neither join nor resume.
 
     Returns:
         One outcome per member, in order; those that joined come last.
@@ -72,6 +76,9 @@ def fit(
             ``finish``, which told those, it is raised of a stack too.
     """
     common_structure(members)
+    if folds is not None:
+        found = FoldEngine(members, folds, report, device, finish, urgent).run()
+        return [found[member.trial] for member in members]
     if trains_alone(family := members[0].config.model.name):
         if len(members) > 1:
             raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from jamba_ray.data.prepared import PreparedData
+from jamba_ray.training.fold_engine import stackable
 from jamba_ray.training.member import Decision, Member, Outcome, Reporter
 
 Fit = Callable[..., list[Outcome]]
@@ -35,11 +36,32 @@ def fit_folds(
     finished: Finished,
     *,
     fit: Fit,
+    together: bool,
     device: str,
 ) -> Decision:
-    """Trains a trial's folds (``members``, numbered by fold from 1) and returns how that ended."""
-    for member in members:
-        (outcome,) = fit([member], folds[member.trial - 1], report, device=device)
-        if (decision := finished(member.trial, outcome)) != "continue":
-            return decision
+    """Trains a trial's folds and returns how that ended: ``continue`` where all were trained.
+
+    Args:
+        members: Numbered by fold from 1.
+        folds: All folds of the rows.
+        report: Answers each report; other than ``continue`` ends all.
+        finished: Called as soon as a fold has ended.
+        fit: Trains.
+        together: Whether ``fit`` takes ``folds``, so that networks train them as one stack.
+        device: Where to train.
+    """
+    of = {member.trial: folds[member.trial - 1] for member in members}
+    decisions: list[Decision] = []
+
+    def note(outcome: Outcome) -> None:
+        decisions.append(finished(outcome.trial, outcome))
+
+    for stack in stackable(members, of) if together else [[member] for member in members]:
+        if len(stack) > 1:
+            fit(stack, of[stack[0].trial], report, device=device, folds=of, finish=note)
+        else:
+            for outcome in fit(stack, of[stack[0].trial], report, device=device):
+                note(outcome)
+        if ended := [decision for decision in decisions if decision != "continue"]:
+            return ended[0]
     return "continue"

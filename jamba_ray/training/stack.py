@@ -184,9 +184,11 @@ class Stack:
         some |= dict.fromkeys(self._keys, self.step_keys[index])
         return lambda x_num, x_cat: self._vmapped(x_num, x_cat, None, some)
 
-    def forward_one(self, weights: dict[str, Tensor], x_num: Tensor, x_cat: Tensor) -> Tensor:
-        """Computes one model with the given ``weights`` (as ``state`` gives them): logits [B]."""
-        buffers = {**self._shared, **{name: rows[0] for name, rows in self.buffers.items()}}
+    def forward_one(
+        self, weights: dict[str, Tensor], x_num: Tensor, x_cat: Tensor, k: int = 0
+    ) -> Tensor:
+        """Computes member k with the given ``weights`` (as ``state`` gives them): logits [B]."""
+        buffers = {**self._shared, **{name: rows[k] for name, rows in self.buffers.items()}}
         logits: Tensor = functional_call(self._template, {**buffers, **weights}, (x_num, x_cat))
         return logits
 

@@ -48,8 +48,8 @@ class Study:
     def __init__(self, say=lambda fold: "continue"):
         self.say, self.told = say, {}
 
-    def calls(self):
-        return FoldCalls(self.finished, lambda trial: "continue")
+    def calls(self, together=False):
+        return FoldCalls(self.finished, lambda trial: "continue", together=together)
 
     def finished(self, trial, fold, result):
         self.told[fold] = result
