@@ -41,6 +41,7 @@ def judged(
         == (section.model_dump(mode="json") if section.enabled and is_free else None)
         for key, section in (("team", config.ensemble), ("certification", config.certify))
     )
+    is_same &= bool(earlier.get("refit")) == config.refit
     is_valid = is_same and folder.best.exists() and summary.is_of(earlier, frame, result)
     if not result.runners and is_valid:
         # Nothing has changed since the earlier summary.
@@ -102,6 +103,8 @@ def _summary(
             is_team = bool(team and team["used"])
             told = certified_in_words(certified, config.objective, is_team=is_team)
             report["certification"] = {**certified, "sentences": told}
+        if more := report["refit"]:
+            report["notes"].append(more["sentence"])
         report["notes"] += verdict.group_notes(report["drawn_groups"], config.data)
         report["notes"] += winner_notes(report)
         report["notes"] += [*verdict.left_interval(report["best"]), *TROUBLES.values()]

@@ -313,6 +313,9 @@ class SweepConfig(ExperimentConfig):
     """Whether the winner may be a team of trials; false: it is one trial."""
     certify: CertifySection = Field(default=CertifySection(), json_schema_extra=NOT_IN_FINGERPRINT)
     """Whether the best configurations are trained again with further seeds; false: they are not."""
+    refit: bool = Field(default=False, json_schema_extra=NOT_IN_FINGERPRINT)
+    """Train the winner again on the training rows and half of the validation rows, as long as
+    validation chose. The other half stays unseen: thresholds and what they promise are of it."""
     constraint: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
         default=(), json_schema_extra=as_if_absent([])
     )

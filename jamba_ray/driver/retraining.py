@@ -137,7 +137,7 @@ class Retraining:
     def _train(self, wanted: Sequence[Wanted]) -> None:
         for stack in _stacks(wanted):
             begun, names = time.monotonic(), dict(enumerate(stack))
-            limit_s = max(_SLOWER * sum(one.seconds for one in stack), _LEAST_S)
+            limit_s = seconds_allowed(sum(one.seconds for one in stack))
 
             def finish(outcome: Outcome, names: dict[int, Wanted] = names) -> None:
                 self._finish(names[outcome.trial], outcome)
@@ -170,7 +170,7 @@ class Retraining:
         if outcome.checkpoint is None:
             self.failures.setdefault(one.name, outcome.reason or "it gave no model")
             return
-        write_checkpoint(_to_use(outcome.checkpoint), self._place / one.folder)
+        write_checkpoint(to_use(outcome.checkpoint), self._place / one.folder)
 
     def _keep(self) -> None:
         self._place.mkdir(exist_ok=True)
@@ -187,7 +187,12 @@ def _stacks(wanted: Sequence[Wanted]) -> list[list[Wanted]]:
     return list(stacks.values())
 
 
-def _to_use(snapshot: Snapshot) -> Snapshot:
+def seconds_allowed(seconds: float) -> float:
+    """Returns how long training may take here that took ``seconds`` in the search."""
+    return max(_SLOWER * seconds, _LEAST_S)
+
+
+def to_use(snapshot: Snapshot) -> Snapshot:
     """Returns a model without what only its further training needs."""
     of_training = ("current/", "optimizer/")
     tensors = {k: v for k, v in snapshot.tensors.items() if not k.startswith(of_training)}

@@ -54,6 +54,8 @@ class Sought:
     """The team as a model; None: the best single trial is kept."""
     summary: Mapping[str, Any] | None
     """``team`` of ``summary.json``; None: none was sought."""
+    parts: tuple[Part, ...] = ()
+    """The team's members as they were trained; empty without a team."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,10 @@ def seek_team(
         "single": {"trial": winner.number, "val": winner.value, **_tested(found[0], data)},
         "too_few": too_few,
     }
-    team = _team(found[0], members, data) if is_better else None
-    return Sought(team, {**told, "seconds": time.monotonic() - begun})
+    parts = tuple(Part(one.trial.number, weight, one.snapshot) for one, weight in members)
+    team = _team(found[0], members, parts, data) if is_better else None
+    told["seconds"] = time.monotonic() - begun
+    return Sought(team, told, parts if is_better else ())
 
 
 def halves_of(rows: Rows, train: Rows) -> Halves:
@@ -251,7 +255,10 @@ def _tested(single: _Candidate, data: PreparedData) -> dict[str, float]:
 
 
 def _team(
-    single: _Candidate, members: Sequence[tuple[_Candidate, float]], data: PreparedData
+    single: _Candidate,
+    members: Sequence[tuple[_Candidate, float]],
+    parts: Sequence[Part],
+    data: PreparedData,
 ) -> Snapshot:
     weights = np.array([weight for _, weight in members])
     log_odds = np.stack(
@@ -263,7 +270,7 @@ def _team(
     )
     threshold, metrics = final_metrics(data.val.y, expit(weights @ log_odds))
     return joined(
-        [Part(one.trial.number, weight, one.snapshot) for one, weight in members],
+        parts,
         {**metrics, "threshold": threshold},
         single.predictor.config.model_dump(mode="json"),
     )

@@ -20,6 +20,7 @@ from jamba_ray.data.reference import reference_of
 from jamba_ray.data.to_come import drawn_for
 from jamba_ray.driver.certify import Certification
 from jamba_ray.driver.expectation import expectation
+from jamba_ray.driver.more_rows import refit_winner
 from jamba_ray.driver.refit import Refit
 from jamba_ray.driver.rivals import rivals_of, strongest, train_rivals
 from jamba_ray.driver.score_table import score_table
@@ -38,6 +39,7 @@ from jamba_ray.evaluation.groups import drawn_groups
 from jamba_ray.inference import Predictor, score_rows
 from jamba_ray.inference.importance import feature_importance
 from jamba_ray.inference.robustness import robustness as robustness_of
+from jamba_ray.inference.team import Part
 from jamba_ray.runs.file_writes import write_bytes
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import TrialRecord
@@ -94,10 +96,10 @@ def of_winner(
 
     The winner's checkpoint is published as ``best/``; in a sweep, which took ``search_s`` seconds,
     another of ``trials`` takes its place if it is surely as good and cheaper, and a team if it is
-    surely better. This is the only place that scores the tests, and it does so once
-    for the winner, once for each rival and, beside a team, once for the best single trial. The
-    baseline is the rival that is best on validation rows. ``refit``: the winner of a
-    cross-validated sweep as it was trained on all training rows.
+    surely better; with ``refit=true`` it is then trained again on more rows. This is the only place
+    that scores the tests, and it does so once for the winner, once for each rival and, beside a
+    team, once for the best single trial. The baseline is the rival that is best on validation rows.
+    ``refit``: the winner of a cross-validated sweep as it was trained on all training rows.
 
     Raises:
         CheckpointError: The winner's checkpoint is gone or damaged.
@@ -138,13 +140,23 @@ def of_winner(
         team = seek_team(config.ensemble, data, store, winner, trials, config.objective, *scored)
     phase("judging the winner")
     made = team.snapshot if refit is None else refit.snapshot
+    more = None
+    if isinstance(config, SweepConfig) and config.refit:
+        alone = (Part(winner.number, 1.0, made or store.load(winner.checkpoint or "")),)
+        own_parts = team.parts or alone
+        more = refit_winner(own_parts, data, folder, winner, trials, phase, is_free=is_free)
+        if more.snapshot is not None:
+            made, data = more.snapshot, more.data
+            again = train_rivals(list(held), config.trial(), data, folder)
+            held = {name: judge(one, data) for name, one in again if isinstance(one, Snapshot)}
+            phase("judging the winner")
     predictor = Predictor(made or store.load(winner.checkpoint or ""))
     judged = judge(predictor, data, parts, None if refit is None else refit.threshold)
     if made is None:
         store.publish(winner.checkpoint or "", folder.best)
     else:
         write_checkpoint(made, folder.best, winner.number, winner.best_step)
-    baseline_judged = None if strong is None else held[strong]
+    baseline_judged = None if strong is None else held.get(strong)
     found: dict[str, Any] = {
         "best": {
             "trial": winner.number,
@@ -161,6 +173,7 @@ def of_winner(
         },
         "team": team.summary,
         "certification": None if certification is None else certification.summary(),
+        "refit": None if more is None else more.summary,
         "groups": recall_by_group(judged, data),
         "drawn_groups": drawn_whole(data),
         "robustness": judged.robustness or None,
@@ -169,6 +182,8 @@ def of_winner(
         else None,
         "feature_importance": of_features(predictor, judged.threshold, data),
     }
+    if more is not None and more.snapshot is not None:
+        found["bayes"] = bayes(data)  # of the rows that are left to validate
     found["best"]["expected"] = expectation(
         data, judged.probabilities["val"], found["best"], config.objective
     )

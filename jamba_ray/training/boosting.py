@@ -76,6 +76,7 @@ class Boosting(RoundTrial):
         self._booster: lgb.Booster | None = None
         if snapshot is not None:
             self._progress = Progress.from_json(snapshot.documents["state"])
+            self._progress.keeps_last = member.keeps_last
             name = "current.txt" if "current.txt" in snapshot.blobs else "model.txt"
             n_features = data.train.x_num.shape[1] + data.train.x_cat.shape[1]
             self._booster = read_trees(snapshot.blobs.get(name, b""), n_features, name)

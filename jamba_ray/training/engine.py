@@ -365,10 +365,12 @@ class Engine:
         )
 
     def _restored(self, k: int, snapshot: Snapshot | None) -> Progress:
-        if snapshot is None:
-            return Progress()
-        check_belongs(snapshot, self._live[k], self._data_of(self._live[k]))
-        return put(snapshot, self._stack, self._optimizer, self._scaler, k)
+        member, progress = self._live[k], Progress()
+        if snapshot is not None:
+            check_belongs(snapshot, member, self._data_of(member))
+            progress = put(snapshot, self._stack, self._optimizer, self._scaler, k)
+        progress.keeps_last = member.keeps_last
+        return progress
 
     def _clock(self) -> None:
         """Adds the time since the last call to the live members; step time in equal shares."""

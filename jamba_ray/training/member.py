@@ -28,6 +28,9 @@ class Member:
     """Trial number: names things, decides nothing (the seed is in ``config``)."""
     config: TrialConfig
     """Members of one call share its structure (all fields but the stackable ones)."""
+    keeps_last: bool = False
+    """Whether the last report's model is kept and not the best one's: the length was chosen
+    elsewhere."""
 
 
 @dataclass(frozen=True)

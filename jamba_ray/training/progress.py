@@ -38,12 +38,14 @@ class Progress:
     loss_sum: float = 0.0
     """Of the rows since the last report."""
     loss_rows: int = 0
+    keeps_last: bool = False
+    """Whether every report counts as the best (``Member.keeps_last``)."""
 
     def judge(self, objective: Objective, metrics: dict[str, float]) -> bool:
         """Counts one more report; returns True where it is the best so far."""
         self.step += 1
         value = metrics[f"val/{objective}"]
-        if not is_better(objective, value, self.best_value):
+        if not (self.keeps_last or is_better(objective, value, self.best_value)):
             self.stale += 1
             return False
         self.best_value, self.best_step, self.stale = value, self.step, 0

@@ -119,7 +119,7 @@ class RoundTrial(ABC):
         judged = sample(data.val, training.val_rows or most_judged(objectives))
         self._judged_y = judged.y
         self._judged = judged_rows_of(judged, objectives, data.attacker)
-        self._progress = Progress()
+        self._progress = Progress(keeps_last=member.keeps_last)
         self._state: State = "complete"
         self._reason: str | None = None
         self._ended = False

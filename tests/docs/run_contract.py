@@ -15,7 +15,8 @@ FILES = {
     "rivals": "`rivals/lightgbm/`: each default model that the winner was held against, like "
     "`best`; `evaluate` holds the winner against them on other rows",
     "certify": "`certify/trial-7-seed-1/`: the best configurations trained again with further "
-    "seeds, like `best`; `certify/state.json` has the times and what was planned by them",
+    "seeds, like `best`; `certify/refit-0-trial-7/`: with `refit=true` the winner trained on more "
+    "rows; `certify/state.json` has the times and what was planned by them",
     "report": "the report for people: one file, no outside request, and no script but with "
     "`report.interactive=true`",
     "report.md": "the same as Markdown",
@@ -68,6 +69,9 @@ SUMMARY = {
     "for folds that share training rows), `folds`, `repeats`, `kind` of division, `rows` of each "
     "fold (`train`, `held_out`), the out-of-fold `threshold` and the `threshold_rows` that it "
     "rests on, the `refit_rows` that `best` was trained on, `sentences`; null without folds",
+    "refit": "with `refit=true` whether the winner was trained again on more rows: `used`, "
+    "`reason`, `rows` (those that were added), `train_rows`, `val_rows`, `seconds`, `sentence`; "
+    "null without it",
     "baseline": "the rival that is best on validation rows: `model`, `threshold`, `val`, `test`; "
     "null where there is none",
     "rivals": "the default models that the winner is held against (`rivals=`): each like "
