@@ -21,7 +21,7 @@ _PACKAGES = ("fastapi", "uvicorn", "onnxruntime")
 
 
 def run(config: ServeConfig, console: Console) -> ExitCode:
-    """Becomes the server's process."""
+    """Replaces this process by the server."""
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(

@@ -45,7 +45,7 @@ class ServedModel:
     """Scores rows with one file of ``jamba-ray export``."""
 
     def __init__(self, raw: bytes, name: str, version: str | None, threads: int = 1) -> None:
-        """``version``: None: the file's digest says it.
+        """Loads a file; ``version``: None: the file's digest says it.
 
         Raises:
             ConfigError: It is no such file, or does not give the answers that it was proven to.

@@ -15,7 +15,7 @@ class RequestLog:
     """Writes lines to standard output or to a file; loses lines rather than requests."""
 
     def __init__(self, where: str | None) -> None:
-        """``where``: ``-``: standard output; None: nowhere.
+        """Opens the log; ``where``: ``-``: standard output; None: nowhere.
 
         Raises:
             ConfigError: The file cannot be written.
