@@ -61,17 +61,6 @@ class RollbackSection(Section):
     """Probability at most with which a canary that keeps to both is taken back."""
 
 
-class EngineSection(Section):
-    """Says what runs the server."""
-
-    engine: Literal["process", "ray"] = "process"
-    """``process``: this one. ``ray``: replicas on the nodes of a Ray cluster, by Ray Serve."""
-    replicas: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Replicas of ``engine=ray``."""
-    address: str | None = None
-    """The Ray cluster of ``engine=ray``; null: one that is started here."""
-
-
 class ServeConfig(Section):
     """Configures ``serve``."""
 
@@ -126,7 +115,6 @@ class ServeConfig(Section):
     """Where each request is logged as a line of JSON; ``-``: standard output; null: nowhere."""
     log_values: bool = False
     """Log the rows too. They may be personal data."""
-    serve: EngineSection = EngineSection()
     verbose: bool = False
     """Let the libraries print what they like."""
 

@@ -17,7 +17,8 @@ VERBS = frozenset(
     re.findall(
         r"\w+",
         """
-        Abandons Accepts Adds Answers Appends Applies Asks Assigns Averages Begins Binds Builds Serves Looks
+        Abandons Accepts Adds Answers Appends Applies Asks Assigns Averages Begins Binds Builds
+        Looks Serves
         Calls Carries Changes Checks Chooses Closes Collects Compares Compiles Completes Composes
         Computes Configures Connects Continues Converts Copies Counts Creates Cuts Decides Declares
         Decodes Defines Delays Deletes Describes Detects Distinguishes Distributes Divides Does
