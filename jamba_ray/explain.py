@@ -33,6 +33,7 @@ from jamba_ray.inference.reasons import in_words, reasons_of
 from jamba_ray.reports import bucket
 from jamba_ray.reports.feature_table import feature_note, feature_table
 from jamba_ray.runs.run_folder import SCRATCH, RunFolder
+from jamba_ray.versions.loading import run_path
 
 _SHOWN = 10
 _PAIRS = 64
@@ -51,7 +52,7 @@ def run(config: ExplainConfig, console: Console) -> ExitCode:
 def _explain_model(config: ExplainConfig, console: Console) -> None:
     with Phases(console) as phases:
         phases.begin("reading the run", is_brief=True)
-        with bucket.opened(config.run, SCRATCH) as run:
+        with bucket.opened(run_path(config.run, config.registry), SCRATCH) as run:
             if "feature_importance" not in run.summary:
                 phases.begin("computing the importance of the columns")
             found = run.found_importance()

@@ -166,13 +166,13 @@ def _promote(config: RegistryConfig, place: Place, console: Console) -> None:
     for gate in found:
         say(console, f"  {gate.words}")
     was = candidate.held
-    before = "" if was is None else f" (it was {was})"
+    before = "" if candidate.champion is None else f" (it was {was})"
     say(console, f"{name}@{config.alias} is version {entry.version}{before}, by {entry.by}.")
     if entry.force is not None:
         say(console, f"  Forced, which the log keeps: {entry.force}")
     if entry.roles is None:
         say(console, f"  {UNSIGNED}")
-    if was is not None:
+    if candidate.champion is not None:
         words = [*_where(config), override("alias", config.alias)]
         say(console, f"to undo it: {command('registry', 'rollback', *words)}")
 
@@ -196,7 +196,11 @@ def _list(config: RegistryConfig, place: Place, console: Console) -> None:
         register = command("registry", "register", "run=runs/night-1", "name=threats")
         say(console, f"next: {register}")
         return
-    _print(console, ("model", "version", "aliases", "registered", "by", "exports", "signed"), rows)
+    _print(
+        console,
+        ("model", "version", "aliases", "registered", "by", "run", "exports", "signed"),
+        rows,
+    )
 
 
 def _history(config: RegistryConfig, place: Place, console: Console) -> None:

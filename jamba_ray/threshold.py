@@ -44,6 +44,7 @@ from jamba_ray.evaluation.promise import Promise
 from jamba_ray.evaluation.promise_of_run import drawn_groups_of, promised_of
 from jamba_ray.inference import find_checkpoint
 from jamba_ray.runs.file_writes import write_bytes
+from jamba_ray.versions.loading import refuse_version
 
 _SCORES = "scores.parquet"
 _COLUMNS = ("part", "label", "probability")
@@ -70,6 +71,7 @@ def goal_of(config: ThresholdConfig) -> Goal:
 
 def run(config: ThresholdConfig, console: Console) -> ExitCode:
     """Chooses, prints and saves one threshold."""
+    refuse_version(config.run)
     place = _place(config.run)
     with Phases(console) as phases:
         phases.begin("reading the scores", is_brief=True)

@@ -78,8 +78,8 @@ class ExplainConfig(Section):
     """Configures ``explain``."""
 
     run: LocalPath
-    """A run folder, its ``best/``, any checkpoint folder, one of these in a bucket, or with a row a
-    version of a registry (``threats@champion``)."""
+    """A run folder, its ``best/``, any checkpoint folder, one of these in a bucket, or a version of
+    a registry (``threats@champion``)."""
     data: ExplainedSection = ExplainedSection()
     row: Annotated[int, Field(ge=1)] | None = None
     """The row to explain, counted from 1 without the header; null: the one with the highest

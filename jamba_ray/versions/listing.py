@@ -13,7 +13,7 @@ Row = tuple[Any, ...]
 
 
 def listed(place: Place, name: str | None) -> list[Row]:
-    """Returns a row for each version: model, number, aliases, when, by whom, exports, signers."""
+    """Returns a row for each version: model, number, aliases, when, who, run, exports, signers."""
     rows: list[Row] = []
     for model in model_names(place) if name is None else [name]:
         log = known_log(place, model)
@@ -35,6 +35,7 @@ def listed(place: Place, name: str | None) -> list[Row]:
                     ", ".join(sorted(at)),
                     entry.at[:16].replace("T", " "),
                     entry.by,
+                    content.facts.get("source", ""),
                     ", ".join(sorted(content.exports)),
                     ", ".join(dict.fromkeys(signers)),
                 )

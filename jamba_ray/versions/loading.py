@@ -8,7 +8,9 @@ from pathlib import Path
 
 from jamba_ray import inference
 from jamba_ray.config.names import DEFAULT_REGISTRY
+from jamba_ray.errors import ConfigError
 from jamba_ray.inference import Predictor
+from jamba_ray.versions.content import EVIDENCE
 from jamba_ray.versions.reference import is_reference, opened
 
 
@@ -35,6 +37,24 @@ def load(
     """
     found = local_path(os.fspath(path), os.fspath(registry))
     return inference.load(found, device, plugins=plugins)
+
+
+def refuse_version(run: str) -> None:
+    """Refuses a reference where a model is to be changed; raises ConfigError."""
+    if is_reference(run) and not Path(run).exists():
+        raise ConfigError(
+            [
+                f"a version of a registry never changes, so {run!r} gets no threshold. Choose it "
+                "for the run that the version was made from (`jamba-ray registry list` names it), "
+                "and register the run again."
+            ]
+        )
+
+
+def run_path(run: str, registry: str = DEFAULT_REGISTRY) -> str:
+    """Returns the folder of a reference that says what its run found; anything else as it is."""
+    folder = local_path(run, registry)
+    return run if folder == run else str(Path(folder).parent / EVIDENCE)
 
 
 def local_path(run: str, registry: str = DEFAULT_REGISTRY) -> str:

@@ -166,7 +166,7 @@ def read_log(name: str, audit: bytes | None, pointer: bytes | None, where: str) 
     if len(whole) < counted:
         raise RegistryError(
             f"{where}/{AUDIT} must have the {counted} entries that {ALIASES} counts, but has "
-            f"{len(whole)}: the last {_times(counted - len(whole), 'one', 'ones')} removed. "
+            f"{len(whole)}: {_times(counted - len(whole))} removed. "
             f"{_RESTORE}."
         )
     lines = tuple(whole[:counted])
@@ -186,7 +186,8 @@ def read_log(name: str, audit: bytes | None, pointer: bytes | None, where: str) 
 
 
 def _chained(name: str, lines: Sequence[bytes], where: str) -> list[Entry]:
-    previous, entries = genesis(name), []
+    previous, entries = genesis(name), list[Entry]()
+    digests: dict[int, str | None] = {}
     for number, line in enumerate(lines, 1):
         try:
             tree = json.loads(line)
@@ -204,9 +205,29 @@ def _chained(name: str, lines: Sequence[bytes], where: str) -> list[Entry]:
                 f"{where}/{AUDIT}: entry {number} must follow the one before it, but does not: an "
                 f"entry was changed, removed or moved. {_RESTORE}."
             )
+        _refuse_other_version(entry, digests, where)
         previous = line_digest(line)
         entries.append(entry)
     return entries
+
+
+def _refuse_other_version(entry: Entry, digests: dict[int, str | None], where: str) -> None:
+    """Refuses an entry that would put another content behind a number: who may register must not
+    change what somebody else promoted."""
+    if entry.version is None:
+        return
+    is_new = entry.action == "register"
+    if is_new == (entry.version in digests):
+        raise RegistryError(
+            f"{where}/{AUDIT}: a version must be registered once and before all else, but entry "
+            f"{entry.number} ({entry.action}) finds version {entry.version} "
+            f"{'registered' if is_new else 'unknown'}. {_RESTORE}."
+        )
+    if digests.setdefault(entry.version, entry.digest) != entry.digest:
+        raise RegistryError(
+            f"{where}/{AUDIT}: entry {entry.number} ({entry.action}) must be of version "
+            f"{entry.version} as it was registered, but is of another content. {_RESTORE}."
+        )
 
 
 def _pointer_of(name: str, raw: bytes, where: str) -> tuple[int, str, dict[str, int]]:
@@ -244,5 +265,5 @@ def _listed(aliases: Mapping[str, int]) -> str:
     return ", ".join(f"{alias} {number}" for alias, number in sorted(aliases.items())) or "none"
 
 
-def _times(n: int, one: str, many: str) -> str:
-    return f"{one} was" if n == 1 else f"{n} {many} were"
+def _times(n: int) -> str:
+    return "one was" if n == 1 else f"{n} were"

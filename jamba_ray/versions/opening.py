@@ -28,6 +28,7 @@ from jamba_ray.versions.model_log import (
 )
 from jamba_ray.versions.place import Place
 from jamba_ray.versions.reference import OpenVersion, Reference
+from jamba_ray.versions.source import SCORES
 
 UNSIGNED = (
     "The registry has no roles.json, so that who registered and promoted the version is not proven."
@@ -126,8 +127,8 @@ def open_version(place: Place, reference: Reference) -> OpenVersion:
         from jamba_ray.versions.signing import check_model_signature
 
         check_model_signature(found, log.in_force)
-    # What judged the model is not needed to use it, and may be large.
-    wanted = [one for one in found.content.files if not one.startswith(f"{EVIDENCE}/")]
+    # The rows that judged the model are not needed to use it, and may be many.
+    wanted = [one for one in found.content.files if one != f"{EVIDENCE}/{SCORES}"]
     files = {name: found.read(name) for name in wanted}
     folder = place.fetched(found.path, files, found.digest)
     return OpenVersion(

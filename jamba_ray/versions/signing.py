@@ -61,11 +61,11 @@ def sign_model(found: Found, key: SigningKey) -> tuple[str, bytes]:
             )
             config.set_hashing_config(hashed().use_file_serialization())
             config.sign(folder, path)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError):
             raise ConfigError(
                 [
                     f"`key` must be of an elliptic curve to sign a model ({', '.join(_CURVES)}), "
-                    f"but {key.path!r} is not ({error}). Make one with `openssl ecparam -name "
+                    f"but {key.path!r} is not. Make one with `openssl ecparam -name "
                     "prime256v1 -genkey -noout -out model-key.pem`."
                 ]
             ) from None

@@ -75,7 +75,7 @@ def tampered(log, how):
     elif how == "moved":
         lines[2], lines[3] = lines[3], lines[2]
     elif how == "changed":
-        lines[1] = lines[1].replace(b'"version":1', b'"version":2')
+        lines[1] = lines[1].replace(b'"by":"ann"', b'"by":"bob"')
     elif how == "written again":  # with the chain mended: only the head says so
         again = log_of(*STEPS[:4], ("rollback", 2, "champion"))
         lines = list(again.lines)
@@ -87,9 +87,9 @@ def tampered(log, how):
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ("removed", "the last one was removed"),
-        ("first removed", "the last one was removed"),
-        ("last removed", "the last one was removed"),
+        ("removed", "one was removed"),
+        ("first removed", "one was removed"),
+        ("last removed", "one was removed"),
         ("moved", "entry 3 must follow the one before it"),
         ("changed", "entry 3 must follow the one before it"),
         ("written again", "entry 5 must be the one that aliases.json points at"),
@@ -146,6 +146,26 @@ def test_a_signature_is_of_everything_else_in_the_entry(log):
         other = dataclasses.replace(one, **{name: "another"})
         assert other.signed_bytes() != one.signed_bytes(), name
     assert line_digest(one.line()) == log.entries[2].previous
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ([("register", 1, None), ("register", 1, None)], "finds version 1 registered"),
+        ([("promote", 1, "champion")], "finds version 1 unknown"),
+    ],
+)
+def test_a_version_is_registered_once_and_first(steps, words):
+    log = log_of(*steps)
+    with pytest.raises(RegistryError, match=words):
+        read_log("threats", log.audit(), log.pointer(), WHERE)
+
+
+def test_no_entry_puts_another_content_behind_a_number(log):
+    other = dataclasses.replace(entry(log, "promote", 2, "champion"), digest="0" * 64)
+    more = log.with_entry(other)
+    with pytest.raises(RegistryError, match="but is of another content"):
+        read_log("threats", more.audit(), more.pointer(), WHERE)
 
 
 @pytest.mark.parametrize("text", ["threats@champion", "threats@3", "a.b-c_1@x"])
