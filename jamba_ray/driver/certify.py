@@ -173,10 +173,9 @@ class Certification:
         # A claim from rows alone would need no looks: this is the widest that one look may be.
         spent = levels(n_comparisons, 1, n_chosen_from)
         units = self._n_units()
-        if hopeless(a.swept, b.swept, self._objective, units, spent, self._settings.margin):
-            alone = compared(
-                [a.swept], [b.swept], self._objective, units, spent, self._settings.margin
-            )
+        margin = self._settings.margin
+        alone = compared([a.swept], [b.swept], self._objective, units, spent, margin)
+        if hopeless(alone):
             told |= {"why": "rows", "seeds": [0, 0], **_interval(alone)}
             return told, None
         key = " ".join([a.name, b.name, self._settings.model_dump_json()])
@@ -199,7 +198,7 @@ class Certification:
                 self._objective,
                 units,
                 spent,
-                self._settings.margin,
+                margin,
             )
             told |= {"verdict": result.verdict, **_interval(result)}
             told |= {"seeds": [n if one.is_seeded else 0 for one in (a, b)]}

@@ -73,6 +73,7 @@ class Retraining:
         with words for what a user waits for.
         """
         self._phase = phase
+        self._models: dict[str, Snapshot] = {}
         self._data, self._place = data, folder.certify
         kept = _read(self._place / _STATE)
         same = kept.get("n_trials") == n_trials
@@ -108,12 +109,19 @@ class Retraining:
         return [one for one in wanted if one.name not in self.failures and self.read(one) is None]
 
     def read(self, one: Wanted) -> Snapshot | None:
-        """Returns a finished model; None: there is none, or it is of other settings or rows."""
-        try:
-            _, snapshot = read_checkpoint(self._place / one.folder)
-        except CheckpointError:
-            return None
-        return None if differences(snapshot, one.member(0), self._data) else snapshot
+        """Returns a finished model; None: there is none, or it is of other settings or rows.
+
+        Each is read and verified once: every look of a comparison asks for it.
+        """
+        if one.folder not in self._models:
+            try:
+                _, snapshot = read_checkpoint(self._place / one.folder)
+            except CheckpointError:
+                return None
+            if differences(snapshot, one.member(0), self._data):
+                return None
+            self._models[one.folder] = snapshot
+        return self._models[one.folder]
 
     def train(self, wanted: Sequence[Wanted]) -> None:
         """Trains what is missing, in stacks where it has one structure.

@@ -34,7 +34,7 @@ from jamba_ray.config.direction import direction_of, lead
 from jamba_ray.evaluation.bootstrap import reweighted
 from jamba_ray.evaluation.counts import Floats, blocks
 from jamba_ray.evaluation.crossed_gain import Bools, Halves, resample_units
-from jamba_ray.evaluation.greedy import objective_of
+from jamba_ray.evaluation.objective import objective_of
 
 ALPHA = 0.05
 """Chance of any false claim of a sweep, over all its comparisons and looks."""
@@ -142,15 +142,13 @@ def compared(
     return Compared(value, low, high, verdict, helps)
 
 
-def hopeless(
-    a: Replicate, b: Replicate, objective: str, n_units: int, spent: Levels, margin: float
-) -> bool:
-    """Says whether the rows alone, without any spread of seeds, leave open what is to be decided:
-    then no number of seeds decides it, unless they move the difference itself.
+def hopeless(alone: Compared) -> bool:
+    """Says whether the rows alone, one model of each without any spread of seeds, leave open what
+    is to be decided: then no number of seeds decides it, unless they move the difference itself.
 
     It ends a comparison before the first seed, with no claim, so that it spends nothing.
     """
-    return compared([a], [b], objective, n_units, spent, margin).verdict == "open"
+    return alone.verdict == "open"
 
 
 def _of_seeds(a: Sequence[Replicate], b: Sequence[Replicate]) -> tuple[float, int]:

@@ -24,7 +24,7 @@ from scipy.special import expit  # type: ignore[import-untyped]
 from jamba_ray.config.direction import direction_of, lead
 from jamba_ray.evaluation.bootstrap import ENOUGH, Difference, n_resamples, reweighted
 from jamba_ray.evaluation.counts import Floats, Ints, blocks
-from jamba_ray.evaluation.greedy import objective_of
+from jamba_ray.evaluation.objective import objective_of
 
 Bools = npt.NDArray[np.bool_]
 Choose = Callable[[Bools, Floats], Floats]

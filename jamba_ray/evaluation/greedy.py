@@ -13,19 +13,11 @@ import numpy.typing as npt
 from scipy.special import expit  # type: ignore[import-untyped]
 
 from jamba_ray.config.direction import direction_of, lead
-from jamba_ray.evaluation.counts import Counts, Floats, blocks
-from jamba_ray.evaluation.metrics import DEFAULT_THRESHOLD, METRICS
+from jamba_ray.evaluation.counts import Floats, blocks
+from jamba_ray.evaluation.objective import objective_of
 
 ROUNDS = 20
 """Members chosen, with repetition: a weight is a multiple of at least 1 / 20."""
-
-
-def objective_of(counts: Counts, objective: str) -> float:
-    """Computes the metric that decides; ``f1`` at its own best threshold."""
-    if objective == "f1":
-        tp, fp = np.cumsum(counts.threats), np.cumsum(counts.benign)
-        return float(np.max(2.0 * tp / (tp + fp + counts.n_threats)))
-    return METRICS[objective].compute(counts, DEFAULT_THRESHOLD)
 
 
 def value_of_team(

@@ -80,6 +80,13 @@ def f1(counts: Counts, threshold: float) -> float:
     return float(2.0 * tp / (tp + fp + counts.n_threats))
 
 
+def f1_down_to(counts: Counts) -> Floats:
+    """Computes the F1 of flagging each score and all higher ones: [M]."""
+    tp, fp = counts.threats_down_to, counts.benign_down_to
+    found: Floats = 2.0 * tp / (tp + fp + counts.n_threats)
+    return found
+
+
 def accuracy(counts: Counts, threshold: float) -> float:
     """Computes the share of rows on the right side of ``threshold``."""
     n = _flagged(counts, threshold)

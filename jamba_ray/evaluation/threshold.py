@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from jamba_ray.errors import DataError
 from jamba_ray.evaluation.counts import Counts, checked, count
-from jamba_ray.evaluation.metrics import blocks_within_fpr
+from jamba_ray.evaluation.metrics import blocks_within_fpr, f1_down_to
 
 FPR_LIMITS = {"fpr_1e-2": 1e-2, "fpr_1e-3": 1e-3}
 
@@ -53,9 +53,7 @@ def choose_threshold(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
             "A threshold needs threats to be chosen on, but these rows have none. "
             "Choose rows with threats among them."
         )
-    tp, fp = np.cumsum(counts.threats), np.cumsum(counts.benign)
-    best = int(np.argmax(2.0 * tp / (tp + fp + counts.n_threats)))
-    return cut_below(counts, best)
+    return cut_below(counts, int(np.argmax(f1_down_to(counts))))
 
 
 def operating_points(y: npt.ArrayLike, p: npt.ArrayLike) -> dict[str, OperatingPoint]:

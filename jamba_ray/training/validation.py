@@ -21,6 +21,7 @@ from jamba_ray.data.evasion import FIXED, Attacker
 from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.data.row_location import Place
 from jamba_ray.evaluation import choose_threshold, score, value_of
+from jamba_ray.evaluation.objective import value_of_objective
 from jamba_ray.training.device_rows import DeviceRows, ResidentRows, rows_on
 from jamba_ray.training.ranks import ALONE, Ranks
 
@@ -213,9 +214,7 @@ def objective_value(objective: str, y: npt.NDArray[np.float32], p: Floats) -> fl
     """Computes the metric that decides; ``f1`` at its own best threshold."""
     if objective == ROBUSTNESS:
         return value_of("average_precision", y, under_attack(y, p))
-    p = p[: len(y)]
-    threshold = choose_threshold(y, p) if objective == "f1" else None
-    return value_of(objective, y, p, threshold)
+    return value_of_objective(objective, y, p[: len(y)])
 
 
 def final_metrics(y: npt.NDArray[np.float32], p: Floats) -> tuple[float, dict[str, float]]:

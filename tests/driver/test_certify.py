@@ -52,7 +52,7 @@ def told(run, trials=None, data=None, **settings):
     return taken.number, found, certified_in_words(found, AP)
 
 
-def test_the_cheaper_of_two_equal_ones_is_the_winner(run):
+def test_the_cheaper_of_two_equal_ones_is_the_winner(run, monkeypatch):
     """LightGBM is best and needs no seeds; with such a margin a network is as good, and cheaper
     where it says so."""
     _, _, folder, trials = run
@@ -70,10 +70,15 @@ def test_the_cheaper_of_two_equal_ones_is_the_winner(run):
     assert kept == [f"trial-{number}-seed-{seed}" for seed in (1, 2, 3)]
     _, snapshot = read_checkpoint(folder.certify / kept[0])
     assert all(name.startswith("model/") for name in snapshot.tensors)
-    # A second call trains nothing.
+    # A second call trains nothing, and reads each model once whatever the looks.
+    reads = []
+    monkeypatch.setattr(
+        retraining, "read_checkpoint", lambda path: reads.append(path) or read_checkpoint(path)
+    )
     before = {path: path.stat().st_mtime_ns for path in folder.certify.glob("trial-*/*")}
     assert told(run, dear)[1] == found
     assert {path: path.stat().st_mtime_ns for path in folder.certify.glob("trial-*/*")} == before
+    assert sorted(path.name for path in reads) == kept
 
 
 def test_no_time_is_said_with_the_setting_that_gives_it(run):

@@ -15,7 +15,8 @@ from jamba_ray.evaluation.crossed_gain import (
     crossed_gain,
     few_rows,
 )
-from jamba_ray.evaluation.greedy import greedy, objective_of
+from jamba_ray.evaluation.greedy import greedy
+from jamba_ray.evaluation.objective import objective_of
 
 _CHOOSE = partial(greedy, objective="average_precision", max_members=8)
 
