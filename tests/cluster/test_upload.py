@@ -17,7 +17,13 @@ from jamba_ray.errors import ConfigError, ExitCode
 
 SECRETS = (
     *(".env", ".env.local", "sub/.env", ".netrc", ".ssh/id_rsa", ".ssh/config", "server.pem"),
-    *(".aws/credentials", ".kube/config", ".docker/config.json", ".config/gcloud/a.db"),
+    *(
+        ".jamba_ray/trackers.env",
+        ".aws/credentials",
+        ".kube/config",
+        ".docker/config.json",
+        ".config/gcloud/a.db",
+    ),
 )
 # Put together here: this file travels, too.
 CONTENTS = {
