@@ -1,4 +1,4 @@
-"""A submitted sweep that is followed on W&B: the key is in one file of the head, and nowhere else."""
+"""A submitted sweep that W&B follows: the key is in one file of the head, and nowhere else."""
 
 from __future__ import annotations
 
