@@ -118,7 +118,8 @@ def _settings_page() -> Iterator[str]:
         prefix = title.split("=")[0].strip("`")
         yield from _table(title, section, f"{prefix}.", without=both if prefix == "data" else set())
     for name in (
-        *("budget", "certify", "cv", "ensemble", "pruner", "report", "sampler", "tracking"),
+        *("budget", "certify", "cluster", "cv", "ensemble", "pruner", "report", "sampler"),
+        "tracking",
         "training",
     ):
         kind = SweepConfig.model_fields[name].annotation
