@@ -1,5 +1,6 @@
 """What leaves the machine with a job: no secrets, and a key for exactly what does."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import jamba_ray
 from jamba_ray import submit
 from jamba_ray.cli.composition import compose_section
 from jamba_ray.cluster import upload
+from jamba_ray.config.plugin_modules import Plugin
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.errors import ConfigError, ExitCode
 
@@ -186,3 +188,23 @@ def test_the_whole_package_travels_and_results_at_the_top_do_not(folder):
     found = names(upload.preview(folder))
     assert found >= modules
     assert not [name for name in found if name.endswith("summary.json")]
+
+
+def test_a_plug_in_that_stays_behind_is_refused(folder, monkeypatch):
+    """Of this folder: one that is ignored. Installed elsewhere, it is the nodes' own affair."""
+    put(folder, "threats.py", "RATE = 1\n")
+    put(folder, "rates.py", "RATE = 2\n")
+    files = {"threats.py": "RATE = 1\n", "rates.py": "RATE = 2\n"}
+    plugin = Plugin("threats", "1.0", "123", str(folder.absolute()), files)
+    monkeypatch.setattr(upload, "shipment", lambda: (plugin,))
+    upload.refuse_without_plugins(upload.preview(folder))
+    put(folder, ".rayignore", "rates.py\n")
+    with pytest.raises(ConfigError) as caught:
+        upload.refuse_without_plugins(upload.preview(folder))
+    assert list(caught.value.mistakes) == [
+        "`submit` must upload the plug-in `threats`, but leaves out rates.py. Take it out of "
+        "`.gitignore` and `.rayignore`, or install it on the nodes."
+    ]
+    elsewhere = dataclasses.replace(plugin, root=str(folder.parent / "site-packages"))
+    monkeypatch.setattr(upload, "shipment", lambda: (elsewhere,))
+    upload.refuse_without_plugins(upload.preview(folder))

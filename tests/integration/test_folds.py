@@ -108,12 +108,12 @@ def test_a_killed_sweep_trains_no_finished_fold_again(tmp_path):
     finished folds are then the files that they were."""
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps" / "folds.yaml").write_text(
-        "# @package _global_\nsweep_name: folds\nn_trials: 4\n"
+        "# @package _global_\nsweep_name: folds\nn_trials: 3\n"
         "search_space:\n  training:\n    learning_rate: {type: float, low: 1.0e-3, high: 1.0e-2}\n"
     )
     words = [
-        *("sweep=folds", "run=killed", "cv.folds=4", "model=mlp", "training.epochs=12"),
-        *("data.n_samples=6000", "data.n_features=8", "max_concurrent=1", "rival=false"),
+        *("sweep=folds", "run=killed", "cv.folds=4", "model=mlp", "training.epochs=10"),
+        *("data.n_samples=4000", "data.n_features=8", "max_concurrent=1", "rival=false"),
     ]
     command = [sys.executable, "-m", "jamba_ray.sweep", *words]
     folder = RunFolder(tmp_path / "runs" / "killed")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from jamba_ray.config.limit import parsed
@@ -22,14 +25,19 @@ def study_in(folder, **changes):
     return open_study(folder, **given)
 
 
-def train(study, spec) -> None:
+def lines_of(spec) -> list[ReportLine]:
+    """The reports of a trial, in which what is wider is better and slower."""
     cost = float(spec.params["model.width"])
     values = [v + cost / 400 for v in curve(spec.params, spec.number)]
-    for step, value in enumerate(values, 1):
-        line = ReportLine(spec.number, step, value, further=(cost,))
+    return [ReportLine(spec.number, i, v, further=(cost,)) for i, v in enumerate(values, 1)]
+
+
+def train(study, spec) -> None:
+    for line in lines_of(spec):
         if study.report([line]) == ["prune"]:
-            study.finish(TrialOutcome(spec.number, "pruned", value=value))
+            study.finish(TrialOutcome(spec.number, "pruned", value=line.value))
             return
+    (cost,), value = line.further, line.value
     metrics = {"latency_ms": cost, "val/ece": value / 10}
     study.finish(TrialOutcome(spec.number, "complete", value=value, metrics=metrics))
 
@@ -53,6 +61,46 @@ def test_a_resumed_sweep_goes_on_as_the_uninterrupted_one(tmp_path, sampler):
     straight = course(tmp_path / "a", reopens=False, sampler=section)
     assert course(tmp_path / "b", reopens=True, sampler=section) == straight
     assert {state for _, state, _ in straight} == {"complete", "pruned"}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.study.test_several_objectives import lines_of, study_in, train
+study = study_in(Path(sys.argv[1]), session=sys.argv[2])
+for n in range(int(sys.argv[3])):
+    spec = study.ask(f"{sys.argv[2]}/{n}").spec
+    train(study, spec)
+    print(spec.number, flush=True)
+spec = study.ask(f"{sys.argv[2]}/last").spec
+for line in lines_of(spec)[: int(sys.argv[4])]:
+    study.report([line])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_kill_9_loses_nothing_and_repeats_nothing(tmp_path):
+    """Three real SIGKILLs in the middle of trials; the whole equals an uninterrupted sweep."""
+    whole = course(tmp_path / "whole", reopens=False)
+    finished: list[int] = []
+    for i, (after, reports) in enumerate([(3, 1), (4, 2), (2, 1)]):
+        run = subprocess.run(
+            [sys.executable, "-c", KILLED, str(tmp_path / "k"), f"k{i}", str(after), str(reports)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert run.returncode == -9, run.stderr
+        finished += map(int, run.stdout.split())
+    assert len(finished) == len(set(finished)) == 9, "a finished trial was run again"
+    study = study_in(tmp_path / "k", session="last")
+    states = {t.number: t.state for t in study.records()}
+    assert all(states[number] != "running" for number in finished)
+    while (spec := study.ask(f"last/{len(study.records())}").spec) is not None:
+        train(study, spec)
+    assert [(t.params, t.state, t.values) for t in study.records()] == whole
+    study.close()
 
 
 def test_rungs_that_are_forgotten_on_resume_are_found_out(tmp_path, monkeypatch):
