@@ -33,8 +33,8 @@ class FoldOrder(Order):
     """Returns row indices of K members, each of which has rows of its own."""
 
     def __init__(self, orders: Sequence[Order], sizes: Sequence[int]) -> None:
-        """Points ``orders``, one of each member, into rows that lie one after the other; ``sizes``
-        says how many each member has."""
+        """Takes ``orders``, one of each member, whose rows lie one after the other; ``sizes`` says
+        how many each member has."""
         starts = np.cumsum([0, *sizes[:-1]]).tolist()
         self._own = list(zip(orders, starts, strict=True))
 
