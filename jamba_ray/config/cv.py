@@ -42,7 +42,9 @@ class CvSection(Section):
         return self.folds * self.repeats
 
 
-def check_folds(cv: CvSection, *, workers: int, split: str, rows_in: str) -> None:
+def check_folds(
+    cv: CvSection, *, workers: int, split: str, rows_in: str, refit: bool = False
+) -> None:
     """Refuses what cannot be combined with folds.
 
     Args:
@@ -50,6 +52,7 @@ def check_folds(cv: CvSection, *, workers: int, split: str, rows_in: str) -> Non
         workers: ``workers_per_trial``.
         split: ``data.split.kind``.
         rows_in: ``data.rows_in``.
+        refit: ``refit``.
 
     Raises:
         ValueError: With a sentence for the first that cannot.
@@ -60,6 +63,11 @@ def check_folds(cv: CvSection, *, workers: int, split: str, rows_in: str) -> Non
         raise ValueError(
             f"`cv.folds` needs `workers_per_trial` to be 1, but it is {workers}: a trial's folds "
             "train in one process. Drop `workers_per_trial`, or set `cv.folds=0`"
+        )
+    if refit:
+        raise ValueError(
+            "`refit` must be false with `cv.folds`, but is true: the winner is trained once more on "
+            "all training rows as it is. Drop one of the two"
         )
     if cv.repeats > 1 and split == "time":
         raise ValueError(

@@ -370,7 +370,8 @@ class SweepConfig(ExperimentConfig):
     @model_validator(mode="after")
     def _folds_can_be_trained(self) -> SweepConfig:
         data, workers = self.data, range_of(self.workers_per_trial).most
-        check_folds(self.cv, workers=workers, split=data.split.kind, rows_in=data.rows_in)
+        kind, rows_in = data.split.kind, data.rows_in
+        check_folds(self.cv, workers=workers, split=kind, rows_in=rows_in, refit=self.refit)
         return self
 
     @model_validator(mode="after")

@@ -26,6 +26,7 @@ def config(**changes):
             {"cv": {"folds": 5}, "workers_per_trial": 2},
             "`cv.folds` needs `workers_per_trial` to be 1, but it is 2",
         ),
+        ({"cv": {"folds": 5}, "refit": True}, "`refit` must be false with `cv.folds`"),
         (
             {
                 "cv": {"folds": 5, "repeats": 2},
