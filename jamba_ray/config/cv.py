@@ -66,7 +66,7 @@ def check_folds(
         )
     if refit:
         raise ValueError(
-            "`refit` must be false with `cv.folds`, but is true: the winner is trained once more on "
+            "`refit` must be false with `cv.folds`, but is true: the winner is trained again on "
             "all training rows as it is. Drop one of the two"
         )
     if cv.repeats > 1 and split == "time":
