@@ -25,13 +25,14 @@ from jamba_ray.cli.phases import Phases
 from jamba_ray.config.watch import WatchConfig, seconds_of
 from jamba_ray.errors import ExitCode, JambaError
 from jamba_ray.evaluation.asked import ask
-from jamba_ray.evaluation.calibration import fitted
-from jamba_ray.evaluation.unlabelled import method_for
 from jamba_ray.reports.watch_page import render_watch
 from jamba_ray.runs.file_writes import write_bytes, write_json
+from jamba_ray.watching.alert_file import read_rules
 from jamba_ray.watching.asked_rows import write_asked
+from jamba_ray.watching.findings import CONCEPT
 from jamba_ray.watching.history import History, locked
 from jamba_ray.watching.labelled import Labelled, state_of
+from jamba_ray.watching.outbox import tell
 from jamba_ray.watching.prometheus_text import exposition
 from jamba_ray.watching.watched import VERSION, Asked, watched
 from jamba_ray.watching.watched_model import WatchedModel, opened_model
@@ -70,6 +71,7 @@ def _once(config: WatchConfig, model: WatchedModel, output: Path, console: Conso
     predictor = model.predictor
     threshold, _ = predictor.threshold_of(config.threshold)
     history = History(output)
+    rules = None if config.rules is None else read_rules(config.rules)
     with Phases(console) as phases:
         phases.begin(f"scoring {config.data.path}")
         window = read_window(
@@ -91,8 +93,7 @@ def _once(config: WatchConfig, model: WatchedModel, output: Path, console: Conso
             now,
         )
         found, labels = watched(
-            predictor,
-            model.reference,
+            model,
             window,
             threshold,
             predictor.promise_of(config.threshold),
@@ -121,6 +122,9 @@ def _once(config: WatchConfig, model: WatchedModel, output: Path, console: Conso
         write_bytes(output / "watch.prom", exposition(report).encode())
         write_json(output / "watch.json", report)
     _print(console, report, output)
+    if rules is not None:
+        for sentence in tell(rules, report, output, now):
+            say(console, sentence)
     return ExitCode.FOUND if told else ExitCode.OK
 
 
@@ -130,9 +134,7 @@ def _asked(
     """Writes the rows to label; None where none is asked for, or the rows have labels."""
     if not config.ask or window.label is not None or window.asked is not None:
         return None
-    reference = model.reference
-    method = method_for(reference.label, reference.score, model.predictor.calibration)
-    chance = fitted(reference.label, reference.score, method)(window.score)
+    chance = window.score if model.calibration is None else model.calibration(window.score)
     drawn = ask(chance, window.score >= threshold, config.ask)
     target = output / "to_label.csv"
     n = write_asked(target, config.data.path, config.data.columns, drawn, window.score)
@@ -188,7 +190,8 @@ def _estimate_line(performance: Mapping[str, Any]) -> str:
         f"{name.replace('_', ' ')} {one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
         for name, one in performance["metrics"].items()
     ]
-    return f"{performance['sentence']}{' ' if shown else ''}{'; '.join(shown)}"
+    said = performance["sentence"].removesuffix(f" {CONCEPT}")  # the answer ends with it already
+    return f"{said}{' ' if shown else ''}{'; '.join(shown)}"
 
 
 def _labels_line(labels: Mapping[str, Any]) -> str:

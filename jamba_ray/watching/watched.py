@@ -11,12 +11,10 @@ import numpy.typing as npt
 
 from jamba_ray.data.reference import Reference
 from jamba_ray.evaluation.bootstrap import share
-from jamba_ray.evaluation.calibration import fitted
 from jamba_ray.evaluation.prior_shift import Prior, mixture, prior_of
 from jamba_ray.evaluation.promise import percent
 from jamba_ray.evaluation.two_samples import FEWEST_ROWS, discoveries
-from jamba_ray.evaluation.unlabelled import Estimated, estimated, method_for
-from jamba_ray.inference import Predictor
+from jamba_ray.evaluation.unlabelled import Estimated, estimated
 from jamba_ray.watching import clock
 from jamba_ray.watching import findings as told
 from jamba_ray.watching.column_changes import (
@@ -24,12 +22,12 @@ from jamba_ray.watching.column_changes import (
     ColumnChange,
     compare_columns,
     compare_scores,
-    sizes_of,
     with_found,
 )
 from jamba_ray.watching.findings import Finding
 from jamba_ray.watching.labelled import Labelled, labelled
 from jamba_ray.watching.row_changes import RowChange, compare_rows, weights_like
+from jamba_ray.watching.watched_model import WatchedModel
 from jamba_ray.watching.window import Window
 
 VERSION = 1
@@ -67,8 +65,7 @@ class Changes:
 
 
 def watched(
-    predictor: Predictor,
-    reference: Reference,
+    model: WatchedModel,
     window: Window,
     threshold: float,
     promise: Mapping[str, Any] | None,
@@ -79,13 +76,14 @@ def watched(
 
     ``before``: the history's records, the oldest first.
     """
+    reference = model.reference
     flagged = window.score >= threshold
     state = next((one["state"] for one in reversed(before) if _same(one, threshold)), None)
     labels = labelled(window, threshold, promise, state, asked.alpha)
     if window.asked is not None:
         return _of_asked(window, labels, promise), labels
-    changes = changes_of(predictor, reference, window, asked.alpha)
-    performance, regime = _performance(predictor, reference, window, threshold, changes)
+    changes = changes_of(model, window, asked.alpha)
+    performance, regime = performance_of(model, window, threshold, changes)
     groups, group_findings = _groups(window, reference, flagged, asked, explained=changes.explained)
     newest = [int(one["rows"]) for one in before if one.get("rows")]
     found = [
@@ -124,13 +122,13 @@ def watched(
     return report, labels
 
 
-def changes_of(predictor: Predictor, reference: Reference, window: Window, alpha: float) -> Changes:
+def changes_of(model: WatchedModel, window: Window, alpha: float) -> Changes:
     """Compares the window with the reference, and decides what differs."""
-    sizes = sizes_of(predictor.preprocessing, reference)
+    reference, sizes = model.reference, model.sizes
     columns, score, rows = _compared(reference, window, alpha, sizes)
     found = Changes(columns, score, rows, None, explained=False)
-    method = method_for(reference.label, reference.score, predictor.calibration)
-    calibration = fitted(reference.label, reference.score, method)
+    if (calibration := model.calibration) is None:
+        return found
     prior = prior_of(calibration(window.score), calibration(reference.score), reference.label)
     found = replace(found, prior=prior)
     if prior is None or not prior.differs or not found.any_found:
@@ -162,18 +160,14 @@ def _compared(
     return decided[:-1], decided[-1], rows
 
 
-def _performance(
-    predictor: Predictor,
-    reference: Reference,
-    window: Window,
-    threshold: float,
-    changes: Changes,
+def performance_of(
+    model: WatchedModel, window: Window, threshold: float, changes: Changes
 ) -> tuple[Estimated, str]:
-    """Estimates the metrics under the supposition that fits what has changed."""
+    """Estimates the metrics under the supposition that fits what has changed, and names it."""
+    reference = model.reference
     label, score = reference.label, reference.score
-    if min(int(label.sum()), int((~label).sum())) < FEWEST_ROWS:
+    if (method := model.method) is None:
         return Estimated({}, None, "the reference has too few rows of a class"), "none"
-    method = method_for(label, score, predictor.calibration)
     weights: npt.NDArray[np.float64] | None = None
     prior, regime = None, "none"
     if changes.explained:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from jamba_ray.checkpoints import RemoteFolder
@@ -13,10 +14,14 @@ from jamba_ray.config.names import DEFAULT_REGISTRY
 from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.data.reference import MOST_BYTES, Reference
 from jamba_ray.errors import ConfigError, NoRunError
+from jamba_ray.evaluation.calibration import Calibration, Method, fitted
+from jamba_ray.evaluation.two_samples import FEWEST_ROWS
+from jamba_ray.evaluation.unlabelled import method_for
 from jamba_ray.inference import Predictor, find_checkpoint
 from jamba_ray.inference.predictor import read_model
 from jamba_ray.versions.content import EVIDENCE
 from jamba_ray.versions.loading import local_path
+from jamba_ray.watching.column_changes import sizes_of
 
 FILE = "reference.parquet"
 
@@ -28,6 +33,27 @@ class WatchedModel:
     predictor: Predictor
     reference: Reference
     name: str
+
+    @cached_property
+    def method(self) -> Method | None:
+        """Returns how scores are made probabilities; None: the reference has too few rows of a
+        class."""
+        label = self.reference.label
+        if min(int(label.sum()), int((~label).sum())) < FEWEST_ROWS:
+            return None
+        return method_for(label, self.reference.score, self.predictor.calibration)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """Returns the map to probabilities, fitted on the reference; None where there is none."""
+        if self.method is None:
+            return None
+        return fitted(self.reference.label, self.reference.score, self.method)
+
+    @cached_property
+    def sizes(self) -> dict[str, float]:
+        """Returns the typical size of each numeric column."""
+        return sizes_of(self.predictor.preprocessing, self.reference)
 
 
 def opened_model(

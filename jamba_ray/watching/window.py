@@ -144,7 +144,7 @@ class _Parts:
         self._x_num.append(matrices[0])
         self._x_cat.append(matrices[1])
         self._score.append(self._predictor.score_matrices(*matrices))
-        for name, one in _seen(frame, preprocessing).items():
+        for name, one in seen_in(frame, preprocessing).items():
             self._seen.setdefault(name, []).append(one)
         if extra:
             table = batch.table()
@@ -187,7 +187,8 @@ class _Parts:
         )
 
 
-def _seen(frame: pd.DataFrame, preprocessing: Preprocessor) -> dict[str, ColumnSeen]:
+def seen_in(frame: pd.DataFrame, preprocessing: Preprocessor) -> dict[str, ColumnSeen]:
+    """Counts by column what the rows hold besides values like those of training."""
     found: dict[str, ColumnSeen] = {}
     odd = preprocessing.unreadable(frame)
     for column in preprocessing.numeric:
