@@ -20,7 +20,7 @@ from rich.table import Table
 import jamba_ray
 from jamba_ray.cli.entry import say
 from jamba_ray.cli.phases import Phases
-from jamba_ray.config.command_line import command, override
+from jamba_ray.config.command_line import command, given, override
 from jamba_ray.config.plugin_modules import as_words
 from jamba_ray.config.predict import ExplainConfig
 from jamba_ray.data import Preprocessor
@@ -65,7 +65,8 @@ def _explain_model(config: ExplainConfig, console: Console) -> None:
             table.add_row(*cells)
         console.print(table)
         say(console, feature_note(found))
-    row = command("explain", config.run, "new.csv", "row=1", *as_words(config.plugins))
+    more = [*given(config, "registry"), *as_words(config.plugins)]
+    row = command("explain", config.run, "new.csv", "row=1", *more)
     say(console, f"next, with your rows for new.csv: {row}")
 
 
@@ -132,5 +133,6 @@ def _new_table(head: list[str]) -> Table:
 def _next(config: ExplainConfig) -> str:
     if "://" in config.run or RunFolder(Path(config.run)).config.exists():
         return f"next: {command('report', override('run', config.run))}"
-    words = [config.run, "new.csv", "-o", "scored.csv", "explain=3", *as_words(config.plugins)]
+    words = [config.run, "new.csv", "-o", "scored.csv", "explain=3"]
+    words += [*given(config, "registry"), *as_words(config.plugins)]
     return f"next, with your rows for new.csv: {command('predict', *words)}"

@@ -18,7 +18,7 @@ from rich.console import Console
 import jamba_ray
 from jamba_ray.cli.entry import say
 from jamba_ray.cli.phases import Phases
-from jamba_ray.config.command_line import command, override
+from jamba_ray.config.command_line import command, given, override
 from jamba_ray.config.plugin_modules import as_words
 from jamba_ray.config.predict import PredictConfig
 from jamba_ray.errors import ExitCode
@@ -67,6 +67,6 @@ def run(config: PredictConfig, console: Console) -> ExitCode:
             words.append(override("threshold", config.threshold))
         if config.data.columns:
             words.append(override("data.columns", config.data.columns))
-        words += as_words(config.plugins)
+        words += [*given(config, "registry"), *as_words(config.plugins)]
         say(console, f"next, for the row with the highest score: {command('explain', *words)}")
     return ExitCode.OK

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from jamba_ray.cli.entry import say
 from jamba_ray.cli.phases import Phases
-from jamba_ray.config.command_line import command, override
+from jamba_ray.config.command_line import command, given, override
 from jamba_ray.config.export import FORMATS, MAX_BYTES, ExportConfig
 from jamba_ray.config.registry import RegistryConfig
 from jamba_ray.errors import ConfigError, ExitCode
@@ -90,12 +90,7 @@ def _register(config: RegistryConfig, place: Place, console: Console) -> None:
 
 def _where(config: RegistryConfig) -> list[str]:
     """Returns the settings that name the model, for a command that may follow."""
-    words = [override("name", config.name)]
-    if "registry" in config.model_fields_set:
-        words.append(override("registry", config.registry))
-    if config.key is not None:
-        words.append(override("key", config.key))
-    return words
+    return given(config, "name", "registry", "key")
 
 
 def _subject(config: RegistryConfig, run: str, console: Console, phases: Phases) -> Subject:

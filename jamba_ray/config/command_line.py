@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import BaseModel
+
 _PLAIN = re.compile(r"(?!(?:null|true|false|inf|nan)$)[A-Za-z/][A-Za-z0-9_./:-]*", re.IGNORECASE)
 """Texts that mean themselves without quotes, whatever the type of the setting."""
 
@@ -19,6 +21,13 @@ def override(name: str, value: Any) -> str:
 def command(name: str, *words: str) -> str:
     """Writes the command line ``jamba-ray <name> <words>``, quoted for a shell."""
     return shlex.join(["jamba-ray", name, *words])
+
+
+def given(section: BaseModel, *names: str) -> list[str]:
+    """Writes those of the settings that the user has given, for a command that may follow."""
+    return [
+        override(name, getattr(section, name)) for name in names if name in section.model_fields_set
+    ]
 
 
 def setting(name: str, value: Any) -> str:

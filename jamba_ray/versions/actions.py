@@ -234,7 +234,7 @@ def sign(
     log = known_log(place, name)
     if log.log.entries and log.in_force is not None:
         log.refuse_unsigned()
-    found = find_version(log, max(log.numbers()) if version is None else version)
+    found = find_version(log, max(log.numbers(), default=0) if version is None else version)
     _verify(found)
     written = sign_model(found, key)
 
@@ -254,7 +254,7 @@ def put_roles_in_force(
     Raises:
         ConfigError: There is none, or ``key`` may not.
     """
-    log = known_log(place, name)
+    log = ModelLog(place, name)  # perhaps of a model that is to come
     if log.present is None:
         raise ConfigError(
             [

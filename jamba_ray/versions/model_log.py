@@ -75,7 +75,7 @@ class ModelLog:
             self.present = present_roles(self.place)
             if action != "roles":
                 self.refuse_unsigned()
-            entry = self._entry(action, why, key, make(self))
+            entry = self._entry(action, why, key, make)
             log = self.log.with_entry(entry)
             check_signatures(log, self.where)  # nothing is written that a reader would refuse
             # A process that is killed between the two has changed nothing: see `log_entries`.
@@ -85,7 +85,11 @@ class ModelLog:
         return entry
 
     def _entry(
-        self, action: Action, why: str, key: SigningKey | None, says: dict[str, Any]
+        self,
+        action: Action,
+        why: str,
+        key: SigningKey | None,
+        make: Callable[[ModelLog], dict[str, Any]],
     ) -> Entry:
         roles, judges = self.in_force, self.in_force
         text = None
@@ -93,7 +97,8 @@ class ModelLog:
             roles = self.present
             judges = self.in_force or roles
             text = None if roles is None else roles.text
-        by = _person(judges, action, key)
+        by = _person(judges, action, key)  # before anything is made
+        says = make(self)
         at = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         if self.log.entries:  # a clock that was put back must not turn the order round
             at = max(at, self.log.entries[-1].at)

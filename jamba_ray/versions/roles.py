@@ -178,7 +178,7 @@ def refuse_other_roles(in_force: Roles | None, present: Roles | None, log: Log, 
         raise RegistryError(
             f"{where}: the log must be signed since there is a {ROLES}, but no entry is. Put the "
             f"roles in force with `jamba-ray registry roles name={log.name} key=<key.pem>`, by "
-            f"somebody who may ({present.who_may('roles')}), and promote again."
+            f"somebody who may ({present.who_may('roles')})."
         )
     if in_force.digest != present.digest:
         raise RegistryError(

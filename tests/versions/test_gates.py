@@ -40,15 +40,13 @@ def rows_of(better, n=600, seed=0):
     [
         ("better", "yes", True),
         ("better", "equal", False),
-        ("better", "no", False),
-        ("not_worse", "yes", True),
         ("not_worse", "equal", True),
         ("not_worse", "no", False),
         ("none", "no", True),
     ],
 )
 def test_the_paired_test_decides(demand, better, passes):
-    rows = rows_of(better, n=300)
+    rows = rows_of(better, n=250)
     gate = against_champion(GateSection(champion=demand), "champion", 4, rows)
     assert gate.passes is passes
     assert "differs from version 4 by" in gate.words

@@ -253,6 +253,7 @@ def test_a_registry_that_was_put_back_is_found_by_its_head(runs, tmp_path):
         verified(place, "threats", head)
 
 
+@pytest.mark.slow
 def test_a_place_in_the_queue_of_a_dead_process_is_taken(
     runs, tmp_path, monkeypatch, bucket_server
 ):

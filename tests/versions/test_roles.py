@@ -55,6 +55,26 @@ def test_who_may_not_is_told(signed, runs, key):
     assert len(ModelLog(signed, "threats").log.entries) == 4
 
 
+def test_who_may_not_register_leaves_nothing(signed, runs, key):
+    before = signed.names()
+    with pytest.raises(ConfigError, match="is of eve"):
+        register(signed, runs / "a", key("eve"))
+    assert signed.names() == before
+    assert register(signed, runs / "a", key("bob")).version == 3
+
+
+def test_a_new_model_of_a_registry_with_roles_begins_with_them(signed, runs, key):
+    with pytest.raises(RegistryError, match="registry roles name=others"):
+        register(signed, runs / "a", key("bob"), name="others")
+    actions.put_roles_in_force(signed, "others", "", key("ann"))
+    assert register(signed, runs / "a", key("bob"), name="others").version == 1
+    assert opened(signed, "others@1").number == 1
+    assert [one.words.partition(":")[0] for one in verified(signed, None, None)] == [
+        "others",
+        "threats",
+    ]
+
+
 def test_what_was_done_before_there_were_roles_is_not_trusted(signed, key):
     with pytest.raises(RegistryError, match="registered before there were roles"):
         opened(signed, "threats@1")
