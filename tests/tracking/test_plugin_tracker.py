@@ -124,11 +124,7 @@ def test_one_that_swallows_an_outage_fails(module):
 
 
 def test_it_is_named_beside_ours(module):
-    for words, trackers in (
-        ("[wandb,lines]", ("wandb", "lines")),
-        ("lines", ("lines",)),
-        ("[mlflow,lines]", ("mlflow", "lines")),
-    ):
+    for words, trackers in (("[wandb,lines]", ("wandb", "lines")), ("lines", ("lines",))):
         given = ["+sweep=learning_rate", f"tracking={words}", "plugins=[liner]"]
         config = compose_section(SweepConfig, "config", given)
         assert config.tracking.trackers == trackers
