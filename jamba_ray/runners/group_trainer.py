@@ -111,7 +111,9 @@ def found_no_place(error: BaseException | None) -> bool:
     )
 
 
-def _run_controller(run: Callable[..., Any], queue: Any, restarts: bool, **parts: Any) -> Any:
+def _run_controller(
+    run: Callable[..., Any], queue: Any, restarts: bool = True, **parts: Any
+) -> Any:
     """Runs the controller of Ray Train with three of its parts changed.
 
     - It starts ranks in place of those that died: a new controller costs five seconds.
