@@ -26,6 +26,10 @@ class EnsembleSection(Section):
     """Trials among which the team is sought: the best so many on validation rows, and the best two
     of each model family. Their checkpoints are kept."""
 
+    distil: bool = False
+    """Train one network on the team's scores and take it in the team's place, where it is at least
+    as good on validation rows as the best trial alone; the summary says what that costs."""
+
     @model_validator(mode="before")
     @classmethod
     def _takes_a_truth_value(cls, value: Any) -> Any:

@@ -40,7 +40,7 @@ from jamba_ray.training.snapshot_io import differences
 from jamba_ray.training.validation import final_metrics
 
 _FIELDS = dataclasses.fields(Rows)
-_BOUND = "folds, limits, several objectives or `robustness` bind it to the trial as it was"
+_BOUND = "folds, limits, several objectives, `robustness` or distillation bind it to what it was"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from jamba_ray.data.prepared import PreparedData, Rows
 from jamba_ray.data.reference import reference_of
 from jamba_ray.data.to_come import drawn_for
 from jamba_ray.driver.certify import Certification
+from jamba_ray.driver.distil import distilled
 from jamba_ray.driver.expectation import expectation
 from jamba_ray.driver.more_rows import refit_winner
 from jamba_ray.driver.refit import Refit
@@ -138,13 +139,21 @@ def of_winner(
         own = certification
         scored = () if own is None else (own.seeds_of_winner(), own.log_odds_of_trials())
         team = seek_team(config.ensemble, data, store, winner, trials, config.objective, *scored)
+        if config.ensemble.distil and team.snapshot is not None and team.summary is not None:
+            single = Predictor(store.load(winner.checkpoint or ""))
+            one = distilled(config, team.snapshot, single, data, folder, trials, phase)
+            told = {**team.summary, "distilled": one.summary}
+            if one.snapshot is not None:
+                told["used"] = False
+            team = Sought(one.snapshot or team.snapshot, told, team.parts)
     phase("judging the winner")
     made = team.snapshot if refit is None else refit.snapshot
     more = None
     if isinstance(config, SweepConfig) and config.refit:
         alone = (Part(winner.number, 1.0, made or store.load(winner.checkpoint or "")),)
         own_parts = team.parts or alone
-        more = refit_winner(own_parts, data, folder, winner, trials, phase, is_free=is_free)
+        is_alike = is_free and not ((team.summary or {}).get("distilled") or {}).get("used")
+        more = refit_winner(own_parts, data, folder, winner, trials, phase, is_free=is_alike)
         if more.snapshot is not None:
             made, data = more.snapshot, more.data
             again = train_rivals(list(held), config.trial(), data, folder)

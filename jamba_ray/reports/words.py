@@ -136,6 +136,9 @@ def team_in_words(team: Mapping[str, Any], best: Mapping[str, Any], objective: s
     ``summary.json``."""
     alone = f"trial {trial_in_words(best['trial'], best.get('origin'))}"
     gain, members = team["gain"], team["members"]
+    if (told := team.get("distilled")) is not None:
+        kept = {k: v for k, v in team.items() if k != "distilled"} | {"used": True}
+        return f"{team_in_words(kept, best, objective)} {told['sentence']}"
     if team["too_few"] is not None:
         return f"No team was sought, since {team['too_few']}: {alone} was kept."
     if len(team["candidates"]) + len(team.get("variants", ())) < 2:

@@ -59,7 +59,8 @@ SUMMARY = {
     "(`trial`, `variant` of a further model of it, `weight`, `model`, `value`), `gain` over the "
     "best single trial on validation rows that did not choose the team (`value`, `low`, `high`), "
     "`single` (what that trial has alone), `candidates`, `variants`, `settings`, `combined`, "
-    "`too_few`, `seconds`, `sentence`; null with `ensemble=false`",
+    "`too_few`, `seconds`, `sentence`, `distilled` with `ensemble.distil=true` (`used` in place of "
+    "the team, `model`, `cost` beside the team, `value`, `single`); null with `ensemble=false`",
     "certification": "which configuration is surely better: `comparisons` of models trained again "
     "(`a`, `b`, `verdict` of `better`, `worse`, `equal`, `not_better`, `open`; `value`, `low`, "
     "`high` of the difference on validation rows, above 0 where `a` is better; `seeds` of each, "
