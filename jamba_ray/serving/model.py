@@ -121,7 +121,15 @@ class ServedModel:
     def _check(self) -> None:
         """Scores the reference rows, which also makes the first request as fast as the others."""
         if (reference := self.reference) is None:
-            self.score_cells(self.schema.typical())
+            try:
+                self.score_cells(self.schema.typical())
+            except ScoringError as error:
+                raise ConfigError(
+                    [
+                        f"the model {self.name!r} must score a typical row, but fails: {error}. "
+                        "Export it again."
+                    ]
+                ) from error
             return
         try:
             found = self.score(reference["rows"]).score

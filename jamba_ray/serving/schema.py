@@ -84,6 +84,8 @@ class Schema:
     def unknown(self, names: Sequence[str]) -> list[str]:
         """Returns a sentence on each column that the model does not use and that may be a
         misspelt one."""
+        if len(names) == len(self.columns):  # nothing is missing, so nothing is unknown
+            return []
         mine = set(self.names)
         return [
             f"the column {name!r} is not used by the model{hint}"

@@ -79,7 +79,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def peer(code: str, model: Path, names: list[str]) -> Iterator[int]:
+def peer(code: str, model: Path, names: list[str]) -> Iterator[tuple[int, int]]:
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "peer.py"
@@ -98,7 +98,7 @@ def peer(code: str, model: Path, names: list[str]) -> Iterator[int]:
                 if process.poll() is not None:
                     raise RuntimeError("the peer did not start")
                 time.sleep(0.2)
-            yield port
+            yield port, process.pid
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, 15)
@@ -108,13 +108,15 @@ def peer(code: str, model: Path, names: list[str]) -> Iterator[int]:
 class Asked:
     """Sends the same bodies to one server over one connection and keeps the times."""
 
-    def __init__(self, port: int, token: str | None, wrap: bool) -> None:
+    def __init__(self, port: int, token: str | None, wrap: bool, pid: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self._headers = {"content-type": "application/json"}
         if token is not None:
             self._headers["authorization"] = f"Bearer {token}"
         self._wrap = wrap
         self.times: dict[int, list[float]] = {}
+        self._stat = Path(f"/proc/{pid}/stat")
+        self.cpu: dict[int, float] = {}
 
     def ask(self, rows: list[dict]) -> None:
         body = json.dumps({"rows": rows} if self._wrap else rows).encode()
@@ -124,6 +126,12 @@ class Asked:
         found = response.read()
         self.times.setdefault(len(rows), []).append(time.perf_counter() - begun)
         assert response.status == 200, found[:300]
+
+    @property
+    def cpu_s(self) -> float:
+        """The CPU seconds of the server's process."""
+        fields = self._stat.read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def compare(model: Path, requests: int) -> None:
@@ -155,26 +163,32 @@ def compare(model: Path, requests: int) -> None:
         bare = stack.enter_context(peer(BARE, model, names))
         ours = stack.enter_context(serving(folder / "run", model=str(model)))
         servers = {
-            "bare FastAPI + onnxruntime": Asked(bare, None, False),
-            "jamba-ray serve": Asked(ours.port, ours.token, False),
+            "bare FastAPI + onnxruntime": Asked(bare[0], None, False, bare[1]),
+            "jamba-ray serve": Asked(ours.port, ours.token, False, ours.process.pid),
         }
         with contextlib.suppress(ImportError, RuntimeError):
             __import__("litserve")
-            servers["LitServe + onnxruntime"] = Asked(
-                stack.enter_context(peer(LITSERVE, model, names)), None, True
-            )
+            lit = stack.enter_context(peer(LITSERVE, model, names))
+            servers["LitServe + onnxruntime"] = Asked(lit[0], None, True, lit[1])
         for size in BATCHES:
             batch = [rows[i % n] for i in range(size)]
             for server in servers.values():
                 for _ in range(20 if size < 1024 else 3):
                     server.ask(batch)
                 server.times[size].clear()
+                server.cpu[size] = server.cpu_s
             for _ in range(max(10, requests // size) if size > 1 else requests):
                 for server in servers.values():
                     server.ask(batch)
-    print("| server | rows a request | p50 ms | p99 ms | rows/s | p50 beside bare |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    first = servers["bare FastAPI + onnxruntime"].times
+            for server in servers.values():
+                spent = server.cpu_s - server.cpu[size]
+                server.cpu[size] = spent / len(server.times[size])
+    print(
+        "| server | rows a request | p50 ms | p99 ms | rows/s | p50 beside bare | CPU ms a request | beside bare |"
+    )
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    bare_one = servers["bare FastAPI + onnxruntime"]
+    first = bare_one.times
     for name, server in servers.items():
         for size, times in server.times.items():
             half, most = np.quantile(times, [0.5, 0.99])
@@ -182,7 +196,8 @@ def compare(model: Path, requests: int) -> None:
             rate = size * len(times) / sum(times)
             print(
                 f"| {name} | {size:,} | {1000 * half:.2f} | {1000 * most:.1f} | {rate:,.0f} | "
-                f"{ratio:.2f} |"
+                f"{ratio:.2f} | {1000 * server.cpu[size]:.2f} | "
+                f"{server.cpu[size] / bare_one.cpu[size]:.2f} |"
             )
 
 
@@ -195,7 +210,7 @@ def soak(model: Path, requests: int) -> None:
         tempfile.TemporaryDirectory() as folder,
         serving(Path(folder) / "run", model=str(model), log=None) as ours,
     ):
-        server = Asked(ours.port, ours.token, False)
+        server = Asked(ours.port, ours.token, False, ours.process.pid)
         status = Path(f"/proc/{ours.process.pid}/statm")
         for i in range(requests):
             server.ask([each[i % n]])
