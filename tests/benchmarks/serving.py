@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -184,7 +185,8 @@ def compare(model: Path, requests: int) -> None:
                 spent = server.cpu_s - server.cpu[size]
                 server.cpu[size] = spent / len(server.times[size])
     print(
-        "| server | rows a request | p50 ms | p99 ms | rows/s | p50 beside bare | CPU ms a request | beside bare |"
+        "| server | rows a request | p50 ms | p99 ms | rows/s | p50 beside bare | CPU ms | "
+        "beside bare |"
     )
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     bare_one = servers["bare FastAPI + onnxruntime"]
@@ -210,14 +212,20 @@ def soak(model: Path, requests: int) -> None:
         tempfile.TemporaryDirectory() as folder,
         serving(Path(folder) / "run", model=str(model), log=None) as ours,
     ):
-        server = Asked(ours.port, ours.token, False, ours.process.pid)
         status = Path(f"/proc/{ours.process.pid}/statm")
-        for i in range(requests):
-            server.ask([each[i % n]])
-            server.times[1].clear()
-            if (i + 1) % (requests // 10) == 0:
-                pages = int(status.read_text().split()[1])
-                print(f"{i + 1:,} requests: {pages * os.sysconf('SC_PAGE_SIZE') / 1e6:.1f} MB")
+
+        def send(first: int, count: int) -> None:
+            server = Asked(ours.port, ours.token, False, ours.process.pid)
+            for i in range(first, first + count):
+                server.ask([each[i % n]])
+                server.times[1].clear()
+
+        with ThreadPoolExecutor(4) as pool:
+            for tenth in range(1, 11):
+                size = requests // 40
+                list(pool.map(send, [tenth + i for i in range(4)], [size] * 4))
+                memory = int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+                print(f"{tenth * size * 4:,} requests: {memory / 1e6:.1f} MB", flush=True)
 
 
 if __name__ == "__main__":

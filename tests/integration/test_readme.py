@@ -39,6 +39,10 @@ ELSEWHERE = {
     "export RAY_AUTH_MODE=token": "cluster/test_submit.py",
     "ray dashboard": "cluster/test_ray_up.py",
     "ray down": "cluster/test_ray_up.py",
+    "jamba-ray serve ": "serving/test_endpoint_page.py",
+    "jamba-ray score ": "serving/test_endpoint_page.py",
+    "jamba-ray check ": "serving/test_endpoint_page.py",
+    "curl -s -H": "serving/test_endpoint_page.py",
     "prometheus --config.file": "cluster/test_prometheus.py",
 }
 """Commands that need a cluster, a W&B server or minutes: where they are run instead."""

@@ -80,7 +80,12 @@ class Running:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, words: list[str] | None = None, **settings) -> Iterator[Running]:
+def serving(
+    folder: Path,
+    words: list[str] | None = None,
+    program: list[str] | None = None,
+    **settings,
+) -> Iterator[Running]:
     """A server of ``settings`` at a free port; ``words``: by the installed command."""
     folder.mkdir(exist_ok=True)
     log = folder / "log.jsonl"
@@ -89,7 +94,7 @@ def serving(folder: Path, words: list[str] | None = None, **settings) -> Iterato
         config = ServeConfig.model_validate(settings)
         program = [sys.executable, "-m", "jamba_ray.serving.process", config.model_dump_json()]
     else:
-        program = [sys.executable, "-m", "jamba_ray", "serve", *words]
+        program = [*(program or [sys.executable, "-m", "jamba_ray", "serve"]), *words]
         program += [f"{name}={value}" for name, value in settings.items()]
     process = subprocess.Popen(
         program,
