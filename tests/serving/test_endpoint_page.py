@@ -59,7 +59,7 @@ def test_the_tutorial_runs(tmp_path):
 def test_the_pip_lines_of_the_image_serve_without_torch(exports, tmp_path):
     """In a fresh environment: what the image has, and nothing else."""
     text = DOCKERFILE.read_text()
-    wanted = re.findall(r'"([a-z-]+[<>=][^"]*)"', text)
+    wanted = re.findall(r'"([a-z-]+(?:[<>]=|==)[^"]*)"', text)
     assert len(wanted) >= 10
     venv = tmp_path / "venv"
     said([sys.executable, "-m", "venv", str(venv)], tmp_path)
