@@ -42,7 +42,10 @@ unset RAY_ADDRESS
 # address than its first one.
 read -r first _ < <(hostname -I)
 address="${JAMBA_RAY_HEAD_IP:-$first}:6379"
-pid_file="$(mktemp)"
+# In the home folder, which all nodes share: it is written when all of them have joined.
+mkdir -p -m 700 ~/.jamba_ray
+pid_file="$HOME/.jamba_ray/slurm-$SLURM_JOB_ID.pid"
+rm -f "$pid_file"
 
 # The sweep saves its state on SIGTERM; Ray must outlive it, so that the sweep alone gets the signal.
 stop() {
@@ -50,8 +53,19 @@ stop() {
   if [[ -s $pid_file ]]; then kill -TERM "$(<"$pid_file")" || true; else kill -TERM "$step" || true; fi
 }
 
+# A node whose Ray finds the head's too slow gives up with exit code 0; it tries again until the sweep
+# has begun.
 # shellcheck disable=SC2016
-srun --ntasks-per-node=1 --kill-on-bad-exit=0 \
+srun --ntasks-per-node=1 --kill-on-bad-exit=0 bash -c '
+  pid_file="$1"
+  shift
+  for attempt in 1 2 3 4 5; do
+    "$@"
+    code=$?
+    [[ $code != 0 || -s $pid_file ]] && exit $code
+    echo "$(hostname): Ray did not start, attempt $attempt of 5"
+  done
+  exit 69' node "$pid_file" \
   ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" \
   --num-cpus="$SLURM_CPUS_PER_TASK" --dashboard-host=127.0.0.1 -- \
   bash -c 'echo $$ > "$0"; export RAY_ADDRESS="$1"; shift; exec python -m jamba_ray.sweep "$@"' \

@@ -131,6 +131,19 @@ def test_a_job_does_not_queue_again_for_ever(desk: dict[str, str]) -> None:
     assert not (Path(desk["HOME"]) / "scontrol.log").exists()
 
 
+def test_a_node_that_gives_up_before_the_sweep_begins_tries_again(desk: dict[str, str]) -> None:
+    """`ray symmetric-run` ends with 0 on a node whose Ray did not find the head's."""
+    ray = Path(desk["PATH"].split(":")[0]) / "ray"
+    late = '[[ -e $HOME/tried ]] || { touch "$HOME/tried"; exit 0; }'
+    ray.write_text(ray.read_text().replace("\n", f"\n{late}\n", 1))
+    done = batch(desk, *WORDS)
+    assert done.returncode == 0, done.stderr
+    assert "Ray did not start, attempt 1 of 5" in done.stdout
+    assert (Path(desk["HOME"]) / "python.log").exists()
+    ray.write_text("#!/bin/bash\nexit 0\n")
+    assert batch(desk, *WORDS).returncode == 69
+
+
 @pytest.mark.parametrize(
     ("words", "changes", "code", "said"),
     [
