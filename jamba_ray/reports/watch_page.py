@@ -165,7 +165,8 @@ def _about(report: Mapping[str, Any]) -> Table:
         rows.append(["alerts a day", f"{window['alerts_per_day']:,.1f}"])
     rows.append(["threshold", f"{report['threshold']:.6g}"])
     if reference is not None:
-        rows.append(["held against", f"{reference['rows']:,} {reference['part']} rows of the run"])
+        part = {"val": "validation"}.get(reference["part"], reference["part"])
+        rows.append(["held against", f"{reference['rows']:,} {part} rows of the run"])
     if (prior := report["prior"]) is not None:
         rows.append(
             [

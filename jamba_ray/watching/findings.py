@@ -22,6 +22,7 @@ KINDS = (
     *("score", "rows", "group"),
 )
 """From what says most of the cause to what says least."""
+_EFFECTS = ("score", "rows", "group")
 GRAVE = 0.25
 """Share of rows that a change moves from which it is critical."""
 CONCEPT = (
@@ -195,9 +196,16 @@ def of_labels(found: Labelled | None, promise: Mapping[str, Any] | None) -> list
 
 
 def ordered(findings: Sequence[Finding]) -> list[Finding]:
-    """Returns the findings, the gravest first, and of these what says most of the cause."""
+    """Returns the findings that are told first, then those of ``info``; of both causes before what
+    follows from them, the gravest first."""
     return sorted(
-        findings, key=lambda one: (-SEVERITIES.index(one.severity), KINDS.index(one.kind))
+        findings,
+        key=lambda one: (
+            one.severity == "info",
+            one.kind in _EFFECTS,
+            -SEVERITIES.index(one.severity),
+            KINDS.index(one.kind),
+        ),
     )
 
 

@@ -39,7 +39,7 @@ WATCH = {
     "groups": "the largest groups: `group`, `rows`, `alerts` (`value`, `low`, `high`), "
     "`mean_score`, `held_against`, `p`, `distance`, `found`",
     "over_time": "equal spans of the window: `from`, `rows`, `alerts`, `mean_score`",
-    "findings": "what has changed, the gravest first: `key` (the same in each window that "
+    "findings": "what has changed, causes first: `key` (the same in each window that "
     "has it), `kind`, `severity` (`info`, `warning`, `critical`), `column`, `sentence`, `p`, "
     "`effect` (share of the rows that it moves)",
     "sentence": "the answer",
