@@ -97,6 +97,34 @@ def test_processes_that_promote_at_once_take_turns(place, runs, tmp_path, bucket
     assert opened(place, "threats@champion").number == won[0]
 
 
+def test_of_two_processes_that_promote_at_once_one_wins(runs, tmp_path):
+    place = FolderPlace(tmp_path / "registry")
+    register(place, runs / "a")
+    register(place, runs / "b")
+    both = [actions.candidate(place, "threats", number, "champion") for number in (1, 2)]
+    children, (wait, go) = {}, os.pipe()
+    for one in both:
+        child = os.fork()
+        if child == 0:
+            code = 7
+            try:
+                os.close(go)
+                os.read(wait, 1)  # ends when the parent closes its side
+                actions.promote(one, [], None, "", None)
+                code = 0
+            except GateError as error:
+                code = error.exit_code
+            finally:
+                os._exit(code)
+        children[child] = one.version.number
+    os.close(go)
+    os.close(wait)
+    codes = {n: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid, n in children.items()}
+    assert sorted(codes.values()) == [0, 5]
+    assert codes[opened(place, "threats@champion").number] == 0
+    assert len(ModelLog(place, "threats").log.entries) == 3
+
+
 def test_a_kill_at_any_write_leaves_the_old_or_the_new(runs, tmp_path):
     """Kills a process of its own with SIGKILL before and after each file that a promotion
     writes."""
