@@ -154,6 +154,7 @@ def _promote(config: RegistryConfig, place: Place, console: Console) -> None:
     with Phases(console) as phases:
         phases.begin("verifying", is_brief=True)
         candidate = actions.candidate(place, name, config.version, config.alias)
+        candidate.version.log.refuse_stranger("promote", key)
         phases.begin("judging the gates")
         found = gates.judged(candidate, config.gate, config.data, partial(say, console))
         phases.begin("promoting", is_brief=True)

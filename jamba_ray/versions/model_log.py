@@ -44,6 +44,10 @@ class ModelLog:
         """Refuses a log whose roles are not those of ``roles.json``; raises RegistryError."""
         refuse_other_roles(self.in_force, self.present, self.log, self.where)
 
+    def refuse_stranger(self, action: Action, key: SigningKey | None) -> None:
+        """Refuses somebody who may not do something, before it is prepared; raises ConfigError."""
+        _person(self.in_force, action, key)
+
     def numbers(self) -> list[int]:
         """Returns the versions that were registered."""
         return sorted(self.log.digests)
