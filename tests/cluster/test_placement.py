@@ -82,7 +82,8 @@ def swept(tmp_path, cluster, **settings):
 
 
 def test_a_quarter_of_a_gpu_makes_four_runners_share_it(tmp_path, cluster):
-    result = swept(tmp_path, cluster, gpus_per_trial=0.25)
+    # Left to itself a runner takes its share of all CPUs, of which other nodes have half here.
+    result = swept(tmp_path, cluster, gpus_per_trial=0.25, cpus_per_trial=1)
     (own,) = runners(tmp_path)
     assert len(own) == 4
     assert all(has["GPU"] == 0.25 for has, _ in own)
