@@ -29,8 +29,13 @@ PATHS = [
 ]
 
 
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("plus", ["", "+", "++"])
+@pytest.mark.parametrize(
+    ("path", "plus"),
+    [
+        *((path, "") for path in PATHS),
+        *((path, plus) for path in PATHS[:3] for plus in ("+", "++")),
+    ],
+)
 def test_a_text_is_taken_as_it_stands(path, plus):
     train = compose_section(TrainConfig, "config", ["data=table", f"{plus}data.path={path}"])
     assert train.data.path == path

@@ -261,25 +261,15 @@ def test_a_folder_is_scored_into_one_file(predictor, rows, tmp_path):
 
 
 def test_rows_go_through_a_pipe_and_nothing_else_does(predictor, trained, rows, tmp_path):
-    words = [
-        sys.executable,
-        "-m",
-        "jamba_ray.predict",
-        str(trained["lightgbm"].run),
-        "-",
-        "-o",
-        "-",
-    ]
+    run = str(trained["lightgbm"].run)
+    words = [sys.executable, "-m", "jamba_ray.predict", run, "-", "-o", "-", "explain=3"]
     text = rows.head(200).assign(host="h").to_csv(index=False)
     done = subprocess.run(words, input=text, capture_output=True, text=True, check=True)
     scored = pd.read_csv(io.StringIO(done.stdout))
     np.testing.assert_allclose(scored["score"], predictor.predict_proba(rows.head(200)), rtol=1e-6)
     assert "'host'" in done.stderr
-    explained = [*words, "explain=3"]
-    done = subprocess.run(explained, input=text, capture_output=True, text=True, check=True)
-    reasons = pd.read_csv(io.StringIO(done.stdout))
-    assert list(reasons.columns[-3:]) == ["reason_1", "reason_2", "reason_3"]
-    assert (reasons["reason_1"].notna() == (reasons["alert"] == 1)).all()
+    assert list(scored.columns[-3:]) == ["reason_1", "reason_2", "reason_3"]
+    assert (scored["reason_1"].notna() == (scored["alert"] == 1)).all()
     bad = subprocess.run(words, input=text + "1\n", capture_output=True, text=True, check=False)
     assert bad.returncode == 65
     assert "standard input must have 4 cells" in bad.stderr
