@@ -38,9 +38,9 @@ class BodyReader:
                     self.held += len(chunk)
                     if size > self.max_bytes:
                         self.held -= size
+                        size = 0
                         parts.clear()
                         await self._discard(chunks)
-                        size = 0
                         raise self._too_large()
                     parts.append(chunk)
                     if self.held > _HELD_BODIES * self.max_bytes:
