@@ -190,7 +190,6 @@ REGISTRY = Command(
   jamba-ray registry rollback name=threats why="too many alerts"
   jamba-ray registry history name=threats at=2026-03-01
   jamba-ray registry verify
-  jamba-ray predict threats@champion new.csv -o scored.csv
 """,
     section=RegistryConfig,
     primary="registry",
@@ -214,8 +213,8 @@ SERVE = Command(
     examples="""\
   jamba-ray serve runs/night-1
   jamba-ray serve night-1.onnx port=9000
-  jamba-ray serve threats@champion canary=threats@challenger share=0.1 key=src_ip
-  jamba-ray serve threats@champion host=0.0.0.0 tls.cert=cert.pem tls.key=key.pem
+  jamba-ray serve threats@champion canary=threats@challenger share=0.1 key=host
+  jamba-ray serve night-1.onnx host=0.0.0.0 tls.cert=cert.pem tls.key=key.pem
 """,
     section=ServeConfig,
     primary="serve",

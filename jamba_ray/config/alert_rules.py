@@ -17,8 +17,11 @@ Names = Annotated[tuple[str, ...], BeforeValidator(as_list)]
 
 
 class ChannelSection(Section):
-    """Says where messages go. What is secret (an address with a key, a password) is named by a
-    variable of the environment or a file that its owner alone can read, never written here."""
+    """Says where messages go.
+
+    What is secret (an address with a key, a password) is named by a variable of the environment or
+    a file that its owner alone can read, never written here.
+    """
 
     kind: Literal["webhook", "alertmanager", "smtp"]
     """``webhook``: JSON with ``text``, as Slack takes it; ``alertmanager``: its API v2."""

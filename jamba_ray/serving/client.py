@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import random
+import math
 import ssl
 import time
 from collections.abc import Callable
@@ -14,10 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from jamba_ray import __version__
+from jamba_ray.checkpoints.retry import Failure, Patience, retry
 from jamba_ray.errors import ConfigError, DataError, JambaError, UnavailableError
 from jamba_ray.serving.token_file import tokens_of
 
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
+_PATIENCE = Patience(deadline_s=math.inf, first_s=0.4, longest_s=10.0)
+"""It ends by the number of attempts (``Client.retries``)."""
 _AGAIN = (408, 429, 500, 502, 503, 504)
 _MAX_ANSWER = 1 << 31
 
@@ -45,6 +47,14 @@ class Reply:
         found = self.json
         text = found.get("error") if isinstance(found, dict) else None
         return str(text) if text else f"its status is {self.status}"
+
+
+class _RefusedError(Exception):
+    """Carries an answer that is none of those asked for."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply)
+        self.reply = reply
 
 
 @dataclass
@@ -80,23 +90,27 @@ class Client:
             ConfigError: It refuses the token, or has no such address.
             DataError: It refuses the rows.
         """
-        for i in range(self.retries + 1):
-            last = i == self.retries
-            try:
-                reply = self._once(path, body, headers or {})
-            except (OSError, http.client.HTTPException) as error:
+
+        def attempt() -> Reply:
+            reply = self._once(path, body, headers or {})
+            if reply.status in accepts:
+                return reply
+            raise _RefusedError(reply)
+
+        def failed(failure: Failure) -> None:
+            error, is_last = failure.error, failure.attempts > self.retries
+            if isinstance(error, _RefusedError):
+                if error.reply.status not in _AGAIN or is_last:
+                    raise self._refused(path, error.reply) from None
+            elif isinstance(error, OSError | http.client.HTTPException):
                 self.close()
-                if isinstance(error, ssl.SSLCertVerificationError) or last:
+                if isinstance(error, ssl.SSLCertVerificationError) or is_last:
                     raise self._silent(error) from error
             else:
-                if reply.status in accepts:
-                    return reply
-                if reply.status not in _AGAIN or last:
-                    raise self._refused(path, reply)
+                raise error
             self.sent_again += 1
-            pause = min(_FIRST_PAUSE_S * 2**i, _LONGEST_PAUSE_S)
-            self.sleep(pause * random.uniform(0.5, 1.0))  # so that clients do not come together
-        raise AssertionError("the last try returns or raises")
+
+        return retry(attempt, _PATIENCE, failed, sleep=self.sleep)
 
     def close(self) -> None:
         """Closes the connection."""

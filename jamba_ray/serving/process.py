@@ -1,7 +1,7 @@
 """Runs the server: ``python -m jamba_ray.serving.process <settings as JSON>``.
 
 ``jamba-ray serve`` becomes this process when its settings are read, so that nothing of the command
-line is in it. It loads neither torch, Ray nor pandas (``tests/serving/test_process.py``).
+line is in it. It loads neither torch, Ray nor pandas (``tests/serving/test_server.py``).
 """
 
 from __future__ import annotations

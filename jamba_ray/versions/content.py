@@ -19,6 +19,8 @@ EXPORTS = "exports"
 EVIDENCE = "evidence"
 """What the run says of the model: its summary, and the scores of the rows that judged it."""
 PASSPORT = "passport.json"
+SUMMARY = "summary.json"
+SCORES = "scores.parquet"
 PROVENANCE = "provenance.json"
 MAX_BYTES = 10_000_000
 """Most bytes of ``version.json``."""

@@ -22,10 +22,9 @@ from jamba_ray.evaluation.promise import disproof
 from jamba_ray.inference.latency import latency_ms, size_mb
 from jamba_ray.inference.predictor import Predictor, SavedModel
 from jamba_ray.versions.actions import Candidate
-from jamba_ray.versions.content import EVIDENCE, MODEL
+from jamba_ray.versions.content import EVIDENCE, MODEL, SCORES
 from jamba_ray.versions.gate_result import Gate
 from jamba_ray.versions.opening import Found
-from jamba_ray.versions.source import SCORES
 
 Floats = npt.NDArray[np.float64]
 

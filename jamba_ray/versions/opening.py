@@ -13,6 +13,7 @@ from jamba_ray.versions.content import (
     MAX_BYTES,
     MODEL,
     PASSPORT,
+    SCORES,
     Content,
     check_file,
     parse_content,
@@ -28,7 +29,6 @@ from jamba_ray.versions.model_log import (
 )
 from jamba_ray.versions.place import Place
 from jamba_ray.versions.reference import OpenVersion, Reference
-from jamba_ray.versions.source import SCORES
 
 UNSIGNED = (
     "The registry has no roles.json, so that who registered and promoted the version is not proven."

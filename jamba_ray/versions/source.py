@@ -14,10 +14,8 @@ from jamba_ray.checkpoints.thresholds import FILE, beside, beside_remote, read_t
 from jamba_ray.config.store_uri import StoreUri, parse_store
 from jamba_ray.errors import ConfigError
 from jamba_ray.inference import find_checkpoint
-from jamba_ray.versions.content import EVIDENCE, MODEL
+from jamba_ray.versions.content import EVIDENCE, MODEL, SCORES, SUMMARY
 
-SUMMARY = "summary.json"
-SCORES = "scores.parquet"
 _KEPT = (SUMMARY, SCORES, "reference.parquet", "config.yaml")
 _MAX_BYTES = 1 << 32
 

@@ -76,7 +76,9 @@ def test_an_interrupt_is_no_failure():
 
 ELSEWHERE = {
     "cluster/job_client.py": "follows a log, whose end the job's state tells",
+    "cluster/down.py": "asks once a minute, for ever: what is left running costs money",
     "study/lease.py": "waits for a lock's holder",
+    "versions/place.py": "waits for a lock's holder",
 }
 
 

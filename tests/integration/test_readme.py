@@ -94,9 +94,9 @@ def user_files(folder):
     return folder
 
 
-def write_sweep(folder, text):
+def write_yaml(folder, text):
     """Writes a block of YAML under the name in its first line."""
-    name = re.match(r"# (sweeps/\w+\.yaml)\n", text)
+    name = re.match(r"# ((?:sweeps/)?\w+\.yaml)\n", text)
     assert name, "the first line of a block of YAML names its file: # sweeps/mine.yaml"
     (folder / "sweeps").mkdir(exist_ok=True)
     (folder / name.group(1)).write_text(text)
@@ -161,7 +161,7 @@ def compose_page(page, folder):
     of_sweep = {"submit": SubmitSection, "doctor": DoctorSection}
     for block in blocks(page):
         if block.language == "yaml":
-            write_sweep(folder, block.text)
+            write_yaml(folder, block.text)
         elif block.language == "python":
             write_module(folder, block.text)
         for line in filter(is_ours, block.commands if block.language == "bash" else []):
@@ -189,7 +189,7 @@ def run_page(page, folder, run):
     for block in blocks(page):
         lines = []
         if block.language == "yaml":
-            write_sweep(folder, block.text)
+            write_yaml(folder, block.text)
         elif block.language == "python" and not write_module(folder, block.text):
             lines = [[sys.executable, "-c", block.text]]
         elif block.language == "bash":
