@@ -124,24 +124,15 @@ def test_a_killed_sweep_trains_no_finished_fold_again(tmp_path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    finished = {}
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
-        finished = models(folder)
-        if any(0 < len(own) < 4 and 2 in own for own in finished.values()):
+        if is_among_folds(known_folds(folder)):
             break
-        time.sleep(0.02)
+        time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    finished = models(folder)
-    assert any(0 < len(own) < 4 for own in finished.values()), finished
-    known = {
-        (trial.number, int(key.removeprefix("fold:")))
-        for trial in plain(folder.study).get_trials()
-        for key in trial.user_attrs
-        if key.startswith("fold:")
-    }
-    assert known
+    known, finished = known_folds(folder), models(folder)
+    assert is_among_folds(known), "some trial has finished its first fold and not all of them"
     done = subprocess.run([*command, "resume=true"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     after = models(folder)
@@ -155,6 +146,24 @@ def test_a_killed_sweep_trains_no_finished_fold_again(tmp_path):
     assert jamba_ray.load(folder.best).threshold == summary["cv"]["threshold"]
     table = pq.read_table(folder.trials).to_pydict()
     assert [len(f or ()) for f in table["folds"]].count(4) >= 1
+
+
+def known_folds(folder):
+    """(trial, fold) of the folds whose results the study holds."""
+    if not folder.study.exists():
+        return set()
+    return {
+        (trial.number, int(key.removeprefix("fold:")))
+        for trial in plain(folder.study).get_trials()
+        for key in trial.user_attrs
+        if key.startswith("fold:")
+    }
+
+
+def is_among_folds(known):
+    """Whether some trial has finished folds, and others to train."""
+    trials = [trial for trial, _ in known]
+    return any(0 < trials.count(trial) < 4 for trial in set(trials))
 
 
 def models(folder):
