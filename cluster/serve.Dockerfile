@@ -1,6 +1,6 @@
 # An image that serves one exported model: no torch, no Ray, no pandas.
 #   docker build -f cluster/serve.Dockerfile -t threats .
-#   docker run -p 8080:8080 -v "$PWD/threats.onnx:/models/model.onnx:ro" -v threats-token:/token threats
+#   docker run -p 127.0.0.1:8080:8080 -v "$PWD/threats.onnx:/models/model.onnx:ro" -v threats-token:/token threats
 FROM python:3.12-slim
 COPY . /src
 # The package without its dependencies, which train models; then what a server imports.

@@ -118,10 +118,14 @@ def nothing_is_open_to_the_world(texts: Texts) -> Iterator[str]:
             code = line.partition("#")[0]
             if "0.0.0.0/0" in code or "::/0" in code:
                 yield f"{name}: {code.strip()} lets in everybody"
-            # In Kubernetes the token guards the dashboard and the Service stays inside.
+            # In Kubernetes the token guards the dashboard and the Service stays inside. A server's
+            # container has a network of its own, and wants a token.
             elif "0.0.0.0" in code and not (
-                name in ("kuberay.yaml", "kubernetes/raycluster.yaml")
-                and code.split(":")[0].strip() == "dashboard-host"
+                (
+                    name in ("kuberay.yaml", "kubernetes/raycluster.yaml")
+                    and code.split(":")[0].strip() == "dashboard-host"
+                )
+                or (name == "serve.Dockerfile" and "token_file=" in code)
             ):
                 yield f"{name}: {code.strip()} listens on all addresses"
     if ray_cluster(texts)["headGroupSpec"].get("serviceType") != "ClusterIP":

@@ -15,6 +15,7 @@ import jamba_ray
 from jamba_ray.errors import CheckpointError, DataError, NoRunError, TrialError
 from jamba_ray.evaluation import score
 from jamba_ray.inference import Predictor, find_checkpoint, load, score_rows
+from jamba_ray.versions import loading
 
 
 def test_a_checkpoint_best_and_a_run_folder_give_the_same_predictor(model):
@@ -269,7 +270,7 @@ def test_read_only_rows_are_scored_without_a_warning(model):
 def test_importing_the_package_is_light_and_load_is_there():
     code = "import sys, jamba_ray; assert not {'torch', 'pandas', 'ray'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert jamba_ray.load is load
+    assert jamba_ray.load is loading.load
     with pytest.raises(AttributeError, match="no attribute 'laod'"):
         jamba_ray.laod  # noqa: B018
 
