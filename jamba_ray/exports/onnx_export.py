@@ -129,6 +129,8 @@ def _metadata(subject: Subject, cuts: dict[str, float]) -> dict[str, Any]:
 def _reference(subject: Subject) -> dict[str, Any]:
     """Returns rows by column, as the body of a request has them, with their scores."""
     made = np.arange(subject.real, len(subject.scores))
+    if not len(made):
+        return {}
     at = made[np.unique(np.linspace(0, len(made) - 1, _REFERENCE_ROWS).astype(np.int64))]
     preprocessing = subject.predictor.preprocessing
     names = {name: column for column, name in input_names(preprocessing).items()}

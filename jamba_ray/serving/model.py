@@ -99,7 +99,7 @@ class ServedModel:
     def reference(self) -> dict[str, Any] | None:
         """Returns rows with the scores that the model had before it was exported; None: the file
         has none."""
-        found = self.metadata.get("reference")
+        found = self.metadata.get("reference") or None
         return found if isinstance(found, dict) else None
 
     def describe(self) -> dict[str, Any]:

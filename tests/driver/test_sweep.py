@@ -264,7 +264,7 @@ def test_a_runner_that_cannot_start_says_why(tmp_path, monkeypatch):
     monkeypatch.setattr("jamba_ray.driver.ray_session.count_gpus", lambda: 1)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     folder = RunFolder(tmp_path / "run").create()
-    result = trials.sweep(folder, trials.fit, n_trials=1)
+    result = trials.sweep(folder, None, n_trials=1)
     (trial,) = result.trials
     assert trial.state == "failed"
     assert "the runner could not start on" in trial.reason

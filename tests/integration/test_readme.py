@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jamba_ray.data import generate
+from jamba_ray.errors import ExitCode
 from jamba_ray.runs.run_folder import RunFolder
 from tests.commands import run_here
 from tests.docs.pages import PAGES, ROOT, blocks, name_of
@@ -196,7 +197,9 @@ def run_page(page, folder, run):
             lines = [smaller(line) for line in block.commands if runs_here(line)]
         for words in lines:
             done = run(words, folder)
-            assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+            # Rows of which the model was trained on some may well differ: `watch` says so by 6.
+            fine = (0, ExitCode.FOUND) if "jamba_ray.watch" in words else (0,)
+            assert done.returncode in fine, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
 
 
 def as_process(words, folder):

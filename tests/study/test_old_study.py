@@ -24,7 +24,9 @@ from tests.study.studies import open_study, plain, train
 
 DATA = Path(__file__).parent / "data"
 OLD = gzip.decompress((DATA / "study-0.1.db.gz").read_bytes())
-RECORDS = [{**r, "origin": None} for r in json.loads((DATA / "study-0.1.json").read_text())]
+LATER = {"origin": None, "folds": [], "std_error": None}
+"""What records have had since."""
+RECORDS = [{**r, **LATER} for r in json.loads((DATA / "study-0.1.json").read_text())]
 
 
 @pytest.fixture
