@@ -197,7 +197,7 @@ def run_page(page, folder, run):
             lines = [smaller(line) for line in block.commands if runs_here(line)]
         for words in lines:
             done = run(words, folder)
-            # Rows of which the model was trained on some may well differ: `watch` says so by 6.
+            # The last rows that are made differ from the others, which `watch` says by 6.
             fine = (0, ExitCode.FOUND) if "jamba_ray.watch" in words else (0,)
             assert done.returncode in fine, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
 
