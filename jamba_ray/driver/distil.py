@@ -17,24 +17,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from jamba_ray.checkpoints import Snapshot, read_checkpoint, write_checkpoint
+from jamba_ray.checkpoints import Snapshot, write_checkpoint
 from jamba_ray.config.direction import badness, direction_of, is_score, lead
 from jamba_ray.config.family import FAMILIES, trains_alone
 from jamba_ray.config.params import with_params
 from jamba_ray.config.run import SweepConfig, TrialConfig
 from jamba_ray.data.mapped_rows import MappedRows
 from jamba_ray.data.prepared import PreparedData, Rows
-from jamba_ray.driver.retraining import to_use
-from jamba_ray.errors import CheckpointError, ConfigError, TrialError
+from jamba_ray.driver.retraining import kept_model, trained
 from jamba_ray.evaluation import compare
 from jamba_ray.evaluation.objective import value_of_objective
 from jamba_ray.inference import Predictor
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import TrialRecord
-from jamba_ray.training import Member, fit
-from jamba_ray.training.snapshot_io import differences
+from jamba_ray.training import Member
 
 _SWAPPED = 0.3
 """Share of the columns of a made row that are those of another one."""
@@ -84,7 +81,7 @@ def distilled(
     digest = hashlib.sha256(f"{data.fingerprint} taught by {weights}".encode()).hexdigest()[:16]
     lessons = dataclasses.replace(data, train=rows, fingerprint=digest)
     place, member = folder.certify / f"distilled-{digest}", Member(0, student)
-    model = _read(place, member, lessons) or _trained(member, lessons)
+    model = kept_model(place, member, lessons) or trained(member, lessons)
     if isinstance(model, str):
         return _left(model)
     write_checkpoint(model, place)
@@ -164,26 +161,3 @@ def taught(train: Rows, teacher: Predictor, seed: int) -> Rows:
 def _left(reason: str) -> Distilled:
     told = {"used": False, "reason": reason}
     return Distilled(None, {**told, "sentence": in_words(told)})
-
-
-def _read(place: Any, member: Member, data: PreparedData) -> Snapshot | None:
-    try:
-        _, snapshot = read_checkpoint(place)
-    except CheckpointError:
-        return None
-    return None if differences(snapshot, member, data) else snapshot
-
-
-def _trained(member: Member, data: PreparedData) -> Snapshot | str:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        (outcome,) = fit([member], data, lambda reports: ["continue"] * len(reports), device=device)
-    except (ConfigError, TrialError) as error:
-        return error.message.rstrip(".")
-    finally:
-        torch.set_num_threads(threads)
-    if outcome.checkpoint is None:
-        return (outcome.reason or "it gave no model").rstrip(".")
-    return to_use(outcome.checkpoint)

@@ -18,25 +18,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy.special import expit  # type: ignore[import-untyped]
 
-from jamba_ray.checkpoints import Snapshot, read_checkpoint, write_checkpoint
+from jamba_ray.checkpoints import Snapshot, write_checkpoint
 from jamba_ray.config.run import TrialConfig
 from jamba_ray.config.training_length import settled
 from jamba_ray.data.mapped_rows import MappedRows
 from jamba_ray.data.prepared import PreparedData, Rows
-from jamba_ray.driver.retraining import seconds_allowed, to_use
+from jamba_ray.driver.retraining import kept_model, trained
 from jamba_ray.driver.team import halves_of
-from jamba_ray.errors import CheckpointError, ConfigError, TrialError
 from jamba_ray.evaluation.crossed_gain import few_rows
 from jamba_ray.inference import Predictor
 from jamba_ray.inference.team import Part, joined
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import TrialRecord
-from jamba_ray.training import Decision, Member, Report, fit
+from jamba_ray.training import Member
 from jamba_ray.training.schedule import Timetable
-from jamba_ray.training.snapshot_io import differences
 from jamba_ray.training.validation import final_metrics
 
 _FIELDS = dataclasses.fields(Rows)
@@ -83,7 +80,7 @@ def refit_winner(
         member = carried(part.snapshot, len(data.train), len(larger.train))
         place = folder.certify / f"refit-{i}-trial-{part.trial}"
         share = len(larger.train) / len(data.train)
-        again = _read(place, member, larger) or _trained(
+        again = kept_model(place, member, larger) or trained(
             member, larger, share * seconds.get(part.trial, winner.seconds)
         )
         if isinstance(again, str):
@@ -167,37 +164,6 @@ def carried(snapshot: Snapshot, n_before: int, n_after: int) -> Member:
 def _left(data: PreparedData, reason: str) -> MoreRows:
     told = {"used": False, "reason": reason}
     return MoreRows(data, None, {**told, "sentence": in_words(told)})
-
-
-def _read(place: Any, member: Member, data: PreparedData) -> Snapshot | None:
-    try:
-        _, snapshot = read_checkpoint(place)
-    except CheckpointError:
-        return None
-    return None if differences(snapshot, member, data) else snapshot
-
-
-def _trained(member: Member, data: PreparedData, seconds: float) -> Snapshot | str:
-    """Trains with one thread, as a runner does; returns the model or why there is none."""
-    ends = time.monotonic() + seconds_allowed(seconds)
-
-    def report(reports: Sequence[Report]) -> Sequence[Decision]:
-        return ["stop" if time.monotonic() > ends else "continue"] * len(reports)
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        (outcome,) = fit([member], data, report, device=device)
-    except (ConfigError, TrialError) as error:
-        return error.message.rstrip(".")
-    finally:
-        torch.set_num_threads(threads)
-    if outcome.state == "stopped":
-        return "on this machine it takes more than three times as long as in the search"
-    if outcome.checkpoint is None:
-        return (outcome.reason or "it gave no model").rstrip(".")
-    return to_use(outcome.checkpoint)
 
 
 def _team(parts: Sequence[Part], data: PreparedData) -> Snapshot:

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from jamba_ray.checkpoints import CheckpointStore, Snapshot, read_checkpoint, write_checkpoint
+from jamba_ray.checkpoints import CheckpointStore, Snapshot, write_checkpoint
 from jamba_ray.config.run import SweepConfig
 from jamba_ray.data.prepared import PreparedData
+from jamba_ray.driver.retraining import kept_model
 from jamba_ray.errors import CheckpointError, ConfigError, TrialError
 from jamba_ray.evaluation import choose_threshold
 from jamba_ray.inference import Predictor
@@ -26,7 +27,6 @@ from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.study.records import TrialRecord, TrialSpec
 from jamba_ray.study.settings import base_config
 from jamba_ray.training import Decision, Member, Report, fit
-from jamba_ray.training.snapshot_io import differences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,11 +118,7 @@ def out_of_fold(
 
 def _trained(member: Member, data: PreparedData, folder: RunFolder) -> Snapshot:
     place = folder.certify / f"trial-{member.trial}-all-rows"
-    try:
-        _, kept = read_checkpoint(place)
-    except CheckpointError:
-        kept = None
-    if kept is not None and not differences(kept, member, data):
+    if (kept := kept_model(place, member, data)) is not None:
         return kept
 
     def go_on(reports: list[Report]) -> list[Decision]:

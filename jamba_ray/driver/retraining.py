@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from jamba_ray.errors import CheckpointError, ConfigError, TrialError
 from jamba_ray.runs.file_writes import write_json
 from jamba_ray.runs.run_folder import RunFolder
 from jamba_ray.training import Decision, Member, Outcome, Report, fit, structure_of
-from jamba_ray.training.snapshot_io import differences
+from jamba_ray.training.snapshot_io import differences, to_use
 
 _STATE = "state.json"
 _FIRST_SEED = 2**30
@@ -114,11 +115,8 @@ class Retraining:
         Each is read and verified once: every look of a comparison asks for it.
         """
         if one.folder not in self._models:
-            try:
-                _, snapshot = read_checkpoint(self._place / one.folder)
-            except CheckpointError:
-                return None
-            if differences(snapshot, one.member(0), self._data):
+            snapshot = kept_model(self._place / one.folder, one.member(0), self._data)
+            if snapshot is None:
                 return None
             self._models[one.folder] = snapshot
         return self._models[one.folder]
@@ -200,12 +198,40 @@ def seconds_allowed(seconds: float) -> float:
     return max(_SLOWER * seconds, _LEAST_S)
 
 
-def to_use(snapshot: Snapshot) -> Snapshot:
-    """Returns a model without what only its further training needs."""
-    of_training = ("current/", "optimizer/")
-    tensors = {k: v for k, v in snapshot.tensors.items() if not k.startswith(of_training)}
-    blobs = {k: v for k, v in snapshot.blobs.items() if not k.startswith("current.")}
-    return Snapshot(tensors, snapshot.documents, blobs)
+def kept_model(place: Path, member: Member, data: PreparedData) -> Snapshot | None:
+    """Returns the model that was kept at ``place`` before a kill; None: there is none, or it is of
+    other settings or rows than ``member`` and ``data``."""
+    try:
+        _, snapshot = read_checkpoint(place)
+    except CheckpointError:
+        return None
+    return None if differences(snapshot, member, data) else snapshot
+
+
+def trained(member: Member, data: PreparedData, seconds: float = math.inf) -> Snapshot | str:
+    """Trains one model with one thread, as a runner does; returns it or why there is none.
+
+    ``seconds``: what the search took for it.
+    """
+    ends = time.monotonic() + seconds_allowed(seconds)
+
+    def report(reports: Sequence[Report]) -> Sequence[Decision]:
+        return ["stop" if time.monotonic() > ends else "continue"] * len(reports)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        (outcome,) = fit([member], data, report, device=device)
+    except (ConfigError, TrialError) as error:
+        return error.message.rstrip(".")
+    finally:
+        torch.set_num_threads(threads)
+    if outcome.state == "stopped":
+        return "on this machine it takes more than three times as long as in the search"
+    if outcome.checkpoint is None:
+        return (outcome.reason or "it gave no model").rstrip(".")
+    return to_use(outcome.checkpoint)
 
 
 def _read(path: Path) -> dict[str, Any]:

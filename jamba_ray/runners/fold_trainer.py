@@ -19,6 +19,7 @@ from jamba_ray.study.folds import joined
 from jamba_ray.study.records import TrialOutcome
 from jamba_ray.training import KEPT, Decision, Member, Outcome, Report
 from jamba_ray.training.folds import Fit, fit_folds, held_share, member_of_fold
+from jamba_ray.training.snapshot_io import to_use
 
 Reporter = Callable[[Sequence[Report]], Sequence[Decision]]
 
@@ -153,8 +154,6 @@ def _result(trial: int, fold: int, outcome: Outcome) -> TrialOutcome:
 
 def _to_use(snapshot: Snapshot, trial: int) -> Snapshot:
     """Returns a model without what only its further training needs, under its trial's number."""
-    of_training = ("current/", "optimizer/")
-    tensors = {k: v for k, v in snapshot.tensors.items() if not k.startswith(of_training)}
-    blobs = {k: v for k, v in snapshot.blobs.items() if not k.startswith("current.")}
-    state = {**snapshot.documents.get("state", {}), "trial": trial}
-    return Snapshot(tensors, {**snapshot.documents, "state": state}, blobs)
+    bare = to_use(snapshot)
+    state = {**bare.documents.get("state", {}), "trial": trial}
+    return dataclasses.replace(bare, documents={**bare.documents, "state": state})

@@ -161,3 +161,11 @@ def _array(tensor: Tensor) -> npt.NDArray[Any]:
     """Returns a tensor's memory as an array; tensors come as copies already, so sharing is safe."""
     array: npt.NDArray[Any] = tensor.detach().cpu().numpy()
     return array
+
+
+def to_use(snapshot: Snapshot) -> Snapshot:
+    """Returns a model without what only its further training needs."""
+    of_training = ("current/", "optimizer/")
+    tensors = {k: v for k, v in snapshot.tensors.items() if not k.startswith(of_training)}
+    blobs = {k: v for k, v in snapshot.blobs.items() if not k.startswith("current.")}
+    return Snapshot(tensors, snapshot.documents, blobs)

@@ -162,7 +162,7 @@ def test_why_it_was_left_is_said_and_the_winner_of_the_search_is_kept(run, monke
     assert found.snapshot is None
     assert "a half of the validation rows has only" in found.summary["sentence"]
     monkeypatch.setattr(more_rows, "seconds_allowed", lambda seconds: 0.0)
-    monkeypatch.setattr(more_rows, "_read", lambda *args: None)
+    monkeypatch.setattr(more_rows, "kept_model", lambda *args: None)
     told = judged(run)
     assert not told["refit"]["used"]
     assert "more than three times as long" in told["refit"]["sentence"]
