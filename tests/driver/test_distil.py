@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from jamba_ray.config.run import SweepConfig
-from jamba_ray.driver import distil, verdict
+from jamba_ray.driver import distil, retraining, verdict
 from jamba_ray.evaluation import value_of
 from jamba_ray.inference import Predictor, load
 from jamba_ray.reports.words import team_in_words
@@ -91,7 +91,7 @@ def test_it_is_refused_where_it_is_worse_and_read_after_a_kill(run, monkeypatch)
     folder = run[2]
     first = judged(run)["team"]["distilled"]
     calls = []
-    monkeypatch.setattr(distil, "fit", lambda *a, **how: calls.append(1) or fit(*a, **how))
+    monkeypatch.setattr(retraining, "fit", lambda *a, **how: calls.append(1) or fit(*a, **how))
     assert {**judged(run)["team"]["distilled"], "seconds": 0} == {**first, "seconds": 0}
     assert not calls  # what was trained before is read
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from jamba_ray.data.prepared import Rows
-from jamba_ray.driver import more_rows, verdict
+from jamba_ray.driver import more_rows, retraining, verdict
 from jamba_ray.inference import Predictor, load
 from jamba_ray.inference.team import Part
 from jamba_ray.training import fit
@@ -82,7 +82,9 @@ def test_half_of_validation_is_trained_on_and_the_other_half_stays_unseen(run):
 def test_what_was_trained_before_a_kill_is_read_and_not_trained_again(run, monkeypatch):
     first = judged(run)
     calls = []
-    monkeypatch.setattr(more_rows, "fit", lambda *args, **how: calls.append(1) or fit(*args, **how))
+    monkeypatch.setattr(
+        retraining, "fit", lambda *args, **how: calls.append(1) or fit(*args, **how)
+    )
     again = judged(run)
     assert not calls
     assert {**again["refit"], "seconds": 0} == {**first["refit"], "seconds": 0}
@@ -161,7 +163,7 @@ def test_why_it_was_left_is_said_and_the_winner_of_the_search_is_kept(run, monke
     )
     assert found.snapshot is None
     assert "a half of the validation rows has only" in found.summary["sentence"]
-    monkeypatch.setattr(more_rows, "seconds_allowed", lambda seconds: 0.0)
+    monkeypatch.setattr(retraining, "seconds_allowed", lambda seconds: 0.0)
     monkeypatch.setattr(more_rows, "kept_model", lambda *args: None)
     told = judged(run)
     assert not told["refit"]["used"]
